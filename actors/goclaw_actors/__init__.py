@@ -1,0 +1,1 @@
+"""The floor that decides and does: deciders, the actors around them, executors."""

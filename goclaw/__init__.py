@@ -1,0 +1,57 @@
+"""Goclaw: an event-sourced engine of actors that runs workflows of AI agents.
+
+This module is the library that users import; names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from goclaw.agents import agent as agent
+    from goclaw.builder import Workflow as Workflow
+    from goclaw.config import Settings as Settings
+    from goclaw.engine import Engine as Engine
+    from goclaw.engine import run as run
+    from goclaw.results import RunResult as RunResult
+    from goclaw.results import Submitted as Submitted
+    from goclaw_actors.executors.context import TaskContext as TaskContext
+    from goclaw_actors.executors.errors import Fail as Fail
+
+_HOMES = {
+    "Engine": "goclaw.engine",
+    "Fail": "goclaw_actors.executors.errors",
+    "RunResult": "goclaw.results",
+    "Settings": "goclaw.config",
+    "Submitted": "goclaw.results",
+    "TaskContext": "goclaw_actors.executors.context",
+    "Workflow": "goclaw.builder",
+    "agent": "goclaw.agents",
+    "run": "goclaw.engine",
+}
+
+__all__ = [
+    "Engine",
+    "Fail",
+    "RunResult",
+    "Settings",
+    "Submitted",
+    "TaskContext",
+    "Workflow",
+    "agent",
+    "run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Importing everything takes half a second; `goclaw --help` may not.
+    home = _HOMES.get(name)
+    if home is None:
+        msg = f"module 'goclaw' has no attribute {name!r}"
+        raise AttributeError(msg)
+    return getattr(import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

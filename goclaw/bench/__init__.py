@@ -1,0 +1,1 @@
+"""Measurements of this machine: what the log and the engine do on it."""

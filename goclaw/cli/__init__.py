@@ -1,0 +1,62 @@
+"""The command line: the table of commands, each imported when it is called.
+
+`goclaw --help` imports click and nothing else of weight; a test holds it to that.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from goclaw.cli.frame import Entry, LazyGroup, run
+from goclaw.cli.version import print_version
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = {
+    "validate": Entry("goclaw.cli.definitions:validate", "Check a workflow file."),
+    "plan": Entry("goclaw.cli.definitions:plan", "Show the order in which tasks can run."),
+    "schema": Entry("goclaw.cli.definitions:schema", "Print the JSON Schema of definitions."),
+    "run": Entry("goclaw.cli.run:run", "Run a workflow file and show it live."),
+    "resume": Entry("goclaw.cli.run:resume", "Go on with every run that is not finished."),
+    "runs": Entry("goclaw.cli.runs:runs", "List runs; show one, or its result."),
+    "replay": Entry("goclaw.cli.replay:replay", "Show state as it was, or verify the replay."),
+    "log": Entry("goclaw.cli.log:log", "Read, follow or verify the log."),
+    "demo": Entry("goclaw.cli.demo:demo", "Let a team of agents audit a source tree."),
+    "bench": Entry("goclaw.cli.bench:bench", "Measure the log or the engine on this machine."),
+    "import": Entry("goclaw.cli.importing:import_", "Turn foreign workflows into definitions."),
+    "config": Entry("goclaw.cli.config:config", "Show, check or describe the settings."),
+    "doctor": Entry("goclaw.cli.doctor:doctor", "Look for what would keep Goclaw from working."),
+    "version": Entry("goclaw.cli.version:version", "Print the version."),
+}
+"""Every command, in the order in which `goclaw --help` lists them."""
+
+
+@click.group(
+    cls=LazyGroup,
+    entries=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 ok, 1 run failed, 2 usage or invalid definition, 3 not found, 4 timeout, "
+    "5 unavailable, 6 data damaged, 7 conflict, 130 interrupted.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_version,
+    help="Print the version and exit.",
+)
+def cli() -> None:
+    """Run workflows of AI agents on a durable, event-sourced log."""
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command that `args` (by default the process's arguments) name.
+
+    Returns the exit code; errors were reported on stderr, and with `--json` on stdout too.
+    """
+    return run(cli, sys.argv[1:] if args is None else list(args))

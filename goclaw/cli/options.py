@@ -1,0 +1,66 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def json_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--json`, handed over as `as_json: bool`: the last stdout line is one JSON value."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON value as the last line of stdout."
+    )(command)
+
+
+def config_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--config FILE`, handed over as `config: Path | None`."""
+    return click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Read settings from this file only (GOCLAW_CONFIG).",
+    )(command)
+
+
+def settings_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--data-dir`, `--config` and `--log-level`, handed over as one `settings: Settings`.
+
+    Settings are loaded when the command is called; faults in them end it with exit code 2.
+    """
+
+    @config_option
+    @click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        help="Write log records from this level on (GOCLAW_LOG__LEVEL).",
+    )
+    @click.option(
+        "--data-dir",
+        type=click.Path(file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="Where the log and the views are (GOCLAW_DATA_DIR)  [default: ./.goclaw]",
+    )
+    @functools.wraps(command)
+    def with_settings(
+        *args: object,
+        config: Path | None,
+        data_dir: Path | None,
+        log_level: str | None,
+        **kwargs: object,
+    ) -> R:
+        from goclaw.config_load import load_settings
+
+        flags = {"data_dir": data_dir, "log.level": log_level}
+        return command(*args, settings=load_settings(config, flags).settings, **kwargs)
+
+    return with_settings

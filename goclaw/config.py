@@ -1,0 +1,171 @@
+"""The settings of Goclaw: their names, defaults and limits. How they are found: `config_load`.
+
+Only the roof reads settings; lower floors are handed small frozen values by `goclaw.engine`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from goclaw_events.ids import is_id
+
+if TYPE_CHECKING:
+    from pydantic_settings import PydanticBaseSettingsSource
+
+ENV_PREFIX: Final = "GOCLAW_"
+ENV_DELIMITER: Final = "__"
+DEFAULT_LANE: Final = "default"
+
+
+def _lane_id(text: str) -> str:
+    if not is_id(text):
+        raise ValueError(
+            "a lane id is 1 to 200 of A-Z a-z 0-9 _ . : - and starts with A-Z a-z 0-9 _"
+        )
+    return text
+
+
+def _listed(value: object) -> object:
+    """Read `a,b` as well as `["a", "b"]`, so that a list fits into an environment variable."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("["):
+        return json.loads(value)
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+LaneId = Annotated[str, AfterValidator(_lane_id)]
+Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """The common form of a section: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class LogSettings(Section):
+    """What is written about the engine's own doings, and where."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level that is written."""
+    format: Literal["auto", "pretty", "json"] = "auto"
+    """auto: pretty on a terminal, JSON lines otherwise. A file always gets JSON lines."""
+    file: Path | None = None
+    """Write to this file too, besides stderr."""
+    file_bytes_max: Annotated[int, Field(ge=4096, le=1 << 40)] = 10 * 1024 * 1024
+    """Start a new file when this one would grow beyond."""
+    file_count: Annotated[int, Field(ge=2, le=1000)] = 5
+    """Keep so many files, the current one included (with one alone nothing could be rotated)."""
+
+
+class EngineSettings(Section):
+    """Limits of one partition's dispatcher."""
+
+    batch_messages_max: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    """Close a turn batch after so many messages."""
+    batch_bytes_max: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
+    """Close a turn batch when its facts have so many bytes."""
+    batch_time_s: Annotated[float, Field(gt=0, le=10)] = 0.02
+    """Close a turn batch after so much time."""
+    live_actors_max: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
+    """Keep so many actors in memory; the least recently used leave first."""
+    commits_in_flight_max: Annotated[int, Field(ge=1, le=64)] = 2
+    """Decide further while so many batches are being flushed."""
+    commands_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Let at most so many commands wait; further ones are refused with `busy`."""
+    lost_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Restart a task whose attempts were lost with their process at most so many times."""
+
+
+class ExecutorSettings(Section):
+    """Limits of the places where agents run."""
+
+    threads_max: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Run at most so many synchronous agents at once."""
+    thread_idle_s: Seconds = 30.0
+    """Let a thread go after so much time without work."""
+    abandoned_max: Annotated[int, Field(ge=0, le=4096)] = 16
+    """Bear so many threads that went on after their timeout; then no further work is taken."""
+    stop_grace_s: Seconds = 5.0
+    """Wait so long for running agents when the engine stops."""
+
+
+class LaneSettings(Section):
+    """A lane that all definitions share; a task names it `/ID`."""
+
+    concurrency: Annotated[int, Field(ge=1, le=1_000_000)] = 256
+    """Run at most so many of its tasks at once."""
+    capacity: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
+    """Let at most so many tasks wait in it."""
+    overflow: Literal["reject"] = "reject"
+    """What happens to a task that finds the lane full."""
+
+
+class AgentSettings(Section):
+    """Where agents come from."""
+
+    modules: Listed = ()
+    """Import these modules at start: their decorators register agents."""
+
+
+class ViewSettings(Section):
+    """How projections follow the log."""
+
+    frames_max: Annotated[int, Field(ge=1, le=100_000)] = 256
+    """Fold at most so many frames into one write."""
+    bytes_max: Annotated[int, Field(ge=1, le=1 << 30)] = 4 * 1024 * 1024
+    """Fold frames of at most so many bytes into one write."""
+    linger_s: Annotated[float, Field(ge=0, le=60)] = 0.01
+    """Wait so long for further frames; who asks for a position is served at once."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, whole and checked; made by `load_settings`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+    )
+
+    data_dir: Path = Path(".goclaw")
+    """The directory of the log and the views; a relative path starts at the current directory."""
+    partitions: Annotated[int, Field(ge=1, le=256)] = 1
+    """Cut the log into so many parts; fixed when the data directory is made."""
+    log: LogSettings = LogSettings()
+    engine: EngineSettings = EngineSettings()
+    executors: ExecutorSettings = ExecutorSettings()
+    lanes: dict[LaneId, LaneSettings] = {DEFAULT_LANE: LaneSettings()}
+    """Shared lanes by id; `default` is always there."""
+    agents: AgentSettings = AgentSettings()
+    views: ViewSettings = ViewSettings()
+
+    @field_validator("lanes", mode="before")
+    @classmethod
+    def _with_default_lane(cls, value: Any) -> Any:
+        return {DEFAULT_LANE: {}, **value} if isinstance(value, dict) else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings hands them by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what the constructor is given.
+
+        `load_settings` reads the sources one by one, so that each value knows where it came from.
+        """
+        return (init_settings,)

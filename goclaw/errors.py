@@ -1,0 +1,166 @@
+"""The roof's errors, and the one table that says what each code means at every edge."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from goclaw_events.errors import CodedError
+
+
+class GoclawError(CodedError):
+    """Root of the errors of the roof."""
+
+    code = "goclaw_error"
+
+
+class ConfigInvalid(GoclawError):
+    """The settings hold faults; `details["faults"]` lists every one with its place."""
+
+    code = "invalid_config"
+
+
+class ConfigMissing(GoclawError):
+    """A configuration file that was asked for by name is not there."""
+
+    code = "config_missing"
+
+
+class UsageInvalid(GoclawError):
+    """A command line, or a call, that says something impossible."""
+
+    code = "usage"
+
+
+class RunNotFound(GoclawError):
+    """No run has this id."""
+
+    code = "run_not_found"
+
+
+class NotFound(GoclawError):
+    """A thing that was asked for by name is not there."""
+
+    code = "not_found"
+
+
+class TimedOut(GoclawError):
+    """What was waited for did not happen in time; it may still happen."""
+
+    code = "timeout"
+
+
+class EngineClosed(GoclawError):
+    """The engine was closed, or was never opened."""
+
+    code = "engine_closed"
+
+
+class Meaning(NamedTuple):
+    """What a code is at the edges: a process, an HTTP answer, a gRPC answer."""
+
+    exit_code: int
+    http: int
+    grpc: str
+
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_NOT_FOUND: Final = 3
+EXIT_TIMEOUT: Final = 4
+EXIT_UNAVAILABLE: Final = 5
+EXIT_DAMAGED: Final = 6
+EXIT_CONFLICT: Final = 7
+EXIT_INTERRUPTED: Final = 130
+
+BUG: Final = Meaning(EXIT_FAILED, 500, "INTERNAL")
+_FAILED: Final = Meaning(EXIT_FAILED, 500, "ABORTED")
+_INVALID: Final = Meaning(EXIT_USAGE, 400, "INVALID_ARGUMENT")
+_TOO_LARGE: Final = Meaning(EXIT_USAGE, 413, "INVALID_ARGUMENT")
+_UNSUPPORTED: Final = Meaning(EXIT_USAGE, 501, "UNIMPLEMENTED")
+_NOT_FOUND: Final = Meaning(EXIT_NOT_FOUND, 404, "NOT_FOUND")
+_TIMEOUT: Final = Meaning(EXIT_TIMEOUT, 504, "DEADLINE_EXCEEDED")
+_UNAVAILABLE: Final = Meaning(EXIT_UNAVAILABLE, 503, "UNAVAILABLE")
+_FULL: Final = Meaning(EXIT_UNAVAILABLE, 503, "RESOURCE_EXHAUSTED")
+_BUSY: Final = Meaning(EXIT_UNAVAILABLE, 429, "RESOURCE_EXHAUSTED")
+_DAMAGED: Final = Meaning(EXIT_DAMAGED, 500, "DATA_LOSS")
+_CONFLICT: Final = Meaning(EXIT_CONFLICT, 409, "ALREADY_EXISTS")
+_WRONG_STATE: Final = Meaning(EXIT_CONFLICT, 409, "FAILED_PRECONDITION")
+
+MEANINGS: Final[dict[str, Meaning]] = {
+    # a fault of ours, or the root of a floor
+    "internal_bug": BUG,
+    "events_error": BUG,
+    "actors_error": BUG,
+    "projections_error": BUG,
+    "goclaw_error": BUG,
+    # what was asked is wrong, and would be wrong again
+    "usage": _INVALID,
+    "invalid_config": _INVALID,
+    "config_missing": _INVALID,
+    "invalid_id": _INVALID,
+    "invalid_definition": _INVALID,
+    "invalid_condition": _INVALID,
+    "invalid_duration": _INVALID,
+    "invalid_template": _INVALID,
+    "agent_invalid": _INVALID,
+    "bad_params": _INVALID,
+    "invalid_input": _INVALID,
+    "invalid_position": _INVALID,
+    "value_not_storable": _INVALID,
+    "value_too_large": _TOO_LARGE,
+    "turn_too_large": _TOO_LARGE,
+    "unsupported": _UNSUPPORTED,
+    # a run, or a task of it, failed
+    "run_failed": _FAILED,
+    "run_cancelled": _FAILED,
+    "agent_error": _FAILED,
+    "condition_failed": _FAILED,
+    "template_failed": _FAILED,
+    "lost_too_often": _FAILED,
+    "stream_poisoned": _FAILED,
+    # it is not there
+    "not_found": _NOT_FOUND,
+    "run_not_found": _NOT_FOUND,
+    "task_not_found": _NOT_FOUND,
+    "lane_not_found": _NOT_FOUND,
+    "agent_unknown": _NOT_FOUND,
+    "log_missing": _NOT_FOUND,
+    "projection_not_found": _NOT_FOUND,
+    # it took too long
+    "timeout": _TIMEOUT,
+    # it cannot be done now
+    "engine_running": _UNAVAILABLE,
+    "engine_closed": _UNAVAILABLE,
+    "engine_died": _UNAVAILABLE,
+    "stopping": _UNAVAILABLE,
+    "outcome_unknown": _UNAVAILABLE,
+    "journal_unavailable": _UNAVAILABLE,
+    "disk_error": _UNAVAILABLE,
+    "projection_failed": _UNAVAILABLE,
+    "views_closed": _UNAVAILABLE,
+    "views_unavailable": _UNAVAILABLE,
+    "disk_full": _FULL,
+    "executor_exhausted": _FULL,
+    "busy": _BUSY,
+    "lane_full": _BUSY,
+    # what is kept is not what was written
+    "log_damaged": _DAMAGED,
+    "log_behind_watermark": _DAMAGED,
+    "blob_missing": _DAMAGED,
+    "unknown_type": _DAMAGED,
+    "views_damaged": _DAMAGED,
+    # it contradicts what is already there
+    "log_mismatch": _WRONG_STATE,
+    "cursor_from_lost_history": _WRONG_STATE,
+    "agent_taken": _CONFLICT,
+    "command_conflict": _CONFLICT,
+    "command_refused": _WRONG_STATE,
+    "run_finished": _WRONG_STATE,
+}
+"""One row for each code of every `CodedError` in the house; a test holds it complete."""
+
+
+def meaning_of(code: str) -> Meaning:
+    """Return what a code means at the edges; a code without a row is a fault of ours."""
+    return MEANINGS.get(code, BUG)

@@ -1,0 +1,1 @@
+"""The floor that answers: projections fold the log into views, readers ask the views."""

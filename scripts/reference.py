@@ -1,0 +1,133 @@
+"""Write the parts of docs/reference that follow from the code.
+
+Usage: reference.py [--check] (with --check: write nothing, and fail if something would change).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw.config import ENV_DELIMITER, ENV_PREFIX, Settings
+from goclaw.config_load import search_paths
+from goclaw.errors import MEANINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT: Final = Path(__file__).parent.parent
+_EXITS: Final = {
+    0: "done",
+    1: "a run failed, or a fault in Goclaw",
+    2: "usage, or an invalid definition, input or setting",
+    3: "not found",
+    4: "it took too long",
+    5: "cannot be done now (an engine holds the directory, the disk is full)",
+    6: "stored data are damaged",
+    7: "it contradicts what is already there",
+    130: "interrupted",
+    141: "whoever read the output has gone",
+}
+
+
+def configuration() -> str:
+    """Return the reference of settings."""
+    places = ", ".join(
+        f"`{path}`" for path in search_paths({"XDG_CONFIG_HOME": "$XDG_CONFIG_HOME"})
+    )
+    rows = "\n".join(
+        f"| `{key}` | `{variable}` | {default} | {limits} | {text} |"
+        for key, variable, default, limits, text in _settings(Settings.model_json_schema())
+    )
+    return f"""# Settings
+
+Written by `scripts/reference.py`; do not edit.
+
+A flag wins over a variable, a variable over a file, a file over the default, key by key.
+One file is read: the one that `--config` or `GOCLAW_CONFIG` names (which must be there),
+otherwise the first of
+{places}.
+The ending `.json` means JSON, any other YAML without anchors, aliases and tags.
+
+A key or a `{ENV_PREFIX}` variable that is not known is an error; all faults are reported at once,
+each with its place. `goclaw config show --origin` says where each value comes from,
+`goclaw config validate` checks, `goclaw config schema` prints the JSON Schema.
+A variable that is empty counts as not given. A list in a variable is written with commas, or as
+JSON; ids of lanes in variables are in small letters. Relative paths start at the current directory.
+
+| key | variable | default | limits | |
+|---|---|---|---|---|
+{rows}
+"""
+
+
+def errors() -> str:
+    """Return the reference of codes."""
+    exits = "\n".join(f"| {code} | {text} |" for code, text in _EXITS.items())
+    rows = "\n".join(
+        f"| `{code}` | {meaning.exit_code} | {meaning.http} | {meaning.grpc} |"
+        for code, meaning in sorted(MEANINGS.items())
+    )
+    return f"""# Errors and exit codes
+
+Written by `scripts/reference.py`; do not edit.
+
+An error is shown on stderr as `error[code]: message`, with a hint what to do. With `--json` the
+last line of stdout is `{{"error": {{"code", "message", "hint", "details"}}}}`.
+Codes do not change.
+
+| exit code | |
+|---|---|
+{exits}
+
+| code | exit code | HTTP | gRPC |
+|---|---|---|---|
+{rows}
+"""
+
+
+def _settings(
+    schema: dict[str, Any], part: dict[str, Any] | None = None, path: str = ""
+) -> Iterator[tuple[str, str, str, str, str]]:
+    for name, entry in (part or schema)["properties"].items():
+        reference = entry.get("$ref") or entry.get("additionalProperties", {}).get("$ref")
+        key = f"{path}.{name}" if path else name
+        if reference:
+            section = schema["$defs"][reference.rpartition("/")[2]]
+            yield from _settings(schema, section, key if "$ref" in entry else f"{key}.ID")
+            continue
+        variable = ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)
+        default = "" if entry["default"] is None else f"`{entry['default']}`"
+        text = entry.get("description", "").replace("\n", " ")
+        yield key, variable, default, _limits(entry), text
+
+
+def _limits(entry: dict[str, Any]) -> str:
+    if "enum" in entry:
+        return ", ".join(entry["enum"])
+    if "const" in entry:
+        return str(entry["const"])
+    least, more = entry.get("minimum"), entry.get("exclusiveMinimum")
+    most = entry.get("maximum")
+    if most is None:
+        return ""
+    return f"{least} to {most}" if least is not None else f"over {more}, to {most}"
+
+
+def main(*, check: bool) -> int:
+    """Write the files, or compare them; return 1 when one of them is out of date."""
+    stale = []
+    for name, text in (("configuration", configuration()), ("errors", errors())):
+        path = ROOT / "docs" / "reference" / f"{name}.md"
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    verb = "out of date" if check else "written"
+    print(f"docs/reference: {', '.join(stale) or 'nothing'} {verb}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))
