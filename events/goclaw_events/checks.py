@@ -1,0 +1,356 @@
+"""What one field cannot tell: kinds, needs, cycles, lanes, templates. Every fault, not the first.
+
+A draft is a definition as plain mappings, perhaps with faults of its own: what has the wrong type
+is passed over here, because the model reports it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events import dag
+from goclaw_events.conditions import (
+    BadCondition,
+    Condition,
+    compile_condition,
+    condition_references,
+)
+from goclaw_events.definition import EDGES_MAX, KINDS
+from goclaw_events.faults import Finding, Suggester, Where
+from goclaw_events.templates import (
+    STATIC,
+    Reference,
+    Template,
+    compile_template,
+    placed_references,
+    template_of_fields,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from goclaw_events.definition import WorkflowDefinition
+
+NO_FIELDS: Final = Template(STATIC, {})
+
+_NOT_APPLICABLE: Final = {
+    "agent": ("stdin",),
+    "exec": ("with",),
+    "http": ("with", "stdin"),
+    "workflow": ("stdin",),
+    "wait": ("with", "stdin", "lane", "timeout", "retry", "priority"),
+    "approval": ("with", "stdin", "lane", "timeout", "retry", "priority"),
+}
+_ROOTS_OF_CONDITION: Final = frozenset(("input", "tasks", "needs", "run", "task"))
+_ROOTS_OF_OUTPUT: Final = frozenset(("input", "tasks", "run"))
+
+
+@dataclass(slots=True)
+class CheckedTask:
+    """What was compiled of one task. `needs` holds the indexes of known tasks, each once."""
+
+    needs: list[int] = field(default_factory=list)
+    params: Template = NO_FIELDS
+    wait: Template | None = None
+    when: Condition | None = None
+
+
+@dataclass(slots=True)
+class Checked:
+    """A draft, compiled as far as its faults allow. Indexes are those of the draft's tasks."""
+
+    ids: list[str]
+    index: dict[str, int]
+    tasks: list[CheckedTask]
+    order: list[int] = field(default_factory=list)
+    output: Template | None = None
+    results_read: set[int] = field(default_factory=set)
+    secrets: list[Where] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+
+
+def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
+    """Return what of a definition is checked here, as the mappings that a file would hold."""
+    tasks = {}
+    for task_id, task in definition.tasks.items():
+        draft: dict[str, Any] = {kind: getattr(task, kind) for kind in KINDS}
+        if task.http is not None:
+            draft["http"] = task.http.model_dump()
+        if task.approval is not None:
+            draft["approval"] = task.approval.model_dump()
+        lane = task.lane
+        draft |= {
+            "needs": task.needs,
+            "with": task.with_,
+            "when": task.when,
+            "stdin": task.stdin,
+            "timeout": task.timeout,
+            "retry": task.retry,
+            "priority": task.priority,
+            "lane": lane if lane is None or isinstance(lane, str) else lane.model_dump(),
+        }
+        tasks[task_id] = draft
+    return {
+        "input": {name: item.model_dump() for name, item in definition.input.items()},
+        "lanes": {name: lane.model_dump() for name, lane in definition.lanes.items()},
+        "tasks": tasks,
+        "output": definition.output,
+    }
+
+
+def check(draft: Mapping[str, Any]) -> Checked:
+    """Check and compile a draft; what is wrong is in `findings`."""
+    return _Checker(draft).check()
+
+
+class _Checker:
+    """Gather findings over a draft; every method adds to `self._out`."""
+
+    def __init__(self, draft: Mapping[str, Any]) -> None:
+        tasks = _mapping(draft.get("tasks"))
+        self._draft = draft
+        self._tasks = [_mapping(task) for task in tasks.values()]
+        ids = [str(task_id) for task_id in tasks]
+        self._out = Checked(ids, {task_id: i for i, task_id in enumerate(ids)}, [])
+        self._inputs = _mapping(draft.get("input"))
+        self._lanes = _mapping(draft.get("lanes"))
+        self._suggest = Suggester()
+        self._meant: set[tuple[int, int]] = set()
+        self._reads: list[tuple[int, int]] = []
+        self._read_places: list[Where] = []
+
+    def check(self) -> Checked:
+        out = self._out
+        for node, task in enumerate(self._tasks):
+            out.tasks.append(CheckedTask(self._check_needs(node, task)))
+        for node, task in enumerate(self._tasks):
+            self._check_kind(node, task)
+            self._check_lane(node, task)
+            self._compile_task(node, task)
+        for lane_id, lane in self._lanes.items():
+            self._check_overflow(str(lane_id), _mapping(lane))
+        self._check_redirect_cycles()
+        self._compile_output()
+        self._check_graph()
+        return out
+
+    def _add(self, code: str, message: str, where: Where, hint: str = "") -> None:
+        self._out.findings.append(Finding(code, message, where, hint))
+
+    def _add_at_key(self, code: str, message: str, where: Where, hint: str) -> None:
+        self._out.findings.append(Finding(code, message, where, hint, at_key=True))
+
+    # Needs and the graph
+
+    def _check_needs(self, node: int, task: Mapping[str, Any]) -> list[int]:
+        task_id = self._out.ids[node]
+        needs: dict[int, None] = {}
+        given = task.get("needs")
+        for at, need in enumerate(given if isinstance(given, list | tuple) else ()):
+            if not isinstance(need, str):
+                continue
+            other = self._out.index.get(need)
+            where: Where = ("tasks", task_id, "needs", at)
+            if other is None:
+                near = self._suggest.nearest(need, self._out.index)
+                if near:
+                    # What was meant counts as needed, so that one slip is one fault.
+                    self._meant.add((node, self._out.index[near]))
+                hint = f"did you mean {near!r}?" if near else ""
+                self._add(
+                    "dangling_need", f"{task_id} needs {need!r}, which is no task", where, hint
+                )
+            elif other == node:
+                self._add("self_dependency", f"{task_id} needs itself", where, "remove it")
+            elif other in needs:
+                message = f"{task_id} needs {need!r} twice"
+                self._add("duplicate_need", message, where, "remove one")
+            else:
+                needs[other] = None
+        return list(needs)
+
+    def _check_graph(self) -> None:
+        out = self._out
+        needs = [task.needs for task in out.tasks]
+        edges = sum(map(len, needs))
+        if edges > EDGES_MAX:
+            self._add("too_large", f"{edges} needs are more than {EDGES_MAX}", ("tasks",))
+            return
+        out.order = dag.topological_order(needs)
+        if len(out.order) < len(needs):
+            for cycle in dag.find_cycles(needs):
+                self._add_cycle(cycle)
+        for i in dag.unreachable_pairs(needs, out.order, self._reads):
+            node, other = self._reads[i]
+            if node == other:
+                message, hint = f"{out.ids[node]} reads its own result", ""
+            else:
+                message = f"{out.ids[node]} reads {out.ids[other]!r}, which it does not need"
+                hint = f"add {out.ids[other]!r} to its needs"
+            if (node, other) not in self._meant:
+                self._add("not_needed", message, self._read_places[i], hint)
+
+    def _add_cycle(self, cycle: list[int]) -> None:
+        out = self._out
+        # Begin with the task that stands first in the file.
+        first = cycle.index(min(cycle))
+        cycle = [*cycle[first:-1], *cycle[: first + 1]]
+        names = " -> ".join(out.ids[node] for node in cycle)
+        given = list(self._tasks[cycle[0]]["needs"])
+        where: Where = ("tasks", out.ids[cycle[0]], "needs", given.index(out.ids[cycle[1]]))
+        message = f"each of these needs the next: {names}"
+        self._add("cycle", message, where, "remove one of these needs")
+
+    # Kinds and lanes
+
+    def _check_kind(self, node: int, task: Mapping[str, Any]) -> None:
+        task_id = self._out.ids[node]
+        kinds = [kind for kind in KINDS if task.get(kind) is not None]
+        if not kinds:
+            message = f"{task_id} has no kind of work"
+            hint = "give one of " + ", ".join(KINDS)
+            self._add_at_key("no_kind", message, ("tasks", task_id), hint)
+            return
+        if len(kinds) > 1:
+            # In the order of the file, where there is one.
+            kinds = [key for key in task if key in kinds]
+            message = f"{task_id} has {len(kinds)} kinds of work: {', '.join(kinds)}"
+            hint = "make them tasks of their own"
+            self._add_at_key("two_kinds", message, ("tasks", task_id, kinds[1]), hint)
+            return
+        for key in _NOT_APPLICABLE[kinds[0]]:
+            if task.get(key):
+                message = f"{key!r} has no meaning for {kinds[0]!r}"
+                self._add_at_key("not_applicable", message, ("tasks", task_id, key), "remove it")
+
+    def _check_lane(self, node: int, task: Mapping[str, Any]) -> None:
+        lane = task.get("lane")
+        where: Where = ("tasks", self._out.ids[node], "lane")
+        if isinstance(lane, dict):
+            key = lane.get("key")
+            template = self._compile(node, key, (*where, "key")) if isinstance(key, str) else None
+            if template is not None and template.is_static:
+                message = "the key of a lane reads nothing, so it is always the same"
+                self._add("bad_template", message, (*where, "key"), "write ${input.NAME}")
+            lane, where = lane.get("name"), (*where, "name")
+        self._check_lane_known(lane, where)
+
+    def _check_lane_known(self, lane: object, where: Where) -> None:
+        if isinstance(lane, str) and not lane.startswith("/") and lane not in self._lanes:
+            hint = self._suggest.hint(lane, self._lanes)
+            hint = hint or f"declare it under `lanes`, or write /{lane} for a shared one"
+            self._add("unknown_lane", f"there is no lane {lane!r}", where, hint)
+
+    def _check_overflow(self, lane_id: str, lane: Mapping[str, Any]) -> None:
+        where: Where = ("lanes", lane_id, "redirect_to")
+        target, redirects = lane.get("redirect_to"), lane.get("overflow") == "redirect"
+        if redirects and target is None:
+            message = "overflow: redirect does not say where to"
+            self._add("missing_key", message, ("lanes", lane_id, "overflow"), "give redirect_to")
+        elif target is not None and not redirects:
+            message = "redirect_to has no meaning without overflow: redirect"
+            self._add_at_key("not_applicable", message, where, "remove it")
+        else:
+            self._check_lane_known(target, where)
+
+    def _check_redirect_cycles(self) -> None:
+        names = [str(name) for name in self._lanes]
+        index = {name: i for i, name in enumerate(names)}
+        targets = [_mapping(lane).get("redirect_to") for lane in self._lanes.values()]
+        graph = [[index[t]] if isinstance(t, str) and t in index else [] for t in targets]
+        for cycle in dag.find_cycles(graph):
+            shown = " -> ".join(names[node] for node in cycle)
+            where: Where = ("lanes", names[cycle[0]], "redirect_to")
+            self._add("cycle", f"full lanes redirect in a circle: {shown}", where)
+
+    # Templates and conditions
+
+    def _compile_task(self, node: int, task: Mapping[str, Any]) -> None:
+        out = self._out.tasks[node]
+        base: Where = ("tasks", self._out.ids[node])
+        if task.get("wait") is not None:
+            out.wait = self._compile(node, task["wait"], (*base, "wait"), _ROOTS_OF_CONDITION)
+        elif task.get("exec") is not None:
+            fields = {"argv": self._compile(node, task["exec"], (*base, "exec"))}
+            if task.get("stdin") is not None:
+                fields["stdin"] = self._compile(node, task["stdin"], (*base, "stdin"))
+            out.params = template_of_fields(fields)
+        else:
+            key = next((key for key in ("http", "approval") if task.get(key) is not None), "with")
+            if task.get(key):
+                out.params = self._compile(node, task[key], (*base, key))
+        when = task.get("when")
+        if isinstance(when, str):
+            self._compile_when(node, when, (*base, "when"))
+
+    def _compile_when(self, node: int, when: str, where: Where) -> None:
+        try:
+            condition = compile_condition(when)
+        except BadCondition as error:
+            self._add("bad_condition", error.message, where, error.hint)
+            return
+        self._out.tasks[node].when = condition
+        for reference in condition_references(condition):
+            self._check_reference(node, reference, where, _ROOTS_OF_CONDITION)
+
+    def _compile_output(self) -> None:
+        output = self._draft.get("output")
+        if output is not None:
+            self._out.output = self._compile(None, output, ("output",), _ROOTS_OF_OUTPUT)
+
+    def _compile(
+        self, node: int | None, value: object, where: Where, roots: frozenset[str] | None = None
+    ) -> Template:
+        def on_problem(inner: Where, message: str, hint: str) -> None:
+            self._add("bad_template", message, (*where, *inner), hint)
+
+        template = compile_template(value, on_problem)
+        if not template.is_static:
+            for inner, reference in placed_references(template):
+                self._check_reference(node, reference, (*where, *inner), roots)
+        return template
+
+    def _check_reference(
+        self, node: int | None, reference: Reference, where: Where, roots: frozenset[str] | None
+    ) -> None:
+        root, task, name, path = reference
+        if roots is not None and root not in roots:
+            hint = "here a template reads " + ", ".join(sorted(roots))
+            self._add("bad_template", f"{root!r} cannot be read here", where, hint)
+        elif root == "input" and path and path[0] not in self._inputs:
+            hint = self._suggest.hint(str(path[0]), self._inputs)
+            message = f"there is no input {path[0]!r}"
+            self._add("unknown_input", message, where, hint or "declare it under `input`")
+        elif root == "needs" and node is not None:
+            self._check_needs_reference(node, path, where)
+        elif root == "secret":
+            self._out.secrets.append(where)
+        elif root == "tasks":
+            self._check_task_reference(node, task, name, where)
+
+    def _check_needs_reference(self, node: int, path: Sequence[str | int], where: Where) -> None:
+        direct = self._out.tasks[node].needs
+        self._out.results_read.update(direct)
+        if path:
+            other = self._out.index.get(str(path[0]))
+            if other not in direct and (node, other) not in self._meant:
+                message = f"{path[0]!r} is not one of the needs of {self._out.ids[node]}"
+                hint = self._suggest.hint(str(path[0]), [self._out.ids[i] for i in direct])
+                self._add("not_needed", message, where, hint)
+
+    def _check_task_reference(self, node: int | None, task: str, name: str, where: Where) -> None:
+        other = self._out.index.get(task)
+        if other is None:
+            hint = self._suggest.hint(task, self._out.index)
+            self._add("unknown_task", f"there is no task {task!r}", where, hint)
+            return
+        if name == "result":
+            self._out.results_read.add(other)
+        if node is not None and other not in self._out.tasks[node].needs:
+            self._reads.append((node, other))
+            self._read_places.append(where)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

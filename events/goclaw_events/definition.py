@@ -1,0 +1,247 @@
+"""Workflow definitions as users write them: one model behind YAML, JSON and the Python builder.
+
+The model checks each field by itself. What concerns several of them (kinds, needs, cycles, lanes,
+templates) is checked by `goclaw_events.checks`, so that one report can hold every fault.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
+
+from goclaw_events.durations import BadDuration, parse_duration
+
+TASKS_MAX: Final = 100_000
+EDGES_MAX: Final = 1_000_000
+ATTEMPTS_MAX: Final = 1_000
+PRIORITY_MAX: Final = 1_000
+ID_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
+LANE_PATTERN: Final = r"^/?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
+
+Kind: TypeAlias = Literal["agent", "exec", "http", "workflow", "wait", "approval"]
+KINDS: Final[tuple[Kind, ...]] = ("agent", "exec", "http", "workflow", "wait", "approval")
+
+
+def _duration(value: object) -> float:
+    try:
+        return parse_duration(value)
+    except BadDuration as error:
+        raise PydanticCustomError(
+            "bad_duration", "{said}", {"said": error.message, "hint": error.hint}
+        ) from error
+
+
+def _positive_duration(value: object) -> float:
+    seconds = _duration(value)
+    if seconds == 0:
+        raise PydanticCustomError(
+            "bad_duration",
+            "{said}",
+            {"said": "a duration of 0 ends at once", "hint": "leave it out"},
+        )
+    return seconds
+
+
+def _wait(value: object) -> float | str:
+    return value if isinstance(value, str) and "${" in value else _duration(value)
+
+
+_DURATION_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [
+        {
+            "type": "string",
+            "pattern": r"^(?=.)([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?$",
+        },
+        {"type": "number", "minimum": 0},
+    ],
+    "description": "200ms, 30s, 5m, 1h30m, 2d, or a number of seconds",
+}
+
+Id: TypeAlias = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
+Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Code: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Duration: TypeAlias = Annotated[float, PlainValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
+PositiveDuration: TypeAlias = Annotated[
+    float, PlainValidator(_positive_duration), WithJsonSchema(_DURATION_SCHEMA)
+]
+Wait: TypeAlias = Annotated[
+    float | str,
+    PlainValidator(_wait),
+    WithJsonSchema(
+        {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
+        | {"description": "a duration, or a template that yields one"}
+    ),
+]
+
+
+class Part(BaseModel):
+    """A part of a definition: frozen, unknown keys refused, no silent conversions."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class RetryDefinition(Part):
+    """When and how often an attempt that failed is made again."""
+
+    attempts: int = Field(default=1, ge=1, le=ATTEMPTS_MAX, description="tries in all")
+    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
+    initial: Duration = Field(default=1.0, description="before the second try")
+    max: Duration = Field(default=60.0, description="no wait between tries is longer")
+    jitter: Literal["none", "full"] = "full"
+    retry_on: tuple[Code, ...] = Field(
+        default=(), strict=False, description="only these error codes are tried again"
+    )
+    non_retryable: tuple[Code, ...] = Field(
+        default=(), strict=False, description="these error codes are not tried again"
+    )
+
+
+class RateDefinition(Part):
+    """How many attempts a lane may start in a second, and how many at once after a pause."""
+
+    per_second: float = Field(gt=0, le=1_000_000)
+    burst: int = Field(default=1, ge=1, le=1_000_000)
+
+
+class LaneDefinition(Part):
+    """A queue with limits, shared by all runs of the definition."""
+
+    concurrency: int = Field(default=16, ge=1, le=1_000_000, description="attempts at a time")
+    capacity: int = Field(default=100_000, ge=1, le=10_000_000, description="tasks that may queue")
+    overflow: Literal["reject", "block", "drop_oldest", "drop_newest", "redirect"] = Field(
+        default="reject", description="what happens to a task when the queue is full"
+    )
+    redirect_to: Annotated[str, StringConstraints(pattern=LANE_PATTERN)] | None = None
+    rate: RateDefinition | None = None
+    description: str = ""
+
+
+class KeyedLane(Part):
+    """A lane of its own for each value of a key (one customer at a time, for example)."""
+
+    name: Annotated[str, StringConstraints(pattern=LANE_PATTERN)]
+    key: str = Field(min_length=1, description="a template")
+
+
+InputType: TypeAlias = Literal["string", "integer", "number", "boolean", "object", "array", "any"]
+
+
+class InputDefinition(Part):
+    """A value that a run is given. Without a default it is required, unless said otherwise."""
+
+    type: InputType = "any"
+    default: Any = None
+    description: str = ""
+    required: bool | None = None
+
+    @property
+    def has_default(self) -> bool:
+        """Tell whether a default was written (null counts)."""
+        return "default" in self.model_fields_set
+
+    @property
+    def is_required(self) -> bool:
+        """Tell whether a run must bring the value."""
+        return not self.has_default if self.required is None else self.required
+
+
+class HttpCall(Part):
+    """A request; every text may hold templates."""
+
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    url: str = Field(min_length=1)
+    headers: dict[str, str] = Field(default_factory=dict)
+    body: Any = None
+    expect: tuple[Annotated[int, Field(ge=100, le=599)], ...] = Field(
+        default=(), strict=False, description="statuses that count as success; none given: 2xx"
+    )
+
+
+class ApprovalRequest(Part):
+    """A question to a person; the task waits for the answer and holds no slot."""
+
+    who: tuple[str, ...] = Field(strict=False, min_length=1, description="people or roles")
+    message: str = ""
+    deadline: PositiveDuration | None = None
+    on_deadline: Literal["fail", "approve", "reject"] = "fail"
+
+
+def _lane_form(value: object) -> str:
+    return "keyed" if isinstance(value, dict | KeyedLane) else "name"
+
+
+LaneChoice: TypeAlias = Annotated[
+    Annotated[str, StringConstraints(pattern=LANE_PATTERN), Tag("name")]
+    | Annotated[KeyedLane, Tag("keyed")],
+    Discriminator(_lane_form),
+]
+
+
+class TaskDefinition(Part):
+    """One task: exactly one kind of work, and what it needs first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"oneOf": [{"required": [kind]} for kind in KINDS]},
+    )
+
+    agent: Id | None = Field(default=None, description="a registered agent")
+    exec: tuple[str, ...] | None = Field(
+        default=None, strict=False, min_length=1, description="a program and its arguments"
+    )
+    http: HttpCall | None = None
+    workflow: Id | None = Field(default=None, description="a definition to run as a child")
+    wait: Wait | None = Field(default=None, description="a timer")
+    approval: ApprovalRequest | None = None
+    needs: tuple[Id, ...] = Field(default=(), strict=False, description="tasks to complete first")
+    with_: dict[str, Any] = Field(
+        default_factory=dict, alias="with", description="parameters; may hold templates"
+    )
+    when: str | None = Field(default=None, description="a condition; if false the task is skipped")
+    lane: LaneChoice | None = Field(
+        default=None, description="a lane of this definition, or /name for one shared by all"
+    )
+    priority: int = Field(
+        default=0, ge=-PRIORITY_MAX, le=PRIORITY_MAX, description="higher goes first in its lane"
+    )
+    timeout: PositiveDuration | None = Field(default=None, description="for each attempt")
+    retry: RetryDefinition | None = None
+    expected: Duration | None = Field(default=None, description="weight on the critical path")
+    stdin: Any = Field(default=None, description="for exec; a template")
+    description: str = ""
+    labels: dict[Label, str] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind | None:
+        """Return the kind of work; None where there is none, or more than one."""
+        given = [kind for kind in KINDS if getattr(self, kind) is not None]
+        return given[0] if len(given) == 1 else None
+
+
+class WorkflowDefinition(Part):
+    """A workflow: its tasks, what they need, and the lanes they go through."""
+
+    name: Id
+    version: Annotated[str, StringConstraints(min_length=1, max_length=200)] | None = None
+    description: str = ""
+    labels: dict[Label, str] = Field(default_factory=dict)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    input: dict[Id, InputDefinition] = Field(default_factory=dict)
+    lanes: dict[Id, LaneDefinition] = Field(default_factory=dict)
+    tasks: dict[Id, TaskDefinition] = Field(min_length=1, max_length=TASKS_MAX)
+    output: Any = Field(default=None, description="the run's result; may hold templates")
+    on_failure: Literal["fail_fast", "let_finish", "continue"] = "fail_fast"
+    timeout: PositiveDuration | None = Field(default=None, description="for the whole run")

@@ -1,0 +1,92 @@
+"""Ids, stream names and the partition that owns a routing key."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from goclaw_events.errors import InvalidId
+
+ID_LENGTH_MAX: Final = 200
+_ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}\Z")
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
+
+PARTITION_STREAM: Final = "$partition"
+
+
+def is_id(text: str) -> bool:
+    """Tell whether `text` may be an id (a run, a task, a lane, a definition)."""
+    return _ID.match(text) is not None
+
+
+def is_plain(text: str) -> bool:
+    """Tell whether an id can be written in a template without quotes."""
+    return _PLAIN.match(text) is not None
+
+
+def check_id(text: str, what: str) -> str:
+    """Return `text`, or raise `InvalidId` naming `what` it was meant to be."""
+    if _ID.match(text) is None:
+        msg = f"{what} {text[:60]!r} is not an id"
+        raise InvalidId(
+            msg,
+            hint="1 to 200 of A-Z a-z 0-9 _ . : - and the first one of A-Z a-z 0-9 _",
+            value=text[:ID_LENGTH_MAX],
+        )
+    return text
+
+
+def encode_id(text: str) -> str:
+    """Write an id so that it is one subject token and one file name (reversible).
+
+    What is outside `[A-Za-z0-9_-]` becomes `=XX`, its code point in hex.
+    """
+    if _PLAIN.match(text):
+        return text
+    return "".join(c if _PLAIN.match(c) else f"={ord(c):02X}" for c in text)
+
+
+def decode_id(text: str) -> str:
+    """Undo `encode_id`."""
+    return re.sub(r"=([0-9A-F]{2})", lambda m: chr(int(m.group(1), 16)), text)
+
+
+def workflow_stream(run_id: str) -> str:
+    """Name the stream of a run."""
+    return "workflow/" + run_id
+
+
+def task_stream(run_id: str, task_id: str) -> str:
+    """Name the stream of a task of a run."""
+    return f"task/{run_id}/{task_id}"
+
+
+def lane_stream(lane_id: str) -> str:
+    """Name the stream of a lane: `digest/io`, or `/io` for one that all definitions share."""
+    return "lane/" + lane_id
+
+
+def kind_of(stream: str) -> str:
+    """Name the aggregate that a stream belongs to: `workflow`, `task`, `lane`, `$partition`."""
+    return stream.partition("/")[0]
+
+
+def routing_key(stream: str) -> str:
+    """Return the id that decides the partition: the run's for its tasks, the lane's for a lane."""
+    kind, _, rest = stream.partition("/")
+    return rest.partition("/")[0] if kind == "task" else rest
+
+
+def fnv1a32(data: bytes) -> int:
+    """Hash `data` with 32-bit FNV-1a (as NATS subject mapping does: `partition()`)."""
+    value = 0x811C9DC5
+    for byte in data:
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+def partition_of(stream: str, partitions: int) -> int:
+    """Return the partition that owns a stream."""
+    if partitions == 1:
+        return 0
+    return fnv1a32(routing_key(stream).encode()) % partitions

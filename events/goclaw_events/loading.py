@@ -1,0 +1,231 @@
+"""From a text to a definition, or to every fault of it with line and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from pydantic import ValidationError
+
+from goclaw_events.checks import check
+from goclaw_events.collector import collector_paused
+from goclaw_events.definition import (
+    ApprovalRequest,
+    HttpCall,
+    InputDefinition,
+    KeyedLane,
+    LaneDefinition,
+    RateDefinition,
+    RetryDefinition,
+    TaskDefinition,
+    WorkflowDefinition,
+)
+from goclaw_events.faults import Fault, Finding, InvalidDefinition, Places, Suggester
+from goclaw_events.inputs import default_findings
+from goclaw_events.json_source import read_json
+from goclaw_events.yaml_source import read_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from pydantic import BaseModel
+    from pydantic_core import ErrorDetails
+
+    from goclaw_events.faults import Where
+
+TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
+
+Format: TypeAlias = Literal["yaml", "json"]
+
+_READERS: Final[dict[str, Callable[[str, Places | None], tuple[Any, list[Fault]]]]] = {
+    "yaml": read_yaml,
+    "json": read_json,
+}
+
+_MODELS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
+    ((), WorkflowDefinition),
+    (("input", "*"), InputDefinition),
+    (("lanes", "*"), LaneDefinition),
+    (("lanes", "*", "rate"), RateDefinition),
+    (("tasks", "*"), TaskDefinition),
+    (("tasks", "*", "retry"), RetryDefinition),
+    (("tasks", "*", "http"), HttpCall),
+    (("tasks", "*", "approval"), ApprovalRequest),
+    (("tasks", "*", "lane"), KeyedLane),
+)
+_UNREAD: Final = frozenset(("alias", "bad_value"))
+_TYPE_ERRORS: Final = frozenset(("none_required", "is_instance_of", "model_type"))
+
+
+@collector_paused()
+def load_definition(
+    text: str | bytes,
+    format: Format = "yaml",  # noqa: A002 - the word that people look for
+    source: str = "definition",
+) -> WorkflowDefinition:
+    """Return the definition that a text holds.
+
+    Raises `InvalidDefinition` with every fault, each with its line and column.
+    """
+    decoded, faults = _decode(text)
+    if faults:
+        raise InvalidDefinition(faults, source)
+    raw, faults = _READERS[format](decoded, None)
+    if not faults:
+        definition, findings = _validate(raw)
+        if definition is not None and not findings:
+            return definition
+    # Places cost time, so they are only looked up for a text that has faults.
+    places = Places()
+    raw, faults = _READERS[format](decoded, places)
+    if raw is not None or not faults:
+        # A value that could not be read was replaced: what is wrong with that is no news.
+        unread = {fault.path for fault in faults if fault.code in _UNREAD}
+        found = [finding.fault(places) for finding in _validate(raw)[1]]
+        faults += [fault for fault in found if fault.path not in unread]
+    faults = sorted(dict.fromkeys(faults), key=lambda fault: (fault.line, fault.column))
+    raise InvalidDefinition(faults, source)
+
+
+def load_definition_file(path: str | Path) -> WorkflowDefinition:
+    """Return the definition in a file: JSON if it ends in `.json` or begins with `{`, else YAML.
+
+    Raises `InvalidDefinition`, also for a file that cannot be read (code `unreadable`).
+    """
+    data, format_ = read_definition_file(path)
+    return load_definition(data, format_, str(path))
+
+
+def read_definition_file(path: str | Path) -> tuple[bytes, Format]:
+    """Return the bytes of a file, at most one more than the limit, and what they seem to be."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(TEXT_BYTES_MAX + 1)
+    except OSError as error:
+        message = f"the file cannot be read: {error.strerror or error}"
+        fault = Fault("unreadable", message, hint="check the path and its permissions")
+        raise InvalidDefinition([fault], str(path)) from error
+    is_json = Path(path).suffix.lower() == ".json" or (
+        Path(path).suffix.lower() not in (".yaml", ".yml") and data.lstrip()[:1] == b"{"
+    )
+    return data, "json" if is_json else "yaml"
+
+
+def definition_from(raw: Mapping[str, Any], source: str = "definition") -> WorkflowDefinition:
+    """Return the definition that plain mappings hold (no text, so no lines).
+
+    Raises `InvalidDefinition` with every fault.
+    """
+    definition, findings = _validate(raw)
+    if definition is None or findings:
+        raise InvalidDefinition([finding.fault() for finding in findings], source)
+    return definition
+
+
+def locate(findings: Iterable[Finding], text: str | bytes, text_format: Format) -> list[Fault]:
+    """Give findings about a text that was loaded before their lines and columns."""
+    places = Places()
+    _READERS[text_format](_decode(text)[0], places)
+    return [finding.fault(places) for finding in findings]
+
+
+def _decode(text: str | bytes) -> tuple[str, list[Fault]]:
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        if len(data) > TEXT_BYTES_MAX:
+            message = f"more than {TEXT_BYTES_MAX} bytes"
+            return "", [Fault("too_large", message, "", 1, 1, "split the definition")]
+        return data.decode("utf-8-sig"), []
+    except UnicodeEncodeError as error:
+        message, before = "half of a surrogate pair is not text", error.object[: error.start]
+        return "", [_fault_after("syntax", message, before)]
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode("utf-8", "replace")
+        return "", [_fault_after("syntax", f"not UTF-8: {error.reason}", before)]
+
+
+def _fault_after(code: str, message: str, before: str) -> Fault:
+    line = before.count("\n") + 1
+    return Fault(code, message, "", line, len(before) - before.rfind("\n"))
+
+
+def _validate(raw: object) -> tuple[WorkflowDefinition | None, list[Finding]]:
+    """Return the model, if its fields are right, and the findings of fields and of the whole."""
+    if not isinstance(raw, dict):
+        message = f"a definition is a mapping with `name` and `tasks`, not {_kind(raw)}"
+        return None, [Finding("bad_type", message, ())]
+    definition: WorkflowDefinition | None = None
+    findings: list[Finding] = []
+    try:
+        definition = WorkflowDefinition.model_validate(raw)
+    except ValidationError as error:
+        suggest = Suggester()
+        findings = [
+            _finding(detail, raw, suggest)
+            for detail in error.errors(include_url=False, include_input=True)
+        ]
+    else:
+        findings = default_findings(definition)
+    return definition, findings + check(raw).findings
+
+
+def _finding(detail: ErrorDetails, raw: object, suggest: Suggester) -> Finding:
+    kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
+    where, at_key = _where(detail["loc"], raw, is_missing=kind == "missing")
+    name = repr(str(where[-1])) if where else "the definition"
+    if kind == "extra_forbidden":
+        keys = _keys_at(where[:-1])
+        return Finding(
+            "unknown_key", f"{name} is not a key", where, suggest.hint(str(where[-1]), keys), True
+        )
+    if kind == "missing":
+        return Finding("missing_key", f"{name} is missing", where)
+    if kind == "bad_duration":
+        return Finding(kind, detail["msg"], where, str(context.get("hint", "")))
+    if kind == "string_pattern_mismatch":
+        hint = "1 to 200 of A-Z a-z 0-9 _ . : - and the first one of A-Z a-z 0-9 _"
+        return Finding("bad_id", f"{given!r:.80} is not an id", where, hint, at_key)
+    message = detail["msg"].replace("Input", name, 1)
+    if kind.endswith(("_type", "_parsing")) or kind in _TYPE_ERRORS:
+        hint = "put it in quotes" if kind == "string_type" and _is_scalar(given) else ""
+        return Finding("bad_type", f"{message}, not {_kind(given)}", where, hint, at_key)
+    return Finding("bad_value", message, where, at_key=at_key)
+
+
+def _where(loc: tuple[str | int, ...], raw: object, *, is_missing: bool) -> tuple[Where, bool]:
+    """Follow a location of pydantic through the data, past the names of its own inner steps."""
+    at_key = bool(loc) and loc[-1] == "[key]"
+    steps = loc[:-1] if at_key else loc
+    where: list[str | int] = []
+    here = raw
+    for at, step in enumerate(steps):
+        if (isinstance(here, dict) and step in here) or (
+            isinstance(here, list | tuple) and isinstance(step, int) and step < len(here)
+        ):
+            here = here[step]  # type: ignore[index] # the step was found in it
+            where.append(step)
+        elif is_missing and at == len(steps) - 1:
+            where.append(step)
+    return tuple(where), at_key
+
+
+def _keys_at(where: Where) -> list[str]:
+    for pattern, model in _MODELS:
+        if len(pattern) == len(where) and all(
+            p in ("*", step) for p, step in zip(pattern, where, strict=True)
+        ):
+            return [field.alias or name for name, field in model.model_fields.items()]
+    return []
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, bool | int | float)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
+    return names.get(type(value), f"a {type(value).__name__}")

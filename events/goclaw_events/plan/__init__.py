@@ -1,0 +1,24 @@
+"""The plan: what the engine runs. Compiled once from a definition, stored as one blob.
+
+Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it is written),
+`analysis` (what it tells about itself).
+"""
+
+from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
+from goclaw_events.plan.compiler import check_input, compile_plan
+from goclaw_events.plan.model import LaneLimits, Plan, PlannedTask, RetryPolicy
+from goclaw_events.plan.packing import pack_plan, unpack_plan
+
+__all__ = [
+    "Analysis",
+    "LaneLimits",
+    "ParallelGroup",
+    "Plan",
+    "PlannedTask",
+    "RetryPolicy",
+    "analyse",
+    "check_input",
+    "compile_plan",
+    "pack_plan",
+    "unpack_plan",
+]

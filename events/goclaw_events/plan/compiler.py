@@ -1,0 +1,141 @@
+"""From a definition to a plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw_events.checks import check, draft_of
+from goclaw_events.collector import collector_paused
+from goclaw_events.definition import RetryDefinition
+from goclaw_events.faults import InvalidDefinition
+from goclaw_events.inputs import PlannedInput, checked_input, default_findings
+from goclaw_events.plan.model import (
+    EXPECTED_S_DEFAULT,
+    LaneLimits,
+    Plan,
+    PlanHead,
+    PlannedTask,
+    RetryPolicy,
+    assemble,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_events.checks import Checked, CheckedTask
+    from goclaw_events.definition import TaskDefinition, WorkflowDefinition
+
+
+@collector_paused()
+def compile_plan(definition: WorkflowDefinition) -> Plan:
+    """Compile a definition; raises `InvalidDefinition` with every fault.
+
+    Pure and deterministic: of the tasks that could come next, the first in the definition does.
+    """
+    checked = check(draft_of(definition))
+    findings = default_findings(definition) + checked.findings
+    if findings:
+        raise InvalidDefinition([finding.fault() for finding in findings], definition.name)
+    return assemble(_head(definition, checked), _tasks(definition, checked))
+
+
+def check_input(plan: Plan, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the input of a run with defaults filled in; raises `InvalidInput`."""
+    return checked_input(plan.name, plan.inputs, given)
+
+
+def _head(definition: WorkflowDefinition, checked: Checked) -> PlanHead:
+    return PlanHead(
+        name=definition.name,
+        version=definition.version,
+        lanes={
+            f"{definition.name}/{lane_id}": LaneLimits(
+                lane.concurrency, lane.capacity, lane.overflow
+            )
+            for lane_id, lane in definition.lanes.items()
+        },
+        output=checked.output,
+        on_failure=definition.on_failure,
+        inputs=tuple(
+            PlannedInput(name, item.type, item.is_required, item.has_default, item.default)
+            for name, item in definition.input.items()
+        ),
+        labels=dict(definition.labels),
+        metadata=dict(definition.metadata),
+        timeout_s=definition.timeout,
+    )
+
+
+def _tasks(definition: WorkflowDefinition, checked: Checked) -> list[PlannedTask]:
+    position = [0] * len(checked.ids)
+    for index, node in enumerate(checked.order):
+        position[node] = index
+    is_needed = bytearray(len(checked.ids))
+    for checked_task in checked.tasks:
+        for other in checked_task.needs:
+            is_needed[other] = 1
+    prefix = definition.name + "/"
+    lane_default = prefix + "default" if "default" in definition.lanes else "/default"
+    retries: dict[int, RetryPolicy] = {}
+    tasks: list[PlannedTask] = []
+    for index, node in enumerate(checked.order):
+        task_id = checked.ids[node]
+        task = definition.tasks[task_id]
+        compiled = checked.tasks[node]
+        kind = task.kind or ""
+        tasks.append(
+            PlannedTask(
+                index=index,
+                id=task_id,
+                kind=kind,
+                agent=task.agent or task.workflow or "",
+                params=compiled.params,
+                wait=compiled.wait,
+                needs=tuple(position[other] for other in compiled.needs),
+                dependents=(),
+                lane=_lane(task, kind, prefix, lane_default),
+                priority=task.priority,
+                timeout_s=task.timeout,
+                retry=_retry(task.retry, retries),
+                when=compiled.when,
+                result_read=node in checked.results_read
+                or (checked.output is None and not is_needed[node]),
+                expected_s=_expected_s(task, compiled),
+            )
+        )
+    return tasks
+
+
+def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> str:
+    if task.lane is None:
+        return lane_default if kind in ("agent", "exec", "http") else ""
+    name = task.lane if isinstance(task.lane, str) else task.lane.name
+    return name if name.startswith("/") else prefix + name
+
+
+_RETRY_NONE = RetryDefinition()
+
+
+def _retry(retry: RetryDefinition | None, seen: dict[int, RetryPolicy]) -> RetryPolicy:
+    """Return the policy; the same object for the same definition, as most tasks have none."""
+    policy = seen.get(id(retry))
+    if policy is None:
+        given = retry or _RETRY_NONE
+        policy = seen[id(retry)] = RetryPolicy(
+            given.attempts,
+            given.backoff,
+            given.initial,
+            given.max,
+            given.jitter,
+            given.retry_on,
+            given.non_retryable,
+        )
+    return policy
+
+
+def _expected_s(task: TaskDefinition, compiled: CheckedTask) -> float:
+    if task.expected is not None:
+        return task.expected
+    if compiled.wait is not None and isinstance(task.wait, float):
+        return task.wait
+    return EXPECTED_S_DEFAULT

@@ -1,0 +1,127 @@
+"""What a plan holds. Everything is immutable by convention: a plan is shared by all its runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from goclaw_events.conditions import Condition
+    from goclaw_events.inputs import PlannedInput
+    from goclaw_events.templates import Template
+
+EXPECTED_S_DEFAULT: Final = 1.0
+
+
+class RetryPolicy(NamedTuple):
+    """When an attempt that failed is made again. `attempts_max` counts the first one."""
+
+    attempts_max: int
+    backoff: str
+    initial_s: float
+    max_s: float
+    jitter: str
+    retry_on: tuple[str, ...]
+    non_retryable: tuple[str, ...]
+
+
+class LaneLimits(NamedTuple):
+    """The limits that a definition declares for a lane of its own."""
+
+    concurrency: int
+    capacity: int
+    overflow: str
+
+
+@dataclass(slots=True)
+class PlannedTask:
+    """One task, resolved to indexes of the plan.
+
+    `params` renders to the parameters of an agent or a child workflow, to `{argv, stdin}` of
+    exec, to the request of http, to the question of approval. `wait` renders to a duration.
+    `agent` names the agent, or the definition of a child workflow. `lane` is empty for what
+    holds no slot (wait, approval, a child without a lane). `result_read`: some template,
+    condition or the output reads the result, or it is part of the run's result.
+    """
+
+    index: int
+    id: str
+    kind: str
+    agent: str
+    params: Template
+    wait: Template | None
+    needs: tuple[int, ...]
+    dependents: tuple[int, ...]
+    lane: str
+    priority: int
+    timeout_s: float | None
+    retry: RetryPolicy
+    when: Condition | None
+    result_read: bool
+    expected_s: float
+
+
+@dataclass(slots=True)
+class Plan:
+    """A compiled definition; `tasks` stand in topological order.
+
+    `roots` need nothing, `sinks` are needed by nothing; without `output` the sinks' results are
+    the run's result. `lanes` holds the declared ones by lane id (`digest/io`).
+    """
+
+    name: str
+    version: str | None
+    tasks: tuple[PlannedTask, ...]
+    index: dict[str, int]
+    needs_count: list[int]
+    roots: tuple[int, ...]
+    sinks: tuple[int, ...]
+    lanes: dict[str, LaneLimits]
+    output: Template | None
+    on_failure: str
+    inputs: tuple[PlannedInput, ...]
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    timeout_s: float | None = None
+
+
+class PlanHead(NamedTuple):
+    """What of a plan is not a task and not derived from tasks."""
+
+    name: str
+    version: str | None
+    lanes: dict[str, LaneLimits]
+    output: Template | None
+    on_failure: str
+    inputs: tuple[PlannedInput, ...]
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    timeout_s: float | None
+
+
+def assemble(head: PlanHead, tasks: Sequence[PlannedTask]) -> Plan:
+    """Derive the rest of a plan from its tasks, which know their needs; fill in dependents."""
+    dependents: list[list[int]] = [[] for _ in tasks]
+    for task in tasks:
+        for need in task.needs:
+            dependents[need].append(task.index)
+    for task, after in zip(tasks, dependents, strict=True):
+        task.dependents = tuple(after)
+    return Plan(
+        name=head.name,
+        version=head.version,
+        tasks=tuple(tasks),
+        index={task.id: task.index for task in tasks},
+        needs_count=[len(task.needs) for task in tasks],
+        roots=tuple(task.index for task in tasks if not task.needs),
+        sinks=tuple(task.index for task in tasks if not task.dependents),
+        lanes=head.lanes,
+        output=head.output,
+        on_failure=head.on_failure,
+        inputs=head.inputs,
+        labels=head.labels,
+        metadata=head.metadata,
+        timeout_s=head.timeout_s,
+    )

@@ -1,0 +1,141 @@
+"""How a plan is written: a header, then msgpack. The bytes are kept in logs for ever.
+
+One definition gives the same bytes each time: fields are positional, mappings keep the order
+of the definition. What can be derived (dependents, index, roots, sinks) is not written.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from goclaw_events.collector import collector_paused
+from goclaw_events.conditions import condition_from
+from goclaw_events.errors import LogDamaged, UnknownType
+from goclaw_events.inputs import PlannedInput
+from goclaw_events.plan.model import (
+    LaneLimits,
+    Plan,
+    PlanHead,
+    PlannedTask,
+    RetryPolicy,
+    assemble,
+)
+from goclaw_events.templates import template_from
+from goclaw_events.value import pack, unpack
+
+MAGIC: Final = b"goclaw.plan"
+VERSION: Final = 1
+_HEADER: Final = MAGIC + bytes([VERSION])
+
+
+def pack_plan(plan: Plan) -> bytes:
+    """Write a plan; raises `ValueNotStorable` if its metadata or a default cannot be stored."""
+    retries: dict[RetryPolicy, int] = {}
+    tasks = [
+        [
+            task.id,
+            task.kind,
+            task.agent,
+            task.params,
+            task.wait,
+            task.needs,
+            task.lane,
+            task.priority,
+            task.timeout_s,
+            retries.setdefault(task.retry, len(retries)),
+            task.when,
+            task.result_read,
+            task.expected_s,
+        ]
+        for task in plan.tasks
+    ]
+    head = [
+        plan.name,
+        plan.version,
+        plan.lanes,
+        plan.output,
+        plan.on_failure,
+        plan.inputs,
+        plan.labels,
+        plan.metadata,
+        plan.timeout_s,
+    ]
+    return _HEADER + pack([head, list(retries), tasks])
+
+
+@collector_paused()
+def unpack_plan(data: bytes) -> Plan:
+    """Read what `pack_plan` wrote.
+
+    Raises `UnknownType` for another version, `LogDamaged` for anything else.
+    """
+    if not data.startswith(MAGIC) or len(data) <= len(_HEADER):
+        msg = f"not a plan: {data[:16]!r}"
+        raise LogDamaged(msg)
+    if data[len(MAGIC)] != VERSION:
+        msg = f"a plan of version {data[len(MAGIC)]} cannot be read; this build knows {VERSION}"
+        raise UnknownType(msg, hint="use the version of Goclaw that wrote the log", type="plan")
+    body = unpack(data[len(_HEADER) :])
+    try:
+        head, retries, tasks = body
+        policies = [_retry(item) for item in retries]
+        return assemble(_head(head), [_task(i, item, policies) for i, item in enumerate(tasks)])
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        msg = f"a plan is not whole: {error}"
+        raise LogDamaged(msg) from error
+
+
+def _head(data: list[Any]) -> PlanHead:
+    name, version, lanes, output, on_failure, inputs, labels, metadata, timeout_s = data
+    return PlanHead(
+        name,
+        version,
+        {lane_id: LaneLimits(*limits) for lane_id, limits in lanes.items()},
+        None if output is None else template_from(output),
+        on_failure,
+        tuple(PlannedInput(*item) for item in inputs),
+        labels,
+        metadata,
+        timeout_s,
+    )
+
+
+def _retry(data: list[Any]) -> RetryPolicy:
+    attempts_max, backoff, initial_s, max_s, jitter, retry_on, non_retryable = data
+    codes = (tuple(retry_on), tuple(non_retryable))
+    return RetryPolicy(attempts_max, backoff, initial_s, max_s, jitter, *codes)
+
+
+def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTask:
+    (
+        id_,
+        kind,
+        agent,
+        params,
+        wait,
+        needs,
+        lane,
+        priority,
+        timeout_s,
+        retry,
+        when,
+        read,
+        expected_s,
+    ) = data
+    return PlannedTask(
+        index,
+        id_,
+        kind,
+        agent,
+        template_from(params),
+        None if wait is None else template_from(wait),
+        tuple(needs),
+        (),
+        lane,
+        priority,
+        timeout_s,
+        policies[retry],
+        None if when is None else condition_from(when),
+        read,
+        expected_s,
+    )

@@ -1,0 +1,109 @@
+"""What a definition may say and this version cannot run yet: refused at submission by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from goclaw_events.checks import check, draft_of
+from goclaw_events.errors import EventsError
+from goclaw_events.faults import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from goclaw_events.definition import LaneDefinition, TaskDefinition, WorkflowDefinition
+    from goclaw_events.faults import Fault
+
+_KINDS: Final = {
+    "exec": "programs cannot be run yet",
+    "http": "requests cannot be made yet",
+    "workflow": "child workflows cannot be run yet",
+    "approval": "approvals cannot be asked for yet",
+}
+
+
+class Unsupported(EventsError):
+    """A definition asks for what this version cannot run: `faults` names each key."""
+
+    code = "unsupported"
+
+    def __init__(self, faults: list[Fault], name: str) -> None:
+        self.faults = faults
+        lines = "".join(f"\n  {fault.path}: {fault.message}" for fault in faults)
+        super().__init__(
+            f"{name} cannot be run by this version of Goclaw:{lines}",
+            hint="`goclaw validate` names all of it",
+            definition=name,
+            faults=[fault._asdict() for fault in faults],
+        )
+
+
+def unsupported(definition: WorkflowDefinition) -> list[Fault]:
+    """Return a fault of code `unsupported` for each key that this version cannot run."""
+    return [finding.fault() for finding in unsupported_findings(definition)]
+
+
+def require_supported(definition: WorkflowDefinition) -> None:
+    """Raise `Unsupported`, naming every key that this version cannot run."""
+    faults = unsupported(definition)
+    if faults:
+        raise Unsupported(faults, definition.name)
+
+
+def unsupported_findings(definition: WorkflowDefinition) -> list[Finding]:
+    """Return the same as `unsupported`, with places that can be looked up in the text."""
+    findings: list[Finding] = []
+    if definition.timeout is not None:
+        message = "a timeout of the whole run is not kept yet"
+        findings.append(Finding("unsupported", message, ("timeout",), "give each task its own"))
+    for lane_id, lane in definition.lanes.items():
+        findings += _of_lane(lane_id, lane)
+    for task_id, task in definition.tasks.items():
+        findings += _of_task(task_id, task)
+    if _may_hold_secrets(definition):
+        findings += [
+            Finding("unsupported", "secrets cannot be read yet", where, "use an input")
+            for where in check(draft_of(definition)).secrets
+        ]
+    return findings
+
+
+def _of_lane(lane_id: str, lane: LaneDefinition) -> Iterator[Finding]:
+    if lane.overflow != "reject":
+        message = f"overflow {lane.overflow!r} is not there yet"
+        yield Finding("unsupported", message, ("lanes", lane_id, "overflow"), "use reject")
+    if lane.rate is not None:
+        yield Finding("unsupported", "rates are not kept yet", ("lanes", lane_id, "rate"))
+
+
+def _of_task(task_id: str, task: TaskDefinition) -> Iterator[Finding]:
+    message = _KINDS.get(task.kind or "")
+    if message is not None:
+        hint = "use an agent"
+        yield Finding("unsupported", message, ("tasks", task_id, str(task.kind)), hint, at_key=True)
+    if task.lane is not None and not isinstance(task.lane, str):
+        message = "a lane for each key is not there yet"
+        yield Finding("unsupported", message, ("tasks", task_id, "lane"), "name one lane")
+
+
+def _may_hold_secrets(definition: WorkflowDefinition) -> bool:
+    """Look for the word in every text that may hold templates: it is seldom there."""
+    waiting: list[object] = []
+    for task in definition.tasks.values():
+        waiting += (task.with_, task.exec, task.stdin)
+        if task.http is not None:
+            waiting.append(task.http.model_dump())
+        if task.approval is not None:
+            waiting.append(task.approval.model_dump())
+        if task.lane is not None and not isinstance(task.lane, str):
+            waiting.append(task.lane.key)
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            if "secret" in value and "${" in value:
+                return True
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list | tuple):
+            waiting.extend(value)
+    return False

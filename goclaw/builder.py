@@ -1,0 +1,296 @@
+"""The Python builder: the same definition that a file holds, written with handles.
+
+wf = Workflow("digest")
+wf.input("root", type="string", default=".")
+scan = wf.task("scan", agent="digest.scan", with_={"root": wf.inputs.root})
+wf.task("report", agent="digest.report", with_={"files": scan.result["files"]})
+plan = wf.plan()
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
+
+from goclaw_events.conditions import BadCondition, compile_condition, condition_references
+from goclaw_events.definition import TaskDefinition, WorkflowDefinition
+from goclaw_events.faults import Fault, InvalidDefinition
+from goclaw_events.ids import is_plain
+from goclaw_events.loading import definition_from
+from goclaw_events.plan import compile_plan
+from goclaw_events.templates import compile_template, references
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from goclaw_events.definition import InputType
+    from goclaw_events.plan import Plan
+    from goclaw_events.templates import Reference
+
+OnFailure = Literal["fail_fast", "let_finish", "continue"]
+_UNSET: Any = object()
+
+
+class Expression:
+    """A place that a template reads: `handle.result["url"][0]` stands for `${...}`.
+
+    Its text is the template, so it also works within an f-string.
+    """
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __getitem__(self, step: str | int) -> Expression:
+        if isinstance(step, int):
+            return Expression(f"{self._path}[{step}]")
+        if is_plain(step):
+            return Expression(f"{self._path}.{step}")
+        return Expression(f"{self._path}[{json.dumps(step, ensure_ascii=False)}]")
+
+    def __iter__(self) -> NoReturn:
+        msg = "an expression stands for a value that is not there yet, so it cannot be iterated"
+        raise TypeError(msg)
+
+    def __bool__(self) -> NoReturn:
+        msg = "an expression stands for a value that is not there yet: test it in `when=`"
+        raise TypeError(msg)
+
+    def __str__(self) -> str:
+        return "${" + self._path + "}"
+
+    def __repr__(self) -> str:
+        return f"Expression({str(self)!r})"
+
+
+class Inputs:
+    """The inputs of a workflow by name: `wf.inputs.root`, `wf.inputs["a.b"]`."""
+
+    def __init__(self, names: Mapping[str, Any]) -> None:
+        self._names = names
+
+    def __getitem__(self, name: str) -> Expression:
+        if name not in self._names:
+            msg = f"there is no input {name!r}: declare it first with `wf.input({name!r})`"
+            raise KeyError(msg)
+        return Expression("input")[name]
+
+    def __getattr__(self, name: str) -> Expression:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except KeyError as error:
+            raise AttributeError(error.args[0]) from error
+
+
+class TaskHandle:
+    """A task of a workflow: name it in `needs`, or use what it yields in `with_` and `when`."""
+
+    __slots__ = ("id",)
+
+    def __init__(self, task_id: str) -> None:
+        self.id = task_id
+
+    @property
+    def result(self) -> Expression:
+        """Stand for what the task returns; `[...]` goes into it."""
+        return Expression("tasks")[self.id]["result"]
+
+    @property
+    def status(self) -> Expression:
+        """Stand for the state in which the task ended."""
+        return Expression("tasks")[self.id]["status"]
+
+    def __repr__(self) -> str:
+        return f"TaskHandle({self.id!r})"
+
+
+class Workflow:
+    """Build a definition task by task. Faults are reported by `definition()`, all at once."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "fail_fast",
+        timeout: str | float | None = None,
+    ) -> None:
+        self.name = name
+        self._head: dict[str, Any] = {
+            "name": name,
+            "version": version,
+            "description": description,
+            "labels": dict(labels or {}),
+            "metadata": _plain(metadata or {}),
+            "on_failure": on_failure,
+            "timeout": timeout,
+        }
+        self._inputs: dict[str, dict[str, Any]] = {}
+        self._lanes: dict[str, dict[str, Any]] = {}
+        self._tasks: dict[str, dict[str, Any]] = {}
+        self.inputs = Inputs(self._inputs)
+        self.output: object = None
+        """What a run results in; without it, the results of the tasks that none needs."""
+
+    def input(
+        self,
+        name: str,
+        *,
+        type: InputType = "any",  # noqa: A002 - the word that definitions use
+        default: Any = _UNSET,
+        description: str = "",
+        required: bool | None = None,
+    ) -> Expression:
+        """Declare an input and return what stands for its value."""
+        _refuse_twice(name, self._inputs, "input")
+        given = {"type": type, "description": description, "required": required}
+        if default is not _UNSET:
+            given["default"] = default
+        self._inputs[name] = given
+        return self.inputs[name]
+
+    def lane(self, lane_id: str, **limits: Any) -> str:
+        """Declare a lane and return its id; `limits` as in a file (`concurrency=8`)."""
+        _refuse_twice(lane_id, self._lanes, "lanes")
+        self._lanes[lane_id] = limits
+        return lane_id
+
+    def task(
+        self,
+        task_id: str,
+        *,
+        agent: str | Callable[..., Any] | None = None,
+        needs: Iterable[TaskHandle | str] = (),
+        with_: Mapping[str, Any] | None = None,
+        when: object = None,
+        lane: str | Mapping[str, Any] | None = None,
+        priority: int = 0,
+        timeout: str | float | None = None,
+        retry: Mapping[str, Any] | None = None,
+        expected: str | float | None = None,
+        exec: Sequence[object] | None = None,  # noqa: A002 - the word that definitions use
+        stdin: object = None,
+        http: Mapping[str, Any] | None = None,
+        workflow: str | None = None,
+        approval: Mapping[str, Any] | None = None,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> TaskHandle:
+        """Add a task and return its handle.
+
+        `agent` is a registered name or a function decorated with `@goclaw.agent`. Tasks whose
+        results are read in `with_`, `when`, `stdin`, ... are needed, named in `needs` or not.
+        """
+        return self._add(
+            task_id,
+            needs,
+            {
+                "agent": agent if agent is None else _agent_name(agent),
+                "exec": exec,
+                "stdin": stdin,
+                "http": http,
+                "workflow": workflow,
+                "approval": approval,
+                "with": with_,
+                "when": when if when is None else str(when),
+                "lane": lane,
+                "priority": priority,
+                "timeout": timeout,
+                "retry": retry,
+                "expected": expected,
+                "description": description,
+                "labels": labels,
+                "metadata": metadata,
+            },
+        )
+
+    def wait(
+        self,
+        task_id: str,
+        duration: str | float | Expression,
+        *,
+        needs: Iterable[TaskHandle | str] = (),
+        when: object = None,
+        description: str = "",
+    ) -> TaskHandle:
+        """Add a timer: a duration, or what yields one."""
+        text = when if when is None else str(when)
+        fields = {"wait": duration, "when": text, "description": description}
+        return self._add(task_id, needs, fields)
+
+    def definition(self) -> WorkflowDefinition:
+        """Return the definition; raises `InvalidDefinition` with every fault."""
+        return definition_from(
+            self._head
+            | {
+                "input": self._inputs,
+                "lanes": self._lanes,
+                "tasks": self._tasks,
+                "output": _plain(self.output),
+            },
+            self.name,
+        )
+
+    def plan(self) -> Plan:
+        """Return the compiled plan; raises `InvalidDefinition` with every fault."""
+        return compile_plan(self.definition())
+
+    def _add(
+        self, task_id: str, needs: Iterable[TaskHandle | str], fields: Mapping[str, Any]
+    ) -> TaskHandle:
+        _refuse_twice(task_id, self._tasks, "tasks")
+        task = {key: _plain(value) for key, value in fields.items() if value is not None}
+        named = [need.id if isinstance(need, TaskHandle) else need for need in needs]
+        read = (ref.task for ref in _read_by(task) if ref.task in self._tasks)
+        task["needs"] = named + [other for other in dict.fromkeys(read) if other not in named]
+        self._tasks[task_id] = task
+        return TaskHandle(task_id)
+
+
+def _read_by(task: Mapping[str, Any]) -> Iterator[Reference]:
+    """Yield what the templates and the condition of a task read; bad ones are reported later."""
+    for key in TaskDefinition.model_fields:
+        name = "with" if key == "with_" else key
+        if name in task and name not in ("description", "labels", "metadata", "when"):
+            yield from references(compile_template(task[name], lambda *_: None))
+    if isinstance(task.get("when"), str):
+        try:
+            condition = compile_condition(task["when"])
+        except BadCondition:
+            return
+        yield from condition_references(condition)
+
+
+def _refuse_twice(name: str, known: Mapping[str, Any], where: str) -> None:
+    if name in known:
+        message = f"{name!r} is given twice"
+        fault = Fault("duplicate_key", message, f"{where}.{name}", hint="rename one of them")
+        raise InvalidDefinition([fault])
+
+
+def _agent_name(agent: str | Callable[..., Any]) -> str:
+    if isinstance(agent, str):
+        return agent
+    name = getattr(agent, "__goclaw_agent__", None)
+    if not isinstance(name, str):
+        msg = f"{agent!r} is no agent: decorate it with @goclaw.agent, or give its registered name"
+        raise TypeError(msg)
+    return name
+
+
+def _plain(value: Any) -> Any:
+    """Copy a value with the text of each expression in its place."""
+    if isinstance(value, Expression):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,131 @@
+"""`goclaw validate`, `goclaw plan`, `goclaw schema`: definitions, without running them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from goclaw.cli.options import json_option
+from goclaw.cli.output import console, emit, print_table, say
+from goclaw.errors import EXIT_OK, EXIT_USAGE
+
+if TYPE_CHECKING:
+    from goclaw_events.faults import Fault
+    from goclaw_events.plan import Analysis, Plan
+
+_FILE = click.argument("file", type=click.Path(path_type=Path))
+
+
+@click.command()
+@_FILE
+@json_option
+@click.pass_context
+def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
+    """Check a workflow FILE and report every fault with its line and column.
+
+    Exits 0, or 2 if there is a fault. What this version cannot run yet is a warning.
+    """
+    from goclaw_events.faults import InvalidDefinition
+    from goclaw_events.loading import load_definition, locate, read_definition_file
+    from goclaw_events.unsupported import unsupported_findings
+
+    faults: list[Fault] = []
+    warnings: list[Fault] = []
+    facts: dict[str, Any] = {}
+    try:
+        data, text_format = read_definition_file(file)
+        definition = load_definition(data, text_format, str(file))
+    except InvalidDefinition as error:
+        faults = error.faults
+    else:
+        findings = unsupported_findings(definition)
+        warnings = locate(findings, data, text_format) if findings else []
+        needs = sum(len(task.needs) for task in definition.tasks.values())
+        facts = {"name": definition.name, "tasks": len(definition.tasks), "needs": needs}
+    for fault in faults:
+        say(_fault_line(file, fault))
+    for fault in warnings:
+        say(_fault_line(file, fault, "warning: "))
+    if as_json:
+        report = {"valid": not faults, "file": str(file), **facts}
+        report["faults"] = [fault._asdict() for fault in faults]
+        report["warnings"] = [fault._asdict() for fault in warnings]
+        emit(report)
+    elif facts:
+        click.echo(
+            f"{file}: valid: {facts['name']}, {facts['tasks']} tasks, {facts['needs']} needs"
+        )
+    ctx.exit(EXIT_USAGE if faults else EXIT_OK)
+
+
+def _fault_line(file: Path, fault: Fault, level: str = "") -> str:
+    place = f"{file}:{fault.line}:{fault.column}" if fault.line else str(file)
+    path = f"{fault.path}: " if fault.path else ""
+    hint = f" ({fault.hint})" if fault.hint else ""
+    return f"{place}: {level}{fault.code}: {path}{fault.message}{hint}"
+
+
+@click.command()
+@_FILE
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "mermaid", "dot", "json"]),
+    default="table",
+    show_default=True,
+    help="How to show the plan.",
+)
+@json_option
+def plan(file: Path, form: str, as_json: bool) -> None:
+    """Show the order, layers and critical path of a workflow FILE."""
+    from goclaw.render_plan import plan_as_dot, plan_as_json, plan_as_mermaid
+    from goclaw_events.loading import load_definition_file
+    from goclaw_events.plan import analyse, compile_plan
+
+    compiled = compile_plan(load_definition_file(file))
+    analysis = analyse(compiled)
+    if as_json:
+        emit(plan_as_json(compiled, analysis))
+    elif form == "json":
+        click.echo(json.dumps(plan_as_json(compiled, analysis), indent=2, ensure_ascii=False))
+    elif form == "mermaid":
+        click.echo(plan_as_mermaid(compiled, analysis), nl=False)
+    elif form == "dot":
+        click.echo(plan_as_dot(compiled, analysis), nl=False)
+    else:
+        _print_plan(compiled, analysis)
+
+
+def _print_plan(compiled: Plan, analysis: Analysis) -> None:
+    from goclaw.render_plan import TABLE_HEADERS, plan_rows, plan_summary
+
+    rows = plan_rows(compiled, analysis)
+    if sys.stdout.isatty():
+        from rich.table import Table
+
+        table = Table(*TABLE_HEADERS, box=None, header_style="bold")
+        for row in rows:
+            table.add_row(*row, style="bold" if row[-1] else None)
+        console().print(table)
+    else:
+        print_table(TABLE_HEADERS, rows)
+    click.echo("\n" + plan_summary(compiled, analysis))
+
+
+@click.command()
+@click.argument("subject", type=click.Choice(["workflow"]))
+@json_option
+def schema(subject: str, as_json: bool) -> None:  # noqa: ARG001 - one subject so far
+    """Print the JSON Schema of workflow definitions, for editors and generators."""
+    from goclaw_events.definition import WorkflowDefinition
+
+    described = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    described |= WorkflowDefinition.model_json_schema(by_alias=True)
+    if as_json:
+        emit(described)
+    else:
+        click.echo(json.dumps(described, indent=2, ensure_ascii=False))

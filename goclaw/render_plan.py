@@ -1,0 +1,137 @@
+"""A plan as people and tools want to see it: JSON, Mermaid, Graphviz, rows of a table.
+
+Ids hold only letters, digits and `_ . : -`, so neither notation needs escapes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events.durations import format_duration
+
+if TYPE_CHECKING:
+    from goclaw_events.plan import Analysis, Plan, PlannedTask
+
+TABLE_HEADERS: Final = ("layer", "task", "work", "needs", "lane", "expected", "slack", "critical")
+_NEEDS_SHOWN_MAX: Final = 4
+
+
+def plan_as_json(plan: Plan, analysis: Analysis) -> dict[str, Any]:
+    """Return the plan and its analysis as one JSON object."""
+    layer_of = _layers(analysis)
+    critical = set(analysis.critical_path)
+    return {
+        "name": plan.name,
+        "version": plan.version,
+        "labels": plan.labels,
+        "on_failure": plan.on_failure,
+        "tasks": [
+            {
+                "id": task.id,
+                "kind": task.kind,
+                "agent": task.agent or None,
+                "needs": [plan.tasks[i].id for i in task.needs],
+                "dependents": [plan.tasks[i].id for i in task.dependents],
+                "lane": task.lane or None,
+                "priority": task.priority,
+                "timeout_s": task.timeout_s,
+                "retry": task.retry._asdict(),
+                "conditional": task.when is not None,
+                "layer": layer_of[task.id],
+                "expected_s": task.expected_s,
+                "start_s": analysis.start_s[task.id],
+                "slack_s": analysis.slack_s[task.id],
+                "critical": task.id in critical,
+            }
+            for task in plan.tasks
+        ],
+        "edges": sum(plan.needs_count),
+        "layers": [list(layer) for layer in analysis.layers],
+        "groups": [
+            {"layer": group.layer, "lane": group.lane or None, "tasks": list(group.tasks)}
+            for group in analysis.groups
+        ],
+        "lanes": {lane_id: limits._asdict() for lane_id, limits in plan.lanes.items()},
+        "critical_path": list(analysis.critical_path),
+        "critical_path_s": analysis.length_s,
+        "max_parallel": analysis.max_parallel,
+    }
+
+
+def plan_as_mermaid(plan: Plan, analysis: Analysis) -> str:
+    """Return a Mermaid flowchart; the critical path stands out."""
+    critical = set(analysis.critical_path)
+    steps = set(zip(analysis.critical_path, analysis.critical_path[1:], strict=False))
+    lines = ["flowchart TD"]
+    for task in plan.tasks:
+        opening, closing = ("([", "])") if task.kind == "wait" else ("[", "]")
+        mark = ":::critical" if task.id in critical else ""
+        lines.append(f'    t{task.index}{opening}"{task.id}<br/>{_work(task)}"{closing}{mark}')
+    for task in plan.tasks:
+        for need in task.needs:
+            arrow = "==>" if (plan.tasks[need].id, task.id) in steps else "-->"
+            lines.append(f"    t{need} {arrow} t{task.index}")
+    lines.append("    classDef critical stroke-width:3px")
+    return "\n".join(lines) + "\n"
+
+
+def plan_as_dot(plan: Plan, analysis: Analysis) -> str:
+    """Return a Graphviz digraph; the critical path stands out."""
+    critical = set(analysis.critical_path)
+    steps = set(zip(analysis.critical_path, analysis.critical_path[1:], strict=False))
+    lines = [f'digraph "{plan.name}" {{', "  rankdir=TB;", "  node [shape=box];"]
+    for task in plan.tasks:
+        bold = ", penwidth=3" if task.id in critical else ""
+        lines.append(f'  "{task.id}" [label="{task.id}\\n{_work(task)}"{bold}];')
+    for task in plan.tasks:
+        for need in task.needs:
+            pair = (plan.tasks[need].id, task.id)
+            bold = " [penwidth=3]" if pair in steps else ""
+            lines.append(f'  "{pair[0]}" -> "{pair[1]}"{bold};')
+    lines.append("}")
+    return "\n".join(lines) + "\n"
+
+
+def plan_rows(plan: Plan, analysis: Analysis) -> list[tuple[str, ...]]:
+    """Return a row for each task, layer by layer, under `TABLE_HEADERS`."""
+    layer_of = _layers(analysis)
+    critical = set(analysis.critical_path)
+    tasks = sorted(plan.tasks, key=lambda task: (layer_of[task.id], task.index))
+    return [
+        (
+            str(layer_of[task.id]),
+            task.id,
+            _work(task),
+            _needs(plan, task),
+            task.lane or "-",
+            format_duration(task.expected_s),
+            format_duration(analysis.slack_s[task.id]),
+            "*" if task.id in critical else "",
+        )
+        for task in tasks
+    ]
+
+
+def plan_summary(plan: Plan, analysis: Analysis) -> str:
+    """Return the figures below a table."""
+    path = analysis.critical_path
+    shown = " -> ".join(path if len(path) <= 12 else (*path[:6], "...", *path[-5:]))  # noqa: PLR2004 - what fits on a line
+    return (
+        f"{len(plan.tasks)} tasks, {sum(plan.needs_count)} needs, {len(analysis.layers)} layers, "
+        f"at most {analysis.max_parallel} side by side\n"
+        f"critical path ({len(path)} tasks, {format_duration(analysis.length_s)}): {shown}"
+    )
+
+
+def _layers(analysis: Analysis) -> dict[str, int]:
+    return {task: layer for layer, tasks in enumerate(analysis.layers) for task in tasks}
+
+
+def _work(task: PlannedTask) -> str:
+    return f"{task.kind} {task.agent}" if task.agent else task.kind
+
+
+def _needs(plan: Plan, task: PlannedTask) -> str:
+    names = [plan.tasks[i].id for i in task.needs[:_NEEDS_SHOWN_MAX]]
+    more = len(task.needs) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
