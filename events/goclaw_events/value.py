@@ -105,11 +105,12 @@ def store(value: object, blobs: dict[bytes, bytes]) -> Value:
     if value is None or value is True or value is False:
         return value
     data = pack(value)
+    copy = _unpack_strict(data)
     if len(data) > INLINE_BYTES_MAX:
         ref = blob_of(data)
         blobs[ref.sha256] = data
         return ref
-    return _unpack_strict(data)
+    return copy
 
 
 def _unpack_strict(data: bytes) -> Value:

@@ -1,0 +1,105 @@
+"""From a type to its stable name and version, and back, with upcasters between versions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from goclaw_events import facts
+from goclaw_events.errors import UnknownType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Upcaster = Callable[[list[Any]], list[Any]]
+
+
+class TypeName(NamedTuple):
+    """A stable name and the version that this build writes."""
+
+    name: str
+    version: int
+
+
+class Codec:
+    """Know every type of one kind (facts, or messages) by a name that outlives renames and moves.
+
+    A type is a `NamedTuple`; its fields are written positionally. Adding a field means a new
+    version and an upcaster from the last one; removing a type means keeping its reader.
+    """
+
+    def __init__(self) -> None:
+        self.names: dict[type, TypeName] = {}
+        self._types: dict[str, type] = {}
+        self._upcasters: dict[tuple[str, int], Upcaster] = {}
+
+    def register(self, cls: type, name: str, version: int = 1) -> None:
+        """Give `cls` its stable name and the version it is written with."""
+        if name in self._types or cls in self.names:
+            msg = f"{name} or {cls.__name__} is registered already"
+            raise ValueError(msg)
+        self.names[cls] = TypeName(name, version)
+        self._types[name] = cls
+
+    def upcast(self, name: str, version: int, upcaster: Upcaster) -> None:
+        """Add the step that turns the fields of `version` into those of the next version."""
+        self._upcasters[(name, version)] = upcaster
+
+    def decode(self, name: str, version: int, data: Sequence[Any]) -> Any:
+        """Return the object of this build; raises `UnknownType` for a name or version it lacks."""
+        cls = self._types.get(name)
+        if cls is None:
+            msg = f"unknown type {name!r}"
+            raise UnknownType(msg, hint="it was written by a newer version of Goclaw", type=name)
+        if version != self.names[cls].version:
+            data = self._raise_version(name, version, list(data), self.names[cls].version)
+        try:
+            return cls(*data)
+        except TypeError as error:
+            msg = f"{name} version {version} has {len(data)} fields: {error}"
+            raise UnknownType(msg, type=name) from error
+
+    def _raise_version(self, name: str, version: int, data: list[Any], wanted: int) -> list[Any]:
+        for step in range(version, wanted):
+            upcaster = self._upcasters.get((name, step))
+            if upcaster is None:
+                break
+            data = upcaster(data)
+        else:
+            if version < wanted:
+                return data
+        msg = f"{name} version {version} cannot be read; this build knows version {wanted}"
+        raise UnknownType(msg, hint="use the version of Goclaw that wrote the log", type=name)
+
+
+FACTS = Codec()
+"""Every fact; a name here is in logs for ever."""
+
+for _cls, _name in (
+    (facts.RunSubmitted, "run.submitted"),
+    (facts.TaskEnded, "run.task_ended"),
+    (facts.TasksSkipped, "run.tasks_skipped"),
+    (facts.RunCancelRequested, "run.cancel_requested"),
+    (facts.RunCompleted, "run.completed"),
+    (facts.RunFailed, "run.failed"),
+    (facts.RunCancelled, "run.cancelled"),
+    (facts.TaskScheduled, "task.scheduled"),
+    (facts.TaskWaiting, "task.waiting"),
+    (facts.AttemptStarted, "task.attempt_started"),
+    (facts.ProgressReported, "task.progress_reported"),
+    (facts.AttemptFailed, "task.attempt_failed"),
+    (facts.AttemptLost, "task.attempt_lost"),
+    (facts.TaskRequeued, "task.requeued"),
+    (facts.OutcomeRefused, "task.outcome_refused"),
+    (facts.TaskCancelRequested, "task.cancel_requested"),
+    (facts.TaskCompleted, "task.completed"),
+    (facts.TaskFailed, "task.failed"),
+    (facts.TaskCancelled, "task.cancelled"),
+    (facts.LaneDeclared, "lane.declared"),
+    (facts.LaneAdvanced, "lane.advanced"),
+    (facts.LaneRefused, "lane.refused"),
+    (facts.Marked, "partition.marked"),
+    (facts.PartitionOpened, "partition.opened"),
+    (facts.MessageFailed, "partition.message_failed"),
+    (facts.StreamPoisoned, "partition.stream_poisoned"),
+):
+    FACTS.register(_cls, _name)

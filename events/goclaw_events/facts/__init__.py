@@ -1,0 +1,71 @@
+"""Facts: what was said, past tense, one file for each aggregate.
+
+A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it stands (ADR 0001).
+"""
+
+from goclaw_events.facts.lane import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
+from goclaw_events.facts.partition import (
+    Marked,
+    MessageFailed,
+    PartitionFact,
+    PartitionOpened,
+    StreamPoisoned,
+)
+from goclaw_events.facts.task import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptStarted,
+    OutcomeRefused,
+    ProgressReported,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskFact,
+    TaskFailed,
+    TaskRequeued,
+    TaskScheduled,
+    TaskWaiting,
+)
+from goclaw_events.facts.workflow import (
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    TaskEnded,
+    TasksSkipped,
+    WorkflowFact,
+)
+
+__all__ = [
+    "AttemptFailed",
+    "AttemptLost",
+    "AttemptStarted",
+    "LaneAdvanced",
+    "LaneDeclared",
+    "LaneFact",
+    "LaneRefused",
+    "Marked",
+    "MessageFailed",
+    "OutcomeRefused",
+    "PartitionFact",
+    "PartitionOpened",
+    "ProgressReported",
+    "RunCancelRequested",
+    "RunCancelled",
+    "RunCompleted",
+    "RunFailed",
+    "RunSubmitted",
+    "StreamPoisoned",
+    "TaskCancelRequested",
+    "TaskCancelled",
+    "TaskCompleted",
+    "TaskEnded",
+    "TaskFact",
+    "TaskFailed",
+    "TaskRequeued",
+    "TaskScheduled",
+    "TaskWaiting",
+    "TasksSkipped",
+    "WorkflowFact",
+]

@@ -1,0 +1,42 @@
+"""What happened to a partition itself. Stream `$partition`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from goclaw_events.value import Value
+
+
+class Marked(NamedTuple):
+    """Hold the number of a frame that has no fact of an actor."""
+
+
+class PartitionOpened(NamedTuple):
+    """A process took the partition over: it is the single writer from here on."""
+
+    node: str
+    boot: str
+    version: str
+
+
+class MessageFailed(NamedTuple):
+    """Handling a message raised: what it had produced was discarded, the message is parked."""
+
+    target: str
+    target_seq: int
+    message_type: str
+    message_version: int
+    message: Value
+    code: str
+    trace: str
+
+
+class StreamPoisoned(NamedTuple):
+    """A stream cannot go on: its own decider was not asked."""
+
+    stream: str
+    code: str
+    message: str
+
+
+PartitionFact: TypeAlias = Marked | PartitionOpened | MessageFailed | StreamPoisoned

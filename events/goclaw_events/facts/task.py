@@ -1,0 +1,126 @@
+"""What happened to a task. Stream `task/<run id>/<task id>`.
+
+A plain task has three facts here: scheduled, attempt started, completed.
+Attempts are numbered from 1 within a generation; `token` is the number (position in the
+partition) that the attempt's own `AttemptStarted` took, so tokens grow and never repeat.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from goclaw_events.value import BlobRef, Value
+
+
+class TaskScheduled(NamedTuple):
+    """The task's needs are met: it asks its lane for a slot. `params` are its `with`, rendered."""
+
+    definition: BlobRef
+    generation: int
+    params: Value
+    lane: str
+    priority: int
+
+
+class TaskWaiting(NamedTuple):
+    """The task waits for a timer and holds no slot."""
+
+    definition: BlobRef
+    generation: int
+    due_ns: int
+
+
+class AttemptStarted(NamedTuple):
+    """The lane gave a slot and a handler may run. `holder` is `node:boot` or a worker."""
+
+    attempt: int
+    token: int
+    holder: str
+
+
+class ProgressReported(NamedTuple):
+    """The handler said how far it is: at most one a second, and the last one. 0.0 to 1.0."""
+
+    token: int
+    fraction: float | None
+    message: str
+
+
+class AttemptFailed(NamedTuple):
+    """An attempt ended badly. `retry_due_ns`: when the next may start; None: there is none.
+
+    `abandoned`: its code could not be stopped and may still run, fenced off by its token.
+    """
+
+    attempt: int
+    token: int
+    code: str
+    message: str
+    trace: str
+    abandoned: bool
+    retry_due_ns: int | None
+
+
+class AttemptLost(NamedTuple):
+    """The holder of an attempt is gone; it is not counted against the retry policy."""
+
+    attempt: int
+    token: int
+    holder: str
+
+
+class TaskRequeued(NamedTuple):
+    """The task asks its lane for a slot again (its backoff is over, or its attempt was lost)."""
+
+    attempt: int
+
+
+class OutcomeRefused(NamedTuple):
+    """A result came from an attempt that is not the current one: it has no effect."""
+
+    token: int
+    status: str
+
+
+class TaskCancelRequested(NamedTuple):
+    """The running attempt is being stopped."""
+
+    reason: str
+
+
+class TaskCompleted(NamedTuple):
+    """The attempt's result is the task's result; it is never overwritten."""
+
+    attempt: int
+    token: int
+    result: Value
+
+
+class TaskFailed(NamedTuple):
+    """No attempt is left, or the failure is not one to retry."""
+
+    code: str
+    message: str
+
+
+class TaskCancelled(NamedTuple):
+    """The task ended without a result because its run was cancelled or failed."""
+
+    reason: str
+    abandoned: bool
+
+
+TaskFact: TypeAlias = (
+    TaskScheduled
+    | TaskWaiting
+    | AttemptStarted
+    | ProgressReported
+    | AttemptFailed
+    | AttemptLost
+    | TaskRequeued
+    | OutcomeRefused
+    | TaskCancelRequested
+    | TaskCompleted
+    | TaskFailed
+    | TaskCancelled
+)

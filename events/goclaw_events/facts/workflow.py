@@ -1,0 +1,77 @@
+"""What happened to a run. Stream `workflow/<run id>`; the time of a fact is its frame's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+from goclaw_events.value import BlobRef, Value
+
+
+class RunSubmitted(NamedTuple):
+    """A run was accepted. `definition` is the compiled plan's blob; `digest` that of the request."""
+
+    definition: BlobRef
+    name: str
+    input: Value
+    labels: dict[str, str]
+    digest: bytes
+    idempotency_key: str | None
+    submitted_by: str
+
+
+class TaskEnded(NamedTuple):
+    """The run heard that a task ended: completed, failed or cancelled.
+
+    `result` is kept only where something of the run reads it; `error` is [code, message].
+    """
+
+    task: str
+    generation: int
+    status: str
+    result: Value
+    error: list[str] | None
+
+
+class TasksSkipped(NamedTuple):
+    """Tasks will not run: `condition` (theirs was false), `needs_skipped` or `needs_failed`."""
+
+    tasks: list[str]
+    reason: str
+
+
+class RunCancelRequested(NamedTuple):
+    """Somebody asked to cancel the run: nothing new starts, what runs is stopped."""
+
+    reason: str
+    requested_by: str
+
+
+class RunCompleted(NamedTuple):
+    """Every task ended well (or was skipped by its condition)."""
+
+    result: Value
+
+
+class RunFailed(NamedTuple):
+    """The run ended badly; `task` is the first that failed ('' where it was not a task)."""
+
+    code: str
+    message: str
+    task: str
+
+
+class RunCancelled(NamedTuple):
+    """The run was cancelled and nothing of it runs any more."""
+
+    reason: str
+
+
+WorkflowFact: TypeAlias = (
+    RunSubmitted
+    | TaskEnded
+    | TasksSkipped
+    | RunCancelRequested
+    | RunCompleted
+    | RunFailed
+    | RunCancelled
+)

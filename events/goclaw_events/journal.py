@@ -1,0 +1,117 @@
+"""The port of the log: append frames, read what is durable. Adapters: memory, RocksDB."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from goclaw_events.errors import CodedError
+    from goclaw_events.framing import EncodedFrame
+    from goclaw_events.value import BlobRef
+
+    Done = Callable[[CodedError | None], None]
+
+
+class Head(NamedTuple):
+    """The end of a partition: what the next frame continues.
+
+    `number` and `hash` are those of the last stored frame (0 and zeros: none), `time_ns` its time.
+    """
+
+    era: int
+    epoch: int
+    number: int
+    hash: bytes
+    time_ns: int
+
+
+class Journal(Protocol):
+    """Keep frames of one log, in partitions, and the tables that derive from them.
+
+    One writer a partition. `append` may be called from any thread, frames of a partition in
+    order; everything else may be called from any thread. Readers see only what is durable.
+    Errors are `CodedError`s of `goclaw_events.errors`.
+    """
+
+    @property
+    def log_id(self) -> bytes:
+        """Return the 16 bytes that name the log."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions the log has; fixed at creation."""
+        ...
+
+    def head(self, partition: int) -> Head:
+        """Return the end of the partition as stored when the journal was opened or recovered."""
+        ...
+
+    def append(self, frame: EncodedFrame, done: Done) -> None:
+        """Queue a frame for the next group commit.
+
+        `done(None)` is called, on the committer's thread, after frame, rows and blobs are
+        durable, in order of appends. After a failure `done(error)` is called for the frame and
+        for every frame queued behind it; whether it was stored is unknown until `recover`.
+        """
+        ...
+
+    def durable(self, partition: int) -> int:
+        """Return the number of the last durable fact of a partition (0: none)."""
+        ...
+
+    def frames(
+        self, partition: int, start: int = 1, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """Yield the durable frames that hold facts numbered `start` to `stop`, both included.
+
+        The first frame may begin before `start`. Raises `LogDamaged` at a gap or broken chain.
+        """
+        ...
+
+    def stream_frames(
+        self, partition: int, stream: str, from_seq: int = 1
+    ) -> Iterator[tuple[int, bytes]]:
+        """Yield (number of its first fact, bytes) of each durable frame that has facts of a stream.
+
+        Begins with the frame that holds `from_seq`; sequence numbers start at 1.
+        """
+        ...
+
+    def last_seq(self, partition: int, stream: str) -> int:
+        """Return the sequence number of a stream's last durable fact (0: it has none)."""
+        ...
+
+    def streams(self, partition: int, prefix: str = "") -> Iterator[str]:
+        """Yield the names of the streams that have durable facts, each once."""
+        ...
+
+    def rows(self, table: str, prefix: bytes = b"", stop: bytes | None = None) -> Iterator[
+        tuple[bytes, bytes]
+    ]:
+        """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`."""
+        ...
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return one row's value."""
+        ...
+
+    def blob(self, ref: BlobRef) -> bytes:
+        """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""
+        ...
+
+    def has_blob(self, sha256: bytes) -> bool:
+        """Tell whether a blob is stored."""
+        ...
+
+    def recover(self) -> None:
+        """Open the log again after a failed commit; heads are then what is really stored."""
+        ...
+
+    def close(self) -> None:
+        """Flush what is queued, write the watermark, let go of the directory. Idempotent."""
+        ...
+
+

@@ -1,0 +1,294 @@
+"""The log of an engine on disk."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import TYPE_CHECKING, Final
+
+from goclaw_events.chain import HINT_DAMAGED
+from goclaw_events.committer import Committer
+from goclaw_events.datalock import DataLock, prepare_directory
+from goclaw_events.errors import (
+    CodedError,
+    JournalUnavailable,
+    LogBehindWatermark,
+    LogDamaged,
+    LogMismatch,
+    LogMissing,
+)
+from goclaw_events.reading import StoredLog, check_frame_at
+from goclaw_events.rocks.blobfiles import BlobFiles
+from goclaw_events.rocks.failure import classify
+from goclaw_events.rocks.store import RocksStore
+from goclaw_events.tables import Row
+from goclaw_events.tips import LOG_FORMAT, Tips, meta_rows, read_blob
+from goclaw_events.value import BLOB_ROW_BYTES_MAX
+from goclaw_events.watermark import Mark, Watermark, read_watermark
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from goclaw_events.framing import EncodedFrame
+    from goclaw_events.journal import Done, Head
+    from goclaw_events.value import BlobRef
+
+    Step = Callable[[str], None]
+
+LOG_DIRECTORY: Final = "log"
+BLOB_DIRECTORY: Final = "blobs"
+WATERMARK_NAME: Final = "watermark"
+STEPS: Final = ("blobs", "write", "flush", "watermark")
+KNOWN_BLOBS_MAX: Final = 10_000
+
+
+def log_exists(path: Path) -> bool:
+    """Tell whether a data directory holds a log."""
+    return (path / LOG_DIRECTORY / "CURRENT").exists()
+
+
+def _no_step(_: str) -> None:
+    return
+
+
+class RocksJournal(StoredLog):
+    """Keep a log in `<path>/log` (RocksDB), `<path>/blobs` and `<path>/watermark`.
+
+    `partitions` None takes what the log has (1 for a new one). `create` False raises `LogMissing`
+    where there is none. Opening compares the end of every partition with the watermark; with
+    `trust_watermark` False the log is opened for reading only, whatever the watermark says
+    (`watermark_faults` tells).
+    `step` is called on the committer's thread before each of `STEPS`; a test holds a flush by
+    blocking in it, and fails one by raising.
+    Raises `EngineRunning`, `LogMismatch`, `LogDamaged`, `LogBehindWatermark`, `JournalUnavailable`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        partitions: int | None = None,
+        create: bool = False,
+        trust_watermark: bool = True,
+        step: Step = _no_step,
+    ) -> None:
+        if not create and not log_exists(path):
+            msg = f"there is no log in {path}"
+            raise LogMissing(msg, hint="name another --data-dir", path=str(path))
+        prepare_directory(path)
+        self.path = path
+        self._lock = DataLock(path)
+        self._step = step
+        self._wanted = partitions
+        self._trust = trust_watermark
+        self._known_blobs: set[bytes] = set()
+        self.blob_files = BlobFiles(path / BLOB_DIRECTORY)
+        self._store: RocksStore | None = None
+        self._watermark: Watermark | None = None
+        try:
+            store = self._open_store(create=create)
+            log_id, count = self._identity(store)
+            super().__init__(store, log_id, count)
+            self._open_watermark()
+        except BaseException:
+            self._let_go()
+            raise
+        self._tips = Tips(log_id, self._heads)
+        self._committer = Committer(self._commit, self._tick)
+        self._closed = False
+
+    # opening
+
+    def _open_store(self, *, create: bool) -> RocksStore:
+        directory = self.path / LOG_DIRECTORY
+        directory.mkdir(mode=0o700, exist_ok=True)
+        self._store = store = RocksStore(directory, create=create)
+        if create and store.get("meta", b"format") is None:
+            rows = meta_rows(secrets.token_bytes(16), self._wanted or 1, time.time_ns())
+            store.write(rows)
+            store.flush()
+        return store
+
+    def _identity(self, store: RocksStore) -> tuple[bytes, int]:
+        fields = [store.get("meta", key) for key in (b"format", b"log_id", b"partitions")]
+        fmt, log_id, count = fields
+        if fmt is None or log_id is None or count is None:
+            msg = f"the log in {self.path} does not say what it is"
+            raise LogDamaged(msg, hint=HINT_DAMAGED, table="meta")
+        if int.from_bytes(fmt, "big") != LOG_FORMAT:
+            msg = f"the log in {self.path} has format {int.from_bytes(fmt, 'big')}"
+            raise LogMismatch(msg, hint=f"this version of Goclaw reads format {LOG_FORMAT}")
+        partitions = int.from_bytes(count, "big")
+        if self._wanted not in (None, partitions):
+            msg = f"the log in {self.path} has {partitions} partitions, not {self._wanted}"
+            raise LogMismatch(
+                msg, hint="the number is fixed when a log is created", partitions=partitions
+            )
+        return log_id, partitions
+
+    def _open_watermark(self) -> None:
+        if self._trust:
+            for fault in self.watermark_faults():
+                raise fault
+            marks = [Mark(head.era, head.number, head.hash) for head in self._heads]
+            self._watermark = Watermark(self.path / WATERMARK_NAME, self._log_id, marks)
+
+    def _read_marks(self) -> list[Mark] | None:
+        return read_watermark(self.path / WATERMARK_NAME, self._log_id, self._partitions)
+
+    def watermark_faults(self) -> Iterator[CodedError]:
+        """Yield what the watermark says was acknowledged and the log does not hold."""
+        try:
+            marks = self._read_marks()
+        except CodedError as error:
+            yield error
+            return
+        if marks is None:
+            if any(head.number for head in self._heads):
+                msg = f"{self.path / WATERMARK_NAME} is missing"
+                hint = "without it lost facts cannot be noticed; restore it from a copy"
+                yield LogDamaged(msg, hint=hint)
+            return
+        for partition, mark in enumerate(marks):
+            fault = self._compare(partition, mark, self._heads[partition])
+            if fault is not None:
+                yield fault
+
+    def _compare(self, partition: int, mark: Mark, head: Head) -> CodedError | None:
+        if head.number < mark.number:
+            lost = mark.number - head.number
+            msg = (
+                f"partition {partition} ends at {head.number}, but {mark.number} was acknowledged:"
+                f" {lost} facts are missing"
+            )
+            hint = "restore the directory from a copy; what it holds can be read with `log show`"
+            return LogBehindWatermark(msg, hint=hint, partition=partition, number=head.number + 1)
+        if mark.number == 0:
+            return None
+        try:
+            found = check_frame_at(self._source, partition, mark.number)
+        except LogDamaged as error:
+            return error
+        if found != mark.hash:
+            msg = f"what stands at {partition}:{mark.number} is not what was acknowledged"
+            return LogDamaged(msg, hint=HINT_DAMAGED, partition=partition, number=mark.number)
+        return None
+
+    # writing
+
+    def append(self, frame: EncodedFrame, done: Done) -> None:
+        """Queue a frame for the next group commit; waits while the queue is full.
+
+        Raises `LogMismatch` for a frame that does not continue its partition, and
+        `JournalUnavailable` after a failed commit, until `recover`, and after `close`.
+        """
+        if self._committer.failure is None and not self._closed:
+            self._writable()
+            self._tips.take(frame)
+        self._committer.append(frame, done)
+
+    def _commit(self, frames: Sequence[EncodedFrame]) -> None:
+        store, watermark = self._writable()
+        self._reach("blobs")
+        rows = self._blob_rows(store, frames)
+        for frame in frames:
+            rows.extend(frame.rows)
+        self._reach("write")
+        store.write(rows)
+        self._reach("flush")
+        store.flush()
+        self._reach("watermark")
+        for frame in frames:
+            header = frame.header
+            watermark.marks[header.partition] = Mark(header.era, frame.last, frame.hash)
+        watermark.write()
+        for frame in frames:
+            self._durable[frame.header.partition] = frame.last
+
+    def _reach(self, step: str) -> None:
+        try:
+            self._step(step)
+        except Exception as error:
+            raise classify(error, f"before the step {step!r} of a commit") from error
+
+    def _writable(self) -> tuple[RocksStore, Watermark]:
+        if self._store is None or self._watermark is None:
+            msg = "the log is closed, or was opened for reading only"
+            raise JournalUnavailable(msg)
+        return self._store, self._watermark
+
+    def _blob_rows(self, store: RocksStore, frames: Sequence[EncodedFrame]) -> list[Row]:
+        rows = []
+        if len(self._known_blobs) > KNOWN_BLOBS_MAX:
+            self._known_blobs.clear()
+        for frame in frames:
+            for sha256, data in frame.blobs.items():
+                if len(data) > BLOB_ROW_BYTES_MAX:
+                    self.blob_files.put(sha256, data)
+                elif sha256 not in self._known_blobs:
+                    self._known_blobs.add(sha256)
+                    if not store.has("blobs", sha256):
+                        rows.append(Row("blobs", sha256, data))
+        return rows
+
+    def _tick(self) -> float | None:
+        return None if self._watermark is None else self._watermark.sync_if_due()
+
+    # reading
+
+    def blob(self, ref: BlobRef) -> bytes:
+        """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""
+        if ref.size > BLOB_ROW_BYTES_MAX:
+            return read_blob(ref, self.blob_files.get(ref.sha256))
+        return read_blob(ref, self._source.get("blobs", ref.sha256))
+
+    def has_blob(self, sha256: bytes) -> bool:
+        """Tell whether a blob is stored, as a row or as a file."""
+        return self._source.get("blobs", sha256) is not None or self.blob_files.has(sha256)
+
+    # ending and beginning again
+
+    def recover(self) -> None:
+        """Open the log again after a failed commit; heads are then what is really stored.
+
+        Readers that were under way get `JournalUnavailable`. If it raises, the log stays closed to
+        writers, and may be recovered again.
+        """
+        self._committer.settle()
+        if self._committer.failure is None:
+            return
+        self._close_store()
+        self._known_blobs.clear()
+        self.blob_files.forget()
+        store = self._open_store(create=False)
+        self._identity(store)
+        self._source = store
+        self._load_heads()
+        self._open_watermark()
+        self._tips = Tips(self._log_id, self._heads)
+        self._committer.reset()
+
+    def close(self) -> None:
+        """Flush what is queued, write the watermark, let go of the directory. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self._committer.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        try:
+            self._close_store()
+        finally:
+            self._lock.release()
+
+    def _close_store(self) -> None:
+        watermark, self._watermark = self._watermark, None
+        store, self._store = self._store, None
+        try:
+            if watermark is not None:
+                watermark.close()
+        finally:
+            if store is not None:
+                store.close()

@@ -1,0 +1,103 @@
+"""`goclaw bench`: what this machine does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from goclaw.cli.options import json_option
+from goclaw.cli.output import emit, print_table, say
+
+
+@click.group()
+def bench() -> None:
+    """Measure the log or the engine on this machine."""
+
+
+@bench.command("log")
+@click.option("--frames", type=click.IntRange(1, 100_000), default=2000, show_default=True,
+              help="How many frames to write.")  # fmt: skip
+@click.option("--facts", type=click.IntRange(1, 5000), default=99, show_default=True,
+              help="How many facts a frame holds, in threes.")  # fmt: skip
+@click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True,
+              help="Stop writing after this time.")  # fmt: skip
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Write on this directory's disk; removed afterwards  [default: .]",
+)
+@json_option
+def log(frames: int, facts: int, seconds: float, directory: Path, as_json: bool) -> None:
+    """Measure flushes, durable facts a second, replay and stream reads."""
+    from goclaw.bench.log import Settings, measure_log
+
+    figures = measure_log(directory, Settings(frames, facts, seconds))
+    if as_json:
+        emit(figures)
+        return
+    rows = [
+        (name, json.dumps(value).strip("{}").replace('"', ""))
+        for name, value in figures.items()
+        if name != "machine"
+    ]
+    rows += [(name, str(value)) for name, value in figures["machine"].items()]
+    print_table(("what", "measured"), rows)
+
+
+@bench.command("engine")
+@click.option("--tasks", type=click.IntRange(10, 10_000_000), default=20_000, show_default=True,
+              help="How many tasks a run has.")  # fmt: skip
+@click.option("--in-flight", type=click.IntRange(1, 2000), default=500, show_default=True,
+              help="How many workflows run at once.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True,
+              help="How many runs a shape has; the median counts.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(10, 100_000), default=300, show_default=True,
+              help="How many workflows the latencies come from.")  # fmt: skip
+@click.option("--partitions", type=click.IntRange(1, 256), default=1, show_default=True,
+              help="Into how many parts the log is cut.")  # fmt: skip
+@click.option("--shape", "shapes", multiple=True,
+              type=click.Choice(["chain", "fan", "wide", "single"]),
+              help="Measure only this shape; repeatable.")  # fmt: skip
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Write on this directory's disk; removed afterwards  [default: .]",
+)
+@json_option
+def engine(
+    tasks: int,
+    in_flight: int,
+    runs: int,
+    samples: int,
+    partitions: int,
+    shapes: tuple[str, ...],
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """Measure tasks a second, latencies, and where the time of a task goes."""
+    from goclaw.bench.engine import SHAPES, Load, measure_engine
+
+    load = Load(tasks, in_flight, runs, samples, partitions, shapes or SHAPES)
+    figures = measure_engine(directory, load, say)
+    if as_json:
+        emit(figures)
+        return
+    rows = [(name, _shown(value)) for name, value in figures.items() if name not in _GROUPS]
+    for group in _GROUPS:
+        rows += [(f"{group} {name}", _shown(value)) for name, value in figures[group].items()]
+    print_table(("what", "measured"), rows)
+
+
+_GROUPS = ("stages_us_per_task", "shapes", "machine")
+
+
+def _shown(value: object) -> str:
+    return json.dumps(value).strip("{}").replace('"', "")

@@ -1,0 +1,166 @@
+"""`goclaw log`: read the log, see its end, verify that it is whole."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from goclaw.cli.options import json_option, settings_options
+from goclaw.cli.output import emit, json_line, print_table, printable, say
+from goclaw.errors import EXIT_DAMAGED, EXIT_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from goclaw.config import Settings
+    from goclaw.log_records import Record
+    from goclaw_events.rocks import RocksJournal
+    from goclaw_events.verify import Report
+
+DATA_CHARACTERS_MAX: Final = 200
+
+
+@click.group()
+def log() -> None:
+    """Read, follow or verify the log."""
+
+
+@log.command()
+@click.option("--run", default="", metavar="RUN", help="Only facts of this run and its tasks.")
+@click.option("--stream", default="", metavar="STREAM", help="Only facts of this stream.")
+@click.option("--type", "type_", default="", metavar="TYPE", help="Only this type, or its family.")
+@click.option("--from", "start", metavar="POSITION", help="Begin here (number or part:number).")
+@click.option("--to", "stop", metavar="POSITION", help="End here, this fact included.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most N facts.")
+@click.option("--ndjson", is_flag=True, help="Print one JSON object a line for each fact.")
+@settings_options
+@json_option
+def show(
+    settings: Settings,
+    run: str,
+    stream: str,
+    type_: str,
+    start: str | None,
+    stop: str | None,
+    limit: int | None,
+    ndjson: bool,
+    as_json: bool,
+) -> None:
+    """Print facts in order: position, time, stream, seq, type, data."""
+    from itertools import islice
+
+    from goclaw.log_records import Selection, select
+    from goclaw_events.envelope import Position
+
+    first = None if start is None else Position.parse(start)
+    last = None if stop is None else Position.parse(stop)
+    wanted = Selection(run, stream, type_, first, last)
+    with _reading(settings) as journal:
+        _print(islice(select(journal, wanted), limit), as_json=as_json, ndjson=ndjson)
+
+
+@log.command()
+@click.option(
+    "-n", "--lines", type=click.IntRange(1, 100_000), default=20, metavar="N",
+    show_default=True, help="How many facts.",
+)  # fmt: skip
+@click.option("--ndjson", is_flag=True, help="Print one JSON object a line for each fact.")
+@settings_options
+@json_option
+def tail(settings: Settings, lines: int, ndjson: bool, as_json: bool) -> None:
+    """Print the last facts of the log."""
+    from goclaw.log_records import last
+
+    with _reading(settings) as journal:
+        _print(last(journal, lines), as_json=as_json, ndjson=ndjson)
+
+
+@log.command()
+@settings_options
+@json_option
+def verify(settings: Settings, as_json: bool) -> int:
+    """Read everything and compare everything; exits 0 only if all is whole, otherwise 6."""
+    from goclaw.datadir import DataDirectory
+    from goclaw_events.rocks import verify_directory
+
+    directory = DataDirectory(settings.data_dir)
+    directory.require()
+    report = verify_directory(directory.path)
+    if as_json:
+        emit({"whole": report.whole, **asdict(report)})
+    else:
+        _print_report(report)
+    return EXIT_OK if report.whole else EXIT_DAMAGED
+
+
+@contextmanager
+def _reading(settings: Settings) -> Iterator[RocksJournal]:
+    from goclaw.datadir import DataDirectory
+
+    journal = DataDirectory(settings.data_dir).open_journal(read_only=True)
+    try:
+        for fault in journal.watermark_faults():
+            say(f"warning[{fault.code}]: {fault.message}")
+        yield journal
+    finally:
+        journal.close()
+
+
+def _print(records: Iterable[Record], *, as_json: bool, ndjson: bool) -> None:
+    if as_json:
+        _print_array(record.as_json() for record in records)
+        return
+    for record in records:
+        sys.stdout.write((json_line(record.as_json()) if ndjson else _line(record)) + "\n")
+    sys.stdout.flush()
+
+
+def _print_array(items: Iterable[dict[str, Any]]) -> None:
+    """Print one array on one line, an item at a time: the log may be larger than memory."""
+    comma = "["
+    try:
+        for item in items:
+            sys.stdout.write(comma + json_line(item))
+            comma = ", "
+        sys.stdout.write("[]" if comma == "[" else "]")
+    finally:
+        # after an error too: what reports it must stand on a line of its own
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+
+
+def _line(record: Record) -> str:
+    data = json_line(record.data())
+    if len(data) > DATA_CHARACTERS_MAX:
+        data = data[: DATA_CHARACTERS_MAX - 1] + "…"
+    fact = record.fact
+    text = f"{record.position}  {record.time}  {fact.stream}  #{fact.seq}  {fact.type}  {data}"
+    return printable(text).replace("\n", " ")
+
+
+def _print_report(report: Report) -> None:
+    counts = (
+        ("log", report.log_id),
+        ("partitions", report.partitions),
+        ("frames", report.frames),
+        ("facts", report.facts),
+        ("streams", report.streams),
+        ("bytes of frames", report.bytes),
+        ("blobs", report.blobs),
+        ("references", report.references),
+        ("rows", sum(report.rows.values())),
+        ("ends at", " ".join(f"{p}:{end}" for p, end in enumerate(report.ends))),
+    )
+    print_table(("what", "found"), counts)
+    for problem in report.problems:
+        click.echo(printable(f"{problem.place}: {problem.message} [{problem.code}]"))
+    if report.problems_count > len(report.problems):
+        click.echo(f"and {report.problems_count - len(report.problems)} more")
+    if report.whole:
+        click.echo("whole")
+    else:
+        click.echo(f"{report.problems_count} problems")

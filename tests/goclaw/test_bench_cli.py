@@ -1,0 +1,43 @@
+"""`goclaw bench log`: it measures, says on what, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from goclaw.bench.machine import percentiles
+from goclaw.cli import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_bench_log_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line is one object with every figure, and the directory is empty again."""
+    args = ["bench", "log", "--frames", "40", "--facts", "30", "--dir", str(tmp_path), "--json"]
+    assert main(args) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for name in ("flush_ms", "flush_wal_ms", "ack_ms", "stream_read_ms"):
+        assert 0 < found[name]["p50"] <= found[name]["p99"], name
+    for name in ("frames_per_s", "facts_per_s", "replay_facts_per_s", "bytes_per_fact"):
+        assert found[name] > 0, name
+    assert found["settings"]["frames"] == 40
+    assert found["facts"] == 40 * 30 + 40 * 3
+    assert found["machine"]["cpus"] >= 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bench_log_stops_in_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--seconds` it writes what it can, and the figures are of that."""
+    args = ["bench", "log", "--frames", "3000", "--facts", "30", "--seconds", "0.1"]
+    assert main([*args, "--dir", str(tmp_path)]) == 0
+    assert "frames_per_s" in capsys.readouterr().out
+
+
+def test_percentiles() -> None:
+    """Nearest rank: the middle, and the one below which 99 of 100 lie."""
+    assert percentiles([float(n) for n in range(1, 102)]) == {"p50": 51.0, "p99": 100.0}
+    assert percentiles([2.0]) == {"p50": 2.0, "p99": 2.0}
+    assert percentiles([]) == {"p50": 0.0, "p99": 0.0}
