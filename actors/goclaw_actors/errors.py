@@ -1,0 +1,41 @@
+"""The errors of the floor that decides and does."""
+
+from __future__ import annotations
+
+from goclaw_events.errors import CodedError
+
+
+class ActorsError(CodedError):
+    """Root of the errors of the actors' floor."""
+
+    code = "actors_error"
+
+
+class OutcomeUnknown(ActorsError):
+    """The commit of a command failed: it may or may not have been recorded; ask again by its id."""
+
+    code = "outcome_unknown"
+
+
+class Stopping(ActorsError):
+    """The engine is stopping and takes no more work."""
+
+    code = "stopping"
+
+
+class Busy(ActorsError):
+    """More commands wait than the engine takes in."""
+
+    code = "busy"
+
+
+class TurnTooLarge(ActorsError):
+    """The facts that follow from one message do not fit into a frame."""
+
+    code = "turn_too_large"
+
+
+class StreamBroken(ActorsError):
+    """An actor cannot be rebuilt from its stream."""
+
+    code = "internal_bug"

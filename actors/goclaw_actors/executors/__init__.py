@@ -1,0 +1,1 @@
+"""Where user code runs: agents, their context, and the executors that call them."""

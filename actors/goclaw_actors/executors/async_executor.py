@@ -1,0 +1,281 @@
+"""Async agents: coroutines on a loop and a thread of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
+from goclaw_actors.executors.errors import ExecutorExhausted
+from goclaw_actors.executors.invoke import bind, mapping_of
+from goclaw_actors.executors.outcomes import cancelled, completed, failed, refused, timed_out
+from goclaw_actors.executors.pool import ThreadPool
+from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
+from goclaw_actors.executors.run import Run
+from goclaw_actors.executors.watch import LoopWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from goclaw_actors.executors.agents import Agent
+    from goclaw_actors.executors.outbox import Item
+    from goclaw_actors.executors.pool import Worker
+    from goclaw_actors.executors.run import Shared
+    from goclaw_actors.work import AttemptToken, Outcome, StartAttempt
+    from goclaw_events.value import Value
+
+BEGIN_BATCH_MAX: Final = 256
+LOADERS_MAX: Final = 4
+LEFT_BEHIND_S: Final = 0.2
+_JOIN_S: Final = 1.0
+_log = logging.getLogger("goclaw.executors")
+
+
+class AsyncExecutor:
+    """Run async agents. `start`, `stop` and `close` may be called from any other thread.
+
+    A run is a task of the loop; its outcome leaves with all others of the same tick.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._runs: dict[AttemptToken, Run] = {}
+        self._backlog: deque[Run] = deque()
+        self._beginning = False
+        self._ended: list[Item] = []
+        self._flushing = False
+        self._abandoned = 0
+        self._closed = False
+        self._loaders = ThreadPool(
+            "goclaw-load", threads_max=LOADERS_MAX, idle_s=shared.limits.thread_idle_s
+        )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._main, name="goclaw-async", daemon=True)
+        self._thread.start()
+        self._watch = LoopWatch(
+            self._loop, self._thread, shared.timers, lambda: bool(self._runs), self._names
+        )
+
+    @property
+    def running(self) -> int:
+        """Return how many runs are here and not over."""
+        return len(self._runs)
+
+    @property
+    def abandoned(self) -> int:
+        """Return how many abandoned coroutines still run."""
+        return self._abandoned
+
+    @property
+    def lag_s(self) -> float:
+        """Return how long the loop took to answer when it was last asked."""
+        return self._watch.lag_s
+
+    def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
+        """Begin runs: one wake-up of the loop for all of them."""
+        made = [Run(agent, attempt) for agent, attempt in runs]
+        for run in made:
+            self._runs[run.attempt.token] = run
+        self._call(self._arrive, made)
+        self._watch.wake()
+
+    def stop(
+        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None
+    ) -> None:
+        """Cancel runs; what does not end within the grace is abandoned."""
+        grace = self._shared.limits.stop_grace_s if grace_s is None else grace_s
+        self._call(self._stop, stops, code, grace)
+
+    def abandon_all(self, reason: str, code: str) -> None:
+        """Report what is left as cancelled and abandoned; works while the loop is blocked, too."""
+        for token, run in list(self._runs.items()):
+            if self._runs.pop(token, None) is None:
+                continue
+            run.abandoned = run.begun
+            self._abandoned += run.begun
+            outcome = run.finish(cancelled(run.attempt, reason, code))
+            self._shared.outbox.put([outcome._replace(abandoned=run.begun)])
+
+    def close(self) -> None:
+        """End the loop and its thread; waits at most a second for code that blocks it."""
+        self._closed = True
+        with contextlib.suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_JOIN_S)
+        self._loaders.close(0.0)
+
+    def _call(self, function: Callable[..., object], *args: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # closed meanwhile: the engine starts it again
+            self._loop.call_soon_threadsafe(function, *args)
+
+    # What follows runs on the thread of the loop.
+
+    def _main(self) -> None:
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        while not self._closed:
+            try:
+                loop.run_forever()
+            except BaseException:  # noqa: BLE001 - a task of an agent's own raised SystemExit
+                _log.exception("an agent's task ended the loop of the async agents; it goes on")
+        self._flush()
+        self._end_tasks()
+        loop.close()
+
+    def _end_tasks(self) -> None:
+        """Cancel what agents left behind, and give it a moment to tidy up."""
+        tasks = asyncio.all_tasks(self._loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            try:
+                self._loop.run_until_complete(asyncio.wait(tasks, timeout=LEFT_BEHIND_S))
+            except BaseException:  # noqa: BLE001 - as in `_main`
+                _log.exception("a task that an agent left behind failed at the end")
+        for task in asyncio.all_tasks(self._loop):
+            # reported as abandoned: what asyncio has to say about it at its end is noise
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+
+    def _arrive(self, runs: list[Run]) -> None:
+        self._backlog.extend(runs)
+        if not self._beginning:
+            self._beginning = True
+            self._begin()
+
+    def _begin(self) -> None:
+        """Begin some of the backlog, so that outcomes leave between the parts of a large one.
+
+        Once a tick: `_beginning` is taken back one tick after the backlog was empty.
+        """
+        backlog, runs, loop = self._backlog, self._runs, self._loop
+        if not backlog:
+            self._beginning = False
+            return
+        loop.call_soon(self._begin)
+        for _ in range(min(len(backlog), BEGIN_BATCH_MAX)):
+            run = backlog.popleft()
+            attempt = run.attempt
+            if attempt.token not in runs:
+                continue  # stopped before it began
+            if self._abandoned >= self._shared.limits.abandoned_max:
+                self._settle(run, refused(attempt, self._exhausted()))
+                continue
+            run.task = loop.create_task(self._attempt(run))
+            if attempt.timeout_s is not None:
+                run.timer = loop.call_later(attempt.timeout_s, self._time_out, run)
+
+    async def _attempt(self, run: Run) -> None:
+        attempt, agent = run.attempt, run.agent
+        if attempt.token not in self._runs:
+            return  # given up before its first step
+        run.begun = True
+        RUN_ID.set(attempt.run_id)
+        TASK_ID.set(attempt.task_id)
+        try:
+            given = await self._given(attempt.params) if attempt.params else {}
+            params = mapping_of(agent, given)
+            arguments = bind(agent, params)
+            context = run.context = TaskContext(attempt, params, self._shared.ports)
+            outcome = completed(attempt, await agent.function(context, **arguments))
+        except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
+            outcome = run.ending or failed(agent, attempt, error)
+        self._settle(run, outcome)
+
+    async def _given(self, params: Value) -> Value:
+        with contextlib.suppress(HasReferences):
+            return plain_copy(params)
+        future: asyncio.Future[Value] = self._loop.create_future()
+
+        def load(_: Worker) -> None:
+            try:
+                value = resolved(params, self._shared.ports.load)
+            except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
+                self._call(_give, future, None, error)
+            else:
+                self._call(_give, future, value, None)
+
+        if self._loaders.submit([load]):
+            msg = "no thread can be started to load the parameters"
+            raise ExecutorExhausted(msg)
+        return await future
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
+        if self._runs.pop(run.attempt.token, None) is None:
+            if run.abandoned:
+                self._abandoned -= 1
+                _log.info("an abandoned coroutine of agent %r has ended", run.agent.name)
+            return
+        self._ended.append(run.finish(outcome))
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        ended, self._ended = self._ended, []
+        if ended:
+            self._shared.outbox.put(ended)
+
+    def _time_out(self, run: Run) -> None:
+        self._end(run, timed_out(run.attempt), self._shared.limits.stop_grace_s)
+
+    def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
+        for token, reason in stops:
+            run = self._runs.get(token)
+            if run is not None:
+                self._end(run, cancelled(run.attempt, reason, code), grace_s)
+
+    def _end(self, run: Run, ending: Outcome, grace_s: float) -> None:
+        if run.ending is not None:
+            return  # the first reason counts, and its grace
+        run.ending = ending
+        if run.timer is not None:
+            run.timer.cancel()
+        if run.context is not None:
+            run.context.stop()
+        if run.task is not None:
+            run.task.cancel()
+        if not run.begun:  # a task cancelled before its first step never reaches our code
+            self._settle(run, ending)
+            return
+        run.timer = self._loop.call_later(grace_s, self._abandon, run)
+
+    def _abandon(self, run: Run) -> None:
+        if run.ending is None or run.attempt.token not in self._runs:
+            return
+        run.ending = run.ending._replace(abandoned=True)
+        self._settle(run, run.ending)
+        run.abandoned = True
+        self._abandoned += 1
+        _log.warning(
+            "agent %r does not end when it is cancelled: task %r of run %r is abandoned",
+            run.agent.name,
+            run.attempt.task_id,
+            run.attempt.run_id,
+        )
+
+    def _exhausted(self) -> ExecutorExhausted:
+        return ExecutorExhausted(
+            f"{self._abandoned} abandoned coroutines still run, so no async agent is started",
+            hint="let agents end when they are cancelled, or start the engine again",
+        )
+
+    def _names(self, task: asyncio.Task[Any] | None) -> str:
+        """Name the agent that a task of the loop belongs to. Called by the watch, on its thread."""
+        for run in list(self._runs.values()):
+            if task is not None and run.task is task:
+                return f"agent {run.agent.name!r}"
+        return "an agent"
+
+
+def _give(future: asyncio.Future[Value], value: Value, error: Exception | None) -> None:
+    if future.done():
+        return  # cancelled while it was loaded
+    if error is None:
+        future.set_result(value)
+    else:
+        future.set_exception(error)

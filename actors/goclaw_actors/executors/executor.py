@@ -1,0 +1,220 @@
+"""The executor of an engine: sends each attempt to where its agent runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from goclaw_actors.executors.async_executor import AsyncExecutor
+from goclaw_actors.executors.context import ContextPorts
+from goclaw_actors.executors.errors import CANCELLED, EXECUTOR_CLOSED, AgentUnknown
+from goclaw_actors.executors.outbox import Outbox
+from goclaw_actors.executors.outcomes import cancelled
+from goclaw_actors.executors.run import ExecutorLimits, Shared
+from goclaw_actors.executors.thread_executor import ThreadExecutor
+from goclaw_actors.executors.timers import Timers
+from goclaw_actors.work import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from goclaw_actors.executors.agents import Agent, AgentRegistry
+    from goclaw_actors.executors.outbox import Item
+    from goclaw_actors.executors.resolve import Load
+    from goclaw_actors.work import AttemptToken, Progress, Sink, StartAttempt, StopAttempt
+    from goclaw_events.value import Value
+
+_CLOSING: Final = "the engine closes"
+_log = logging.getLogger("goclaw.executors")
+
+
+class Running(NamedTuple):
+    """What an executor has in hand, counted."""
+
+    coroutines: int
+    threads: int
+    waiting_for_a_thread: int
+    waiting_for_an_agent: int
+    abandoned_coroutines: int
+    abandoned_threads: int
+    loop_lag_s: float
+
+
+class AgentExecutor:
+    """Implement `work.Executor` for registered agents: async ones on a loop, others in threads.
+
+    An attempt of an agent that is not registered is held until it is: after a restart without its
+    module the work waits instead of failing. `sink` is never called on the thread that calls
+    `start_many` or `stop_many`. `load` reads the whole value under a reference's hash, a fresh one
+    at each call; `input_of` gives the input of a run (it may hold references). Both may block.
+    """
+
+    def __init__(
+        self,
+        registry: AgentRegistry,
+        sink: Sink,
+        *,
+        load: Load,
+        input_of: Callable[[str], Value],
+        limits: ExecutorLimits | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._held: dict[AttemptToken, AsyncExecutor | ThreadExecutor | None] = {}
+        self._missing: dict[str, dict[AttemptToken, StartAttempt]] = {}
+        self._missing_lock = threading.Lock()
+        self._timers = Timers()
+        self._outbox = Outbox(sink, self._delivered)
+        self._closing = False
+        self._empty = threading.Event()
+        ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock)
+        shared = Shared(ports, self._outbox, self._timers, limits or ExecutorLimits())
+        self._async = AsyncExecutor(shared)
+        self._threads = ThreadExecutor(shared)
+        self._leave_registry = registry.on_registered(self._registered)
+
+    def start_many(self, attempts: Sequence[StartAttempt]) -> None:
+        """Begin attempts; one that is held already is ignored, as all are after `close`."""
+        if self._closing:
+            return
+        held, agents = self._held, self._registry
+        ready: list[tuple[Agent, StartAttempt]] = []
+        for attempt in attempts:
+            if attempt.token in held:
+                continue
+            agent = agents.get(attempt.agent) or self._hold(attempt)
+            if agent is not None:
+                held[attempt.token] = None
+                ready.append((agent, attempt))
+        self._send(ready)
+
+    def _send(self, ready: Sequence[tuple[Agent, StartAttempt]]) -> None:
+        coroutines: list[tuple[Agent, StartAttempt]] = []
+        functions: list[tuple[Agent, StartAttempt]] = []
+        held = self._held
+        for agent, attempt in ready:
+            if agent.is_async:
+                held[attempt.token] = self._async
+                coroutines.append((agent, attempt))
+            else:
+                held[attempt.token] = self._threads
+                functions.append((agent, attempt))
+        if coroutines:
+            self._async.start(coroutines)
+        if functions:
+            self._threads.start(functions)
+
+    def stop_many(self, stops: Sequence[StopAttempt]) -> None:
+        """Stop attempts; an unknown token is ignored."""
+        self._stop([(stop.token, stop.reason) for stop in stops], CANCELLED, None)
+
+    def holds(self, token: AttemptToken) -> bool:
+        """Tell whether an attempt is here and its outcome not yet with the sink. Any thread."""
+        return token in self._held
+
+    def running(self) -> Running:
+        """Count what is in hand. Any thread."""
+        with self._missing_lock:
+            missing = sum(map(len, self._missing.values()))
+        return Running(
+            self._async.running,
+            self._threads.running,
+            self._threads.waiting,
+            missing,
+            self._async.abandoned,
+            self._threads.abandoned,
+            self._async.lag_s,
+        )
+
+    def waiting_for_agents(self) -> dict[str, int]:
+        """Return the names of agents that are not registered, each with the attempts it holds."""
+        with self._missing_lock:
+            return {name: len(held) for name, held in sorted(self._missing.items())}
+
+    def close(self, grace_s: float = 5.0) -> None:
+        """Stop everything, wait up to `grace_s`, abandon the rest. Not from an agent.
+
+        These outcomes have the status `cancelled` and the code `executor_closed`: nobody asked
+        for them, the attempts are lost with this process and start again with the next one.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self._leave_registry()
+        self._stop([(token, _CLOSING) for token in list(self._held)], EXECUTOR_CLOSED, grace_s)
+        if self._held:
+            self._empty.wait(grace_s)
+        self._async.abandon_all(_CLOSING, EXECUTOR_CLOSED)
+        self._threads.abandon_all(_CLOSING, EXECUTOR_CLOSED)
+        self._async.close()
+        self._threads.close()
+        self._timers.close()
+
+    def _stop(
+        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None
+    ) -> None:
+        coroutines: list[tuple[AttemptToken, str]] = []
+        functions: list[tuple[AttemptToken, str]] = []
+        for stop in stops:
+            if stop[0] not in self._held:
+                continue
+            executor = self._held.get(stop[0])
+            if executor is None:
+                self._timers.after(0.0, self._give_up, *stop, code)
+            else:
+                (coroutines if executor is self._async else functions).append(stop)
+        if coroutines:
+            self._async.stop(coroutines, code, grace_s)
+        if functions:
+            self._threads.stop(functions, code, grace_s)
+
+    def _hold(self, attempt: StartAttempt) -> Agent | None:
+        """Keep an attempt for later; return its agent if it was registered just now."""
+        name = attempt.agent
+        with self._missing_lock:
+            agent = self._registry.get(name)
+            if agent is not None:
+                return agent
+            self._held[attempt.token] = None
+            waiting = self._missing.setdefault(name, {})
+            waiting[attempt.token] = attempt
+            first = len(waiting) == 1
+        if first:
+            try:
+                self._registry.lookup(name)
+            except AgentUnknown as error:
+                task, run = attempt.task_id, attempt.run_id
+                _log.warning("%s; task %r of run %r waits for it", error, task, run)
+        return None
+
+    def _registered(self, agent: Agent) -> None:
+        with self._missing_lock:
+            attempts = self._missing.pop(agent.name, {})
+        self._send([(agent, attempt) for attempt in attempts.values()])
+
+    def _give_up(self, token: AttemptToken, reason: str, code: str) -> None:
+        with self._missing_lock:
+            found: StartAttempt | None = None
+            for name, attempts in self._missing.items():
+                found = attempts.pop(token, None)
+                if found is not None:
+                    if not attempts:
+                        del self._missing[name]
+                    break
+        if found is not None:
+            self._outbox.put([cancelled(found, reason, code)])
+        else:  # registered between the order to stop and now
+            self._stop([(token, reason)], code, None)
+
+    def _emit(self, progress: Progress) -> None:
+        self._outbox.put([progress])
+
+    def _delivered(self, items: list[Item]) -> None:
+        held = self._held
+        for item in items:
+            if type(item) is Outcome:
+                held.pop(item.token, None)
+        if self._closing and not held:
+            self._empty.set()

@@ -1,0 +1,50 @@
+"""The way back: outcomes and progress of all threads, handed to one sink in batches."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw_actors.work import Outcome, Progress, Sink
+
+    Item: TypeAlias = Outcome | Progress
+
+_log = logging.getLogger("goclaw.executors")
+
+
+class Outbox:
+    """Call the sink with everything that has come, from one thread at a time and in order.
+
+    Whoever finds no delivery under way delivers, also what others bring meanwhile. `delivered` is
+    called with each batch after the sink returned.
+    """
+
+    def __init__(self, sink: Sink, delivered: Callable[[list[Item]], None]) -> None:
+        self._sink = sink
+        self._delivered = delivered
+        self._items: list[Item] = []
+        self._delivering = False
+        self._lock = threading.Lock()
+
+    def put(self, items: list[Item]) -> None:
+        """Hand over items; they are with the sink on return unless another thread delivers."""
+        with self._lock:
+            self._items.extend(items)
+            if self._delivering:
+                return
+            self._delivering = True
+        while True:
+            with self._lock:
+                batch, self._items = self._items, []
+                if not batch:
+                    self._delivering = False
+                    return
+            try:
+                self._sink(batch)
+            except Exception:  # noqa: BLE001 - what the sink does wrong must not end user code
+                _log.exception("the sink refused %d outcomes; they are lost", len(batch))
+            self._delivered(batch)

@@ -1,0 +1,86 @@
+"""One attempt on its way, and what the executors share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from goclaw_actors.executors.agents import Agent
+    from goclaw_actors.executors.context import ContextPorts, TaskContext
+    from goclaw_actors.executors.outbox import Outbox
+    from goclaw_actors.executors.pool import Worker
+    from goclaw_actors.executors.timers import Timers
+    from goclaw_actors.work import Outcome, StartAttempt
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorLimits:
+    """What user code may take.
+
+    `threads_max` threads run sync agents, each ends after `thread_idle_s` without work. Code that
+    was told to stop has `stop_grace_s`, then it is abandoned. While `abandoned_max` of a kind
+    (coroutines, threads) still run, nothing new of that kind is started.
+    """
+
+    threads_max: int = 32
+    thread_idle_s: float = 30.0
+    stop_grace_s: float = 5.0
+    abandoned_max: int = 16
+
+
+class Shared(NamedTuple):
+    """The parts that the async and the thread executor have in common."""
+
+    ports: ContextPorts
+    outbox: Outbox
+    timers: Timers
+    limits: ExecutorLimits
+
+
+class Cancellable(Protocol):
+    """A timer of a loop or of `Timers`."""
+
+    def cancel(self) -> object:
+        """Do not call it."""
+        ...
+
+
+class Run:
+    """An attempt that an executor holds. Whoever takes it out of the table reports its outcome.
+
+    `ending` is set once it was told to stop: then it is the outcome, whatever the code returns.
+    """
+
+    __slots__ = (
+        "abandoned",
+        "agent",
+        "attempt",
+        "begun",
+        "context",
+        "ending",
+        "task",
+        "timer",
+        "worker",
+    )
+
+    def __init__(self, agent: Agent, attempt: StartAttempt) -> None:
+        self.agent = agent
+        self.attempt = attempt
+        self.context: TaskContext | None = None
+        self.ending: Outcome | None = None
+        self.timer: Cancellable | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.worker: Worker | None = None
+        self.begun = False
+        self.abandoned = False
+
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Close the books of a run that was taken out of the table; return what to report."""
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.context is not None:
+            self.context.end()
+        return outcome if self.ending is None else self.ending

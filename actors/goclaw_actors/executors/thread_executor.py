@@ -1,0 +1,213 @@
+"""Sync agents: functions on threads of a pool of their own."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import inspect
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
+from goclaw_actors.executors.errors import AgentInvalid, ExecutorExhausted
+from goclaw_actors.executors.invoke import bind, mapping_of
+from goclaw_actors.executors.outcomes import cancelled, completed, failed, refused, timed_out
+from goclaw_actors.executors.pool import ThreadPool
+from goclaw_actors.executors.resolve import resolved
+from goclaw_actors.executors.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from goclaw_actors.executors.agents import Agent
+    from goclaw_actors.executors.pool import Worker
+    from goclaw_actors.executors.run import Shared
+    from goclaw_actors.work import AttemptToken, Outcome, StartAttempt
+
+_log = logging.getLogger("goclaw.executors")
+
+
+class ThreadExecutor:
+    """Run sync agents. `start`, `stop` and `close` may be called from any thread.
+
+    A timeout counts from the moment at which a thread takes the run. A thread cannot be stopped:
+    one that is past its timeout, or past its grace after a stop, is abandoned. Its outcome is
+    reported at once, and what it returns later is dropped.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        limits = shared.limits
+        self._shared = shared
+        self._runs: dict[AttemptToken, Run] = {}
+        self._lock = threading.Lock()
+        self._abandoned = 0
+        self._pool = ThreadPool(
+            "goclaw-agent", threads_max=limits.threads_max, idle_s=limits.thread_idle_s
+        )
+
+    @property
+    def running(self) -> int:
+        """Return how many runs are here and not over, with those that wait for a thread."""
+        return len(self._runs)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many runs wait for a thread."""
+        return self._pool.waiting
+
+    @property
+    def threads(self) -> int:
+        """Return how many threads the pool has, without the abandoned."""
+        return self._pool.threads
+
+    @property
+    def abandoned(self) -> int:
+        """Return how many abandoned threads still run."""
+        return self._abandoned
+
+    def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
+        """Begin runs in order, those beyond the number of threads when a thread is free."""
+        made = [Run(agent, attempt) for agent, attempt in runs]
+        with self._lock:
+            for run in made:
+                self._runs[run.attempt.token] = run
+        if self._pool.submit([functools.partial(self._work, run) for run in made]):
+            self._shared.timers.after(0.0, self._refuse)
+
+    def stop(
+        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None
+    ) -> None:
+        """Tell runs to stop; what does not end within the grace is abandoned."""
+        grace = self._shared.limits.stop_grace_s if grace_s is None else grace_s
+        # outcomes of runs that have no thread yet must not reach the sink on the caller's thread
+        self._shared.timers.after(0.0, self._stop, stops, code, grace)
+
+    def abandon_all(self, reason: str, code: str) -> None:
+        """Report what is left as cancelled and, if it has begun, abandoned."""
+        for run in list(self._runs.values()):
+            with self._lock:
+                run.ending = run.ending or cancelled(run.attempt, reason, code)
+            self._abandon(run)
+
+    def close(self) -> None:
+        """End the idle threads; the others are daemons and end with the process."""
+        self._pool.close(1.0 if not self._abandoned else 0.1)
+
+    def _work(self, run: Run, worker: Worker) -> None:
+        attempt = run.attempt
+        with self._lock:
+            if attempt.token not in self._runs:
+                return  # stopped while it waited
+            exhausted = self._abandoned >= self._shared.limits.abandoned_max
+            if not exhausted:
+                run.worker = worker
+        if exhausted:
+            self._settle(run, refused(attempt, self._exhausted()))
+            return
+        if attempt.timeout_s is not None:
+            run.timer = self._shared.timers.after(attempt.timeout_s, self._time_out, run)
+        self._settle(run, contextvars.Context().run(self._call, run))
+
+    def _call(self, run: Run) -> Outcome:
+        attempt, agent = run.attempt, run.agent
+        RUN_ID.set(attempt.run_id)
+        TASK_ID.set(attempt.task_id)
+        try:
+            ports = self._shared.ports
+            given = resolved(attempt.params, ports.load) if attempt.params else {}
+            params = mapping_of(agent, given)
+            arguments = bind(agent, params)
+            context = run.context = TaskContext(attempt, params, ports)
+            if run.ending is not None:  # stopped while the parameters were loaded
+                return run.ending
+            return completed(attempt, _plain_result(agent, agent.function(context, **arguments)))
+        except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
+            return run.ending or failed(agent, attempt, error)
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
+        with self._lock:
+            mine = self._runs.pop(run.attempt.token, None) is not None
+            if not mine and run.abandoned:
+                self._abandoned -= 1
+        if mine:
+            self._shared.outbox.put([run.finish(outcome)])
+        else:
+            _log.info("an abandoned thread of agent %r has returned", run.agent.name)
+
+    def _time_out(self, run: Run) -> None:
+        with self._lock:
+            if run.ending is not None:
+                return  # it is stopping already
+            run.ending = timed_out(run.attempt)
+        self._abandon(run)
+
+    def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
+        for token, reason in stops:
+            with self._lock:
+                run = self._runs.get(token)
+                if run is None or run.ending is not None:
+                    continue
+                run.ending = cancelled(run.attempt, reason, code)
+                if run.worker is None:
+                    del self._runs[token]
+            if run.worker is None:
+                self._shared.outbox.put([run.finish(run.ending)])
+                continue
+            if run.timer is not None:
+                run.timer.cancel()
+            if run.context is not None:
+                run.context.stop()
+            run.timer = self._shared.timers.after(grace_s, self._abandon, run)
+
+    def _abandon(self, run: Run) -> None:
+        with self._lock:
+            # under the lock of `_settle`: the thread must not have gone on to another run
+            if run.ending is None or self._runs.pop(run.attempt.token, None) is None:
+                return
+            ending = run.ending
+            if run.worker is not None:
+                ending = run.ending = ending._replace(abandoned=True)
+                run.abandoned = True
+                self._abandoned += 1
+                stuck = self._pool.abandon(run.worker)
+        if run.context is not None:
+            run.context.stop()
+        self._shared.outbox.put([run.finish(ending)])
+        if run.abandoned:
+            _log.warning(
+                "agent %r does not stop: the thread of task %r of run %r is abandoned",
+                run.agent.name,
+                run.attempt.task_id,
+                run.attempt.run_id,
+            )
+            if stuck:
+                self._refuse()
+
+    def _refuse(self) -> None:
+        """Fail what waits: the system gives us no thread at all."""
+        with self._lock:
+            waiting = [run for run in self._runs.values() if run.worker is None]
+            for run in waiting:
+                del self._runs[run.attempt.token]
+        for run in waiting:
+            error = ExecutorExhausted("no thread can be started", hint="raise the limit of threads")
+            self._shared.outbox.put([run.finish(refused(run.attempt, error))])
+
+    def _exhausted(self) -> ExecutorExhausted:
+        return ExecutorExhausted(
+            f"{self._abandoned} abandoned threads still run, so no sync agent is started",
+            hint="let agents look at ctx.cancelled, or start the engine again",
+        )
+
+
+def _plain_result(agent: Agent, result: object) -> object:
+    if not inspect.isawaitable(result):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()
+    raise AgentInvalid(
+        f"agent {agent.name!r} is a plain function but returned something to await",
+        hint="write it as `async def`",
+        agent=agent.name,
+    )

@@ -1,0 +1,99 @@
+"""The port to user work: what leaves a task after its commit, and what comes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from goclaw_events.value import Value
+
+
+class AttemptToken(NamedTuple):
+    """Fence an attempt: only the holder of the current one can record a result.
+
+    `number` is the position that the attempt's `AttemptStarted` took; it grows for ever.
+    """
+
+    partition: int
+    era: int
+    number: int
+
+
+class StartAttempt(NamedTuple):
+    """Run one attempt of a task; sent only after its `AttemptStarted` is durable."""
+
+    stream: str
+    run_id: str
+    task_id: str
+    generation: int
+    attempt: int
+    token: AttemptToken
+    agent: str
+    params: Value
+    timeout_s: float | None
+
+    @property
+    def idempotency_key(self) -> str:
+        """Return the key that all attempts of one generation of the task share."""
+        return f"{self.run_id}/{self.task_id}/{self.generation}"
+
+
+class StopAttempt(NamedTuple):
+    """Stop an attempt: cancel what awaits, tell what runs in a thread, abandon it after grace."""
+
+    token: AttemptToken
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended. `status`: completed, failed or cancelled.
+
+    `blobs` holds the packed bytes of every `BlobRef` in `result`. `abandoned`: its code could
+    not be stopped and may still run. `retryable` False overrules the retry policy.
+    """
+
+    stream: str
+    token: AttemptToken
+    status: str
+    result: Value = None
+    blobs: dict[bytes, bytes] | None = None
+    code: str = ""
+    message: str = ""
+    trace: str = ""
+    abandoned: bool = False
+    retryable: bool = True
+
+
+class Progress(NamedTuple):
+    """How far an attempt is; `fraction` is 0.0 to 1.0 or None."""
+
+    stream: str
+    token: AttemptToken
+    fraction: float | None
+    message: str
+
+
+class Executor(Protocol):
+    """Run attempts. Called on the dispatcher's thread, so nothing here may block.
+
+    Outcomes and progress go, in batches, to the sink that the executor was made with; the sink
+    may be called from any thread.
+    """
+
+    def start_many(self, attempts: Sequence[StartAttempt]) -> None:
+        """Begin attempts whose start is durable."""
+        ...
+
+    def stop_many(self, stops: Sequence[StopAttempt]) -> None:
+        """Stop attempts; an unknown token is ignored (its outcome is on the way)."""
+        ...
+
+    def holds(self, token: AttemptToken) -> bool:
+        """Tell whether an attempt is known here and its outcome not yet handed over."""
+        ...
+
+
+if TYPE_CHECKING:
+    Sink = Callable[[Sequence[Outcome | Progress]], None]
