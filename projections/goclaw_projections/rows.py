@@ -1,0 +1,85 @@
+"""The rows of one projection while a group of frames is folded into them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events.value import packer, unpack
+
+if TYPE_CHECKING:
+    from goclaw_projections.store import Change, ViewStore
+
+CACHE_ROWS_MAX: Final = 20_000
+
+
+class Rows:
+    """Read, change and write rows; a row that is changed often is packed once a group.
+
+    A row is any value that the log could hold, mostly a list that the projection changes in
+    place and then `put`s. Used by one thread at a time (the runner's lock).
+    """
+
+    def __init__(self, store: ViewStore, name: str, cache_rows_max: int = CACHE_ROWS_MAX) -> None:
+        self._store = store
+        self._prefix = name + "/"
+        self._cache_rows_max = cache_rows_max
+        self._pack = packer()
+        self._cache: dict[str, Any] = {}
+        self._changed: dict[str, Any] = {}
+        self._added: list[Change] = []
+
+    def get(self, key: str) -> Any:
+        """Return a row, or None. The value is the cached one: change it only to `put` it."""
+        row = self._cache.get(key)
+        if row is None:
+            if key in self._changed:
+                return self._changed[key]
+            data = self._store.get((self._prefix + key).encode())
+            if data is not None:
+                row = self._cache[key] = unpack(data)
+        return row
+
+    def put(self, key: str, row: Any, *, final: bool = False) -> None:
+        """Set a row; it is packed when the group ends, so it may still be changed until then.
+
+        `final`: it will hardly be read again, so it is not kept in memory beyond the group.
+        """
+        if final:
+            self._cache.pop(key, None)
+        else:
+            self._cache[key] = row
+        self._changed[key] = row
+
+    def add(self, key: str, row: Any) -> None:
+        """Set a row that this projection never reads again: it is packed at once, not cached."""
+        self._added.append(((self._prefix + key).encode(), self._pack(row)))
+
+    def delete(self, key: str) -> None:
+        """Remove a row."""
+        self._cache.pop(key, None)
+        self._changed[key] = None
+
+    def changes(self) -> list[Change]:
+        """Return what the group changed, packed; raises `TypeError` for what cannot be packed."""
+        prefix, pack = self._prefix, self._pack
+        packed = list(self._added)
+        packed.extend(
+            ((prefix + key).encode(), None if row is None else pack(row))
+            for key, row in self._changed.items()
+        )
+        return packed
+
+    def settle(self) -> None:
+        """Forget what was changed: it is written. Evicts the oldest rows of a full cache."""
+        self._changed.clear()
+        self._added.clear()
+        excess = len(self._cache) - self._cache_rows_max
+        if excess > 0:
+            for key in list(self._cache)[: excess + self._cache_rows_max // 4]:
+                del self._cache[key]
+
+    def discard(self) -> None:
+        """Forget everything that is not written, cached rows too (they may be changed)."""
+        self._changed.clear()
+        self._added.clear()
+        self._cache.clear()

@@ -1,0 +1,224 @@
+"""The view `runs`: one row a run, newest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from goclaw_events import facts
+from goclaw_events.envelope import Position
+from goclaw_events.value import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from goclaw_events.value import BlobRef, Value
+    from goclaw_projections.projection import ReadFrame, ReadTurn
+    from goclaw_projections.rows import Rows
+    from goclaw_projections.store import ViewStore
+
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})
+STATUSES: Final = ("running", "cancelling", "failing", "completed", "failed", "cancelled")
+LIST_LIMIT: Final = 50
+COUNTED: Final = ("completed", "failed", "cancelled", "skipped")
+
+
+class RunError(NamedTuple):
+    """Why a run ended badly; `task` is the first that failed ('': it was none)."""
+
+    code: str
+    message: str
+    task: str
+
+
+class RunView(NamedTuple):
+    """What is known of a run.
+
+    `status`: running, failing (a task failed, the rest is being ended), cancelling, completed,
+    failed or cancelled. `definition` is the plan's blob; `result` keeps its `BlobRef`s;
+    `counts` has the tasks that ended by `COUNTED`; `position` is that of the run's last fact.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    labels: Mapping[str, str]
+    submitted_at_ns: int
+    ended_at_ns: int | None
+    definition: BlobRef
+    counts: Mapping[str, int]
+    error: RunError | None
+    result: Value
+    position: Position
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the run is over."""
+        return self.status in ENDED
+
+
+class RunPage(NamedTuple):
+    """A part of a listing; `cursor` continues it (None: this was the end)."""
+
+    runs: list[RunView]
+    cursor: str | None
+
+
+# A row, in place changed: the fields of RunView but the id, with lists for what has parts.
+_NAME, _STATUS, _LABELS, _SUBMITTED, _ENDED, _DEFINITION, _COUNTS, _ERROR, _RESULT, _POSITION = (
+    range(10)
+)
+
+
+class RunsProjection:
+    """Fold the facts of workflow streams into `run/<run id>` and the index `at/<time>/<run id>`."""
+
+    name = "runs"
+    version = 1
+
+    def apply(self, frame: ReadFrame, rows: Rows) -> None:
+        """Change the rows by one frame."""
+        for turn in frame.turns:
+            if turn.kind == "workflow":
+                self._apply_turn(frame, turn, rows)
+            elif turn.kind != "task":
+                self._apply_poisoned(frame, turn, rows)
+
+    def _apply_turn(self, frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
+        key = "run/" + turn.run_id
+        row = rows.get(key) if turn.seq > 1 else None
+        for fact in turn.facts:
+            if row is not None:
+                _evolve(row, fact, frame.time_ns)
+            elif isinstance(fact, facts.RunSubmitted):
+                row = _submitted(fact, frame.time_ns)
+                rows.add(f"at/{frame.time_ns:016x}/{turn.run_id}", None)
+        if row is not None:
+            row[_POSITION] = [frame.partition, turn.number + len(turn.facts) - 1]
+            rows.put(key, row, final=row[_STATUS] in ENDED)
+
+    def _apply_poisoned(self, frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
+        for offset, fact in enumerate(turn.facts):
+            if isinstance(fact, facts.StreamPoisoned) and fact.stream.startswith("workflow/"):
+                key = "run/" + fact.stream.partition("/")[2]
+                row = rows.get(key)
+                if row is not None and row[_STATUS] not in ENDED:
+                    _end(row, "failed", frame.time_ns)
+                    row[_ERROR] = [fact.code, fact.message, ""]
+                    row[_POSITION] = [frame.partition, turn.number + offset]
+                    rows.put(key, row)
+
+
+def _submitted(fact: facts.RunSubmitted, time_ns: int) -> list[Any]:
+    counts = [0] * len(COUNTED)
+    labels = fact.labels
+    return [
+        fact.name, "running", labels, time_ns, None, fact.definition, counts, None, None, None,
+    ]  # fmt: skip
+
+
+def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
+    match fact:
+        case facts.TaskEnded():
+            row[_COUNTS][COUNTED.index(fact.status)] += 1
+            if fact.status == "failed" and row[_STATUS] == "running":
+                row[_STATUS] = "failing"
+        case facts.TasksSkipped():
+            row[_COUNTS][COUNTED.index("skipped")] += len(fact.tasks)
+        case facts.RunCancelRequested():
+            row[_STATUS] = "cancelling"
+        case facts.RunCompleted():
+            _end(row, "completed", time_ns)
+            row[_RESULT] = fact.result
+        case facts.RunFailed():
+            _end(row, "failed", time_ns)
+            row[_ERROR] = list(fact)
+        case facts.RunCancelled():
+            _end(row, "cancelled", time_ns)
+        case facts.RunSubmitted():
+            pass
+
+
+def _end(row: list[Any], status: str, time_ns: int) -> None:
+    row[_STATUS] = status
+    row[_ENDED] = time_ns
+
+
+class RunsReader:
+    """Answer questions about runs. Any thread; sees what the runner has written."""
+
+    def __init__(self, store: ViewStore) -> None:
+        self._store = store
+
+    def get(self, run_id: str) -> RunView | None:
+        """Return a run, or None."""
+        data = self._store.get(b"runs/run/" + run_id.encode())
+        return None if data is None else _view(run_id, data)
+
+    def starting_with(self, prefix: str, limit: int = 10) -> list[str]:
+        """Return the ids, in order, that begin with `prefix`; at most `limit`."""
+        found: list[str] = []
+        for key, _ in self._store.scan(b"runs/run/" + prefix.encode()):
+            if len(found) == limit:
+                break
+            found.append(key[len(b"runs/run/") :].decode())
+        return found
+
+    def newest(self) -> RunView | None:
+        """Return the run that was submitted last, or None."""
+        page = self.list(limit=1)
+        return page.runs[0] if page.runs else None
+
+    def list(
+        self,
+        *,
+        status: str | None = None,
+        name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limit: int = LIST_LIMIT,
+        cursor: str | None = None,
+    ) -> RunPage:
+        """Return runs, newest first: those with the status, name and all the labels given."""
+
+        def wanted(run: RunView) -> bool:
+            return (
+                (status is None or run.status == status)
+                and (name is None or run.name == name)
+                and all(run.labels.get(key) == value for key, value in (labels or {}).items())
+            )
+
+        return self._page(wanted, limit, cursor)
+
+    def _page(self, wanted: Callable[[RunView], bool], limit: int, cursor: str | None) -> RunPage:
+        found: list[RunView] = []
+        last = cursor
+        for place in self._newest_first(cursor):
+            if len(found) == limit:
+                return RunPage(found, last)
+            run = self.get(place.partition("/")[2])
+            if run is not None and wanted(run):
+                found.append(run)
+            last = place
+        return RunPage(found, None)
+
+    def _newest_first(self, cursor: str | None) -> Iterator[str]:
+        prefix = b"runs/at/"
+        after = None if cursor is None else prefix + cursor.encode()
+        for key, _ in self._store.scan(prefix, after=after, backwards=True):
+            yield key[len(prefix) :].decode()
+
+
+def _view(run_id: str, data: bytes) -> RunView:
+    name, status, labels, submitted, ended, definition, counts, error, result, place = unpack(data)
+    return RunView(
+        run_id,
+        name,
+        status,
+        labels,
+        submitted,
+        ended,
+        definition,
+        dict(zip(COUNTED, counts, strict=True)),
+        None if error is None else RunError(*error),
+        result,
+        Position(*place),
+    )

@@ -1,0 +1,212 @@
+"""The view `tasks`: one row for each task of a run that has anything to tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_never
+
+from goclaw_events import facts
+from goclaw_events.value import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from goclaw_projections.projection import ReadFrame, ReadTurn
+    from goclaw_projections.rows import Rows
+    from goclaw_projections.store import ViewStore
+
+ENDED: Final = frozenset({"completed", "failed", "cancelled", "skipped"})
+
+
+class TaskError(NamedTuple):
+    """Why a task, or its last attempt, failed."""
+
+    code: str
+    message: str
+
+
+class TaskProgress(NamedTuple):
+    """How far the handler said it is; `fraction` from 0.0 to 1.0, or None."""
+
+    fraction: float | None
+    message: str
+
+
+class TaskView(NamedTuple):
+    """What is known of a task in its current generation.
+
+    `status`: pending, scheduled, running, waiting, retrying, cancelling, completed, failed,
+    cancelled or skipped. `started_at_ns` is the first attempt's start, `completed_at_ns` the end,
+    however it ended. `wake_ns`: when a wait or a backoff is over. `reason`: why it was skipped
+    or cancelled. `result_number`: the number, in the run's partition, of the fact that holds the
+    result (None: there is none).
+    """
+
+    status: str
+    generation: int = 0
+    attempts: int = 0
+    lane: str = ""
+    scheduled_at_ns: int | None = None
+    started_at_ns: int | None = None
+    completed_at_ns: int | None = None
+    wake_ns: int | None = None
+    error: TaskError | None = None
+    progress: TaskProgress | None = None
+    reason: str | None = None
+    result_number: int | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the task is over."""
+        return self.status in ENDED
+
+
+PENDING: Final = TaskView("pending")
+
+# A row, in place changed: the fields of TaskView in order.
+(
+    _STATUS, _GENERATION, _ATTEMPTS, _LANE, _SCHEDULED, _STARTED, _COMPLETED, _WAKE, _ERROR,
+    _PROGRESS, _REASON, _RESULT,
+) = range(12)  # fmt: skip
+
+
+class TasksProjection:
+    """Fold the facts of task streams into rows `<run id>/<task id>`."""
+
+    name = "tasks"
+    version = 1
+
+    def apply(self, frame: ReadFrame, rows: Rows) -> None:
+        """Change the rows by one frame."""
+        for turn in frame.turns:
+            if turn.kind == "task":
+                key = f"{turn.run_id}/{turn.task_id}"
+                row = rows.get(key) if turn.seq > 1 else None
+                if row is None:
+                    row = list(PENDING)
+                for offset, fact in enumerate(turn.facts):
+                    _evolve(row, fact, frame.time_ns, turn.number + offset)
+                rows.put(key, row, final=row[_STATUS] in ENDED)
+            else:
+                for fact in turn.facts:
+                    if isinstance(fact, facts.TasksSkipped):
+                        _skip(turn, fact, frame.time_ns, rows)
+                    elif isinstance(fact, facts.StreamPoisoned):
+                        _poison(fact, frame.time_ns, rows)
+
+
+def _skip(turn: ReadTurn, fact: facts.TasksSkipped, time_ns: int, rows: Rows) -> None:
+    for task in fact.tasks:
+        row = list(PENDING)
+        row[_STATUS], row[_COMPLETED], row[_REASON] = "skipped", time_ns, fact.reason
+        rows.put(f"{turn.run_id}/{task}", row, final=True)
+
+
+def _poison(fact: facts.StreamPoisoned, time_ns: int, rows: Rows) -> None:
+    kind, _, key = fact.stream.partition("/")
+    if kind == "task":
+        row = rows.get(key) or list(PENDING)
+        if row[_STATUS] not in ENDED:
+            _end(row, "failed", time_ns)
+            row[_ERROR] = [fact.code, fact.message]
+            rows.put(key, row)
+
+
+def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> None:
+    match fact:
+        case facts.TaskScheduled():
+            _open(row, "scheduled", fact.generation, time_ns)
+            row[_LANE] = fact.lane
+        case facts.AttemptStarted():
+            row[_STATUS], row[_ATTEMPTS], row[_WAKE] = "running", fact.attempt, None
+            if row[_STARTED] is None:
+                row[_STARTED] = time_ns
+        case facts.TaskCompleted():
+            _end(row, "completed", time_ns)
+            row[_ERROR], row[_RESULT] = None, number
+        case facts.TaskFailed():
+            _end(row, "failed", time_ns)
+            row[_ERROR] = list(fact)
+        case facts.TaskCancelled():
+            _end(row, "cancelled", time_ns)
+            row[_REASON] = fact.reason
+        case _:
+            _evolve_rarer(row, fact, time_ns)
+
+
+_Rarer: TypeAlias = (
+    facts.TaskWaiting
+    | facts.ProgressReported
+    | facts.AttemptFailed
+    | facts.AttemptLost
+    | facts.TaskRequeued
+    | facts.TaskCancelRequested
+    | facts.OutcomeRefused
+)
+
+
+def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
+    match fact:
+        case facts.TaskWaiting():
+            _open(row, "waiting", fact.generation, time_ns)
+            row[_WAKE] = fact.due_ns
+        case facts.ProgressReported():
+            row[_PROGRESS] = [fact.fraction, fact.message]
+        case facts.AttemptFailed():
+            row[_ERROR] = [fact.code, fact.message]
+            if fact.retry_due_ns is not None:
+                row[_STATUS], row[_WAKE] = "retrying", fact.retry_due_ns
+        case facts.AttemptLost() | facts.TaskRequeued():
+            row[_STATUS], row[_WAKE] = "scheduled", None
+        case facts.TaskCancelRequested():
+            row[_STATUS], row[_REASON] = "cancelling", fact.reason
+        case facts.OutcomeRefused():
+            pass
+        case _:
+            assert_never(fact)
+
+
+def _open(row: list[Any], status: str, generation: int, time_ns: int) -> None:
+    row[:] = PENDING
+    row[_STATUS], row[_GENERATION], row[_SCHEDULED] = status, generation, time_ns
+
+
+def _end(row: list[Any], status: str, time_ns: int) -> None:
+    row[_STATUS], row[_COMPLETED], row[_WAKE] = status, time_ns, None
+
+
+class TasksReader:
+    """Answer questions about the tasks of a run. Any thread; sees what the runner has written."""
+
+    def __init__(self, store: ViewStore) -> None:
+        self._store = store
+
+    def get(self, run_id: str, task_id: str) -> TaskView | None:
+        """Return a task that has a row, or None."""
+        data = self._store.get(f"tasks/{run_id}/{task_id}".encode())
+        return None if data is None else _view(data)
+
+    def recorded(self, run_id: str) -> Iterator[tuple[str, TaskView]]:
+        """Yield the tasks of a run that have rows, in order of id."""
+        prefix = f"tasks/{run_id}/".encode()
+        for key, data in self._store.scan(prefix):
+            yield key[len(prefix) :].decode(), _view(data)
+
+    def tasks_of(
+        self, run_id: str, plan_task_ids: Iterable[str], *, run_ended: bool
+    ) -> dict[str, TaskView]:
+        """Return every task of the plan, in its order.
+
+        A task without a row is pending; once the run has ended it was cancelled before it began.
+        """
+        missing = PENDING._replace(status="cancelled") if run_ended else PENDING
+        recorded = dict(self.recorded(run_id))
+        return {task: recorded.get(task, missing) for task in plan_task_ids}
+
+
+def _view(data: bytes) -> TaskView:
+    row = unpack(data)
+    if row[_ERROR] is not None:
+        row[_ERROR] = TaskError(*row[_ERROR])
+    if row[_PROGRESS] is not None:
+        row[_PROGRESS] = TaskProgress(*row[_PROGRESS])
+    return TaskView(*row)

@@ -1,0 +1,128 @@
+"""The view `timeline`: what happened in a run, fact by fact, in the order of the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from goclaw_events import facts
+from goclaw_events.codec import FACTS
+from goclaw_events.ids import PARTITION_STREAM, kind_of
+from goclaw_events.value import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from goclaw_projections.projection import ReadFrame
+    from goclaw_projections.rows import Rows
+    from goclaw_projections.store import ViewStore
+
+BRIEF_CHARS_MAX: Final = 200
+
+
+class TimelineEntry(NamedTuple):
+    """A fact of a run or of one of its tasks (`task`; '' for the run's own).
+
+    `number` is the fact's in the run's partition, `type` its stable name, `brief` what of it
+    matters to a reader, in a few words (may be '').
+    """
+
+    number: int
+    time_ns: int
+    task: str
+    type: str
+    brief: str
+
+
+class TimelineProjection:
+    """Fold facts of workflow and task streams into rows `<run id>/<frame number>`.
+
+    A row is [time_ns, first number, [[offset, task, type, brief]...]].
+    """
+
+    name = "timeline"
+    version = 1
+
+    def apply(self, frame: ReadFrame, rows: Rows) -> None:
+        """Add the frame's entries, a row for each run in it."""
+        runs: dict[str, list[list[Any]]] = {}
+        first = frame.first
+        for turn in frame.turns:
+            if turn.kind == PARTITION_STREAM:
+                _add_poisoned(turn.number - first, turn.facts, runs)
+                continue
+            entries = runs.get(turn.run_id)
+            if entries is None:
+                entries = runs[turn.run_id] = []
+            offset, task = turn.number - first, turn.task_id
+            for fact in turn.facts:
+                name, brief = _TOLD[type(fact)]
+                entries.append([offset, task, name, "" if brief is None else brief(fact)])
+                offset += 1
+        time_ns = frame.time_ns
+        for run_id, entries in runs.items():
+            rows.add(f"{run_id}/{first:016x}", [time_ns, first, entries])
+
+
+def _add_poisoned(offset: int, said: list[Any], runs: dict[str, list[list[Any]]]) -> None:
+    for fact in said:
+        if isinstance(fact, facts.StreamPoisoned) and kind_of(fact.stream) in ("workflow", "task"):
+            run_id, _, task = fact.stream.partition("/")[2].partition("/")
+            entry = [offset, task, "partition.stream_poisoned", _short(fact.code, fact.message)]
+            runs.setdefault(run_id, []).append(entry)
+        offset += 1
+
+
+def _short(code: str, message: str) -> str:
+    return f"{code}: {message}"[:BRIEF_CHARS_MAX]
+
+
+def _brief_attempt_failed(fact: facts.AttemptFailed) -> str:
+    ending = "" if fact.retry_due_ns is None else ", retries"
+    return f"attempt {fact.attempt}{ending}: {_short(fact.code, fact.message)}"[:BRIEF_CHARS_MAX]
+
+
+def _brief_progress(fact: facts.ProgressReported) -> str:
+    share = "" if fact.fraction is None else f"{fact.fraction:.0%} "
+    return (share + fact.message)[:BRIEF_CHARS_MAX].strip()
+
+
+def _brief_skipped(fact: facts.TasksSkipped) -> str:
+    return f"{fact.reason}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
+
+
+_BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
+    "run.submitted": lambda fact: fact.name,
+    "run.task_ended": lambda fact: f"{fact.task} {fact.status}",
+    "run.tasks_skipped": _brief_skipped,
+    "run.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
+    "run.failed": lambda fact: _short(fact.code, fact.message),
+    "run.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
+    "task.scheduled": lambda fact: fact.lane,
+    "task.attempt_started": lambda fact: f"attempt {fact.attempt}",
+    "task.progress_reported": _brief_progress,
+    "task.attempt_failed": _brief_attempt_failed,
+    "task.attempt_lost": lambda fact: f"attempt {fact.attempt}",
+    "task.outcome_refused": lambda fact: fact.status,
+    "task.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
+    "task.failed": lambda fact: _short(fact.code, fact.message),
+    "task.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
+}
+"""What to say of a fact, by its type; nothing where the type says it all."""
+
+_TOLD: Final = {cls: (name, _BRIEFS.get(name)) for cls, (name, _) in FACTS.names.items()}
+
+
+class TimelineReader:
+    """Read the timeline of a run. Any thread; sees what the runner has written."""
+
+    def __init__(self, store: ViewStore) -> None:
+        self._store = store
+
+    def entries(self, run_id: str, after: int = 0) -> Iterator[TimelineEntry]:
+        """Yield the entries of a run whose number is above `after`, in order."""
+        prefix = f"timeline/{run_id}/".encode()
+        for _, data in self._store.scan(prefix):
+            time_ns, first, entries = unpack(data)
+            for offset, task, name, brief in entries:
+                if first + offset > after:
+                    yield TimelineEntry(first + offset, time_ns, task, name, brief)
