@@ -1,0 +1,113 @@
+"""A turn batch: what its turns recorded, and what may leave once that is durable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw_actors.decider import (
+    ClearOpen,
+    ClearTimer,
+    CloseAttempt,
+    OpenAttempt,
+    RunEnded,
+    SetOpen,
+    SetTimer,
+)
+from goclaw_actors.work import StartAttempt, StopAttempt
+from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
+from goclaw_events.framing import FrameBuilder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw_actors.actor import Entity
+    from goclaw_actors.decider import Accepted, Refused
+    from goclaw_actors.message import Message, Reply
+    from goclaw_events.framing import EncodedFrame
+
+
+class Batch:
+    """One batch of one partition, open while its turns are decided.
+
+    Rows put and deleted within the batch cancel out here and are never written.
+    """
+
+    __slots__ = (
+        "_open", "_pack", "_timers", "attempts", "builder", "ended", "frame", "messages", "now_ns",
+        "outcomes", "replies", "sent", "starts", "stops", "touched",
+    )  # fmt: skip
+
+    def __init__(self, first: int, now_ns: int, pack: Callable[[object], bytes]) -> None:
+        self.builder = FrameBuilder(first, pack)
+        self.now_ns = now_ns
+        self.frame: EncodedFrame | None = None
+        self.messages = 0
+        self.sent = 0
+        self.touched: dict[str, Entity] = {}
+        self.replies: list[tuple[Callable[[Reply], None], Accepted | Refused, int]] = []
+        self.starts: list[StartAttempt] = []
+        self.stops: list[StopAttempt] = []
+        self.ended: list[RunEnded] = []
+        self.outcomes: list[Message] = []
+        self.attempts: dict[int, AttemptRow] = {}
+        self._timers: dict[TimerRow, bool] = {}
+        self._open: dict[str, tuple[bool, OpenRow | None]] = {}
+
+    @property
+    def next_number(self) -> int:
+        """Return the number that the next fact takes."""
+        return self.builder.first + self.builder.count
+
+    def apply(self, stream: str, effect: Any) -> None:
+        """Take in an effect of a turn of `stream`."""
+        match effect:
+            case StartAttempt():
+                self.starts.append(effect)
+            case OpenAttempt(token, attempt, holder):
+                row = AttemptRow(token, stream, attempt, holder, 0)
+                self.attempts[token] = row
+                self.builder.attempts_added.append(row)
+            case CloseAttempt(token):
+                self.builder.attempts_removed.append(token)
+            case SetTimer(name, due_ns):
+                self.timer(TimerRow(due_ns, stream, name), added=True)
+            case ClearTimer(name, due_ns):
+                self.timer(TimerRow(due_ns, stream, name), added=False)
+            case StopAttempt():
+                self.stops.append(effect)
+            case SetOpen(kind, referent, wake_ns):
+                self._opened(stream, OpenRow(stream, kind, referent, wake_ns, self.now_ns))
+            case ClearOpen():
+                self._opened(stream, None)
+            case RunEnded():
+                self.ended.append(effect)
+            case _:
+                msg = f"unknown effect {effect!r}"
+                raise TypeError(msg)
+
+    def timer(self, row: TimerRow, *, added: bool) -> None:
+        """Add or remove a timer row; the one undoes the other within the batch."""
+        if self._timers.get(row) is (not added):
+            del self._timers[row]
+        else:
+            self._timers[row] = added
+
+    def timers_added(self) -> list[TimerRow]:
+        """Return the timers that are new with this batch."""
+        return [row for row, added in self._timers.items() if added]
+
+    def _opened(self, stream: str, row: OpenRow | None) -> None:
+        known = self._open.get(stream)
+        begins_set = row is not None if known is None else known[0]
+        self._open[stream] = (begins_set, row)
+
+    def settle(self) -> None:
+        """Move the net row changes to the builder, before the frame is closed."""
+        builder = self.builder
+        for timer, added in self._timers.items():
+            (builder.timers_added if added else builder.timers_removed).append(timer)
+        for stream, (begins_set, row) in self._open.items():
+            if row is not None and begins_set:
+                builder.open_added.append(row)
+            elif row is None and not begins_set:
+                builder.open_removed.append(stream)

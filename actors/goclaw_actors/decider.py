@@ -1,0 +1,132 @@
+"""A decider: one aggregate as four pure functions, after Chassaing's functional event sourcing.
+
+`decide` says what follows from a message; `evolve` applies a fact. State comes first in both,
+so `reduce(evolve, facts, initial(stream))` is replay. State is private to its shell: `evolve`
+changes it in place and returns it (a copied state costs 28.7 ms a fact at a million entries).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+S = TypeVar("S")
+
+Body: TypeAlias = Any
+"""A message: a NamedTuple of `messages`, a `work.Outcome`, or a `work.Progress`."""
+
+
+class Moment(NamedTuple):
+    """What a decision may know of the world: all that is not in the state comes in here.
+
+    `number` is the position that the turn's first fact will take: attempt tokens come from it.
+    `holder` names the process that will hold an attempt started now.
+    """
+
+    now_ns: int
+    number: int
+    partition: int
+    era: int
+    holder: str
+
+
+class Send(NamedTuple):
+    """A message to another actor, by its stream.
+
+    `fresh` says that the target cannot have a stream yet: none is looked for.
+    """
+
+    target: str
+    body: Body
+    fresh: bool = False
+
+
+class SetTimer(NamedTuple):
+    """Wake this actor with `TimerFired(id)` at `due_ns`, restarts included."""
+
+    id: str
+    due_ns: int
+
+
+class ClearTimer(NamedTuple):
+    """Forget a timer that was set with the same id and due time."""
+
+    id: str
+    due_ns: int
+
+
+class OpenAttempt(NamedTuple):
+    """Record that an attempt runs; `token` is the number of its `AttemptStarted`."""
+
+    token: int
+    attempt: int
+    holder: str
+
+
+class CloseAttempt(NamedTuple):
+    """Record that an attempt runs no more."""
+
+    token: int
+
+
+class SetOpen(NamedTuple):
+    """Record that this actor is unfinished, and what it waits for."""
+
+    kind: str
+    referent: str
+    wake_ns: int = 0
+
+
+class ClearOpen(NamedTuple):
+    """Record that this actor waits for nothing any more."""
+
+
+class RunEnded(NamedTuple):
+    """Tell whoever waits for the run that it ended; `error` is (code, message, task)."""
+
+    run_id: str
+    status: str
+    result: Any
+    error: tuple[str, str, str] | None
+
+
+class Refused(NamedTuple):
+    """Say no to a command: a value, never an exception, and not remembered."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+class Accepted(NamedTuple):
+    """Say yes to a command; `repeated` where it had been accepted before."""
+
+    id: str
+    repeated: bool = False
+
+
+class Decision(NamedTuple):
+    """What follows from a message. Messages and effects leave only after the facts are durable."""
+
+    facts: Sequence[Any] = ()
+    sends: Sequence[Send] = ()
+    effects: Sequence[Any] = ()
+    reply: Accepted | Refused | None = None
+
+
+NOTHING = Decision()
+
+
+@dataclass(frozen=True, slots=True)
+class Decider(Generic[S]):
+    """An aggregate as a value. `evolve` is total, and costs at most O(log n) of its state."""
+
+    initial: Callable[[str], S]
+    decide: Callable[[S, Body, Moment], Decision]
+    evolve: Callable[[S, Any], S]
+    is_final: Callable[[S], bool]
+    encode: Callable[[S], Any]
+    """The state as plain data, for comparing live with replayed, and for people."""

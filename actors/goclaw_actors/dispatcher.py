@@ -1,0 +1,305 @@
+"""The single writer of a partition: takes messages in turn, commits batches, lets things leave.
+
+Nothing leaves before it is durable: replies, handler starts, timers, messages to other
+partitions. Commits are pipelined: a batch is decided while the one before it is flushed. All
+methods run on one thread, the node's; the simulation drives the same methods step by step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from goclaw_actors.batch import Batch
+from goclaw_actors.decider import Refused
+from goclaw_actors.exchange import Exchange
+from goclaw_actors.failures import poisoned_streams
+from goclaw_actors.message import Message, Reply
+from goclaw_actors.messages import LoseAttempt, TimerFired
+from goclaw_actors.timers import Timers
+from goclaw_actors.turns import Turns
+from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_events.envelope import Cause, Position
+from goclaw_events.errors import JournalBroken, JournalUnavailable
+from goclaw_events.facts import Marked, PartitionOpened
+from goclaw_events.frame import FrameHeader
+from goclaw_events.ids import PARTITION_STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw_actors.ports import Limits, Ports
+    from goclaw_events.errors import CodedError
+    from goclaw_events.framing import EncodedFrame
+
+_CLOCK_EVERY = 64
+
+
+class Dispatcher:
+    """One partition at work. `on_failure` is told of a failed commit."""
+
+    def __init__(
+        self,
+        partition: int,
+        ports: Ports,
+        limits: Limits,
+        on_failure: Callable[[CodedError], None],
+    ) -> None:
+        self.partition = partition
+        self.commands: deque[Message] = deque()
+        self.exchange = Exchange(partition, ports.journal)
+        self.turns = Turns(partition, ports, limits, self.exchange)
+        self.timers = Timers(ports.journal, partition)
+        self._ports = ports
+        self._limits = limits
+        self._on_failure = on_failure
+        self._live_attempts: dict[int, str] = {}
+        self._epoch = 0
+        self._number = 0
+        self._hash = b""
+        self._last_ns = 0
+        self._opening = False
+        self._opened_count = 0
+
+    # -- opening ---------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Read where the partition stands, take it over, and go on with what is unfinished.
+
+        Activates nothing that has nothing to do. Undelivered messages come before anything new;
+        the first batch records `PartitionOpened`.
+        """
+        journal = self._ports.journal
+        head = journal.head(self.partition)
+        self._epoch = head.epoch + 1
+        self._number, self._hash = head.number, head.hash
+        self._last_ns = max(self._last_ns, head.time_ns)
+        self._opening = True
+        self._opened_count += 1
+        self.turns.era = head.era
+        self.turns.poisoned = poisoned_streams(journal, self.partition)
+        self.turns.partition_seq = journal.last_seq(self.partition, PARTITION_STREAM)
+        self.timers = Timers(journal, self.partition)
+        for row, record in self.exchange.open():
+            self.turns.deliver_record(record, row)
+        self._live_attempts = {}
+        for attempt in self.exchange.attempts():
+            self._live_attempts[attempt.token] = attempt.stream
+            token = AttemptToken(self.partition, head.era, attempt.token)
+            if not self._ports.executor.holds(token):
+                lose = LoseAttempt(attempt.token, self._limits.lost_max)
+                self.commands.append(Message(attempt.stream, lose))
+
+    # -- what comes in -----------------------------------------------------------------------
+
+    def accept(self, message: Message) -> None:
+        """Take in a command from outside, or answer `busy`."""
+        if message.reply_to is not None and len(self.commands) >= self._limits.commands_max:
+            text = f"{len(self.commands)} commands wait already"
+            message.reply_to(Reply(Refused("busy", text, "try again in a moment"), None))
+            return
+        self.commands.append(message)
+
+    def accept_outcome(self, outcome: Outcome | Progress) -> None:
+        """Take in what an executor says of an attempt."""
+        message = Message(outcome.stream, outcome)
+        if isinstance(outcome, Outcome):
+            message.blobs = outcome.blobs
+        self.commands.append(message)
+
+    # -- a batch -----------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Tell whether nothing waits and everything decided is durable."""
+        return not (self._has_work() or self.turns.in_flight)
+
+    def wake_ns(self) -> int:
+        """Return when the next timer wants a batch."""
+        return self.timers.next_ns()
+
+    def _has_work(self) -> bool:
+        return bool(self.turns.ready or self.commands or self._opening or self.exchange.waiting)
+
+    def step(self) -> bool:
+        """Decide one batch and hand it to the journal; False if there is nothing to do now."""
+        now_ns = self._last_ns = max(self._ports.clock.now_ns(), self._last_ns)
+        if len(self.turns.in_flight) >= self._limits.commits_in_flight_max:
+            return False
+        if not self._has_work() and self.timers.next_ns() > now_ns:
+            return False
+        batch = self.turns.batch = Batch(self._number + 1, now_ns, self.turns.pack)
+        self._ports.contents.lend(batch.builder.blobs)
+        if self._opening:
+            self._opening = False
+            identity = self._ports.identity
+            opened = PartitionOpened(identity.node, identity.boot, self._ports.version)
+            self.turns.record_of_partition(Cause(), [opened])
+        self._fire_timers(now_ns)
+        self._run(batch, now_ns + int(self._limits.batch_time_s * 1e9))
+        self._close(batch)
+        self.turns.batch = None
+        return True
+
+    def _fire_timers(self, now_ns: int) -> None:
+        for row in self.timers.due(now_ns):
+            message = Message(row.stream, TimerFired(row.id))
+            message.timer = row
+            self.commands.append(message)
+
+    def _run(self, batch: Batch, deadline_ns: int) -> None:
+        """Take turns until nothing is runnable or the batch is full: by count, bytes or time."""
+        turns, commands, limits, clock = self.turns, self.commands, self._limits, self._ports.clock
+        ready, builder = turns.ready, batch.builder
+        while True:
+            if ready:
+                turns.take_next()
+                batch.messages += 1
+            elif commands:
+                turns.deliver(commands.popleft())
+                continue
+            elif not self._receive(batch):
+                return
+            if (
+                batch.messages >= limits.batch_messages_max
+                or builder.body_bytes >= limits.batch_bytes_max
+                or (batch.messages % _CLOCK_EVERY == 0 and clock.now_ns() > deadline_ns)
+            ):
+                return
+
+    def _receive(self, batch: Batch) -> bool:
+        """Take in messages of another partition, if any wait."""
+        delivery = self.exchange.take()
+        if delivery is None:
+            return False
+        batch.builder.received[delivery.source] = delivery.last
+        for record in delivery.records:
+            self.turns.deliver_record(record, None)
+        return True
+
+    # -- commit ------------------------------------------------------------------------------
+
+    def _close(self, batch: Batch) -> None:
+        """Make the batch a frame and queue its commit."""
+        builder = batch.builder
+        self._keep_undelivered(batch)
+        batch.settle()
+        self.exchange.settle(builder)
+        if builder.is_empty():
+            self._ride_along(batch)
+            return
+        if builder.count == 0:
+            self.turns.record_of_partition(Cause(), [Marked()])
+        for token in builder.attempts_removed:
+            self._live_attempts.pop(token, None)
+        for attempt in builder.attempts_added:
+            self._live_attempts[attempt.token] = attempt.stream
+        builder.attempts_oldest = next(iter(self._live_attempts), 0)
+        frame = batch.frame = self.encode(batch)
+        self._number, self._hash = frame.last, frame.hash
+        self.turns.in_flight.append(batch)
+        opened = self._opened_count
+        try:
+            self._ports.journal.append(
+                frame, lambda error: self._ports.post(self._done, (opened, error))
+            )
+        except JournalUnavailable as error:
+            # The write before this one failed and its word is still on the way.
+            self._on_failure(error)
+
+    def encode(self, batch: Batch) -> EncodedFrame:
+        """Make the frame of a batch, chained to the frame before."""
+        return batch.builder.close(
+            FrameHeader(
+                self._ports.journal.log_id,
+                self.partition,
+                self.turns.era,
+                self._epoch,
+                batch.builder.first,
+                batch.builder.count,
+                batch.now_ns,
+                self._hash,
+            )
+        )
+
+    def _keep_undelivered(self, batch: Batch) -> None:
+        """Write what a full batch leaves in inboxes as rows of its frame.
+
+        Commands of this node (timers, lost attempts) need no row: their own rows bring them back.
+        """
+        builder = batch.builder
+        for message in self.turns.undelivered():
+            if message.row is None and message.id is not None:
+                builder.left.append((batch.sent, message.record(builder.blobs)))
+                message.row = (builder.first, batch.sent)
+                batch.sent += 1
+
+    def _ride_along(self, batch: Batch) -> None:
+        """Nothing to write: what the batch lets out waits only for what is being written."""
+        self._ports.contents.take_back(batch.builder.blobs)
+        if self.turns.in_flight:
+            last = self.turns.in_flight[-1]
+            last.replies.extend(batch.replies)
+            last.stops.extend(batch.stops)
+        else:
+            self._let_out(batch)
+
+    def _done(self, result: tuple[int, CodedError | None]) -> None:
+        opened, error = result
+        if isinstance(error, JournalBroken):
+            raise error
+        if opened != self._opened_count:
+            return  # of a commit that was given up already
+        if error is not None:
+            self._on_failure(error)
+            return
+        batch = self.turns.in_flight.popleft()
+        self._ports.contents.take_back(batch.builder.blobs)
+        self._let_out(batch)
+
+    def _let_out(self, batch: Batch) -> None:
+        """Let the effects of a durable batch leave."""
+        for reply_to, answer, number in batch.replies:
+            reply_to(Reply(answer, Position(self.partition, number) if number else None))
+        if batch.starts:
+            self._ports.executor.start_many(batch.starts)
+        if batch.stops:
+            self._ports.executor.stop_many(batch.stops)
+        if batch.frame is None:
+            self.turns.directory.passivate([], self._number)
+            return
+        for row in batch.builder.timers_removed:
+            self.timers.disarm(row)
+        for row in batch.builder.timers_added:
+            self.timers.arm(row)
+        self.exchange.committed(batch.builder)
+        self._ports.committed(self.partition, batch.frame)
+        position = Position(self.partition, batch.frame.last)
+        for ended in batch.ended:
+            self._ports.run_ended(ended, position)
+        self.turns.directory.passivate(list(batch.touched.values()), batch.frame.last)
+
+    def abandon(self, error: CodedError) -> None:
+        """Give up what is not durable, after a commit failed; `open` again before the next step.
+
+        Every command in flight is answered `outcome_unknown`: its sender asks again by its id.
+        Outcomes of attempts are kept and handled again: a result is not lost with a batch.
+        """
+        outcomes = [message for batch in self.turns.in_flight for message in batch.outcomes]
+        refused = Refused(
+            "outcome_unknown", f"the commit failed: {error.message}", "ask again with the same id"
+        )
+        for batch in self.turns.in_flight:
+            self._ports.contents.take_back(batch.builder.blobs)
+            for reply_to, _, _ in batch.replies:
+                reply_to(Reply(refused, None))
+        kept = [
+            message
+            for message in self.commands
+            if not isinstance(message.body, (LoseAttempt, TimerFired))  # `open` finds them again
+        ]
+        self.commands = deque([*outcomes, *kept])
+        self.turns.in_flight.clear()
+        self.turns.ready.clear()
+        self.turns.directory.clear()
+        self._opened_count += 1

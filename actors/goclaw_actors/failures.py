@@ -1,0 +1,67 @@
+"""What is recorded of a message whose handling raised, and which streams were given up."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.messages import MESSAGES, FailRun
+from goclaw_actors.spill import spill
+from goclaw_actors.work import Outcome
+from goclaw_events.errors import CodedError
+from goclaw_events.facts import MessageFailed
+from goclaw_events.ids import kind_of
+from goclaw_events.tables import u16
+from goclaw_events.value import pack, unpack
+
+if TYPE_CHECKING:
+    from goclaw_events.journal import Journal
+
+TRACE_CHARS_MAX: Final = 4096
+
+
+def failure_of(
+    stream: str, seq: int, body: Any, error: Exception, blobs: dict[bytes, bytes]
+) -> MessageFailed:
+    """Return the fact: the whole message, its large values in `blobs`, and a bounded trace.
+
+    It never raises: a message that cannot be stored is recorded as text.
+    """
+    if isinstance(body, Outcome):
+        body = body._replace(blobs=None)  # they are stored with the frame already
+    name, version = MESSAGES.names[type(body)]
+    code = error.code if isinstance(error, CodedError) else "internal_bug"
+    failed = MessageFailed(stream, seq, name, version, list(body), code, _trace(error))
+    try:
+        pack(list(failed))
+        return spill(failed, blobs)  # type: ignore[no-any-return] # the same type comes back
+    except Exception:  # noqa: BLE001 - what was raised may be anything
+        return failed._replace(message=[storable(repr(body))[:TRACE_CHARS_MAX]])
+
+
+def _trace(error: Exception) -> str:
+    try:
+        lines = traceback.format_exception(error)
+    except Exception:  # noqa: BLE001 - what was raised may be anything
+        return type(error).__name__
+    return storable("".join(lines))[-TRACE_CHARS_MAX:]
+
+
+def storable(text: str) -> str:
+    """Return text without lone surrogates, which UTF-8 cannot hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def gives_up(stream: str, message_type: str) -> bool:
+    """Tell whether a message that failed costs its stream: a lane, or a run that cannot fail."""
+    return kind_of(stream) == "lane" or message_type == MESSAGES.names[FailRun].name
+
+
+def poisoned_streams(journal: Journal, partition: int) -> set[str]:
+    """Return the streams of a partition that were given up, from its parked messages."""
+    found = set()
+    for _, value in journal.rows("parked", u16(partition)):
+        failed = MessageFailed(*unpack(value))
+        if gives_up(failed.target, failed.message_type):
+            found.add(failed.target)
+    return found

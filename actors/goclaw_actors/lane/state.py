@@ -1,0 +1,97 @@
+"""A lane's state and how facts change it. Every change costs O(log n) of what is queued."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Any, Final, assert_never
+
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
+
+CONCURRENCY_DEFAULT: Final = 16
+CAPACITY_DEFAULT: Final = 100_000
+
+
+class Lane:
+    """Who waits and who holds a slot.
+
+    `queue` is a heap of (-priority, order, task); an entry whose task is not in `queued` with
+    the same order was withdrawn. The top of the heap is never a withdrawn one. Order counts up
+    for arrivals and down for those that come back at the head.
+    """
+
+    __slots__ = (
+        "capacity", "concurrency", "declared_by", "head", "leased", "next", "overflow", "queue",
+        "queued", "stream",
+    )  # fmt: skip
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.concurrency = CONCURRENCY_DEFAULT
+        self.capacity = CAPACITY_DEFAULT
+        self.overflow = "reject"
+        self.declared_by = ""
+        self.queue: list[tuple[int, int, str]] = []
+        self.queued: dict[str, int] = {}
+        self.leased: dict[str, None] = {}
+        self.next = 1
+        self.head = 0
+
+
+def evolve(lane: Lane, fact: LaneFact) -> Lane:
+    """Apply a fact in place."""
+    match fact:
+        case LaneAdvanced():
+            _advance(lane, fact)
+        case LaneDeclared(concurrency, capacity, overflow, declared_by):
+            lane.concurrency = concurrency
+            lane.capacity = capacity
+            lane.overflow = overflow
+            lane.declared_by = declared_by
+        case LaneRefused():
+            pass
+        case _:
+            assert_never(fact)
+    return lane
+
+
+def _advance(lane: Lane, fact: LaneAdvanced) -> None:
+    for task in fact.released:
+        del lane.leased[task]
+    for task in fact.withdrawn:
+        del lane.queued[task]
+    if fact.withdrawn:
+        _clean_top(lane)
+    for task, priority, at_head in fact.queued:
+        if at_head:
+            lane.head -= 1
+            order = lane.head
+        else:
+            order = lane.next
+            lane.next += 1
+        lane.queued[task] = order
+        heappush(lane.queue, (-priority, order, task))
+    for task in fact.leased:
+        del lane.queued[task]
+        heappop(lane.queue)
+        lane.leased[task] = None
+        _clean_top(lane)
+
+
+def _clean_top(lane: Lane) -> None:
+    queue, queued = lane.queue, lane.queued
+    while queue and queued.get(queue[0][2]) != queue[0][1]:
+        heappop(queue)
+
+
+def encode(lane: Lane) -> dict[str, Any]:
+    """Return the lane as plain data: equal lanes give equal data."""
+    waiting = sorted(entry for entry in lane.queue if lane.queued.get(entry[2]) == entry[1])
+    return {
+        "concurrency": lane.concurrency,
+        "capacity": lane.capacity,
+        "overflow": lane.overflow,
+        "declared_by": lane.declared_by,
+        "queued": [[task, -priority, order] for priority, order, task in waiting],
+        "leased": list(lane.leased),
+        "orders": [lane.head, lane.next],
+    }

@@ -1,0 +1,167 @@
+"""What actors say to each other, by receiver; a name registered here may stand in a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from goclaw_actors.work import Outcome, Progress
+from goclaw_events.codec import Codec
+
+if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef, Value
+
+
+# To a run.
+class SubmitRun(NamedTuple):
+    """Begin a run of a compiled plan. `digest` is that of the request, to tell repeats apart."""
+
+    definition: BlobRef
+    name: str
+    input: Value
+    labels: dict[str, str]
+    digest: bytes
+    idempotency_key: str | None
+    submitted_by: str
+
+
+class ScheduleMore(NamedTuple):
+    """Go on scheduling tasks that became ready in a turn too large for one (plan indexes)."""
+
+    tasks: list[int]
+
+
+class StopMore(NamedTuple):
+    """Go on stopping active tasks, from a plan index."""
+
+    start: int
+    reason: str
+
+
+class TaskReported(NamedTuple):
+    """A task ended: completed, failed or cancelled; `error` is [code, message]."""
+
+    task: str
+    generation: int
+    status: str
+    result: Value
+    error: list[str] | None
+
+
+class CancelRun(NamedTuple):
+    """Cancel the run: nothing new starts, what runs is stopped."""
+
+    reason: str
+    requested_by: str
+
+
+class FailRun(NamedTuple):
+    """An actor of the run cannot go on because of a bug."""
+
+    code: str
+    message: str
+    task: str
+
+
+# To a task.
+class ScheduleTask(NamedTuple):
+    """The task's needs are met: run it through its lane."""
+
+    definition: BlobRef
+    generation: int
+    params: Value
+    lane: str
+    priority: int
+
+
+class WaitTask(NamedTuple):
+    """The task's needs are met: complete it at `due_ns`."""
+
+    definition: BlobRef
+    generation: int
+    due_ns: int
+
+
+class SlotLeased(NamedTuple):
+    """The lane gives the task a slot."""
+
+
+class SlotRefused(NamedTuple):
+    """The lane does not take the task in."""
+
+    reason: str
+
+
+class LoseAttempt(NamedTuple):
+    """The process that held the attempt is gone."""
+
+    token: int
+    lost_max: int
+
+
+class CancelTask(NamedTuple):
+    """The run wants the task to end without a result."""
+
+    reason: str
+
+
+class TimerFired(NamedTuple):
+    """A timer of the actor is due."""
+
+    id: str
+
+
+# To a lane.
+class DeclareLane(NamedTuple):
+    """State the limits that a definition or the configuration declares."""
+
+    concurrency: int
+    capacity: int
+    overflow: str
+    declared_by: str
+
+
+class Enqueue(NamedTuple):
+    """Ask for a slot. `at_head`: before others of its priority (it had one already)."""
+
+    task: str
+    priority: int
+    at_head: bool
+
+
+class Release(NamedTuple):
+    """Give a slot back."""
+
+    task: str
+
+
+class Withdraw(NamedTuple):
+    """Leave the queue, or give the slot back if it was leased meanwhile."""
+
+    task: str
+
+
+MESSAGES: Final = Codec()
+"""Every message that may stand in an inbox or outbox row."""
+
+for _cls, _name in (
+    (SubmitRun, "run.submit"),
+    (ScheduleMore, "run.schedule_more"),
+    (StopMore, "run.stop_more"),
+    (TaskReported, "run.task_reported"),
+    (CancelRun, "run.cancel"),
+    (FailRun, "run.fail"),
+    (ScheduleTask, "task.schedule"),
+    (WaitTask, "task.wait"),
+    (SlotLeased, "task.slot_leased"),
+    (SlotRefused, "task.slot_refused"),
+    (LoseAttempt, "task.lose_attempt"),
+    (CancelTask, "task.cancel"),
+    (TimerFired, "timer.fired"),
+    (DeclareLane, "lane.declare"),
+    (Enqueue, "lane.enqueue"),
+    (Release, "lane.release"),
+    (Withdraw, "lane.withdraw"),
+):
+    MESSAGES.register(_cls, _name)
+MESSAGES.register(Outcome, "task.outcome")
+MESSAGES.register(Progress, "task.progress")

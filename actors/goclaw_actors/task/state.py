@@ -1,0 +1,126 @@
+"""A task's state and how facts change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from goclaw_events.facts import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptStarted,
+    OutcomeRefused,
+    ProgressReported,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskFact,
+    TaskFailed,
+    TaskRequeued,
+    TaskScheduled,
+    TaskWaiting,
+)
+
+if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef, Value
+
+PENDING: Final = "pending"
+SCHEDULED: Final = "scheduled"
+RUNNING: Final = "running"
+CANCELLING: Final = "cancelling"
+WAITING: Final = "waiting"
+RETRYING: Final = "retrying"
+COMPLETED: Final = "completed"
+FAILED: Final = "failed"
+CANCELLED: Final = "cancelled"
+FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
+
+
+class Task:
+    """One task of a run.
+
+    `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
+    others. `token` is that of the last attempt, `due_ns` that of the timer set, if one is.
+    """
+
+    __slots__ = (
+        "attempt", "definition", "due_ns", "error", "failures", "generation", "holder", "lane",
+        "lost", "params", "priority", "progress", "result", "run_id", "status", "stream",
+        "task_id", "token",
+    )  # fmt: skip
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        _, self.run_id, self.task_id = stream.split("/", 2)
+        self.status = PENDING
+        self.definition: BlobRef | None = None
+        self.generation = 0
+        self.params: Value = None
+        self.lane = ""
+        self.priority = 0
+        self.attempt = 0
+        self.failures = 0
+        self.lost = 0
+        self.token = 0
+        self.holder = ""
+        self.due_ns = 0
+        self.result: Value = None
+        self.error: list[str] | None = None
+        self.progress: list[object] | None = None
+
+
+def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912 - one case a fact
+    """Apply a fact in place."""
+    match fact:
+        case TaskScheduled(definition, generation, params, lane, priority):
+            task.status = SCHEDULED
+            task.definition = definition
+            task.generation = generation
+            task.params = params
+            task.lane = lane
+            task.priority = priority
+        case AttemptStarted(attempt, token, holder):
+            task.status = RUNNING
+            task.attempt = attempt
+            task.token = token
+            task.holder = holder
+        case TaskCompleted():
+            task.status = COMPLETED
+            task.result = fact.result
+            task.due_ns = 0
+        case TaskWaiting(definition, generation, due_ns):
+            task.status = WAITING
+            task.definition = definition
+            task.generation = generation
+            task.due_ns = due_ns
+        case ProgressReported():
+            task.progress = [fact.fraction, fact.message]
+        case AttemptFailed():
+            task.failures += 1
+            task.error = [fact.code, fact.message]
+            task.status = RETRYING
+            task.due_ns = fact.retry_due_ns or 0
+        case AttemptLost():
+            task.lost += 1
+            task.status = SCHEDULED
+        case TaskRequeued():
+            task.status = SCHEDULED
+            task.due_ns = 0
+        case TaskCancelRequested():
+            task.status = CANCELLING
+        case TaskFailed(code, message):
+            task.status = FAILED
+            task.error = [code, message]
+        case TaskCancelled():
+            task.status = CANCELLED
+            task.due_ns = 0
+        case OutcomeRefused():
+            pass
+        case _:
+            assert_never(fact)
+    return task
+
+
+def encode(task: Task) -> dict[str, Any]:
+    """Return the task as plain data: equal tasks give equal data."""
+    names = (name for name in Task.__slots__ if name != "stream")
+    return {name: getattr(task, name) for name in names}

@@ -1,0 +1,272 @@
+"""The turns of a partition: a message is delivered, decided, recorded, and its facts applied.
+
+A bug stops a message, not the partition: what the message produced is discarded, the actor is
+rebuilt before its next message, and `MessageFailed` is recorded on `$partition`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.decider import ClearOpen, Moment, Refused, RunEnded, Send
+from goclaw_actors.directory import Directory
+from goclaw_actors.errors import TurnTooLarge
+from goclaw_actors.failures import failure_of, gives_up, storable
+from goclaw_actors.message import Message, from_record
+from goclaw_actors.messages import Enqueue, FailRun, SlotRefused
+from goclaw_actors.rebuild import load
+from goclaw_actors.replies import known_reply, remember
+from goclaw_actors.spill import spill
+from goclaw_actors.work import Outcome
+from goclaw_events.codec import FACTS
+from goclaw_events.envelope import Cause
+from goclaw_events.facts import StreamPoisoned
+from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
+from goclaw_events.value import INLINE_BYTES_MAX, pack, packer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from goclaw_actors.actor import Entity
+    from goclaw_actors.batch import Batch
+    from goclaw_actors.decider import Accepted, Decision
+    from goclaw_actors.exchange import Exchange
+    from goclaw_actors.ports import Limits, Ports
+    from goclaw_events.envelope import MessageRecord
+
+log = getLogger(__name__)
+TEXT_CHARS_MAX: Final = 500
+TURN_BYTES_MAX: Final = 3 * 1024 * 1024
+"""With a full batch before it and the messages left after it, a turn must fit into a frame."""
+
+
+class Turns:
+    """Take turns in the open batch. `ready` holds the actors whose inbox is not empty, in order."""
+
+    def __init__(self, partition: int, ports: Ports, limits: Limits, exchange: Exchange) -> None:
+        self.partition = partition
+        self.era = 0
+        self.partition_seq = 0
+        self.ready: deque[Entity] = deque()
+        self.poisoned: set[str] = set()
+        self.directory = Directory(ports.kinds, self, limits.live_actors_max)
+        self.in_flight: deque[Batch] = deque()
+        self.batch: Batch | None = None
+        self.pack = packer()
+        self._ports = ports
+        self._partitions = ports.journal.partitions
+        self._holder = ports.identity.holder
+        self._exchange = exchange
+
+    # -- delivery --------------------------------------------------------------------------
+
+    def deliver(self, message: Message) -> None:
+        """Put a message into its actor's inbox."""
+        self.directory.entity(message.target).actor_ref.tell(message)
+
+    def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
+        """Deliver a message that was stored, in an inbox row or another partition's frame."""
+        message = from_record(record)
+        message.row = row
+        self.deliver(message)
+
+    def take_next(self) -> None:
+        """Let the first ready actor handle its next message.
+
+        What an actor tells itself, to go on with a large piece of work, comes after what it told
+        others: what waits in inboxes when a batch ends stays small.
+        """
+        entity = self.ready[0]
+        entity.take()
+        waiting = entity.inbox.messages
+        if not waiting:
+            self.ready.popleft()
+            entity.inbox.scheduled = False
+        elif waiting[0].message.continues:
+            self.ready.rotate(-1)
+
+    def undelivered(self) -> Iterator[Message]:
+        """Yield what waits in inboxes, in order of delivery."""
+        for entity in self.ready:
+            for envelope in entity.inbox.messages:
+                yield envelope.message
+
+    # -- a turn ----------------------------------------------------------------------------
+
+    def handle(self, entity: Entity, message: Message) -> None:
+        """Take one turn of an actor; called by its shell."""
+        batch = self.batch
+        assert batch is not None, "turns are taken within a batch"
+        if entity.stream in self.poisoned:
+            self._refuse(message)
+            return
+        _settle_source(batch, message)
+        try:
+            if entity.state is None:
+                self._load(entity, message, batch)
+            if message.command_id is not None:
+                reply = known_reply(entity, message, batch.now_ns)
+                if reply is not None:
+                    _reply(batch, message, reply, entity.number)
+                    return
+            moment = Moment(batch.now_ns, batch.next_number, self.partition, self.era, self._holder)
+            decision = self.decide(entity, message.body, moment)
+            self._record(batch, entity, message, decision)
+        except Exception as error:  # noqa: BLE001 - a bug ends here, recorded with its trace
+            self._message_failed(batch, entity, message, error)
+
+    def _load(self, entity: Entity, message: Message, batch: Batch) -> None:
+        if message.fresh and not entity.rebuild:
+            entity.state = entity.decider.initial(entity.stream)
+            return
+        frames = [flying.frame.data for flying in self.in_flight if flying.frame is not None]
+        journal = self._ports.journal
+        load(entity, journal, self.partition, frames, batch.builder, batch.now_ns)
+
+    def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
+        facts, sends, effects, reply = decision
+        if facts:
+            facts, packed = self.encode(batch, entity, facts)
+            if sum(map(len, packed)) > TURN_BYTES_MAX:
+                text = f"the facts of one message take more than {TURN_BYTES_MAX} bytes"
+                if message.reply_to is None:
+                    raise TurnTooLarge(text, stream=entity.stream)
+                _reply(batch, message, Refused(TurnTooLarge.code, text), entity.number)
+                return
+            self.evolve(entity, facts)
+            cause = message.cause()
+            if message.command_id is not None:
+                cause = remember(entity, message, reply, batch)
+            batch.builder.add_turn(cause, entity.stream, entity.seq + 1, packed)
+            entity.seq += len(packed)
+            entity.number = batch.next_number - 1
+            batch.touched[entity.stream] = entity
+        for effect in effects:
+            batch.apply(entity.stream, effect)
+        for send in sends:
+            self._send(batch, entity.stream, message, send)
+        if reply is not None:
+            _reply(batch, message, reply, entity.number)
+
+    # The steps of a turn, each a method so that it can be measured.
+
+    @staticmethod
+    def decide(entity: Entity, body: Any, moment: Moment) -> Decision:
+        """Ask the actor's decider."""
+        return entity.decider.decide(entity.state, body, moment)
+
+    @staticmethod
+    def evolve(entity: Entity, facts: Sequence[Any]) -> None:
+        """Fold new facts into the actor's state."""
+        evolve, state = entity.decider.evolve, entity.state
+        for fact in facts:
+            evolve(state, fact)
+
+    def encode(
+        self, batch: Batch, entity: Entity, facts: Sequence[Any]
+    ) -> tuple[Sequence[Any], list[bytes]]:
+        """Pack each fact once; a fact with a large value is replaced by one that refers to it."""
+        names, stream, seq = FACTS.names, entity.stream, entity.seq
+        packed = []
+        for index, fact in enumerate(facts):
+            seq += 1
+            name, version = names[type(fact)]
+            data = self.pack((stream, seq, name, version, fact))
+            if len(data) > INLINE_BYTES_MAX:
+                smaller = spill(fact, batch.builder.blobs)
+                facts = [*facts[:index], smaller, *facts[index + 1 :]]
+                data = self.pack((stream, seq, name, version, smaller))
+            packed.append(data)
+        return facts, packed
+
+    def _send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
+        target, body, fresh = send
+        message = Message(target, body, fresh=fresh)
+        message.continues = target == sender
+        message.id = (batch.builder.first, batch.sent)
+        message.correlation = cause.correlation
+        message.traceparent = cause.traceparent
+        batch.sent += 1
+        if self._partitions > 1:
+            destination = partition_of(target, self._partitions)
+            if destination != self.partition:
+                message.id = (self.partition, *message.id)
+                self._exchange.send(destination, message.record(batch.builder.blobs))
+                return
+        self.deliver(message)
+
+    # -- the partition's own stream, and bugs ------------------------------------------------
+
+    def record_of_partition(self, cause: Cause, facts: Sequence[Any]) -> None:
+        """Record facts on `$partition`, which no actor has."""
+        batch = self.batch
+        assert batch is not None, "facts are recorded within a batch"
+        first = self.partition_seq + 1
+        packed = [
+            self.pack((PARTITION_STREAM, first + at, *FACTS.names[type(fact)], fact))
+            for at, fact in enumerate(facts)
+        ]
+        batch.builder.add_turn(cause, PARTITION_STREAM, first, packed)
+        self.partition_seq += len(packed)
+
+    def _message_failed(
+        self, batch: Batch, entity: Entity, message: Message, error: Exception
+    ) -> None:
+        """Discard what the message produced, park it, and fail the run that it belongs to."""
+        text = storable(f"{type(error).__name__}: {error}")[:TEXT_CHARS_MAX]
+        failed = failure_of(entity.stream, entity.seq, message.body, error, batch.builder.blobs)
+        log.error("a message failed on %s: %s", entity.stream, failed.trace)
+        code = failed.code
+        entity.forget()
+        number = batch.next_number
+        self.record_of_partition(message.cause(), [failed])
+        batch.builder.park(number, pack(list(failed)))
+        hint = f"the message is parked at {self.partition}:{number}"
+        _reply(batch, message, Refused("internal_bug", text, hint), number)
+        if gives_up(entity.stream, failed.message_type):
+            self._poison(batch, entity.stream, code, text)
+            return
+        is_task = kind_of(entity.stream) == "task"
+        task = entity.stream.split("/", 2)[2] if is_task else ""
+        fail = FailRun("internal_bug", text, task)
+        target = workflow_stream(routing_key(entity.stream))
+        self._send(batch, entity.stream, message, Send(target, fail))
+
+    def _poison(self, batch: Batch, stream: str, code: str, text: str) -> None:
+        """Give a stream up without asking its decider."""
+        self.poisoned.add(stream)
+        self.record_of_partition(Cause(), [StreamPoisoned(stream, code, text)])
+        if kind_of(stream) == "workflow":
+            batch.apply(stream, ClearOpen())
+            error = ("internal_bug", text, "")
+            batch.ended.append(RunEnded(routing_key(stream), "failed", None, error))
+
+    def _refuse(self, message: Message) -> None:
+        batch = self.batch
+        assert batch is not None, "turns are taken within a batch"
+        _settle_source(batch, message)
+        if isinstance(message.body, Enqueue):
+            refusal = Send(message.body.task, SlotRefused("stream_poisoned"))
+            self._send(batch, message.target, message, refusal)
+        text = f"stream {message.target} cannot go on after a bug"
+        _reply(batch, message, Refused("stream_poisoned", text, "see goclaw log show"), 0)
+
+
+def _settle_source(batch: Batch, message: Message) -> None:
+    """Take away what the message came from: its inbox row or its timer; take in its blobs."""
+    if message.row is not None:
+        batch.builder.handled.append(message.row)
+        message.row = None
+    if message.timer is not None:
+        batch.timer(message.timer, added=False)
+    if message.blobs:
+        batch.builder.blobs.update(message.blobs)
+    if type(message.body) is Outcome:
+        batch.outcomes.append(message)
+
+
+def _reply(batch: Batch, message: Message, reply: Accepted | Refused, number: int) -> None:
+    if message.reply_to is not None:
+        batch.replies.append((message.reply_to, reply, number))

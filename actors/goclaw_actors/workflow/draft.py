@@ -1,0 +1,274 @@
+"""What a run would be after the facts of the turn being decided: the run itself stays as it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.decider import Send
+from goclaw_actors.messages import CancelTask, ScheduleMore, ScheduleTask, StopMore, WaitTask
+from goclaw_actors.workflow.scope import Scope
+from goclaw_actors.workflow.state import (
+    ACTIVE,
+    BLOCKED,
+    CANCELLED,
+    CANCELLING,
+    COMPLETED,
+    FAILED,
+    FAILING,
+    NEEDS_FAILED,
+    RUNNING,
+    SKIPPED,
+    Run,
+)
+from goclaw_events.conditions import evaluate
+from goclaw_events.durations import parse_duration
+from goclaw_events.errors import CodedError
+from goclaw_events.facts import (
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    TaskEnded,
+    TasksSkipped,
+)
+from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.templates import render
+
+if TYPE_CHECKING:
+    from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import Moment
+    from goclaw_events.plan import Plan
+    from goclaw_events.value import Value
+
+SENDS_MAX: Final = 256
+SKIPS_MAX: Final = 1_000
+FACTS_MAX: Final = 256
+MORE_TASKS_MAX: Final = 8_192
+CONDITION: Final = "condition"
+NEEDS_SKIPPED: Final = "needs_skipped"
+_STATUS_OF: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
+
+
+class Draft:
+    """The facts and messages of one turn, and the run as those facts will make it."""
+
+    __slots__ = (
+        "_ready", "active", "contents", "definition", "ended_as", "error", "facts",
+        "first_failed", "input", "moment", "plan", "reason", "result", "results", "run", "sends",
+        "status", "statuses", "unmet",
+    )  # fmt: skip
+
+    def __init__(self, run: Run, plan: Plan, contents: Contents, moment: Moment) -> None:
+        self.run = run
+        self.plan = plan
+        self.contents = contents
+        self.moment = moment
+        self.facts: list[Any] = []
+        self.sends: list[Send] = []
+        self.status = run.status
+        self.statuses: dict[int, int] = {}
+        self.unmet: dict[int, int] = {}
+        self.results: dict[int, Value] = {}
+        self.active = run.active
+        self.first_failed = run.first_failed
+        self.definition = run.definition
+        self.input: Value = run.input
+        self.reason = run.reason
+        self.ended_as: str | None = None
+        self.result: Value = None
+        self.error: tuple[str, str, str] | None = None
+        self._ready: list[int] = []
+
+    def begin(self, submitted: RunSubmitted) -> None:
+        """Take the roots of a run that is submitted in this turn as active."""
+        self.facts.append(submitted)
+        self.definition = submitted.definition
+        self.input = submitted.input
+        self.status = RUNNING
+        self.statuses = dict.fromkeys(self.plan.roots, ACTIVE)
+        self.active = len(self.plan.roots)
+
+    def take_ready(self) -> list[int]:
+        """Return the tasks that became active in this turn and were not looked at yet."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def end_task(self, index: int, fact: TaskEnded) -> None:
+        """Record that a task ended, and follow the failure policy."""
+        self.facts.append(fact)
+        status = _STATUS_OF[fact.status]
+        if status == COMPLETED:
+            self.results[index] = fact.result
+        elif status == FAILED:
+            if self.first_failed is None:
+                code, message = fact.error or ["", ""]
+                self.first_failed = (fact.task, code, message)
+            if self.status == RUNNING and self.plan.on_failure != "continue":
+                self.status = FAILING
+                if self.plan.on_failure == "fail_fast":
+                    self.stop(f"task {fact.task} failed")
+        self._settle(index, status)
+
+    def _settle(self, index: int, status: int) -> None:
+        self.statuses[index] = status
+        self.active -= 1
+        unmet, known = self.unmet, self.run.unmet or self.plan.needs_count
+        for dependent in self.plan.tasks[index].dependents:
+            left = unmet.get(dependent)
+            left = (known[dependent] if left is None else left) - 1
+            unmet[dependent] = left
+            if left == 0 and self.status == RUNNING:
+                self.statuses[dependent] = ACTIVE
+                self.active += 1
+                self._ready.append(dependent)
+
+    def schedule(self, tasks: list[int], *, fresh: bool = True) -> None:
+        """Start the tasks that may run, skip those that may not, and what follows from it.
+
+        `fresh`: they became active in this turn, so nobody can have told them anything yet.
+        """
+        skipped: dict[str, list[int]] = {}
+        waiting = list(reversed(tasks))
+        skips = 0
+        while waiting and self._starts:
+            if len(self.sends) >= SENDS_MAX or len(self.facts) >= FACTS_MAX or skips >= SKIPS_MAX:
+                self._postpone(waiting)
+                break
+            index = waiting.pop()
+            if self.status_of(index) != ACTIVE:
+                continue
+            reason = self._start(index, fresh=fresh)
+            if reason:
+                skips += 1
+                skipped.setdefault(reason, []).append(index)
+                self._settle(index, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
+                self._flush(skipped)
+            waiting.extend(reversed(self.take_ready()))
+
+    @property
+    def _starts(self) -> bool:
+        """Tell whether active tasks are still told to run.
+
+        With `let_finish` those that were active when a task failed run; nothing becomes active.
+        """
+        return self.status == RUNNING or (
+            self.status == FAILING and self.plan.on_failure == "let_finish"
+        )
+
+    def _flush(self, skipped: dict[str, list[int]]) -> None:
+        """Turn what was skipped into a fact at once: later facts build on it."""
+        for reason, tasks in skipped.items():
+            ids = [self.plan.tasks[index].id for index in tasks]
+            last = self.facts[-1] if self.facts else None
+            if isinstance(last, TasksSkipped) and last.reason == reason:
+                last.tasks.extend(ids)
+            else:
+                self.facts.append(TasksSkipped(ids, reason))
+        skipped.clear()
+
+    def _postpone(self, waiting: list[int]) -> None:
+        rest = waiting[::-1]
+        stream = workflow_stream(self.run.run_id)
+        for at in range(0, len(rest), MORE_TASKS_MAX):
+            self.sends.append(Send(stream, ScheduleMore(rest[at : at + MORE_TASKS_MAX])))
+
+    def _start(self, index: int, *, fresh: bool) -> str:
+        """Send a ready task its schedule, or return why it is skipped."""
+        task = self.plan.tasks[index]
+        if task.needs:
+            ended = [self.status_of(need) for need in task.needs]
+            if any(status in (FAILED, CANCELLED, BLOCKED) for status in ended):
+                return NEEDS_FAILED
+            if all(status == SKIPPED for status in ended):
+                return NEEDS_SKIPPED
+        try:
+            if task.when is not None and not evaluate(task.when, self._scope(index).load):
+                return CONDITION
+            stream = task_stream(self.run.run_id, task.id)
+            self.sends.append(Send(stream, self._order(index), fresh))
+        except CodedError as error:
+            self.end_task(index, TaskEnded(task.id, 0, "failed", None, [error.code, str(error)]))
+        return ""
+
+    def _order(self, index: int) -> ScheduleTask | WaitTask:
+        task = self.plan.tasks[index]
+        definition = self.definition
+        assert definition is not None, "the run was submitted"
+        if task.kind == "wait":
+            assert task.wait is not None, "a wait has a duration"
+            value = task.wait.body if task.wait.is_static else self._render(task.wait, index)
+            return WaitTask(definition, 0, self.moment.now_ns + wait_ns(value))
+        params = task.params.body if task.params.is_static else self._render(task.params, index)
+        return ScheduleTask(definition, 0, params, task.lane, task.priority)
+
+    def _render(self, template: Any, index: int | None) -> Value:
+        scope = self._scope(index)
+        return render(template, scope.lookup, scope.text)
+
+    def _scope(self, index: int | None) -> Scope:
+        return Scope(self, index)
+
+    def status_of(self, index: int) -> int:
+        """Return what the run will know of a task."""
+        known = self.statuses.get(index)
+        return self.run.statuses[index] if known is None else known
+
+    def result_of(self, index: int) -> Value:
+        """Return the kept result of a task; None where there is none."""
+        if index in self.results:
+            return self.results[index]
+        return self.run.results.get(index)
+
+    def stop(self, reason: str) -> None:
+        """Have active tasks told to stop, in a turn of its own that sees what this one did."""
+        self.sends.append(Send(workflow_stream(self.run.run_id), StopMore(0, reason)))
+
+    def stop_from(self, start: int, reason: str) -> None:
+        """Tell active tasks to stop, from a plan index on."""
+        statuses = self.run.statuses
+        index = statuses.find(ACTIVE, start)
+        while index >= 0:
+            if len(self.sends) == SENDS_MAX:
+                self.sends.append(Send(workflow_stream(self.run.run_id), StopMore(index, reason)))
+                break
+            stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
+            self.sends.append(Send(stream, CancelTask(reason)))
+            index = statuses.find(ACTIVE, index + 1)
+
+    def conclude(self) -> None:
+        """Add the fact that ends the run once nothing of it is active."""
+        if self.active:
+            return
+        if self.status == CANCELLING:
+            self.ended_as = "cancelled"
+            self.facts.append(RunCancelled(self.reason))
+        elif self.first_failed is not None:
+            task, code, message = self.first_failed
+            self._fail(code, message, task)
+        else:
+            try:
+                self.result = self._result()
+            except CodedError as error:
+                self._fail(error.code, f"the output could not be made: {error}", "")
+                return
+            self.ended_as = "completed"
+            self.facts.append(RunCompleted(self.result))
+
+    def _fail(self, code: str, message: str, task: str) -> None:
+        self.ended_as = "failed"
+        self.error = (code, message, task)
+        self.facts.append(RunFailed(code, message, task))
+
+    def _result(self) -> Value:
+        plan = self.plan
+        if plan.output is not None:
+            return self._render(plan.output, None)
+        results = {**self.run.results, **self.results}
+        if len(plan.sinks) == 1:
+            return results.get(plan.sinks[0])
+        return {plan.tasks[sink].id: results.get(sink) for sink in plan.sinks}
+
+
+def wait_ns(value: Value) -> int:
+    """Return how long a `wait` lasts, in nanoseconds; raises `BadDuration`."""
+    return int(parse_duration(value) * 1e9)

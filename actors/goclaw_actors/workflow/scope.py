@@ -1,0 +1,79 @@
+"""What templates and conditions of a run may read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw_actors.workflow.state import STATUS_NAMES
+from goclaw_events.templates import text_of
+from goclaw_events.value import BlobRef, follow, references
+
+if TYPE_CHECKING:
+    from goclaw_actors.workflow.draft import Draft
+    from goclaw_events.templates import Reference
+    from goclaw_events.value import Value
+
+
+class Scope:
+    """Answer references for one task of a run (or for the run's output, without a task).
+
+    It sees the run as the turn being decided makes it. A large value stays a reference, also
+    when only a part of it is named.
+    """
+
+    __slots__ = ("_draft", "_index")
+
+    def __init__(self, draft: Draft, index: int | None) -> None:
+        self._draft = draft
+        self._index = index
+
+    def lookup(self, reference: Reference) -> Value:
+        """Return what a reference reads; None where there is nothing."""
+        root, task, field, path = reference
+        plan = self._draft.plan
+        if root == "input":
+            return _place(self._draft.input, path)
+        if root == "tasks":
+            index = plan.index[task]
+            if field == "status":
+                return STATUS_NAMES[self._draft.status_of(index)]
+            return _place(self._draft.result_of(index), path)
+        if root == "needs":
+            return self._needs(path)
+        if root == "run":
+            return self._draft.run.run_id
+        return plan.tasks[self._index].id if self._index is not None else ""
+
+    def load(self, reference: Reference) -> Value:
+        """Return what a reference reads, large values included, for comparing and for text."""
+        return self._whole(self.lookup(reference))
+
+    def text(self, value: Value) -> str:
+        """Write a value into text; a large one is read for it. Raises `TemplateFailed`."""
+        return text_of(self._whole(value))
+
+    def _whole(self, value: Value) -> Value:
+        """Put large values in place of the references to them."""
+        if isinstance(value, BlobRef):
+            return self._draft.contents.value(value)
+        if next(references(value), None) is None:
+            return value
+        if isinstance(value, dict):
+            return {key: self._whole(item) for key, item in value.items()}
+        return [self._whole(item) for item in value]
+
+    def _needs(self, path: tuple[str | int, ...]) -> Value:
+        draft = self._draft
+        needs = draft.plan.tasks[self._index].needs if self._index is not None else ()
+        if not path:
+            return {draft.plan.tasks[need].id: draft.result_of(need) for need in needs}
+        wanted = draft.plan.index.get(str(path[0]))
+        return _place(draft.result_of(wanted), path[1:]) if wanted in needs else None
+
+
+def _place(value: Value, path: tuple[str | int, ...]) -> Any:
+    if not path:
+        return value
+    if isinstance(value, BlobRef):
+        return BlobRef(value.sha256, value.size, (*value.path, *path))
+    return follow(value, path)

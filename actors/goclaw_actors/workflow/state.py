@@ -1,0 +1,180 @@
+"""A run's state and how facts change it.
+
+Each fact costs as much as the tasks it names have dependents, whatever the size of the run.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, assert_never
+
+from goclaw_events.facts import (
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    TaskEnded,
+    TasksSkipped,
+    WorkflowFact,
+)
+
+if TYPE_CHECKING:
+    from goclaw_actors.contents import Contents
+    from goclaw_events.plan import Plan
+    from goclaw_events.value import BlobRef, Value
+
+# States of the run.
+UNKNOWN: Final = "unknown"
+RUNNING: Final = "running"
+FAILING: Final = "failing"
+CANCELLING: Final = "cancelling"
+FINAL: Final = frozenset({"completed", "failed", "cancelled"})
+
+# What the run knows of a task; one byte each.
+PENDING: Final = 0
+ACTIVE: Final = 1
+COMPLETED: Final = 2
+FAILED: Final = 3
+CANCELLED: Final = 4
+SKIPPED: Final = 5
+BLOCKED: Final = 6
+STATUS_NAMES: Final = (
+    "pending", "active", "completed", "failed", "cancelled", "skipped", "skipped",
+)  # fmt: skip
+_ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
+NEEDS_FAILED: Final = "needs_failed"
+
+
+class Run:
+    """One run.
+
+    By plan index: `statuses`, and `unmet`, how many needs have not ended. A task is ACTIVE from
+    the moment that its last need ended, whether or not its actor heard of it yet.
+    `results` holds what something of the run reads; `first_failed` is (task, code, message).
+    """
+
+    __slots__ = (
+        "active", "definition", "digest", "ended", "error", "first_failed", "idempotency_key",
+        "input", "labels", "name", "plan", "reason", "result", "results", "run_id", "status",
+        "statuses", "unmet",
+    )  # fmt: skip
+
+    def __init__(self, stream: str) -> None:
+        self.run_id = stream.partition("/")[2]
+        self.status = UNKNOWN
+        self.plan: Plan | None = None
+        self.definition: BlobRef | None = None
+        self.digest = b""
+        self.idempotency_key: str | None = None
+        self.name = ""
+        self.input: Value = None
+        self.labels: dict[str, str] = {}
+        self.statuses = bytearray()
+        self.unmet: list[int] = []
+        self.active = 0
+        self.ended = 0
+        self.results: dict[int, Value] = {}
+        self.first_failed: tuple[str, str, str] | None = None
+        self.reason = ""
+        self.result: Value = None
+        self.error: tuple[str, str, str] | None = None
+
+
+class Evolve:
+    """Apply facts in place; a run's plan is looked up by the hash that its first fact names."""
+
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
+
+    def __call__(self, run: Run, fact: WorkflowFact) -> Run:
+        """Apply a fact."""
+        match fact:
+            case TaskEnded():
+                _task_ended(run, fact)
+            case RunSubmitted():
+                self._submitted(run, fact)
+            case TasksSkipped(tasks, reason):
+                _skipped(run, tasks, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
+            case RunCancelRequested(reason):
+                run.status = CANCELLING
+                run.reason = reason
+            case RunCompleted(result):
+                run.status = "completed"
+                run.result = result
+            case RunFailed(code, message, task):
+                run.status = "failed"
+                run.error = (code, message, task)
+            case RunCancelled():
+                run.status = "cancelled"
+            case _:
+                assert_never(fact)
+        return run
+
+    def _submitted(self, run: Run, fact: RunSubmitted) -> None:
+        plan = self._contents.plan(fact.definition)
+        run.status = RUNNING
+        run.plan = plan
+        run.definition = fact.definition
+        run.digest = fact.digest
+        run.idempotency_key = fact.idempotency_key
+        run.name = fact.name
+        run.input = fact.input
+        run.labels = fact.labels
+        run.statuses = bytearray(len(plan.tasks))
+        run.unmet = plan.needs_count[:]
+        for index in plan.roots:
+            run.statuses[index] = ACTIVE
+        run.active = len(plan.roots)
+
+
+def _task_ended(run: Run, fact: TaskEnded) -> None:
+    plan = run.plan
+    assert plan is not None, "the first fact of a run is its submission"
+    index = plan.index[fact.task]
+    status = _ENDED_AS[fact.status]
+    run.statuses[index] = status
+    run.active -= 1
+    run.ended += 1
+    if status == COMPLETED:
+        if fact.result is not None:
+            run.results[index] = fact.result
+    elif status == FAILED:
+        if run.first_failed is None:
+            code, message = fact.error or ["", ""]
+            run.first_failed = (fact.task, code, message)
+        if run.status == RUNNING and plan.on_failure != "continue":
+            run.status = FAILING
+    _settle(run, plan, index)
+
+
+def _skipped(run: Run, tasks: list[str], status: int) -> None:
+    plan = run.plan
+    assert plan is not None, "the first fact of a run is its submission"
+    for task in tasks:
+        index = plan.index[task]
+        run.statuses[index] = status
+        run.active -= 1
+        run.ended += 1
+        _settle(run, plan, index)
+
+
+def _settle(run: Run, plan: Plan, index: int) -> None:
+    """Count an ended task off at what needs it; while the run runs, that may become active."""
+    unmet, statuses = run.unmet, run.statuses
+    running = run.status == RUNNING
+    for dependent in plan.tasks[index].dependents:
+        unmet[dependent] -= 1
+        if unmet[dependent] == 0 and running:
+            statuses[dependent] = ACTIVE
+            run.active += 1
+
+
+def encode(run: Run) -> dict[str, Any]:
+    """Return the run as plain data: equal runs give equal data."""
+    hidden = ("plan", "statuses", "results", "unmet")
+    data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
+    ids = [task.id for task in run.plan.tasks] if run.plan else []
+    data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
+    data["unmet"] = list(run.unmet)
+    data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
+    return data
