@@ -1,0 +1,412 @@
+"""The engine as a library: submit workflows, wait for results, follow what happens."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from goclaw.agents import REGISTRY
+from goclaw.bridge import Bridge
+from goclaw.config import Settings
+from goclaw.errors import EngineClosed, RunNotFound, TimedOut
+from goclaw.parts import MEMORY, Parts
+from goclaw.results import CommandRefused, EngineDied, RunFailure, RunResult, Submitted
+from goclaw.submission import Preparer, request_of, run_id_for
+from goclaw_actors.decider import Accepted, Refused
+from goclaw_actors.env import new_id
+from goclaw_actors.errors import Stopping
+from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
+from goclaw_actors.message import Message
+from goclaw_actors.messages import CancelRun, SubmitRun
+from goclaw_actors.rebuild import fold
+from goclaw_events.envelope import Position
+from goclaw_events.ids import check_id, partition_of, routing_key, task_stream, workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.value import pack
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from types import TracebackType
+
+    from goclaw.submission import Prepared, Submittable
+    from goclaw_actors.decider import RunEnded
+    from goclaw_actors.executors.agents import AgentRegistry
+    from goclaw_actors.message import Reply
+    from goclaw_events.envelope import Cursor
+    from goclaw_projections.subscription import Recorded
+    from goclaw_projections.views import Views
+
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})
+_EVENTS_AT_ONCE: Final = 512
+
+
+class Engine:
+    """Run workflows in this process, on a log in `data_dir` (or in memory: `":memory:"`).
+
+    async with goclaw.Engine("./data") as engine:
+        outcome = await engine.run(workflow, input={"root": "."})
+
+    Opening it goes on with every run that is unfinished. `settings` default to those of the
+    package (files and variables are read by the command line, not here); `agents` to what
+    `@goclaw.agent` registered. All methods belong to the loop that opened the engine.
+    Opening raises `EngineRunning` if another process holds the directory, `LogDamaged`,
+    `LogMismatch`, `LogBehindWatermark`.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path | None = None,
+        *,
+        settings: Settings | None = None,
+        agents: AgentRegistry = REGISTRY,
+    ) -> None:
+        self.settings = settings or Settings()
+        chosen = self.settings.data_dir if data_dir is None else data_dir
+        self._data_dir = None if chosen == MEMORY else Path(chosen)
+        self._agents = agents
+        self._preparer = Preparer()
+        self._parts: Parts | None = None
+        self._bridge: Bridge | None = None
+        self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
+        self._replies: set[asyncio.Future[Reply]] = set()
+        self._stopping = False
+        self._death: BaseException | None = None
+
+    # -- life ------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the log, and go on with whatever is unfinished."""
+        self._bridge = Bridge(asyncio.get_running_loop())
+        self._parts = await asyncio.to_thread(self._open)
+
+    def _open(self) -> Parts:
+        parts = Parts(self._data_dir, self.settings, self._agents, self._run_ended, self._died)
+        try:
+            parts.start()
+        except BaseException:
+            parts.close()
+            raise
+        return parts
+
+    async def stop(self) -> None:
+        """Take nothing more, stop what runs, write what is decided, close the log.
+
+        What was stopped half way is lost with this process and starts again at the next start.
+        """
+        if self._parts is None or self._stopping:
+            return
+        self._stopping = True
+        await asyncio.to_thread(self._parts.stop)
+        self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
+        self._parts = None
+
+    def _open_parts(self) -> Parts:
+        if self._death is not None:
+            msg = f"the engine stopped: {self._death}"
+            raise EngineDied(msg, hint="see the log of the process, then start it again")
+        if self._stopping:
+            msg = "the engine is stopping"
+            raise Stopping(msg, hint="submit to the next one")
+        if self._parts is None:
+            msg = "the engine is not open"
+            raise EngineClosed(msg, hint="use `async with goclaw.Engine(...)`")
+        return self._parts
+
+    @property
+    def parts(self) -> Parts:
+        """Return what the open engine is made of: for measuring and for tests."""
+        return self._open_parts()
+
+    @property
+    def views(self) -> Views:
+        """Return the readers of runs, tasks and timelines."""
+        return self._open_parts().views
+
+    # -- commands --------------------------------------------------------------------------
+
+    def prepare(self, workflow: Submittable) -> Prepared:
+        """Compile a workflow once, to submit it often.
+
+        Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`.
+        """
+        prepared = self._preparer.prepare(workflow)
+        for name in prepared.agents:
+            if self._agents.get(name) is None:
+                self._agents.lookup(name)
+        return prepared
+
+    async def submit(
+        self,
+        workflow: Submittable,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        submitted_by: str = "",
+    ) -> Submitted:
+        """Begin a run; returns once it is durable.
+
+        The run's id is `run_id`, or follows from `idempotency_key`, or is new. The same id with
+        the same request answers as before (`repeated`); with another one it is refused with
+        `command_conflict`. Raises `CommandRefused`, `InvalidInput`, and what `prepare` raises.
+        """
+        parts = self._open_parts()
+        message = self._submission(
+            parts, workflow, input, run_id, idempotency_key, labels, submitted_by
+        )
+        reply = await self._ask(parts, message)
+        return Submitted(routing_key(message.target), reply.position, _accepted(reply).repeated)
+
+    def _submission(
+        self,
+        parts: Parts,
+        workflow: Submittable,
+        given: Mapping[str, Any] | None,
+        run_id: str | None,
+        idempotency_key: str | None,
+        labels: Mapping[str, str] | None,
+        submitted_by: str,
+    ) -> Message:
+        prepared = self.prepare(workflow)
+        request = request_of(prepared, given, labels)
+        name = prepared.plan.name
+        fresh = run_id is None and idempotency_key is None
+        if run_id is not None:
+            check_id(run_id, "run id")
+        elif idempotency_key is not None:
+            run_id = run_id_for(name, idempotency_key)
+        else:
+            run_id = new_id("run", parts.clock.now_ns())
+        parts.contents.hold(prepared.ref, prepared.plan)
+        body = SubmitRun(
+            prepared.ref,
+            name,
+            request.input,
+            request.labels,
+            request.digest,
+            idempotency_key,
+            submitted_by,
+        )
+        message = Message(workflow_stream(run_id), body, fresh=fresh)
+        message.blobs = request.blobs
+        return message
+
+    async def run(
+        self,
+        workflow: Submittable,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Submit a run and wait for its end; see `submit` and `result`."""
+        parts = self._open_parts()
+        message = self._submission(
+            parts, workflow, input, run_id, idempotency_key, labels, submitted_by=""
+        )
+        name = routing_key(message.target)
+        # Waited for before it is sent: a run that ends at once is not looked up in the log.
+        with self._waiter(name) as ended:
+            accepted = _accepted(await self._ask(parts, message))
+            if accepted.repeated:
+                return await self.result(name, timeout_s=timeout_s)
+            return await self._wait(parts, name, ended, timeout_s)
+
+    async def cancel(self, run_id: str, *, reason: str = "", command_id: str | None = None) -> None:
+        """Cancel a run: nothing new starts, what runs is stopped; returns once that is durable.
+
+        Cancelling twice is one cancel. Raises `CommandRefused` with `run_not_found` or
+        `run_finished`.
+        """
+        parts = self._open_parts()
+        check_id(run_id, "run id")
+        body = CancelRun(reason, "")
+        message = Message(workflow_stream(run_id), body)
+        message.command_id = command_id
+        message.digest = pack(list(body)) if command_id else None
+        _accepted(await self._ask(parts, message))
+
+    async def _ask(self, parts: Parts, message: Message) -> Reply:
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        bridge = self._bridge
+        assert bridge is not None, "an open engine has a bridge"
+        message.reply_to = lambda reply: bridge.post(_resolve, future, reply)
+        self._replies.add(future)
+        future.add_done_callback(self._replies.discard)
+        parts.send(message)
+        return await future
+
+    # -- answers ---------------------------------------------------------------------------
+
+    async def result(self, run_id: str, *, timeout_s: float | None = None) -> RunResult:
+        """Wait for a run's end and return how it ended.
+
+        Raises `RunNotFound`, and `TimedOut` after `timeout_s` (the run goes on).
+        """
+        parts = self._open_parts()
+        with self._waiter(run_id) as ended:
+            known = await asyncio.to_thread(self._ended, parts, run_id)
+            if known is not None:
+                _resolve(ended, known)  # the run may have ended meanwhile
+            return await self._wait(parts, run_id, ended, timeout_s)
+
+    @contextmanager
+    def _waiter(self, run_id: str) -> Iterator[asyncio.Future[RunResult]]:
+        """Give a future that the run's end resolves."""
+        future: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(run_id, [])
+        waiters.append(future)
+        try:
+            yield future
+        finally:
+            waiters.remove(future)
+            if not waiters:
+                self._waiters.pop(run_id, None)
+
+    async def _wait(
+        self,
+        parts: Parts,
+        run_id: str,
+        ended: asyncio.Future[RunResult],
+        timeout_s: float | None,
+    ) -> RunResult:
+        try:
+            known = await (ended if timeout_s is None else asyncio.wait_for(ended, timeout_s))
+        except TimeoutError:
+            msg = f"run {run_id} did not end within {timeout_s} s"
+            raise TimedOut(msg, hint="it goes on; ask again") from None
+        try:
+            value = plain_copy(known.result)
+        except HasReferences:
+            value = await asyncio.to_thread(resolved, known.result, parts.load)
+        return replace(known, result=value)
+
+    def _ended(self, parts: Parts, run_id: str) -> RunResult | None:
+        """Return the end of a run as recorded, or None if it has none yet."""
+        check_id(run_id, "run id")
+        stream = workflow_stream(run_id)
+        turns = list(stream_turns(parts.journal, stream))
+        if not turns:
+            msg = f"there is no run {run_id}"
+            raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
+        run = fold(parts.deciders["workflow"], stream, turns)
+        if run.status not in ENDED:
+            return None
+        number = turns[-1].number + len(turns[-1].facts) - 1
+        position = Position(partition_of(stream, parts.journal.partitions), number)
+        return RunResult(run_id, run.status, run.result, _failure(run.error), position)
+
+    async def subscribe(
+        self,
+        after: Cursor | Mapping[int, int] | None = None,
+        *,
+        run_id: str | None = None,
+    ) -> AsyncIterator[Recorded]:
+        """Yield durable facts behind a cursor (None: from the start), then as they come.
+
+        `run_id` keeps only the facts of that run and its tasks. A slow reader lags behind, it
+        loses nothing. Ends when the engine stops.
+        """
+        parts = self._open_parts()
+        bridge = self._bridge
+        assert bridge is not None, "an open engine has a bridge"
+        ready = asyncio.Event()
+        subscription = parts.tail.subscribe(
+            after,
+            keep=None if run_id is None else _of_run(run_id),
+            on_ready=lambda: bridge.post(ready.set),
+        )
+        try:
+            while not subscription.closed:
+                found = await asyncio.to_thread(subscription.poll, _EVENTS_AT_ONCE)
+                for recorded in found:
+                    yield recorded
+                if not found:
+                    await ready.wait()
+                    ready.clear()
+        finally:
+            subscription.close()
+
+    # -- the engine's threads ----------------------------------------------------------------
+
+    def _run_ended(self, ended: RunEnded, position: Position) -> None:
+        if ended.run_id in self._waiters and self._bridge is not None:
+            self._bridge.post(self._tell_waiters, ended, position)
+
+    def _tell_waiters(self, ended: RunEnded, position: Position) -> None:
+        error = _failure(ended.error)
+        result = RunResult(ended.run_id, ended.status, ended.result, error, position)
+        for future in self._waiters.get(ended.run_id, ()):
+            _resolve(future, result)
+
+    def _died(self, error: BaseException) -> None:
+        self._death = error
+        if self._bridge is not None:
+            text = f"the engine stopped: {error}"
+            self._bridge.post(self._fail_waiting, EngineDied(text, hint="start it again"))
+
+    def _fail_waiting(self, error: Exception) -> None:
+        futures: list[asyncio.Future[Any]] = [*self._replies]
+        futures += [future for waiters in self._waiters.values() for future in waiters]
+        for future in futures:
+            if not future.done():
+                future.set_exception(error)
+
+
+def _of_run(run_id: str) -> Callable[[str], bool]:
+    """Return what accepts the streams of a run and of its tasks."""
+    own, tasks = workflow_stream(run_id), task_stream(run_id, "")
+    return lambda stream: stream == own or stream.startswith(tasks)
+
+
+def _resolve(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)
+
+
+def _accepted(reply: Reply) -> Accepted:
+    if isinstance(reply.answer, Refused):
+        raise CommandRefused(reply.answer)
+    return reply.answer
+
+
+def _failure(error: tuple[str, str, str] | None) -> RunFailure | None:
+    return None if error is None else RunFailure(*error)
+
+
+def run(
+    workflow: Submittable,
+    *,
+    input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+    data_dir: str | Path = MEMORY,
+    settings: Settings | None = None,
+    agents: AgentRegistry = REGISTRY,
+) -> RunResult:
+    """Run one workflow to its end, blocking; by default on a log in memory.
+
+    Not to be called from a running loop: there, use `Engine`.
+    """
+
+    async def main() -> RunResult:
+        async with Engine(data_dir, settings=settings, agents=agents) as engine:
+            return await engine.run(workflow, input=input)
+
+    return asyncio.run(main())
