@@ -199,7 +199,7 @@ def _throughput(journal: RocksJournal, writer: _Writer, settings: Settings) -> t
         frame = frames.popleft()
         journal.append(frame, acks.done)
         appended += 1
-        facts += frame.header.count
+        facts += frame.header.facts_count
         acks.wait(appended - IN_FLIGHT_MAX)
     acks.wait(appended)
     taken_s = time.perf_counter() - start

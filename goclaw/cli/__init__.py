@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from goclaw.cli.frame import Entry, LazyGroup, run
+from goclaw.cli.frame import Entry, LazyGroup
+from goclaw.cli.frame import run as run_framed  # importing goclaw.cli.run takes the other name
 from goclaw.cli.version import print_version
 
 if TYPE_CHECKING:
@@ -59,4 +60,4 @@ def main(args: Sequence[str] | None = None) -> int:
 
     Returns the exit code; errors were reported on stderr, and with `--json` on stdout too.
     """
-    return run(cli, sys.argv[1:] if args is None else list(args))
+    return run_framed(cli, sys.argv[1:] if args is None else list(args))

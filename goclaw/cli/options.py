@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,3 +64,27 @@ def settings_options(command: Callable[..., R]) -> Callable[..., R]:
         return command(*args, settings=load_settings(config, flags).settings, **kwargs)
 
     return with_settings
+
+
+def key_values(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
+    """Read `KEY=VALUE` texts: the callback of options that may be repeated."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            msg = f"{text!r} is not KEY=VALUE"
+            raise click.BadParameter(msg)
+        pairs[key] = value
+    return pairs
+
+
+def module_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--module M`, handed over as `modules: tuple[str, ...]`."""
+    return click.option(
+        "--module",
+        "modules",
+        multiple=True,
+        metavar="M",
+        help="Import this module, from the current directory or installed: it registers agents. "
+        "May be repeated (GOCLAW_AGENTS__MODULES).",
+    )(command)

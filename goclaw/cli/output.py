@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-_CONTROLS: Final = {
-    code: f"\\x{code:02x}"
-    for code in [*range(32), *range(127, 160)]
-    if code != 10  # noqa: PLR2004
-}
+_CONTROLS: Final = {code: f"\\x{code:02x}" for code in [*range(32), *range(127, 160)] if code != 10}  # noqa: PLR2004 - the line feed
+
+# JSON escapes the others itself; these too can only stand inside of its strings.
+_JSON_CONTROLS: Final = {code: f"\\u{code:04x}" for code in range(127, 160)}
 
 
 def emit(value: object) -> None:
@@ -36,6 +35,26 @@ def json_line(value: object) -> str:
         return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_other)
     except ValueError:
         return json.dumps(_finite(value), ensure_ascii=False, default=_other)
+
+
+def json_pretty(value: object) -> str:
+    """Return `value` as JSON over several lines, safe to show; it says what `json_line` says."""
+    text = json.dumps(json.loads(json_line(value)), indent=2, ensure_ascii=False)
+    return text.translate(_JSON_CONTROLS)
+
+
+def program() -> str:
+    """Return how a person can call this program again: `goclaw`, if a shell would find it."""
+    import shutil
+    from pathlib import Path
+
+    name = Path(sys.argv[0])
+    if shutil.which("goclaw") is not None or name.name != "goclaw":
+        return "goclaw"
+    try:
+        return str(name.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(name)
 
 
 def say(text: str) -> None:

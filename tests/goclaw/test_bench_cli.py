@@ -41,3 +41,22 @@ def test_percentiles() -> None:
     assert percentiles([float(n) for n in range(1, 102)]) == {"p50": 51.0, "p99": 100.0}
     assert percentiles([2.0]) == {"p50": 2.0, "p99": 2.0}
     assert percentiles([]) == {"p50": 0.0, "p99": 0.0}
+
+
+def test_bench_engine_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line is one object with the figures that the issue names, measured on real runs."""
+    args = ["bench", "engine", "--tasks", "200", "--runs", "1", "--samples", "10"]
+    assert main([*args, "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for name in ("start_latency_ms", "workflow_latency_ms", "flush_floor_ms"):
+        assert 0 < found[name]["p50"] <= found[name]["p99"], name
+    assert set(found["shapes"]) == {"chain", "fan", "wide", "single"}
+    assert found["tasks_per_s"] == max(
+        found["shapes"][shape]["tasks_per_s"] for shape in ("chain", "fan")
+    )
+    assert 5 < found["facts_per_task"] < 8
+    assert found["facts_per_s"] > found["tasks_per_s"]
+    assert found["rss_mb"] > 10
+    stages = {"decide", "fold", "encode", "dispatch", "write", "projections", "executor"}
+    assert stages <= set(found["stages_us_per_task"])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+"""What is known of a run while it goes on, folded from its facts: for whoever watches."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_events.plan import Plan
+    from goclaw_projections.subscription import Recorded
+    from goclaw_projections.tasks import TaskView
+
+ENDED: Final = frozenset({"completed", "failed", "cancelled", "skipped"})
+ACTIVE: Final = frozenset({"running", "cancelling", "retrying", "waiting"})
+
+_TASK_STATUS: Final = {
+    facts.TaskScheduled: "scheduled",
+    facts.TaskWaiting: "waiting",
+    facts.AttemptStarted: "running",
+    facts.AttemptLost: "scheduled",
+    facts.TaskRequeued: "scheduled",
+    facts.TaskCancelRequested: "cancelling",
+    facts.TaskCompleted: "completed",
+    facts.TaskFailed: "failed",
+    facts.TaskCancelled: "cancelled",
+}
+_RUN_STATUS: Final = {
+    facts.RunCancelRequested: "cancelling",
+    facts.RunCompleted: "completed",
+    facts.RunFailed: "failed",
+    facts.RunCancelled: "cancelled",
+}
+
+
+@dataclass(slots=True)
+class TaskLine:
+    """A task as it is shown; `note` says in a few words what is special about it."""
+
+    status: str = "pending"
+    attempt: int = 0
+    started_ns: int | None = None
+    ended_ns: int | None = None
+    note: str = ""
+
+    @property
+    def took_s(self) -> float | None:
+        """Return how long an ended task took, from its first attempt's start."""
+        if self.started_ns is None or self.ended_ns is None:
+            return None
+        return (self.ended_ns - self.started_ns) / 1e9
+
+
+class RunBoard:
+    """One run: its tasks in the order of the plan, and how many there are of each status.
+
+    `tasks` never gains or loses a key, so a thread may read while another one applies facts.
+    """
+
+    def __init__(self, run_id: str, plan: Plan, since_ns: int) -> None:
+        self.run_id = run_id
+        self.plan = plan
+        self.status = "running"
+        self.since_ns = since_ns
+        self.now_ns = since_ns
+        self.tasks = {task.id: TaskLine() for task in plan.tasks}
+        self.counts: Counter[str] = Counter(pending=len(self.tasks))
+        self.steps = _steps(plan)
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether the run is over."""
+        return self.status in ENDED
+
+    @property
+    def done(self) -> int:
+        """Return how many tasks have ended, however."""
+        return sum(self.counts[status] for status in ENDED)
+
+    def seed(self, status: str, tasks: Mapping[str, TaskView]) -> None:
+        """Begin with what was recorded before anybody watched."""
+        self.status = status
+        for task_id, view in tasks.items():
+            line = self.tasks[task_id]
+            line.attempt = view.attempts
+            line.started_ns, line.ended_ns = view.started_at_ns, view.completed_at_ns
+            self._set(line, view.status)
+
+    def apply(self, recorded: Recorded) -> TaskLine | None:
+        """Apply a fact of the run or of one of its tasks; return the task that it changed.
+
+        What concerns a task that has ended is passed over: it was seen already.
+        """
+        fact, time_ns = recorded.fact, recorded.time_ns
+        self.now_ns = max(self.now_ns, time_ns)
+        kind, _, rest = recorded.stream.partition("/")
+        if kind == "workflow":
+            self._apply_run(fact, time_ns)
+            return None
+        line = self.tasks.get(rest.partition("/")[2])
+        if line is None or line.status in ENDED:
+            return None
+        self._apply_task(line, fact, time_ns)
+        return line
+
+    def _apply_run(self, fact: Any, time_ns: int) -> None:
+        if isinstance(fact, facts.TasksSkipped):
+            for task_id in fact.tasks:
+                line = self.tasks[task_id]
+                line.ended_ns, line.note = time_ns, fact.reason
+                self._set(line, "skipped")
+        status = _RUN_STATUS.get(type(fact))
+        if status is None or self.has_ended:
+            return
+        self.status = status
+        if status in ENDED:
+            for line in self.tasks.values():
+                if line.status not in ENDED:
+                    self._set(line, "cancelled")
+
+    def _apply_task(self, line: TaskLine, fact: Any, time_ns: int) -> None:
+        status = _TASK_STATUS.get(type(fact))
+        match fact:
+            case facts.AttemptStarted():
+                line.attempt = fact.attempt
+                line.started_ns = line.started_ns or time_ns
+                line.note = ""
+            case facts.ProgressReported():
+                share = "" if fact.fraction is None else f"{fact.fraction:.0%} "
+                line.note = (share + fact.message).strip()
+            case facts.AttemptFailed():
+                line.note = f"{fact.code}: {fact.message}"
+                status = "running" if fact.retry_due_ns is None else "retrying"
+            case facts.AttemptLost():
+                line.note = "lost with its process, starts again"
+            case facts.TaskFailed():
+                line.note = f"{fact.code}: {fact.message}"
+            case facts.TaskCompleted():
+                line.note = ""
+            case facts.TaskCancelled():
+                line.note = fact.reason
+        if status is not None:
+            if status in ENDED:
+                line.ended_ns = time_ns
+            self._set(line, status)
+
+    def _set(self, line: TaskLine, status: str) -> None:
+        self.counts[line.status] -= 1
+        self.counts[status] += 1
+        line.status = status
+
+
+def _steps(plan: Plan) -> list[int]:
+    """Return for each task how many tasks stand in a row before it, at most."""
+    steps: list[int] = []
+    for task in plan.tasks:
+        steps.append(1 + max((steps[need] for need in task.needs), default=-1))
+    return steps

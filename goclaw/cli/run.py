@@ -1,0 +1,234 @@
+"""`goclaw run` and `goclaw resume`: workflows in the foreground."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
+
+import click
+
+from goclaw.cli.options import json_option, key_values, module_option, settings_options
+from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
+from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from goclaw.config import Settings
+    from goclaw.foreground import Ending
+    from goclaw.live import Display
+    from goclaw.submission import Prepared
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--input", "inputs", multiple=True, callback=key_values, metavar="KEY=VALUE",
+    help="An input; JSON, or a text where the workflow wants one. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--input-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="A JSON or YAML mapping of inputs; --input wins over it.",
+)  # fmt: skip
+@click.option(
+    "--run-id", metavar="ID", help="The run's id; the same run again gives the same result."
+)
+@click.option(
+    "--label", "labels", multiple=True, callback=key_values, metavar="KEY=VALUE",
+    help="A label of the run. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="Stop after this time; `goclaw resume` goes on with the run.",
+)  # fmt: skip
+@module_option
+@click.option(
+    "--trust-dir", is_flag=True,
+    help="Import the Python files beside FILE that register agents.",
+)  # fmt: skip
+@settings_options
+@json_option
+def run(
+    settings: Settings,
+    file: Path,
+    inputs: Mapping[str, str],
+    input_file: Path | None,
+    run_id: str | None,
+    labels: Mapping[str, str],
+    timeout_s: float | None,
+    modules: Sequence[str],
+    trust_dir: bool,
+    as_json: bool,
+) -> int:
+    """Run a workflow FILE: progress on stderr, its result on stdout.
+
+    Agents come from --module, from the setting agents.modules, and with --trust-dir from FILE's
+    folder. Exits 0, 1 if the run failed, 2 if it could not begin, 130 when interrupted: then
+    everything that was done is kept, and `goclaw resume` goes on.
+    """
+    from goclaw.foreground import Request, run_in_foreground
+    from goclaw.run_input import given_input
+
+    trusted = file.parent if trust_dir else None
+    prepared = _prepared(file, settings, modules, trusted)
+    given = given_input(prepared.plan, inputs, input_file)
+    request = Request(prepared, given, run_id, labels)
+    with displayed(settings) as display:
+        ending = run_in_foreground(settings, request, display, timeout_s)
+    return conclude(ending, resume_line(settings, modules, trusted), as_json=as_json)
+
+
+def _prepared(
+    file: Path, settings: Settings, modules: Sequence[str], trusted: Path | None
+) -> Prepared:
+    """Load the file and the modules; every fault of the file comes with its place in it."""
+    from goclaw.agents import REGISTRY
+    from goclaw.modules import load_modules
+    from goclaw.submission import Preparer
+    from goclaw_events.faults import Finding, InvalidDefinition
+    from goclaw_events.loading import load_definition, locate, read_definition_file
+
+    data, text_format = read_definition_file(file)
+    prepared = Preparer().prepare(load_definition(data, text_format, str(file)))
+    load_modules([*settings.agents.modules, *modules], trusted)
+    findings = []
+    for task in prepared.plan.tasks:
+        if task.agent and REGISTRY.get(task.agent) is None:
+            close = REGISTRY.close_to(task.agent)
+            meant = f"did you mean {close[0]!r}? otherwise " if close else ""
+            hint = f"{meant}name its module with --module, or trust the folder with --trust-dir"
+            message = f"no agent is registered as {task.agent!r}"
+            findings.append(Finding("agent_unknown", message, ("tasks", task.id, "agent"), hint))
+    if findings:
+        raise InvalidDefinition(locate(findings, data, text_format), str(file))
+    return prepared
+
+
+@click.command()
+@module_option
+@click.option(
+    "--trust-dir", "trusted", type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="DIR", help="Import the Python files in DIR that register agents.",
+)  # fmt: skip
+@settings_options
+@json_option
+def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_json: bool) -> int:
+    """Go on with every run that is not finished, until all of them have ended.
+
+    Exits 0, also if there is nothing to do; 1 if a run failed; 2 if agents are missing.
+    """
+    from goclaw.agents import REGISTRY
+    from goclaw.datadir import DataDirectory
+    from goclaw.foreground import INTERRUPTED, Ending, resume_in_foreground
+    from goclaw.modules import load_modules
+    from goclaw.unfinished import require_agents, unfinished_runs
+
+    load_modules([*settings.agents.modules, *modules], trusted)
+    journal = DataDirectory(settings.data_dir).open_journal()
+    try:
+        runs = unfinished_runs(journal)
+    finally:
+        journal.close()
+    require_agents(runs, REGISTRY)
+    ending = Ending([], "")
+    if runs:
+        with displayed(settings) as display:
+            ending = resume_in_foreground(settings, runs, display)
+    names = {run.run_id: run.name for run in runs}
+    _print_resumed(ending, names, as_json=as_json)
+    if ending.cut_short == INTERRUPTED:
+        _say_how_to_go_on(ending, resume_line(settings, modules, trusted))
+        return EXIT_INTERRUPTED
+    failed = any(record["status"] == "failed" for record in ending.records)
+    return EXIT_FAILED if failed else EXIT_OK
+
+
+def _print_resumed(ending: Ending, names: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        resumed = [{"run_id": r["run_id"], "status": r["status"]} for r in ending.records]
+        emit({"resumed": resumed})
+    elif not ending.records:
+        click.echo("nothing to resume: every run has ended")
+    else:
+        rows = [
+            (r["run_id"], names[r["run_id"]], r["status"], _why(r["error"])) for r in ending.records
+        ]
+        print_table(("run", "name", "status", "error"), rows)
+
+
+@contextmanager
+def displayed(settings: Settings) -> Iterator[Display]:
+    """Show progress on stderr, log records among it, until the block ends."""
+    from goclaw.live import CurrentStderr, open_display
+    from goclaw.logs import configure_logs
+
+    display = open_display()
+    close_logs = configure_logs(settings.log, cast("TextIO", CurrentStderr()))
+    try:
+        yield display
+    finally:
+        close_logs()
+        display.close()
+
+
+def conclude(ending: Ending, line: str, *, as_json: bool, show: Any = None) -> int:
+    """Print what came of one run, say what to do next, and return the exit code.
+
+    `show` prints the result of a run for a person; without it, it is printed as JSON.
+    """
+    from goclaw.engine import ENDED
+    from goclaw.foreground import INTERRUPTED
+
+    record = ending.records[0]
+    completed = record["status"] == "completed"
+    if as_json:
+        emit(record)
+    elif completed and show is not None:
+        show(record)
+    elif completed:
+        click.echo(json_pretty(record["result"]))
+    if ending.cut_short and record["status"] not in ENDED:
+        _say_how_to_go_on(ending, line)
+        return EXIT_INTERRUPTED if ending.cut_short == INTERRUPTED else EXIT_TIMEOUT
+    if completed:
+        return EXIT_OK
+    say(f"run {record['run_id']} {record['status']}" + _why(record["error"], ": "))
+    say(f"  hint: {_show_line(line, record['run_id'])}")
+    return EXIT_FAILED
+
+
+def resume_line(settings: Settings, modules: Sequence[str], trusted: Path | None) -> str:
+    """Return the command that goes on with what this one leaves behind."""
+    words = [program(), "resume", "--data-dir", str(settings.data_dir)]
+    for module in modules:
+        words += ["--module", module]
+    if trusted is not None:
+        words += ["--trust-dir", str(trusted)]
+    context = click.get_current_context(silent=True)
+    config = None if context is None else context.params.get("config")
+    if config is not None:
+        words += ["--config", str(config)]
+    return shlex.join(words)
+
+
+def _show_line(line: str, run_id: str) -> str:
+    words = shlex.split(line)
+    at = words.index("--data-dir")
+    return shlex.join([words[0], "runs", "show", run_id, *words[at : at + 2]])
+
+
+def _say_how_to_go_on(ending: Ending, line: str) -> None:
+    from goclaw.engine import ENDED
+
+    left = [record["run_id"] for record in ending.records if record["status"] not in ENDED]
+    what = f"run {left[0]} is" if len(left) == 1 else f"{len(left)} runs are"
+    say(f"{ending.cut_short}: {what} not finished; to go on:\n  {line}")
+
+
+def _why(error: Mapping[str, Any] | None, before: str = "") -> str:
+    if error is None:
+        return ""
+    task = f" (task {error['task']})" if error["task"] else ""
+    return printable(f"{before}{error['message']} [{error['code']}]{task}")

@@ -1,0 +1,168 @@
+"""`goclaw runs`: list runs, show one, print its result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from goclaw.cli.options import json_option, key_values, settings_options
+from goclaw.cli.output import emit, json_line, print_table, printable, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw.config import Settings
+
+STATUSES: Final = ("running", "cancelling", "failing", "completed", "failed", "cancelled")
+VALUE_CHARACTERS_MAX: Final = 500
+_SECONDS_DIGITS: Final = 19
+
+
+@click.group()
+def runs() -> None:
+    """List runs; show one, or its result."""
+
+
+@runs.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs in this state.")
+@click.option("--name", metavar="NAME", help="Only runs of this workflow.")
+@click.option(
+    "--label", "labels", multiple=True, callback=key_values, metavar="KEY=VALUE",
+    help="Only runs with this label; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(1, 100_000), default=50, metavar="N", show_default=True,
+    help="At most N runs.",
+)  # fmt: skip
+@settings_options
+@json_option
+def list_runs(
+    settings: Settings,
+    status: str | None,
+    name: str | None,
+    labels: Mapping[str, str],
+    limit: int,
+    as_json: bool,
+) -> None:
+    """List runs, newest first."""
+    from goclaw.run_archive import RunArchive
+    from goclaw.run_records import run_summary
+
+    with RunArchive(settings) as archive:
+        page = archive.views.runs.list(status=status, name=name, labels=labels, limit=limit)
+    found = [run_summary(run) for run in page.runs]
+    if as_json:
+        emit(found)
+    elif found:
+        print_table(
+            ("run", "name", "status", "submitted", "took", "labels"),
+            [_list_row(run) for run in found],
+        )
+    else:
+        say("no runs")
+    if page.cursor is not None:
+        say(f"there may be more than these {limit}; --limit shows more")
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--timeline", is_flag=True, help="Show what happened, fact by fact.")
+@settings_options
+@json_option
+def show(settings: Settings, run: str, timeline: bool, as_json: bool) -> None:
+    """Show a run and its tasks. RUN is an id, the beginning of one, or @last."""
+    from goclaw.run_archive import RunArchive
+
+    with RunArchive(settings) as archive:
+        record = archive.record_of(archive.find(run), timeline=timeline)
+    if as_json:
+        emit(record)
+    else:
+        _print_record(record)
+
+
+@runs.command()
+@click.argument("run")
+@settings_options
+@json_option
+def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001 - the option belongs to the command's form
+    """Print the result of a run, as JSON. RUN is an id, the beginning of one, or @last.
+
+    Exits 1 if the run failed or was cancelled, 5 if it has not ended.
+    """
+    from goclaw.run_archive import RunArchive
+
+    with RunArchive(settings) as archive:
+        value = archive.result_of(archive.find(run))
+    emit(value)
+
+
+def _list_row(run: Mapping[str, Any]) -> tuple[str, ...]:
+    labels = " ".join(f"{key}={value}" for key, value in run["labels"].items())
+    submitted = _seconds(run["submitted_at"])
+    return run["run_id"], run["name"], run["status"], submitted, _took(run["duration_s"]), labels
+
+
+def _print_record(record: Mapping[str, Any]) -> None:
+    facts = [
+        ("run", record["run_id"]),
+        ("name", record["name"]),
+        ("status", record["status"]),
+        ("submitted", record["submitted_at"]),
+        ("ended", record["ended_at"] or ""),
+        ("took", _took(record["duration_s"])),
+        ("labels", " ".join(f"{key}={value}" for key, value in record["labels"].items())),
+        ("position", record["position"]),
+        ("input", _short(record["input"])),
+        ("result", _short(record["result"])),
+        ("error", _error(record["error"])),
+    ]
+    for head, text in facts:
+        if text:
+            click.echo(f"{head:<10} {printable(text)}")
+    click.echo()
+    print_table(
+        ("task", "status", "attempts", "started", "completed", "error"),
+        [
+            (
+                task_id,
+                task["status"],
+                task["attempts"],
+                _seconds(task["started_at"]),
+                _seconds(task["completed_at"]),
+                _error(task["error"]),
+            )
+            for task_id, task in record["tasks"].items()
+        ],
+    )
+    if "timeline" in record:
+        click.echo()
+        print_table(
+            ("position", "time", "task", "what", "detail"),
+            [
+                (entry["position"], entry["time"], entry["task"] or "", entry["type"],
+                 entry["brief"])
+                for entry in record["timeline"]
+            ],
+        )  # fmt: skip
+
+
+def _seconds(time: str | None) -> str:
+    """Cut a time to whole seconds, for a table."""
+    return "" if time is None else time[:_SECONDS_DIGITS] + "Z"
+
+
+def _took(duration_s: float | None) -> str:
+    return "" if duration_s is None else f"{duration_s:.3f}s"
+
+
+def _error(error: Mapping[str, Any] | None) -> str:
+    return "" if error is None else f"{error['message']} [{error['code']}]"
+
+
+def _short(value: object) -> str:
+    if value is None:
+        return ""
+    text = json_line(value)
+    return text if len(text) <= VALUE_CHARACTERS_MAX else text[: VALUE_CHARACTERS_MAX - 1] + "…"

@@ -1,0 +1,5 @@
+"""The demo: a team of agents audits a Python source tree. A tour of the engine, doing real work.
+
+Read `workflow` (what is done, in which order), `agents` (who does it), `outline` (how source is
+measured), `report` (what comes of it).
+"""

@@ -1,0 +1,120 @@
+"""Import the modules that register agents: those that the operator names, and no others."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from goclaw.errors import GoclawError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
+_REGISTERS: Final = re.compile(r"^[ \t]*@[\w.]*agent\b|\bagent\(", re.MULTILINE)
+_CHARS_MAX: Final = 1024 * 1024
+
+
+class ModuleFailed(GoclawError):
+    """A module with agents cannot be imported."""
+
+    code = "module_failed"
+
+
+def load_modules(names: Iterable[str], trusted: Path | None = None) -> list[str]:
+    """Import modules by name, and the files with agents in the folder `trusted`; return the names.
+
+    Both the current directory (as `python -m` does) and the folder (as `python FILE` does) come
+    first on `sys.path`. Raises `ModuleFailed` with what the import raised.
+    """
+    named = list(dict.fromkeys(names))
+    if named:
+        _put_first(Path.cwd())
+    for name in named:
+        _import(name)
+    if trusted is None:
+        return named
+    folder = trusted.resolve()
+    _put_first(folder)
+    return named + [_import_file(path) for path in agent_files(folder)]
+
+
+def agent_files(folder: Path) -> list[Path]:
+    """Return the Python files directly in a folder that say `goclaw` and register an agent."""
+    return [path for path in sorted(folder.glob("*.py")) if _registers_agents(path)]
+
+
+def _registers_agents(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(_CHARS_MAX)
+    except OSError:
+        return False
+    return "goclaw" in text and _REGISTERS.search(text) is not None
+
+
+def _put_first(folder: Path) -> None:
+    if sys.path[:1] != [str(folder)]:
+        sys.path.insert(0, str(folder))
+    # a file that was written since the folder was last looked at
+    importlib.invalidate_caches()
+
+
+def _import(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise _failed(name, error) from error
+        msg = f"there is no module {name!r}"
+        hint = "name it as `python -m` does, in the current directory or installed"
+        if name.endswith(".py"):
+            hint = f"name it without its ending: {name.removesuffix('.py').replace('/', '.')}"
+        raise ModuleFailed(msg, hint=hint, module=name) from error
+    except (Exception, SystemExit) as error:
+        raise _failed(name, error) from error
+
+
+def _import_file(path: Path) -> str:
+    """Import a file under its own name, or under another one where that name is taken."""
+    name = path.stem
+    taken = sys.modules.get(name)
+    if taken is not None:
+        if _is_from(taken, path):
+            return name
+        name = f"{name}@{path.parent}"
+        if name in sys.modules:
+            return name
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None, "a .py file has a loader"
+    assert spec.loader is not None, "a .py file has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        raise _failed(str(path), error) from error
+    return name
+
+
+def _is_from(module: ModuleType, path: Path) -> bool:
+    source = getattr(module, "__file__", None)
+    return source is not None and Path(source).resolve() == path
+
+
+def _failed(name: str, error: BaseException) -> ModuleFailed:
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if not file.startswith("<frozen") and "importlib" not in file and file != __file__:
+            place = f" ({file}:{trace.tb_lineno})"
+        trace = trace.tb_next
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    hint = "a module with agents must be importable without running anything; see `--debug`"
+    return ModuleFailed(f"importing {name} failed: {what}{place}", hint=hint, module=name)

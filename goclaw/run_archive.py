@@ -1,0 +1,143 @@
+"""The runs of a data directory that no engine is using: opened, caught up, asked, closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from goclaw.datadir import DataDirectory
+from goclaw.errors import GoclawError, RunNotFound, UsageInvalid
+from goclaw.results import RunUnsuccessful
+from goclaw.run_records import run_outcome, run_summary, time_text
+from goclaw_actors.executors.resolve import resolved
+from goclaw_events.faults import Suggester
+from goclaw_events.ids import workflow_stream
+from goclaw_events.plan import unpack_plan
+from goclaw_events.replay import stream_turns
+from goclaw_events.value import unpack
+from goclaw_projections.runner import RunnerSettings
+from goclaw_projections.views import Views
+
+if TYPE_CHECKING:
+    from goclaw.config import Settings
+    from goclaw_events.value import BlobRef, Value
+    from goclaw_projections.runs import RunView
+    from goclaw_projections.tasks import TaskView
+
+LAST: Final = "@last"
+CANDIDATES_MAX: Final = 10
+SUGGESTED_FROM_MAX: Final = 1000
+_HINT_LIST: Final = "see `goclaw runs list`"
+
+
+class RunUnfinished(GoclawError):
+    """The run has no result yet."""
+
+    code = "run_unfinished"
+
+
+class RunArchive:
+    """Answer questions about runs from the views of a data directory, brought up to date.
+
+    Raises `NotFound` where there is no log, `EngineRunning` where one is in use, and
+    `ProjectionFailed` where a view cannot be brought up to date.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        directory = DataDirectory(settings.data_dir)
+        self._journal = directory.open_journal(read_only=True)
+        try:
+            limits = RunnerSettings(**settings.views.model_dump())
+            self.views = Views.open(self._journal, directory.views, limits)
+        except BaseException:
+            self._journal.close()
+            raise
+        try:
+            partitions = range(self._journal.partitions)
+            durable = {partition: self._journal.durable(partition) for partition in partitions}
+            self.views.runner.wait_for(durable, timeout_s=0.0)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close views and log."""
+        self.views.close()
+        self._journal.close()
+
+    def find(self, text: str) -> RunView:
+        """Return the run with this id, or the only one whose id begins so; `@last`: the newest.
+
+        Raises `RunNotFound` with what was probably meant, `UsageInvalid` for several.
+        """
+        runs = self.views.runs
+        found = runs.newest() if text == LAST else runs.get(text)
+        if found is not None:
+            return found
+        if text == LAST:
+            raise RunNotFound("there is no run yet", hint="goclaw run FILE")
+        candidates = runs.starting_with(text, CANDIDATES_MAX) if text else []
+        if len(candidates) == 1:
+            only = runs.get(candidates[0])
+            if only is not None:
+                return only
+        if candidates:
+            msg = f"several runs begin with {text!r}"
+            raise UsageInvalid(msg, hint="such as " + ", ".join(candidates), runs=candidates)
+        recent = [run.run_id for run in runs.list(limit=SUGGESTED_FROM_MAX).runs]
+        near = Suggester().nearest(text, recent)
+        hint = f"did you mean {near!r}?" if near else _HINT_LIST
+        raise RunNotFound(f"there is no run {text!r}", hint=hint, run_id=text)
+
+    def tasks_of(self, run: RunView) -> dict[str, TaskView]:
+        """Return every task of a run's plan, in its order."""
+        plan = unpack_plan(self._journal.blob(run.definition))
+        task_ids = [task.id for task in plan.tasks]
+        return self.views.tasks.tasks_of(run.run_id, task_ids, run_ended=run.has_ended)
+
+    def result_of(self, run: RunView) -> Value:
+        """Return a run's result in full; raises `RunUnfinished`, `RunUnsuccessful`."""
+        if not run.has_ended:
+            msg = f"run {run.run_id} is {run.status}"
+            hint = f"goclaw resume, then goclaw runs result {run.run_id}"
+            raise RunUnfinished(msg, hint=hint, run_id=run.run_id, status=run.status)
+        if run.status != "completed":
+            error = run.error
+            why = f": {error.message} [{error.code}]" if error else ""
+            hint = f"goclaw runs show {run.run_id}"
+            raise RunUnsuccessful(f"run {run.run_id} {run.status}{why}", hint=hint)
+        return resolved(run.result, self._load)
+
+    def record_of(self, run: RunView, *, timeline: bool = False) -> dict[str, Any]:
+        """Return everything that is known of a run, as JSON data; values are whole."""
+        result = resolved(run.result, self._load)
+        record = {
+            **run_summary(run),
+            "input": resolved(self._input_of(run.run_id), self._load),
+            **run_outcome(run, self.tasks_of(run), result),
+        }
+        if timeline:
+            record["timeline"] = [
+                {
+                    "position": f"{run.position.partition}:{entry.number}",
+                    "time": time_text(entry.time_ns),
+                    "task": entry.task or None,
+                    "type": entry.type,
+                    "brief": entry.brief,
+                }
+                for entry in self.views.timeline.entries(run.run_id)
+            ]
+        return record
+
+    def _input_of(self, run_id: str) -> Value:
+        """Return the input that a run was submitted with: the first fact of its stream has it."""
+        first = next(stream_turns(self._journal, workflow_stream(run_id)))
+        return first.facts[0].data[2]
+
+    def _load(self, ref: BlobRef) -> Value:
+        return unpack(self._journal.blob(ref))

@@ -1,0 +1,67 @@
+"""Runs and tasks as records that people and other programs read: plain JSON data.
+
+Times are RFC 3339 in UTC with nine fractional digits, durations seconds, positions
+`partition:number`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw.logs import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_projections.runs import RunView
+    from goclaw_projections.tasks import TaskView
+
+
+def time_text(time_ns: int | None) -> str | None:
+    """Write a time; None stays None."""
+    return None if time_ns is None else rfc3339(time_ns)
+
+
+def duration_s(run: RunView) -> float | None:
+    """Return how long a run took; None while it goes on."""
+    if run.ended_at_ns is None:
+        return None
+    return (run.ended_at_ns - run.submitted_at_ns) / 1e9
+
+
+def task_record(task: TaskView) -> dict[str, Any]:
+    """Return a task: its status, its attempts, when it began and ended, and what went wrong."""
+    return {
+        "status": task.status,
+        "attempts": task.attempts,
+        "started_at": time_text(task.started_at_ns),
+        "completed_at": time_text(task.completed_at_ns),
+        "error": None if task.error is None else task.error._asdict(),
+    }
+
+
+def run_summary(run: RunView) -> dict[str, Any]:
+    """Return what a listing says of a run."""
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "status": run.status,
+        "submitted_at": time_text(run.submitted_at_ns),
+        "ended_at": time_text(run.ended_at_ns),
+        "duration_s": duration_s(run),
+        "labels": dict(run.labels),
+        "error": None if run.error is None else run.error._asdict(),
+    }
+
+
+def run_outcome(run: RunView, tasks: Mapping[str, TaskView], result: Any) -> dict[str, Any]:
+    """Return what `goclaw run --json` says: the run with `result` in full and every task."""
+    return {
+        "run_id": run.run_id,
+        "status": run.status,
+        "result": result,
+        "error": None if run.error is None else run.error._asdict(),
+        "duration_s": duration_s(run),
+        "position": str(run.position),
+        "tasks": {task_id: task_record(task) for task_id, task in tasks.items()},
+    }

@@ -1,0 +1,89 @@
+"""The runs of a log that have not ended, and the agents that they cannot go on without."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from goclaw.errors import GoclawError
+from goclaw_actors.contents import StoredContents
+from goclaw_actors.directory import deciders
+from goclaw_actors.rebuild import fold
+from goclaw_actors.workflow.state import ACTIVE, PENDING
+from goclaw_events.ids import workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.tables import u16
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from goclaw_actors.executors.agents import AgentRegistry
+    from goclaw_actors.workflow.state import Run
+    from goclaw_events.journal import Journal
+    from goclaw_events.plan import Plan
+
+_SHOWN_MAX = 5
+
+
+class AgentsMissing(GoclawError):
+    """Unfinished runs need agents that nobody registered; `details["agents"]` maps them to runs."""
+
+    code = "agents_missing"
+
+
+class UnfinishedRun(NamedTuple):
+    """A run that has not ended; `agents` are those of its tasks that have not ended."""
+
+    run_id: str
+    name: str
+    plan: Plan
+    submitted_at_ns: int
+    agents: tuple[str, ...]
+
+
+def unfinished_runs(journal: Journal) -> list[UnfinishedRun]:
+    """Return the unfinished runs, the oldest first. Reads those runs only; raises `LogDamaged`."""
+    workflow = deciders(StoredContents(journal))["workflow"]
+    found = []
+    for run_id in _open_runs(journal):
+        stream = workflow_stream(run_id)
+        turns = list(stream_turns(journal, stream))
+        run: Run = fold(workflow, stream, turns)
+        if run.plan is not None and not workflow.is_final(run):
+            agents = _agents_of(run.plan, run.statuses)
+            found.append(UnfinishedRun(run_id, run.name, run.plan, turns[0].time_ns, agents))
+    return sorted(found, key=lambda run: (run.submitted_at_ns, run.run_id))
+
+
+def _open_runs(journal: Journal) -> Iterator[str]:
+    for partition in range(journal.partitions):
+        for key, _ in journal.rows("open", u16(partition)):
+            kind, _, run_id = key[4:].decode().partition("/")
+            if kind == "workflow":
+                yield run_id
+
+
+def _agents_of(plan: Plan, statuses: bytearray) -> tuple[str, ...]:
+    left = (plan.tasks[i].agent for i, status in enumerate(statuses) if status in (PENDING, ACTIVE))
+    return tuple(dict.fromkeys(agent for agent in left if agent))
+
+
+def require_agents(runs: Iterable[UnfinishedRun], registry: AgentRegistry) -> None:
+    """Raise `AgentsMissing` unless every agent that a run still needs is registered."""
+    missing: dict[str, list[str]] = {}
+    for run in runs:
+        for agent in run.agents:
+            if registry.get(agent) is None:
+                missing.setdefault(agent, []).append(run.run_id)
+    if not missing:
+        return
+    lines = []
+    for agent, run_ids in sorted(missing.items()):
+        more = f" and {len(run_ids) - _SHOWN_MAX} more" if len(run_ids) > _SHOWN_MAX else ""
+        lines.append(f"\n  {agent}: needed by {', '.join(run_ids[:_SHOWN_MAX])}{more}")
+    close = {name for agent in missing for name in registry.close_to(agent)}
+    meant = f" (registered are: {', '.join(sorted(close))})" if close else ""
+    raise AgentsMissing(
+        "unfinished runs need agents that are not registered:" + "".join(lines),
+        hint=f"name the modules that register them: --module M, or --trust-dir DIR{meant}",
+        agents=missing,
+    )
