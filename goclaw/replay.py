@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw.errors import NotFound, RunNotFound, UsageInvalid
 from goclaw.log_records import plain
+from goclaw.run_archive import LAST
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import fold
@@ -50,6 +51,22 @@ class Replay:
             for stream in self._journal.streams(partition, "workflow/"):
                 if next(self.turns(stream), None) is not None:
                     yield stream.partition("/")[2]
+
+    def find(self, text: str) -> str:
+        """Return the id of the only run whose id begins so; `@last`: the one submitted last.
+
+        What names no run is returned as it is, for whoever looks it up to refuse.
+        """
+        stream = workflow_stream(text)
+        if self._journal.last_seq(partition_of(stream, self._journal.partitions), stream):
+            return text
+        found = [run_id for run_id in self.run_ids() if text == LAST or run_id.startswith(text)]
+        if text == LAST and found:
+            return max(found, key=self._submitted_ns)
+        return found[0] if len(found) == 1 else text
+
+    def _submitted_ns(self, run_id: str) -> int:
+        return next(self.turns(workflow_stream(run_id))).time_ns
 
     def overview(self, run_id: str) -> RunThen:
         """Return a run as it was, without its tasks; raises `RunNotFound`."""

@@ -78,6 +78,10 @@ class Directory:
                 self.drop(entity)
         excess = len(live) - self._live_max
         if excess > 0:
-            for entity in list(islice(live.values(), 2 * excess)):
-                if entity.number <= durable and not entity.inbox.messages:
-                    self.drop(entity)
+            idle = (
+                entity
+                for entity in list(islice(live.values(), 2 * excess))
+                if entity.number <= durable and not entity.inbox.messages
+            )
+            for entity in islice(idle, excess):
+                self.drop(entity)

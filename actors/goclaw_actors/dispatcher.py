@@ -19,11 +19,13 @@ from goclaw_actors.messages import LoseAttempt, TimerFired
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
 from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
-from goclaw_events.facts import Marked, PartitionOpened
+from goclaw_events.facts import Marked, PartitionClosed, PartitionOpened
 from goclaw_events.frame import FrameHeader
 from goclaw_events.ids import PARTITION_STREAM
+from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +81,7 @@ class Dispatcher:
         self.turns.era = head.era
         self.turns.poisoned = poisoned_streams(journal, self.partition)
         self.turns.partition_seq = journal.last_seq(self.partition, PARTITION_STREAM)
+        stopped = self._was_closed()
         self.timers = Timers(journal, self.partition)
         for row, record in self.exchange.open():
             self.turns.deliver_record(record, row)
@@ -87,8 +90,24 @@ class Dispatcher:
             self._live_attempts[attempt.token] = attempt.stream
             token = AttemptToken(self.partition, head.era, attempt.token)
             if not self._ports.executor.holds(token):
-                lose = LoseAttempt(attempt.token, self._limits.lost_max)
+                lose = LoseAttempt(attempt.token, self._limits.lost_max, stopped)
                 self.commands.append(Message(attempt.stream, lose))
+
+    def _was_closed(self) -> bool:
+        """Tell whether the process before this one stopped as it was asked to."""
+        last = self.turns.partition_seq
+        turns = stream_turns(self._ports.journal, PARTITION_STREAM, last, self.partition)
+        found = [fact.type for turn in turns for fact in turn.facts]
+        return bool(last) and found[-1] == FACTS.names[PartitionClosed].name
+
+    def record_closed(self) -> None:
+        """Record, as the last batch, that this process stops because it was asked to."""
+        batch = self._begin(self._last_ns)
+        identity = self._ports.identity
+        closed = PartitionClosed(identity.node, identity.boot)
+        self.turns.record_of_partition(Cause(), [closed])
+        self._close(batch)
+        self.turns.batch = None
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -128,8 +147,7 @@ class Dispatcher:
             return False
         if not self._has_work() and self.timers.next_ns() > now_ns:
             return False
-        batch = self.turns.batch = Batch(self._number + 1, now_ns, self.turns.pack)
-        self._ports.contents.lend(batch.builder.blobs)
+        batch = self._begin(now_ns)
         if self._opening:
             self._opening = False
             identity = self._ports.identity
@@ -140,6 +158,11 @@ class Dispatcher:
         self._close(batch)
         self.turns.batch = None
         return True
+
+    def _begin(self, now_ns: int) -> Batch:
+        batch = self.turns.batch = Batch(self._number + 1, now_ns, self.turns.pack)
+        self._ports.contents.lend(batch.builder.blobs)
+        return batch
 
     def _fire_timers(self, now_ns: int) -> None:
         for row in self.timers.due(now_ns):

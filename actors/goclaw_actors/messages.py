@@ -92,10 +92,11 @@ class SlotRefused(NamedTuple):
 
 
 class LoseAttempt(NamedTuple):
-    """The process that held the attempt is gone."""
+    """The process that held the attempt is gone; `stopped`: it was asked to go."""
 
     token: int
     lost_max: int
+    stopped: bool = False
 
 
 class CancelTask(NamedTuple):

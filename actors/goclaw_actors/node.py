@@ -73,6 +73,11 @@ class Node:
         """Tell whether nothing waits anywhere and everything decided is durable."""
         return self.failure is None and all(dispatcher.idle for dispatcher in self.dispatchers)
 
+    def record_closed(self) -> None:
+        """Record in every partition that the process stops as asked; nothing may come after."""
+        for dispatcher in self.dispatchers:
+            dispatcher.record_closed()
+
     def wake_ns(self) -> int:
         """Return when `run_once` has something to do without being told: a timer, a retry."""
         if self.failure is not None:
@@ -146,11 +151,13 @@ class NodeThread:
             self._on_death(error)
 
     def _run(self, node: Node) -> None:
-        while True:
+        while not self._stopping or not (node.idle or node.failure is not None):
             worked = node.run_once()
-            if self._stopping and not worked and (node.idle or node.failure is not None):
-                return
             self._drain(0.0 if worked else self._pause_s(node))
+        if node.failure is None:
+            node.record_closed()
+        while node.failure is None and not node.idle:
+            self._drain(PAUSE_S_MIN)
 
     def _pause_s(self, node: Node) -> float:
         # Never zero: a timer may be due while every commit in flight must first come back.

@@ -31,8 +31,9 @@ def load(
 ) -> None:
     """Fold the actor's stream into its shell: state, seq, position, and remembered replies.
 
-    `in_flight` are the frames not yet durable, `builder` the batch being decided. A frame that
-    became durable meanwhile is met twice; its turns count once, by their sequence numbers.
+    `in_flight` are the frames not yet durable, `builder` the batch being decided: those that hold
+    facts of the stream. A frame that became durable meanwhile is met twice; its turns count
+    once, by their sequence numbers.
     """
     entity.state = entity.decider.initial(entity.stream)
     entity.seq = 0

@@ -121,9 +121,14 @@ class Turns:
         if message.fresh and not entity.rebuild:
             entity.state = entity.decider.initial(entity.stream)
             return
-        frames = [flying.frame.data for flying in self.in_flight if flying.frame is not None]
-        journal = self._ports.journal
-        load(entity, journal, self.partition, frames, batch.builder, batch.now_ns)
+        stream = entity.stream
+        frames = [
+            flying.frame.data
+            for flying in self.in_flight
+            if flying.frame is not None and stream in flying.builder.streams
+        ]
+        builder = batch.builder if stream in batch.builder.streams else None
+        load(entity, self._ports.journal, self.partition, frames, builder, batch.now_ns)
 
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         facts, sends, effects, reply = decision

@@ -39,11 +39,11 @@ class Chain:
         expected, previous = self._next, self._hash
         if expected is None and number == 1:
             previous = GENESIS
-        self._next = number + header.count
+        self._next = number + header.facts_count
         self._hash = hash_of(data)
         if header.partition != self.partition or header.first != number:
             self._fail(number, f"holds the frame of {header.partition}:{header.first}")
-        if header.count < 1:
+        if header.facts_count < 1:
             self._fail(number, "holds no fact")
         if expected is not None and number != expected:
             self._fail(number, f"follows {self.partition}:{expected - 1}: facts are missing")

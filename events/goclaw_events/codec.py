@@ -99,6 +99,7 @@ for _cls, _name in (
     (facts.LaneRefused, "lane.refused"),
     (facts.Marked, "partition.marked"),
     (facts.PartitionOpened, "partition.opened"),
+    (facts.PartitionClosed, "partition.closed"),
     (facts.MessageFailed, "partition.message_failed"),
     (facts.StreamPoisoned, "partition.stream_poisoned"),
 ):

@@ -33,15 +33,15 @@ class FrameHeader(NamedTuple):
     era: int
     epoch: int
     first: int
-    count: int
+    facts_count: int
     time_ns: int
     previous: bytes
 
 
 class Left(NamedTuple):
-    """A message still undelivered when the batch was full; its row is (frame's first, index)."""
+    """A message still undelivered when the batch was full; its row is (frame's first, place)."""
 
-    index: int
+    place: int
     message: MessageRecord
 
 
@@ -84,7 +84,7 @@ class Frame(NamedTuple):
     @property
     def last(self) -> int:
         """Return the number of the frame's last fact."""
-        return self.header.first + self.header.count - 1
+        return self.header.first + self.header.facts_count - 1
 
     def facts(self) -> list[tuple[int, Cause, Fact]]:
         """Return every fact with its number and its turn's cause, in order."""
@@ -145,8 +145,9 @@ def decode_frame(data: bytes, *, check: bool = True) -> Frame:
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         msg = f"the frame at {header.partition}:{header.first} has a body of another shape"
         raise LogDamaged(msg, partition=header.partition, number=header.first) from error
-    if sum(len(turn.facts) for turn in body.turns) != header.count:
-        msg = f"the frame at {header.partition}:{header.first} does not hold {header.count} facts"
+    if sum(len(turn.facts) for turn in body.turns) != header.facts_count:
+        place = f"{header.partition}:{header.first}"
+        msg = f"the frame at {place} does not hold {header.facts_count} facts"
         raise LogDamaged(msg, partition=header.partition, number=header.first)
     return Frame(header, body, data[-HASH_BYTES:])
 

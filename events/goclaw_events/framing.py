@@ -28,7 +28,7 @@ class EncodedFrame(NamedTuple):
     @property
     def last(self) -> int:
         """Return the number of the frame's last fact."""
-        return self.header.first + self.header.count - 1
+        return self.header.first + self.header.facts_count - 1
 
     @property
     def hash(self) -> bytes:
@@ -117,7 +117,7 @@ class FrameBuilder:
         )
 
     def close(self, header: FrameHeader) -> EncodedFrame:
-        """Make the frame; `header.first` and `header.count` are this builder's."""
+        """Make the frame; `header.first` and `header.facts_count` are this builder's."""
         rest = (
             self.left,
             self.handled,

@@ -62,9 +62,7 @@ class Journal(Protocol):
         """Return the number of the last durable fact of a partition (0: none)."""
         ...
 
-    def frames(
-        self, partition: int, start: int = 1, stop: int | None = None
-    ) -> Iterator[bytes]:
+    def frames(self, partition: int, start: int = 1, stop: int | None = None) -> Iterator[bytes]:
         """Yield the durable frames that hold facts numbered `start` to `stop`, both included.
 
         The first frame may begin before `start`. Raises `LogDamaged` at a gap or broken chain.
@@ -88,9 +86,9 @@ class Journal(Protocol):
         """Yield the names of the streams that have durable facts, each once."""
         ...
 
-    def rows(self, table: str, prefix: bytes = b"", stop: bytes | None = None) -> Iterator[
-        tuple[bytes, bytes]
-    ]:
+    def rows(
+        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`."""
         ...
 
@@ -113,5 +111,3 @@ class Journal(Protocol):
     def close(self) -> None:
         """Flush what is queued, write the watermark, let go of the directory. Idempotent."""
         ...
-
-

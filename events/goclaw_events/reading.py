@@ -55,7 +55,7 @@ def load_head(source: RowSource, partition: int) -> Head:
         return Head(era, 0, 0, GENESIS, 0)
     key, data = row
     header = Chain(partition).follow(int.from_bytes(key[2:], "big"), data)
-    last = header.first + header.count - 1
+    last = header.first + header.facts_count - 1
     return Head(era, header.epoch, last, hash_of(data), header.time_ns)
 
 
@@ -215,7 +215,7 @@ def check_frame_at(source: RowSource, partition: int, number: int) -> bytes | No
     if row is None or row[0][:2] != u16(partition):
         return None
     header = read_header(row[1])
-    if header.first + header.count - 1 != number:
+    if header.first + header.facts_count - 1 != number:
         return None
     check_hash(row[1])
     return hash_of(row[1])

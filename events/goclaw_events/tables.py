@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
-from goclaw_events.frame import Frame, FrameHeader
 from goclaw_events.value import pack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from goclaw_events.frame import Frame, FrameHeader
 
 TABLES: Final = (
     "log",
@@ -191,7 +194,7 @@ def derive(frame: Frame, data: bytes) -> list[Row]:
             parked.append((number, pack(fact.data)))
     changes = Changes(
         streams,
-        [(left.index, pack(left.message)) for left in body.left],
+        [(left.place, pack(left.message)) for left in body.left],
         body.handled,
         [(out.destination, out.counter, [pack(m) for m in out.messages]) for out in body.out],
         body.acked,

@@ -39,9 +39,9 @@ class Tips:
         if header.log_id != self._log_id:
             msg = f"a frame of log {header.log_id.hex()} does not belong to {self._log_id.hex()}"
             raise LogMismatch(msg)
-        if header.first != number + 1 or header.previous != last_hash or header.count < 1:
+        if header.first != number + 1 or header.previous != last_hash or header.facts_count < 1:
             msg = (
-                f"the frame at {header.partition}:{header.first} with {header.count} facts "
+                f"the frame at {header.partition}:{header.first} with {header.facts_count} facts "
                 f"does not continue {header.partition}:{number}"
             )
             raise LogMismatch(msg, partition=header.partition, number=header.first)

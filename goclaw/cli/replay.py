@@ -21,7 +21,12 @@ _PARAMS_CHARS_MAX = 60
 
 
 @click.command()
-@click.option("--run", "run_id", metavar="RUN", help="Show this run with its tasks and lanes.")
+@click.option(
+    "--run",
+    "run_id",
+    metavar="RUN",
+    help="Show this run (an id, its beginning, or @last) with its tasks and lanes.",
+)
 @click.option("--to", metavar="POSITION", help="Show it as it was here (number or part:number).")
 @click.option("--verify", is_flag=True, help="Compare actors, tables and views with full replay.")
 @settings_options
@@ -61,7 +66,7 @@ def replay(
         if run_id is None:
             _print_runs(then, as_json=as_json)
         else:
-            _print_run(then.state(run_id), as_json=as_json)
+            _print_run(then.state(then.find(run_id)), as_json=as_json)
     finally:
         journal.close()
     return EXIT_OK

@@ -93,7 +93,7 @@ def read_frame(data: bytes) -> ReadFrame:
                 run_id, _, task_id = rest.partition("/")
                 turns.append(ReadTurn(number, kind, run_id, task_id, turn[1][1], _decode(turn)))
         number += count
-    last = header.first + header.count - 1
+    last = header.first + header.facts_count - 1
     return ReadFrame(header.partition, header.era, header.first, last, header.time_ns, turns)
 
 

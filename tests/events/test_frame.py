@@ -132,7 +132,7 @@ def built(header: FrameHeader, body: Body) -> EncodedFrame:
     for turn in body.turns:
         first = turn.facts[0]
         builder.add_turn(turn.cause, first.stream, first.seq, [pack(fact) for fact in turn.facts])
-    builder.left.extend((left.index, left.message) for left in body.left)
+    builder.left.extend((left.place, left.message) for left in body.left)
     builder.handled.extend(body.handled)
     builder.out.extend((out.destination, out.counter, out.messages) for out in body.out)
     builder.acked.extend(body.acked)
@@ -140,7 +140,7 @@ def built(header: FrameHeader, body: Body) -> EncodedFrame:
     builder.timers_added, builder.timers_removed = body.timers
     builder.attempts_added, builder.attempts_removed, builder.attempts_oldest = body.attempts
     builder.open_added, builder.open_removed = body.open
-    return builder.close(header._replace(count=builder.count))
+    return builder.close(header._replace(facts_count=builder.count))
 
 
 @settings(max_examples=40)

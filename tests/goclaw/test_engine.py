@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import goclaw
+from goclaw.datadir import DataDirectory
 from goclaw.errors import RunNotFound, TimedOut
 from goclaw.results import CommandRefused, RunUnsuccessful
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.executors.errors import AgentUnknown
 from goclaw_events.errors import EngineRunning
 from goclaw_events.faults import InvalidInput
+from goclaw_events.frame import decode_frame
 from goclaw_events.unsupported import Unsupported
 from goclaw_events.verify import verify
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw import TaskContext, Workflow
+    from goclaw_events.envelope import Fact
 
 WAIT_S = 30.0
 
@@ -380,3 +383,30 @@ def test_stop_lets_timers_wait_for_the_next_start(crew: Crew, tmp_path: Path) ->
 
     asyncio.run(submit())
     assert asyncio.run(finish()).result == 2
+
+
+async def test_a_stop_that_was_asked_for_is_not_a_loss(crew: Crew, tmp_path: Path) -> None:
+    """However often the engine is stopped, its running tasks start again and never give up."""
+    workflow = goclaw.Workflow("long")
+    workflow.task("long", agent="hang")
+    settings = goclaw.Settings.model_validate({"engine": {"lost_max": 1}})
+    for boot in range(4):
+        crew.started.clear()
+        engine = goclaw.Engine(tmp_path / "d", settings=settings, agents=crew.registry)
+        async with engine:
+            await engine.submit(workflow, run_id="r1")
+            await asyncio.to_thread(crew.started.wait, WAIT_S)
+            assert crew.calls[-1] == ("long", boot + 1)
+    types = [fact.type for fact in closed_log(tmp_path / "d")]
+    assert types.count("partition.closed") == 4
+    assert types[-1] == "partition.closed"
+
+
+def closed_log(path: Path) -> list[Fact]:
+    """Return every fact of a log that no engine holds."""
+    journal = DataDirectory(path).open_journal()
+    try:
+        frames = [decode_frame(data) for data in journal.frames(0)]
+    finally:
+        journal.close()
+    return [fact for frame in frames for _, _, fact in frame.facts()]

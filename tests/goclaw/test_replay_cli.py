@@ -100,6 +100,17 @@ def test_state_is_shown_as_it_was(capsys: pytest.CaptureFixture[str], data: Path
     ]
 
 
+def test_a_run_is_found_by_its_beginning_and_as_the_last(journal: RocksJournal) -> None:
+    """`--run` takes what `goclaw runs show` takes; what names nothing is left to be refused."""
+    then = Replay(journal)
+    run_ids = sorted(then.run_ids())
+    assert all(then.find(run_id) == run_id for run_id in run_ids)
+    assert then.find("@last") in run_ids
+    assert then.find("nobody") == "nobody"
+    if len(run_ids) == 1:
+        assert then.find(run_ids[0][:1]) == run_ids[0]
+
+
 def test_every_position_shows_exactly_the_facts_before_it(journal: RocksJournal) -> None:
     """At each number of each partition the streams there have as many facts as it counts."""
     for partition in range(journal.partitions):

@@ -162,11 +162,11 @@ class _Decide:
     def _lose(self, task: Task, message: LoseAttempt, moment: Moment) -> Decision:
         if message.token != task.token or task.status not in (RUNNING, CANCELLING):
             return Decision((), (), (CloseAttempt(message.token),))
-        lost = AttemptLost(task.attempt, task.token, task.holder)
+        lost = AttemptLost(task.attempt, task.token, task.holder, message.stopped)
         closed = (CloseAttempt(task.token),)
         if task.status == CANCELLING:
             return _end(task, (lost, TaskCancelled("", abandoned=False)), "cancelled", closed)
-        if task.lost >= message.lost_max:
+        if task.lost >= message.lost_max and not message.stopped:
             reason = f"{task.lost + 1} attempts were lost with the process that ran them"
             failed = TaskFailed(LOST_TOO_OFTEN, reason)
             return _end(task, (lost, failed), "failed", closed, error=[LOST_TOO_OFTEN, reason])

@@ -100,7 +100,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912 - one cas
             task.status = RETRYING
             task.due_ns = fact.retry_due_ns or 0
         case AttemptLost():
-            task.lost += 1
+            task.lost += not fact.stopped
             task.status = SCHEDULED
         case TaskRequeued():
             task.status = SCHEDULED

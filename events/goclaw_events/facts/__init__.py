@@ -7,6 +7,7 @@ from goclaw_events.facts.lane import LaneAdvanced, LaneDeclared, LaneFact, LaneR
 from goclaw_events.facts.partition import (
     Marked,
     MessageFailed,
+    PartitionClosed,
     PartitionFact,
     PartitionOpened,
     StreamPoisoned,
@@ -48,6 +49,7 @@ __all__ = [
     "Marked",
     "MessageFailed",
     "OutcomeRefused",
+    "PartitionClosed",
     "PartitionFact",
     "PartitionOpened",
     "ProgressReported",

@@ -1,4 +1,4 @@
-"""What happened in a lane. Stream `lane/<definition>/<lane>`, or `lane//<lane>` for a shared one."""
+"""What happened in a lane. Stream `lane/<definition>/<lane>`; a shared one has no definition."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from goclaw_events.value import Value
+if TYPE_CHECKING:
+    from goclaw_events.value import Value
 
 
 class Marked(NamedTuple):
@@ -17,6 +18,13 @@ class PartitionOpened(NamedTuple):
     node: str
     boot: str
     version: str
+
+
+class PartitionClosed(NamedTuple):
+    """The process that held the partition stopped as it was asked to; nothing comes after it."""
+
+    node: str
+    boot: str
 
 
 class MessageFailed(NamedTuple):
@@ -39,4 +47,6 @@ class StreamPoisoned(NamedTuple):
     message: str
 
 
-PartitionFact: TypeAlias = Marked | PartitionOpened | MessageFailed | StreamPoisoned
+PartitionFact: TypeAlias = (
+    Marked | PartitionOpened | PartitionClosed | MessageFailed | StreamPoisoned
+)

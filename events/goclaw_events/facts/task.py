@@ -7,9 +7,10 @@ partition) that the attempt's own `AttemptStarted` took, so tokens grow and neve
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from goclaw_events.value import BlobRef, Value
+if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef, Value
 
 
 class TaskScheduled(NamedTuple):
@@ -62,11 +63,15 @@ class AttemptFailed(NamedTuple):
 
 
 class AttemptLost(NamedTuple):
-    """The holder of an attempt is gone; it is not counted against the retry policy."""
+    """The holder of an attempt is gone; it is not counted against the retry policy.
+
+    `stopped`: it ended because somebody asked its process to, so it is no sign of a fault.
+    """
 
     attempt: int
     token: int
     holder: str
+    stopped: bool = False
 
 
 class TaskRequeued(NamedTuple):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from goclaw_events.value import BlobRef, Value
+if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef, Value
 
 
 class RunSubmitted(NamedTuple):
-    """A run was accepted. `definition` is the compiled plan's blob; `digest` that of the request."""
+    """A run was accepted. `definition` is the plan's blob, `digest` that of the whole request."""
 
     definition: BlobRef
     name: str

@@ -1,0 +1,351 @@
+"""Draw docs/reference/states.md: what a run, a task and a lane answer in each of their states.
+
+Nothing here says what the answers are: each state is reached by facts, each message is put to
+`decide`, and what comes back is written down.
+
+Usage: state_tables.py [--check] (with --check: write nothing, and fail if something would change).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from goclaw_actors.decider import Decision, Moment
+from goclaw_actors.lane import LANE, Lane
+from goclaw_actors.messages import (
+    CancelRun,
+    CancelTask,
+    DeclareLane,
+    Enqueue,
+    FailRun,
+    LoseAttempt,
+    Release,
+    ScheduleMore,
+    ScheduleTask,
+    SlotLeased,
+    SlotRefused,
+    StopMore,
+    SubmitRun,
+    TaskReported,
+    TimerFired,
+    WaitTask,
+    Withdraw,
+)
+from goclaw_actors.task import Task, task_decider
+from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_actors.workflow import Run, workflow_decider
+from goclaw_events.definition import WorkflowDefinition
+from goclaw_events.facts import (
+    AttemptFailed,
+    AttemptStarted,
+    LaneAdvanced,
+    LaneDeclared,
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskEnded,
+    TaskFailed,
+    TaskScheduled,
+    TaskWaiting,
+)
+from goclaw_events.plan import compile_plan
+from goclaw_events.value import BlobRef
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from goclaw_actors.decider import Decider
+    from goclaw_events.plan import Plan
+    from goclaw_events.value import Value
+
+PATH: Final = Path(__file__).parent.parent / "docs" / "reference" / "states.md"
+REF: Final = BlobRef(bytes(32), 1)
+NOW_NS: Final = 1_000_000_000_000_000_000
+HEAD: Final = """# States
+
+Drawn by `scripts/state_tables.py` from the code; do not edit.
+
+Each state is reached by facts, each message put to `decide`. A row says which facts
+follow, the state after them if it changes, and what leaves once they are durable.
+"""
+MOMENT: Final = Moment(NOW_NS, 50, 0, 1, "node:boot")
+TOKEN: Final = 7
+PLAN: Final = compile_plan(
+    WorkflowDefinition.model_validate(
+        {
+            "name": "w",
+            "tasks": {
+                "a": {"agent": "x", "retry": {"attempts": 2, "initial": "1s", "jitter": "none"}},
+                "b": {"agent": "x"},
+                "c": {"agent": "x", "needs": ["a"]},
+            },
+        }
+    )
+)
+
+
+class OnePlan:
+    """Contents that hold nothing but the plan of the tables."""
+
+    def plan(self, _: BlobRef) -> Plan:
+        """Return the plan."""
+        return PLAN
+
+    def value(self, ref: BlobRef) -> Value:
+        """Return nothing: no large value is read here."""
+        raise KeyError(ref)
+
+
+class Aggregate(NamedTuple):
+    """What is drawn: how each state is reached, and what is said to it."""
+
+    title: str
+    about: str
+    decider: Decider[Any]
+    stream: str
+    states: dict[str, Sequence[Any]]
+    messages: dict[str, Any]
+    name_of: Callable[[Any], str]
+
+
+class Answer(NamedTuple):
+    """One cell: the decision, and the state after it."""
+
+    message: str
+    decision: Decision
+    state_after: str
+
+
+def _outcome(status: str, number: int, code: str = "") -> Outcome:
+    return Outcome("task/r/a", AttemptToken(0, 1, number), status, code=code)
+
+
+def task() -> Aggregate:
+    """Return the task with its states and messages."""
+    scheduled = TaskScheduled(REF, 0, {}, "w/io", 0)
+    started = AttemptStarted(1, TOKEN, "node:boot")
+    running = (scheduled, started)
+    retry_ns = NOW_NS + 1_000_000_000
+    states: dict[str, Sequence[Any]] = {
+        "pending": (),
+        "scheduled": (scheduled,),
+        "running": running,
+        "cancelling": (*running, TaskCancelRequested("why")),
+        "waiting": (TaskWaiting(REF, 0, NOW_NS),),
+        "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
+        "completed": (*running, TaskCompleted(1, TOKEN, 1)),
+        "failed": (scheduled, TaskFailed("lane_full", "m")),
+        "cancelled": (scheduled, TaskCancelled("why", abandoned=False)),
+    }
+    messages = {
+        "ScheduleTask": ScheduleTask(REF, 0, {}, "w/io", 0),
+        "WaitTask": WaitTask(REF, 0, NOW_NS),
+        "SlotLeased": SlotLeased(),
+        "SlotRefused": SlotRefused("lane_full"),
+        "Outcome completed": _outcome("completed", TOKEN),
+        "Outcome failed (may be retried)": _outcome("failed", TOKEN, "e"),
+        "Outcome failed (not to be retried)": _outcome("failed", TOKEN, "bad_params"),
+        "Outcome cancelled": _outcome("cancelled", TOKEN, "bad_params"),
+        "Outcome of another attempt": _outcome("completed", TOKEN - 1),
+        "Progress": Progress("task/r/a", AttemptToken(0, 1, TOKEN), 0.5, "half"),
+        "Progress of another attempt": Progress("task/r/a", AttemptToken(0, 1, 6), 0.5, ""),
+        "TimerFired": TimerFired("due"),
+        "LoseAttempt": LoseAttempt(TOKEN, 10),
+        "LoseAttempt (once too often)": LoseAttempt(TOKEN, 0),
+        "LoseAttempt of another attempt": LoseAttempt(TOKEN - 1, 10),
+        "CancelTask": CancelTask("why"),
+    }
+    about = (
+        "Here the policy allows two attempts. *Of another attempt*: its token is not the current\n"
+        "one. *Cancelling*: its attempt is being stopped; a result that comes first still counts."
+    )
+    decider = task_decider(OnePlan())
+    return Aggregate("Task", about, decider, "task/r/a", states, messages, _task_state)
+
+
+def _task_state(state: Task) -> str:
+    return state.status
+
+
+def run() -> Aggregate:
+    """Return the run with its states and messages."""
+    submitted = RunSubmitted(REF, "w", {}, {}, b"same", None, "")
+    done = TaskEnded("a", 0, "completed", None, None)
+    failed = TaskEnded("b", 0, "failed", None, ["e", "m"])
+    states: dict[str, Sequence[Any]] = {
+        "unknown": (),
+        "running": (submitted,),
+        "running (only c is left)": (submitted, done, done._replace(task="b")),
+        "failing": (submitted, failed),
+        "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
+        "completed": (submitted, RunCompleted(None)),
+        "failed": (submitted, RunFailed("e", "m", "b")),
+        "cancelled": (submitted, RunCancelled("why")),
+    }
+    messages = {
+        "SubmitRun": SubmitRun(*submitted),
+        "SubmitRun of another request": SubmitRun(*submitted._replace(digest=b"other")),
+        "TaskReported a completed": TaskReported("a", 0, "completed", None, None),
+        "TaskReported a failed": TaskReported("a", 0, "failed", None, ["e", "m"]),
+        "TaskReported a cancelled": TaskReported("a", 0, "cancelled", None, None),
+        "TaskReported b completed": TaskReported("b", 0, "completed", None, None),
+        "TaskReported c completed": TaskReported("c", 0, "completed", None, None),
+        "ScheduleMore": ScheduleMore([0]),
+        "StopMore": StopMore(0, "why"),
+        "CancelRun": CancelRun("why", ""),
+        "FailRun": FailRun("internal_bug", "m", "a"),
+    }
+    about = (
+        "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"
+        "*Running*: `a` and `b` are active; *failing*: `b` has failed, `a` is active (with\n"
+        "`let_finish`, `ScheduleMore` would still schedule); *cancelling*: `a` is active."
+    )
+    decider = workflow_decider(OnePlan())
+    return Aggregate("Run", about, decider, "workflow/r", states, messages, _run_state)
+
+
+def _run_state(state: Run) -> str:
+    return state.status
+
+
+def lane() -> Aggregate:
+    """Return the lane with its states and messages."""
+    declared = LaneDeclared(2, 1, "reject", "w")
+    first = LaneAdvanced([], [], [("task/r/a", 0, False)], ["task/r/a"])
+    second = LaneAdvanced([], [], [("task/r/b", 0, False)], ["task/r/b"])
+    third = LaneAdvanced([], [], [("task/r/c", 0, False)], [])
+    more = LaneDeclared(2, 9, "reject", "w")
+    states: dict[str, Sequence[Any]] = {
+        "empty": (declared,),
+        "free": (declared, first),
+        "taken": (declared, first, second),
+        "queueing": (more, first, second, third),
+        "full": (declared, first, second, third),
+    }
+    messages = {
+        "Enqueue": Enqueue("task/r/d", 0, at_head=False),
+        "Enqueue at head": Enqueue("task/r/d", 0, at_head=True),
+        "Enqueue of a task that is here": Enqueue("task/r/a", 0, at_head=False),
+        "Release": Release("task/r/a"),
+        "Release of a task that holds no slot": Release("task/r/z"),
+        "Withdraw of a task that waits": Withdraw("task/r/c"),
+        "Withdraw of a task that holds a slot": Withdraw("task/r/a"),
+        "DeclareLane (one slot more)": DeclareLane(3, 9, "reject", "w"),
+        "DeclareLane (one slot less)": DeclareLane(1, 9, "reject", "w"),
+    }
+    about = (
+        "Two slots. *Free*: one is leased; *taken*: both are; *queueing*: both are, and `c` waits;"
+        "\n*full*: as many wait as the capacity allows (1). What comes back at the head of the"
+        "\nqueue had a slot before, and is taken in whatever the capacity."
+    )
+    return Aggregate("Lane", about, LANE, "lane/w/io", states, messages, _lane_state)
+
+
+def _lane_state(state: Lane) -> str:
+    if len(state.queued) >= state.capacity:
+        return "full"
+    if state.queued:
+        return "queueing"
+    if len(state.leased) >= state.concurrency:
+        return "taken"
+    return "free" if state.leased else "empty"
+
+
+def _base(state: str) -> str:
+    return state.partition(" (")[0]
+
+
+def answers(aggregate: Aggregate, state: str) -> Iterable[Answer]:
+    """Put every message to the aggregate in a state."""
+    decider = aggregate.decider
+    for name, message in aggregate.messages.items():
+        subject = decider.initial(aggregate.stream)
+        for fact in aggregate.states[state]:
+            decider.evolve(subject, fact)
+        reached = aggregate.name_of(subject)
+        assert reached == _base(state), f"the facts of {state!r} lead to {reached!r}"
+        decision = decider.decide(subject, message, MOMENT)
+        for fact in decision.facts:
+            decider.evolve(subject, fact)
+        yield Answer(name, decision, aggregate.name_of(subject))
+
+
+def _names(items: Iterable[Any]) -> str:
+    return ", ".join(f"`{type(item).__name__}`" for item in items)
+
+
+def _follows(decision: Decision) -> str:
+    sends = [f"`{type(send.body).__name__}` to {_who(send.target)}" for send in decision.sends]
+    effects = [f"`{type(effect).__name__}`" for effect in decision.effects]
+    reply = decision.reply
+    if reply is not None:
+        said = getattr(reply, "code", "repeated" if getattr(reply, "repeated", False) else "")
+        effects.append(f"answer `{type(reply).__name__}`" + (f" ({said})" if said else ""))
+    return ", ".join([*sends, *effects])
+
+
+def _who(stream: str) -> str:
+    kind, _, rest = stream.partition("/")
+    if kind == "lane":
+        return "the lane"
+    return "the run" if kind == "workflow" else f"task {rest.rpartition('/')[2]}"
+
+
+def _section(aggregate: Aggregate, state: str) -> str:
+    rows, ignored = [], []
+    for message, decision, after in answers(aggregate, state):
+        if not (decision.facts or decision.sends or decision.effects or decision.reply):
+            ignored.append(message)
+            continue
+        then = f"**{after}**" if after != _base(state) else ""
+        rows.append(f"| {message} | {_names(decision.facts)} | {then} | {_follows(decision)} |")
+    lines = [f"### {aggregate.title}: {state}", ""]
+    if rows:
+        lines += ["| message | facts | then | and |", "|---|---|---|---|", *rows, ""]
+    if ignored:
+        lines += [f"Nothing follows from: {'; '.join(ignored)}.", ""]
+    return "\n".join(lines)
+
+
+def _diagram(aggregate: Aggregate) -> str:
+    edges: dict[tuple[str, str], list[str]] = {}
+    for state in aggregate.states:
+        for message, _, after in answers(aggregate, state):
+            if after != _base(state):
+                edges.setdefault((_base(state), after), []).append(message)
+    lines = ["```mermaid", "stateDiagram-v2"]
+    for (state, after), names in edges.items():
+        lines.append(f"  {state} --> {after}: {', '.join(dict.fromkeys(names))}")
+    return "\n".join([*lines, "```", ""])
+
+
+def draw() -> str:
+    """Return the document."""
+    parts = [HEAD]
+    for aggregate in (run(), task(), lane()):
+        parts.append(f"## {aggregate.title}\n\n{aggregate.about}\n")
+        parts.append(_diagram(aggregate))
+        parts += [_section(aggregate, state) for state in aggregate.states]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def main(*, check: bool) -> int:
+    """Write the document, or compare it; return 1 when it is out of date."""
+    text = draw()
+    stale = not PATH.exists() or PATH.read_text(encoding="utf-8") != text
+    if stale and not check:
+        PATH.write_text(text, encoding="utf-8")
+    verb = "out of date" if check else "written"
+    print(f"docs/reference/states.md: {verb if stale else 'as the code says'}")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(check="--check" in sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""A batch: rows that are put and deleted within it are never written."""
+
+from __future__ import annotations
+
+import pytest
+
+from goclaw_actors.batch import Batch
+from goclaw_actors.decider import (
+    ClearOpen,
+    ClearTimer,
+    CloseAttempt,
+    OpenAttempt,
+    SetOpen,
+    SetTimer,
+)
+from goclaw_events.envelope import OpenRow, TimerRow
+from goclaw_events.value import packer
+
+STREAM = "task/r/a"
+
+
+def settled(*effects: object) -> Batch:
+    """Return a batch after effects of one stream, settled."""
+    batch = Batch(1, 77, packer())
+    for effect in effects:
+        batch.apply(STREAM, effect)
+    batch.settle()
+    return batch
+
+
+def test_a_timer_that_is_set_and_cleared_leaves_no_row() -> None:
+    """In this order; cleared and set again, the row stands as it was."""
+    for effects in (
+        (SetTimer("due", 5), ClearTimer("due", 5)),
+        (ClearTimer("due", 5), SetTimer("due", 5)),
+    ):
+        builder = settled(*effects).builder
+        assert (builder.timers_added, builder.timers_removed) == ([], [])
+
+
+def test_a_timer_of_another_time_is_another_timer() -> None:
+    """The one is removed, the other added."""
+    builder = settled(ClearTimer("due", 5), SetTimer("due", 6)).builder
+    assert builder.timers_removed == [TimerRow(5, STREAM, "due")]
+    assert builder.timers_added == [TimerRow(6, STREAM, "due")]
+
+
+@pytest.mark.parametrize(
+    ("effects", "added", "removed"),
+    [
+        ((SetOpen("run", "w"),), [OpenRow(STREAM, "run", "w", 0, 77)], []),
+        ((ClearOpen(),), [], [STREAM]),
+        ((SetOpen("run", "w"), ClearOpen()), [], []),
+        ((ClearOpen(), SetOpen("run", "w")), [], []),
+        ((ClearOpen(), SetOpen("run", "w"), ClearOpen()), [], [STREAM]),
+    ],
+)
+def test_open_rows_are_netted(
+    effects: tuple[object, ...], added: list[OpenRow], removed: list[str]
+) -> None:
+    """Only the difference between the batch's begin and its end is written."""
+    builder = settled(*effects).builder
+    assert (builder.open_added, builder.open_removed) == (added, removed)
+
+
+def test_attempts_are_rows() -> None:
+    """One opened is added, one closed is removed."""
+    builder = settled(CloseAttempt(3), OpenAttempt(9, 2, "node:boot")).builder
+    assert [row.token for row in builder.attempts_added] == [9]
+    assert builder.attempts_removed == [3]
+
+
+def test_an_unknown_effect_is_a_bug() -> None:
+    """Nothing a decider says is dropped in silence."""
+    with pytest.raises(TypeError, match="unknown effect"):
+        settled("what")

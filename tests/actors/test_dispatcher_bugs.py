@@ -1,0 +1,179 @@
+"""Bugs in deciders: a message stops, the partition goes on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from goclaw_actors.decider import Refused
+from goclaw_actors.messages import Release, ScheduleTask, TaskReported
+from goclaw_events.facts import (
+    MessageFailed,
+    RunFailed,
+    StreamPoisoned,
+    TaskCompleted,
+    TaskFailed,
+)
+from tests.actors.stage import CHAIN, LANES, ONE, Stage
+
+if TYPE_CHECKING:
+    from goclaw_actors.decider import Decider
+
+
+def breaking(kind: str, body: type, target: str = "") -> Any:
+    """Make the decider of a kind raise for messages of a type."""
+
+    def change(kinds: dict[str, Decider[Any]]) -> None:
+        decider = kinds[kind]
+
+        def decide(state: Any, message: Any, moment: Any) -> Any:
+            if isinstance(message, body) and target in str(message):
+                msg = "a \udc80 bug"
+                raise RuntimeError(msg)
+            return decider.decide(state, message, moment)
+
+        kinds[kind] = replace(decider, decide=decide)
+
+    return change
+
+
+def test_a_bug_stops_a_message_and_not_the_partition() -> None:
+    """It is recorded and parked whole; the run fails; other runs of the batch go on."""
+    stage = Stage(change=breaking("task", ScheduleTask, "lane='w/bad'"))
+    stage.submit({"a": {"agent": "x", "lane": "bad"}}, "bad", lanes={"bad": {}})
+    stage.submit(CHAIN, "good")
+    stage.finish()
+    assert stage.ended["bad"][0] == "failed"
+    assert stage.ended["good"][0] == "completed"
+    (failed,) = [said for said in stage.log() if isinstance(said.fact, MessageFailed)]
+    assert failed.stream == "$partition"
+    assert failed.fact.target == "task/bad/a"
+    assert failed.fact.message_type == "task.schedule"
+    assert failed.fact.message[3] == "w/bad"
+    assert (failed.fact.code, failed.fact.target_seq) == ("internal_bug", 0)
+    assert "RuntimeError" in failed.fact.trace
+    assert stage.rows("parked") == 1
+    last = stage.facts("workflow/bad")[-1]
+    assert isinstance(last, RunFailed)
+    assert (last.code, last.task) == ("internal_bug", "a")
+
+
+def test_a_bug_in_evolve_leaves_no_trace_in_the_state() -> None:
+    """The half-changed actor is rebuilt from its stream before its next message."""
+
+    def change(kinds: dict[str, Decider[Any]]) -> None:
+        decider = kinds["task"]
+        armed = [True]
+
+        def evolve(state: Any, fact: Any) -> Any:
+            found = decider.evolve(state, fact)
+            if isinstance(fact, TaskCompleted) and armed:
+                armed.clear()
+                msg = "half way"
+                raise RuntimeError(msg)
+            return found
+
+        kinds["task"] = replace(decider, evolve=evolve)
+
+    stage = Stage(change=change)
+    stage.submit(ONE)
+    stage.rest()
+    stage.end_all()
+    stage.rest()
+    assert stage.ended["r"][0] == "failed"
+    assert "TaskCompleted" not in stage.names("task/r/a")
+    # The run's end cancels the task, which is rebuilt as running, and stops its attempt.
+    assert stage.names("task/r/a")[-1] == "TaskCancelRequested"
+    assert len(stage.executor.stops) == 1
+
+
+def test_an_actor_that_fails_after_facts_of_the_same_batch_is_dropped() -> None:
+    """Its facts stand, its state is rebuilt, and the node goes on."""
+    stage = Stage(change=breaking("workflow", TaskReported))
+    stage.submit({"a": {"agent": "x", "when": "${input.n} > 1"}, **ONE}, given={})
+    stage.rest()
+    stage.end_all()
+    stage.submit(ONE, "s")
+    stage.rest()
+    assert stage.ended["r"][0] == "failed"
+    assert stage.facts("workflow/r")[-1] == RunFailed(
+        "internal_bug", "RuntimeError: a \\udc80 bug", ""
+    )
+
+
+@pytest.mark.parametrize("where", ["this batch", "in flight", "durable, not heard of", "durable"])
+def test_an_actor_is_rebuilt_from_wherever_its_facts_are(where: str) -> None:
+    """From the log, the batches on their way to it, and the batch being decided; none twice."""
+    stage = Stage(change=breaking("workflow", object, "enough"))
+    stage.submit(CHAIN)
+    if where != "this batch":
+        stage.decide()
+    if where == "durable, not heard of":
+        stage.journal.commit()
+    elif where == "durable":
+        stage.commit()
+    stage.cancel("r", reason="enough")
+    stage.rest()
+    said = [found for found in stage.log() if found.stream == "workflow/r"]
+    assert [type(found.fact).__name__ for found in said] == ["RunSubmitted", "RunFailed"]
+    assert [found.seq for found in said] == [1, 2]
+    assert stage.ended["r"][0] == "failed"
+    assert stage.check_live() > 0
+    assert [stop.reason for stop in stage.executor.stops] == ["the run failed"]
+
+
+def test_a_command_that_meets_a_bug_is_answered() -> None:
+    """With the place where the message is parked."""
+    stage = Stage(change=breaking("workflow", object, "enough"))
+    stage.submit(ONE)
+    stage.rest()
+    stage.cancel("r", reason="enough")
+    stage.rest()
+    answer = stage.replies[-1].answer
+    assert isinstance(answer, Refused)
+    assert answer.code == "internal_bug"
+    (parked,) = [said.number for said in stage.log() if isinstance(said.fact, MessageFailed)]
+    assert f"0:{parked}" in answer.hint
+
+
+def test_a_run_that_cannot_even_fail_is_given_up() -> None:
+    """`StreamPoisoned` is recorded without asking its decider; later commands are refused."""
+    stage = Stage(change=breaking("workflow", tuple))
+    stage.submit(ONE, "r")
+    stage.rest()
+    assert [type(said.fact).__name__ for said in stage.log()] == [
+        "PartitionOpened",
+        "MessageFailed",
+        "MessageFailed",
+        "StreamPoisoned",
+    ]
+    assert stage.ended["r"] == ("failed", None)
+    assert stage.rows("open") == 0
+    stage.cancel("r")
+    stage.rest()
+    assert getattr(stage.replies[-1].answer, "code", "") == "stream_poisoned"
+    after = stage.crash()
+    after.cancel("r")
+    after.rest()
+    assert getattr(after.replies[-1].answer, "code", "") == "stream_poisoned"
+
+
+def test_a_poisoned_lane_leases_no_more_and_its_runs_say_why() -> None:
+    """A task that asks it for a slot fails with the reason; other lanes go on."""
+    stage = Stage(change=breaking("lane", Release))
+    stage.submit({"a": {"agent": "x", "lane": "io"}, **CHAIN}, **LANES)
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "s", **LANES)
+    stage.rest()
+    for attempt in list(stage.executor.held.values()):
+        if attempt.run_id == "s":
+            stage.end(attempt)
+    stage.rest()
+    assert any(isinstance(said.fact, StreamPoisoned) for said in stage.log())
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "late", **LANES)
+    stage.rest()
+    assert stage.ended["late"][0] == "failed"
+    assert stage.facts("task/late/a")[-1] == TaskFailed(
+        "stream_poisoned", "lane w/io did not take the task in: stream_poisoned"
+    )

@@ -1,0 +1,241 @@
+"""What applying a fact costs: at most the logarithm of what the state holds.
+
+Counted are executed lines, comparisons of the lane's heap, and memory taken at the peak (which
+shows a copy made in C). A submission alone costs as much as its plan has tasks: it makes them.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+from goclaw_actors.lane import LANE
+from goclaw_actors.task import task_decider
+from goclaw_actors.workflow import workflow_decider
+from goclaw_events import facts as said
+from goclaw_events.conditions import compile_condition
+from goclaw_events.plan import RetryPolicy
+from goclaw_events.plan.model import PlanHead, PlannedTask, assemble
+from goclaw_events.templates import Template
+from goclaw_events.value import BlobRef
+from tests.actors.given import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from goclaw_events.plan import Plan
+
+SMALL, LARGE = 1_000, 100_000
+BYTES_MAX = 4_096
+"""A copy of the smallest container of 100,000 entries takes 25 times as much."""
+REF = BlobRef(bytes(32), 1)
+
+
+class Cost(NamedTuple):
+    """What one call did."""
+
+    lines: int
+    compared: int
+    bytes: int
+
+
+class Counted(int):
+    """A number that counts how often it is compared."""
+
+    count = 0
+
+    def __neg__(self) -> Counted:
+        return Counted(-int(self))
+
+    def __lt__(self, other: int) -> bool:
+        Counted.count += 1
+        return int(self) < int(other)
+
+    def __eq__(self, other: object) -> bool:
+        Counted.count += 1
+        return int(self) == other
+
+    __hash__ = int.__hash__
+
+
+def cost_of(call: Callable[[], Any]) -> Cost:
+    """Run a call, and count."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _arg: Any) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename == __file__:
+            return None  # the counting itself
+        lines += event == "line"
+        return trace
+
+    Counted.count = 0
+    before = sys.gettrace()
+    tracemalloc.start()
+    tracemalloc.reset_peak()
+    base = tracemalloc.get_traced_memory()[0]
+    sys.settrace(trace)
+    try:
+        call()
+    finally:
+        sys.settrace(before)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return Cost(lines, Counted.count, peak - base)
+
+
+@cache
+def plan_of_size(size: int) -> Plan:
+    """Return a plan: half of the tasks need nothing, each other one needs one of them."""
+    policy = RetryPolicy(1, "fixed", 1.0, 1.0, "none", (), ())
+    nothing = Template(0, None)
+    condition = compile_condition("true")
+    half = size // 2
+    tasks = [
+        PlannedTask(
+            index, f"t{index}", "agent", "x", nothing, None,
+            () if index < half else (index - half,), (), "w/io", 0, None, policy, condition,
+            True, 1.0,
+        )
+        for index in range(size)
+    ]  # fmt: skip
+    return assemble(PlanHead("w", None, {}, None, "continue", (), {}, {}, None), tasks)
+
+
+def run_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a run's `evolve` and a run of so many tasks, half of them with results."""
+    shelf = Shelf()
+    shelf.put_plan(plan_of_size(size), REF)
+    decider = workflow_decider(shelf)
+    run = decider.initial("workflow/r")
+    decider.evolve(run, said.RunSubmitted(REF, "w", {}, {}, b"", None, ""))
+    for index in range(size // 4):
+        decider.evolve(run, said.TaskEnded(f"t{index}", 0, "completed", index, None))
+    return decider.evolve, run
+
+
+def lane_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a lane's `evolve` and a lane in which so many wait, and as many hold slots."""
+    lane = LANE.initial("lane/w/io")
+    waiting: list[tuple[str, int, bool]] = [
+        (f"t{number}", Counted(number % 7), False) for number in range(size)
+    ]
+    LANE.evolve(lane, said.LaneDeclared(size, size, "reject", "w"))
+    for number in range(size):
+        LANE.evolve(lane, said.LaneAdvanced([], [], [(f"h{number}", 0, False)], [f"h{number}"]))
+    LANE.evolve(lane, said.LaneAdvanced([], [], waiting, []))
+    return LANE.evolve, lane
+
+
+def task_of(_size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a task's `evolve` and a task that runs: its state has one size."""
+    decider = task_decider(Shelf())
+    task = decider.initial("task/r/a")
+    decider.evolve(task, said.TaskScheduled(REF, 0, {}, "l", 0))
+    decider.evolve(task, said.AttemptStarted(1, 1, "h"))
+    return decider.evolve, task
+
+
+def top(lane: Any) -> str:
+    """Return the task that is leased next."""
+    name: str = lane.queue[0][2]
+    return name
+
+
+CASES: dict[str, tuple[Any, Callable[[int, Any], Any]]] = {
+    "run: a task ended": (
+        run_of,
+        lambda size, _: said.TaskEnded(f"t{size // 3}", 0, "completed", "r", None),
+    ),
+    "run: a task failed": (
+        run_of,
+        lambda size, _: said.TaskEnded(f"t{size // 3}", 0, "failed", None, ["e", "m"]),
+    ),
+    "run: tasks skipped": (
+        run_of,
+        lambda size, _: said.TasksSkipped([f"t{size // 3}"], "condition"),
+    ),
+    "run: cancel requested": (run_of, lambda *_: said.RunCancelRequested("", "")),
+    "run: completed": (run_of, lambda *_: said.RunCompleted({"n": 1})),
+    "run: failed": (run_of, lambda *_: said.RunFailed("e", "m", "t")),
+    "run: cancelled": (run_of, lambda *_: said.RunCancelled("")),
+    "lane: declared": (lane_of, lambda *_: said.LaneDeclared(1, 1, "reject", "x")),
+    "lane: refused": (lane_of, lambda *_: said.LaneRefused(["z"], "lane_full")),
+    "lane: one came": (
+        lane_of,
+        lambda *_: said.LaneAdvanced([], [], [("new", Counted(9), False)], []),
+    ),
+    "lane: one came back": (
+        lane_of,
+        lambda *_: said.LaneAdvanced([], [], [("new", Counted(3), True)], []),
+    ),
+    "lane: one left and one was leased": (
+        lane_of,
+        lambda _, lane: said.LaneAdvanced(["h3"], [], [], [top(lane)]),
+    ),
+    "lane: the first withdrew": (
+        lane_of,
+        lambda _, lane: said.LaneAdvanced([], [top(lane)], [], []),
+    ),
+    "lane: another withdrew": (lane_of, lambda *_: said.LaneAdvanced([], ["t500"], [], [])),
+    "task: progress": (task_of, lambda *_: said.ProgressReported(1, 0.5, "")),
+    "task: failed attempt": (
+        task_of,
+        lambda *_: said.AttemptFailed(1, 1, "e", "m", "", False, 7),
+    ),
+    "task: completed": (task_of, lambda *_: said.TaskCompleted(1, 1, "r")),
+}
+
+_states: dict[tuple[Any, int], tuple[Any, Any]] = {}
+
+
+def state_of(make: Any, size: int) -> tuple[Any, Any]:
+    """Return a state of a size; states that only grow a little are shared between cases."""
+    if (make, size) not in _states:
+        _states[(make, size)] = make(size)
+    return _states[(make, size)]
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_a_fact_costs_at_most_the_logarithm(case: str) -> None:
+    """From 1,000 to 100,000 entries the cost may grow by their logarithms' ratio, not more."""
+    make, fact_of = CASES[case]
+    costs = []
+    for size in (SMALL, LARGE):
+        if make is run_of:
+            _states.pop((make, size), None)  # a task ends once
+        evolve, state = state_of(make, size)
+        fact = fact_of(size, state)
+        costs.append(cost_of(lambda e=evolve, s=state, f=fact: e(s, f)))  # type: ignore[misc]
+    small, large = costs
+    assert large.lines <= 2 * small.lines + 10
+    assert large.compared <= 2 * small.compared + 40
+    assert large.bytes <= BYTES_MAX + _growth(case)
+
+
+def _growth(case: str) -> int:
+    """Return what a container that grows by one entry may take when it moves to more room."""
+    return 24 * LARGE if "came" in case or "leased" in case or "ended" in case else 0
+
+
+def test_withdrawing_everything_costs_the_logarithm_each() -> None:
+    """What was withdrawn within the heap is taken out once, when it comes to the top."""
+    costs = []
+    for size in (SMALL, 10 * SMALL):
+        evolve, lane = lane_of(size)
+        order = [f"t{number}" for number in range(size)]
+
+        def withdraw(evolve: Any = evolve, lane: Any = lane, order: list[str] = order) -> None:
+            for task in order:
+                evolve(lane, said.LaneAdvanced([], [task], [], []))
+
+        costs.append(cost_of(withdraw))
+        assert lane.queue == []
+    small, large = costs
+    assert large.lines <= 10 * small.lines * 1.1
+    assert large.compared <= 10 * small.compared * 2

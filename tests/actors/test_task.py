@@ -1,0 +1,370 @@
+"""The task: every state and message, tokens, lost attempts, cancelling, waiting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from goclaw_actors.decider import ClearTimer, CloseAttempt, OpenAttempt, SetTimer
+from goclaw_actors.messages import (
+    CancelTask,
+    LoseAttempt,
+    ScheduleTask,
+    SlotLeased,
+    SlotRefused,
+    TaskReported,
+    TimerFired,
+    WaitTask,
+)
+from goclaw_actors.task import task_decider
+from goclaw_actors.task.state import FINAL
+from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, StopAttempt
+from goclaw_events.facts import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptStarted,
+    OutcomeRefused,
+    ProgressReported,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskScheduled,
+)
+from goclaw_events.value import BlobRef
+from scripts.state_tables import Aggregate, answers
+from scripts.state_tables import task as drawn_task
+from tests.actors.given import HOLDER, NOW_NS, Scenario, Shelf, kinds, plan_of
+
+if TYPE_CHECKING:
+    from goclaw_actors.decider import Decision
+    from goclaw_actors.task import Task
+
+STREAM = "task/r/a"
+REF = BlobRef(bytes(32), 1)
+RETRY = {"attempts": 3, "backoff": "fixed", "initial": "2s", "jitter": "none"}
+DRAWN: Aggregate = drawn_task()
+
+# Which facts a message leads to; what is not named leads to none.
+REFUSED = {
+    name: ["OutcomeRefused"]
+    for name in (
+        "Outcome completed",
+        "Outcome failed (may be retried)",
+        "Outcome failed (not to be retried)",
+        "Outcome cancelled",
+        "Outcome of another attempt",
+    )
+}
+LATE = {"Outcome of another attempt": ["OutcomeRefused"]}
+EXPECTED: dict[str, dict[str, list[str]]] = {
+    "pending": {
+        "ScheduleTask": ["TaskScheduled"],
+        "WaitTask": ["TaskWaiting"],
+        "CancelTask": ["TaskCancelled"],
+        **REFUSED,
+    },
+    "scheduled": {
+        "SlotLeased": ["AttemptStarted"],
+        "SlotRefused": ["TaskFailed"],
+        "CancelTask": ["TaskCancelled"],
+        **REFUSED,
+    },
+    "running": {
+        "Outcome completed": ["TaskCompleted"],
+        "Outcome failed (may be retried)": ["AttemptFailed"],
+        "Outcome failed (not to be retried)": ["AttemptFailed", "TaskFailed"],
+        "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
+        "Progress": ["ProgressReported"],
+        "LoseAttempt": ["AttemptLost", "AttemptStarted"],
+        "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
+        "CancelTask": ["TaskCancelRequested"],
+        **LATE,
+    },
+    "cancelling": {
+        "Outcome completed": ["TaskCompleted"],
+        "Outcome failed (may be retried)": ["TaskCancelled"],
+        "Outcome failed (not to be retried)": ["TaskCancelled"],
+        "Outcome cancelled": ["TaskCancelled"],
+        "Progress": ["ProgressReported"],
+        "LoseAttempt": ["AttemptLost", "TaskCancelled"],
+        "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],
+        **LATE,
+    },
+    "waiting": {"TimerFired": ["TaskCompleted"], "CancelTask": ["TaskCancelled"], **REFUSED},
+    "retrying": {"TimerFired": ["TaskRequeued"], "CancelTask": ["TaskCancelled"], **LATE},
+    "completed": LATE,
+    "failed": REFUSED,
+    "cancelled": REFUSED,
+}
+
+
+@pytest.mark.parametrize("state", list(DRAWN.states))
+def test_each_state_answers_each_message(state: str) -> None:
+    """Written down by hand: which facts follow from which message in which state."""
+    found = {
+        answer.message: kinds(answer.decision.facts)
+        for answer in answers(DRAWN, state)
+        if answer.decision.facts
+    }
+    assert found == EXPECTED[state]
+
+
+@pytest.mark.parametrize("state", sorted(FINAL))
+def test_an_ended_task_stays_as_it_is(state: str) -> None:
+    """No message changes a final state, tells the run again, or starts anything."""
+    for answer in answers(DRAWN, state):
+        assert answer.state_after == state, answer.message
+        assert "TaskReported" not in kinds(answer.decision.sends)
+        assert "StartAttempt" not in kinds(answer.decision.effects)
+
+
+def task(retry: dict[str, Any] | None = None, **more: Any) -> Scenario[Task]:
+    """Return a task that nobody scheduled yet."""
+    shelf = Shelf()
+    shelf.put_plan(plan_of({"a": {"agent": "x", "retry": retry or RETRY, **more}}), REF)
+    return Scenario(task_decider(shelf), STREAM)
+
+
+def running(scenario: Scenario[Task]) -> int:
+    """Schedule and start the task; return its token."""
+    scenario.when(ScheduleTask(REF, 0, {"p": 1}, "w/io", 3))
+    return started(scenario.when(SlotLeased()))
+
+
+def started(decision: Decision) -> int:
+    """Return the token of the attempt that a decision starts."""
+    return next(fact.token for fact in decision.facts if isinstance(fact, AttemptStarted))
+
+
+def outcome(token: int, status: str = "failed", code: str = "boom", **more: Any) -> Outcome:
+    """Return what an attempt says."""
+    return Outcome(STREAM, AttemptToken(0, 1, token), status, code=code, **more)
+
+
+def reports(decision: Decision) -> list[TaskReported]:
+    """Return what the run is told."""
+    return [send.body for send in decision.sends if isinstance(send.body, TaskReported)]
+
+
+def test_a_plain_task_has_three_facts() -> None:
+    """Scheduled, started, completed; the start carries all that an executor needs."""
+    scenario = task(timeout="5s")
+    asked = scenario.when(ScheduleTask(REF, 0, {"p": 1}, "w/io", 3))
+    assert [(send.target, tuple(send.body)) for send in asked.sends] == [
+        ("lane/w/io", (STREAM, 3, False))
+    ]
+    number = scenario.number
+    leased = scenario.when(SlotLeased())
+    token = AttemptToken(0, 1, number)
+    start = StartAttempt(STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0)
+    assert leased.effects == (OpenAttempt(number, 1, HOLDER), start)
+    ended = scenario.when(outcome(number, "completed", result={"n": 1}))
+    assert ended.effects == (CloseAttempt(number),)
+    assert [send.target for send in ended.sends] == ["lane/w/io", "workflow/r"]
+    assert reports(ended) == [TaskReported("a", 0, "completed", {"n": 1}, None)]
+    assert kinds(scenario.facts) == ["TaskScheduled", "AttemptStarted", "TaskCompleted"]
+    assert scenario.encoded() == scenario.replayed()
+
+
+def test_the_token_is_the_position_of_the_start() -> None:
+    """Also where another fact of the turn comes before it: tokens grow and never repeat."""
+    scenario = task()
+    token = running(scenario)
+    number = scenario.number
+    lost = scenario.when(LoseAttempt(token, 10))
+    assert kinds(lost.facts) == ["AttemptLost", "AttemptStarted"]
+    assert started(lost) == number + 1
+
+
+def test_a_stale_outcome_is_refused_and_changes_nothing() -> None:
+    """Only the current attempt can record a result."""
+    scenario = task()
+    old = running(scenario)
+    current = started(scenario.when(LoseAttempt(old, 10)))
+    refused = scenario.when(outcome(old, "completed", result="old"))
+    assert refused.facts == (OutcomeRefused(old, "completed"),)
+    assert refused.sends == ()
+    done = scenario.when(outcome(current, "completed", result="new"))
+    assert done.facts == (TaskCompleted(2, current, "new"),)
+
+
+def test_the_same_outcome_twice_counts_once() -> None:
+    """An outcome that is delivered again after a failed commit has no second effect."""
+    scenario = task()
+    token = running(scenario)
+    scenario.when(outcome(token))
+    again = scenario.when(outcome(token))
+    assert (again.facts, again.sends, again.effects) == ((), (), ())
+
+
+def test_a_lost_attempt_restarts_at_once_and_is_not_counted() -> None:
+    """It keeps its slot, gets a new token, and takes nothing from the retry policy."""
+    scenario = task()
+    token = running(scenario)
+    lost = scenario.when(LoseAttempt(token, 10))
+    assert lost.sends == ()
+    assert lost.facts[0] == AttemptLost(1, token, HOLDER)
+    assert kinds(lost.effects) == ["CloseAttempt", "OpenAttempt", "StartAttempt"]
+    assert scenario.state.failures == 0
+
+
+def test_attempts_are_lost_a_limited_number_of_times() -> None:
+    """After `lost_max` restarts the next loss fails the task."""
+    scenario = task()
+    token = running(scenario)
+    for _ in range(3):
+        token = started(scenario.when(LoseAttempt(token, 3)))
+    ended = scenario.when(LoseAttempt(token, 3))
+    assert kinds(ended.facts) == ["AttemptLost", "TaskFailed"]
+    (report,) = reports(ended)
+    assert report.status == "failed"
+    assert report.error is not None
+    assert report.error[0] == "lost_too_often"
+
+
+def test_losing_an_attempt_that_is_over_only_closes_its_row() -> None:
+    """The row of an attempt may outlive it by a crash."""
+    scenario = task()
+    token = running(scenario)
+    scenario.when(outcome(token, "completed"))
+    decision = scenario.when(LoseAttempt(token, 10))
+    assert (decision.facts, decision.effects) == ((), (CloseAttempt(token),))
+
+
+def test_a_failed_attempt_waits_without_a_slot() -> None:
+    """Its slot goes back, a timer is set, and then it goes to the head of its priority."""
+    scenario = task()
+    failed = scenario.when(outcome(running(scenario)))
+    due_ns = NOW_NS + 2_000_000_000
+    assert kinds(failed.sends) == ["Release"]
+    assert failed.effects[-1] == SetTimer("due", due_ns)
+    back = scenario.when(TimerFired("due"), due_ns)
+    assert kinds(back.facts) == ["TaskRequeued"]
+    assert [tuple(send.body) for send in back.sends] == [(STREAM, 3, True)]
+    again = scenario.when(SlotLeased())
+    assert again.facts[0].attempt == 2
+
+
+def test_attempts_end_with_the_policy() -> None:
+    """The last allowed attempt fails the task with its own code and message."""
+    scenario = task()
+    token = running(scenario)
+    for _ in range(2):
+        scenario.when(outcome(token))
+        scenario.when(TimerFired("due"))
+        token = started(scenario.when(SlotLeased()))
+    ended = scenario.when(outcome(token, message="why"))
+    assert kinds(ended.facts) == ["AttemptFailed", "TaskFailed"]
+    assert ended.facts[0].retry_due_ns is None
+    assert reports(ended) == [TaskReported("a", 0, "failed", None, ["boom", "why"])]
+    assert scenario.encoded() == scenario.replayed()
+
+
+@pytest.mark.parametrize(
+    ("retry", "said", "retried"),
+    [
+        ({}, {"code": "boom"}, True),
+        ({"retry_on": ["boom"]}, {"code": "boom"}, True),
+        ({"retry_on": ["other"]}, {"code": "boom"}, False),
+        ({"non_retryable": ["boom"]}, {"code": "boom"}, False),
+        ({}, {"code": "boom", "retryable": False}, False),
+        ({}, {"code": "bad_params"}, False),
+        ({"attempts": 1}, {"code": "boom"}, False),
+        ({}, {"code": "timeout"}, True),
+        ({}, {"code": ""}, True),
+    ],
+)
+def test_which_failures_are_retried(
+    retry: dict[str, Any], said: dict[str, Any], retried: bool
+) -> None:
+    """By the policy's codes, by what the agent says, and never what cannot be mended."""
+    scenario = task({**RETRY, **retry})
+    decision = scenario.when(outcome(running(scenario), **said))
+    assert scenario.state.status == ("retrying" if retried else "failed")
+    assert isinstance(decision.facts[0], AttemptFailed)
+
+
+def test_an_agent_that_cancels_itself_has_failed() -> None:
+    """Without a request to cancel, a cancelled outcome is a failure with a code of its own."""
+    scenario = task({**RETRY, "attempts": 1})
+    decision = scenario.when(outcome(running(scenario), "cancelled", code=""))
+    assert decision.facts[-1] == TaskFailed("agent_cancelled", "")
+
+
+def test_cancelling_what_runs_stops_the_attempt() -> None:
+    """The task ends when its attempt does; it keeps its slot until then."""
+    scenario = task()
+    token = running(scenario)
+    asked = scenario.when(CancelTask("enough"))
+    assert asked.effects == (StopAttempt(AttemptToken(0, 1, token), "enough"),)
+    assert asked.sends == ()
+    ended = scenario.when(outcome(token, "cancelled", abandoned=True))
+    assert ended.facts == (TaskCancelled("", abandoned=True),)
+    assert kinds(ended.sends) == ["Release", "TaskReported"]
+
+
+def test_a_result_that_comes_before_the_stop_counts() -> None:
+    """What was done is recorded, whatever was asked meanwhile."""
+    scenario = task()
+    token = running(scenario)
+    scenario.when(CancelTask("enough"))
+    ended = scenario.when(outcome(token, "completed", result=1))
+    assert reports(ended) == [TaskReported("a", 0, "completed", 1, None)]
+
+
+def test_cancelling_what_waits_for_a_slot_leaves_the_lane() -> None:
+    """The lane hears it before the run; a lease that crosses it is given back."""
+    scenario = task()
+    scenario.given(TaskScheduled(REF, 0, {}, "l", 0))
+    ended = scenario.when(CancelTask("enough"))
+    assert kinds(ended.sends) == ["Withdraw", "TaskReported"]
+    assert kinds(scenario.when(SlotLeased()).sends) == ["Release"]
+
+
+def test_cancelling_a_backoff_clears_its_timer() -> None:
+    """No slot is held, none is given back."""
+    scenario = task()
+    scenario.when(outcome(running(scenario)))
+    ended = scenario.when(CancelTask("enough"))
+    assert ended.effects == (ClearTimer("due", NOW_NS + 2_000_000_000),)
+    assert kinds(ended.sends) == ["TaskReported"]
+    assert scenario.when(TimerFired("due")).facts == ()
+
+
+def test_a_task_cancelled_before_it_was_scheduled_is_never_scheduled() -> None:
+    """The schedule that comes later finds it ended."""
+    scenario = task()
+    assert kinds(scenario.when(CancelTask("enough")).sends) == ["TaskReported"]
+    assert scenario.when(ScheduleTask(REF, 0, {}, "w/io", 0)).facts == ()
+
+
+def test_a_wait_completes_with_its_timer_and_holds_no_slot() -> None:
+    """It goes through no lane."""
+    scenario = task()
+    waits = scenario.when(WaitTask(REF, 0, NOW_NS + 5))
+    assert (waits.sends, waits.effects) == ((), (SetTimer("due", NOW_NS + 5),))
+    ended = scenario.when(TimerFired("due"), NOW_NS + 5)
+    assert kinds(ended.sends) == ["TaskReported"]
+    assert scenario.state.status == "completed"
+
+
+def test_a_refused_slot_fails_the_task_with_the_reason() -> None:
+    """`lane_full` is the code of the failure; there is no slot to give back."""
+    scenario = task()
+    scenario.when(ScheduleTask(REF, 0, {}, "w/io", 0))
+    ended = scenario.when(SlotRefused("lane_full"))
+    assert kinds(ended.sends) == ["TaskReported"]
+    (report,) = reports(ended)
+    assert report.error is not None
+    assert report.error[0] == "lane_full"
+
+
+def test_progress_counts_only_from_the_current_attempt() -> None:
+    """It is a fact, and the last one is kept."""
+    scenario = task()
+    token = running(scenario)
+    said = scenario.when(Progress(STREAM, AttemptToken(0, 1, token), 0.5, "half"))
+    assert said.facts == (ProgressReported(token, 0.5, "half"),)
+    assert scenario.state.progress == [0.5, "half"]
+    assert scenario.when(Progress(STREAM, AttemptToken(0, 1, token - 1), 0.9, "")).facts == ()
