@@ -17,6 +17,7 @@ from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.messages import (
     CancelRun,
     CancelTask,
+    CheckAttempt,
     DeclareLane,
     Enqueue,
     FailRun,
@@ -159,8 +160,11 @@ def task() -> Aggregate:
         "TimerFired": TimerFired("due"),
         "LoseAttempt": LoseAttempt(TOKEN, 10),
         "LoseAttempt (once too often)": LoseAttempt(TOKEN, 0),
+        "LoseAttempt (process asked to stop)": LoseAttempt(TOKEN, 0, stopped=True),
         "LoseAttempt of another attempt": LoseAttempt(TOKEN - 1, 10),
+        "CheckAttempt": CheckAttempt(TOKEN),
         "CancelTask": CancelTask("why"),
+        "CancelTask (only if queued)": CancelTask("why", queued_only=True),
     }
     about = (
         "Here the policy allows two attempts. *Of another attempt*: its token is not the current\n"

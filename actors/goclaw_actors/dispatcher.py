@@ -15,7 +15,7 @@ from goclaw_actors.decider import Refused
 from goclaw_actors.exchange import Exchange
 from goclaw_actors.failures import poisoned_streams
 from goclaw_actors.message import Message, Reply
-from goclaw_actors.messages import LoseAttempt, TimerFired
+from goclaw_actors.messages import CheckAttempt, LoseAttempt, TimerFired
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
 from goclaw_actors.work import AttemptToken, Outcome, Progress
@@ -89,7 +89,9 @@ class Dispatcher:
         for attempt in self.exchange.attempts():
             self._live_attempts[attempt.token] = attempt.stream
             token = AttemptToken(self.partition, head.era, attempt.token)
-            if not self._ports.executor.holds(token):
+            if self._ports.executor.holds(token):
+                self.commands.append(Message(attempt.stream, CheckAttempt(attempt.token)))
+            else:
                 lose = LoseAttempt(attempt.token, self._limits.lost_max, stopped)
                 self.commands.append(Message(attempt.stream, lose))
 
@@ -319,7 +321,9 @@ class Dispatcher:
         kept = [
             message
             for message in self.commands
-            if not isinstance(message.body, (LoseAttempt, TimerFired))  # `open` finds them again
+            if not isinstance(
+                message.body, (CheckAttempt, LoseAttempt, TimerFired)
+            )  # `open` finds them again
         ]
         self.commands = deque([*outcomes, *kept])
         self.turns.in_flight.clear()

@@ -31,10 +31,11 @@ class ScheduleMore(NamedTuple):
 
 
 class StopMore(NamedTuple):
-    """Go on stopping active tasks, from a plan index."""
+    """Go on stopping active tasks, from a plan index; `queued_only` as in `CancelTask`."""
 
     start: int
     reason: str
+    queued_only: bool = False
 
 
 class TaskReported(NamedTuple):
@@ -91,6 +92,12 @@ class SlotRefused(NamedTuple):
     reason: str
 
 
+class CheckAttempt(NamedTuple):
+    """The attempt still runs, but what was last said to it may have been lost with a commit."""
+
+    token: int
+
+
 class LoseAttempt(NamedTuple):
     """The process that held the attempt is gone; `stopped`: it was asked to go."""
 
@@ -100,9 +107,10 @@ class LoseAttempt(NamedTuple):
 
 
 class CancelTask(NamedTuple):
-    """The run wants the task to end without a result."""
+    """The run wants the task to end without a result; `queued_only`: unless it has begun."""
 
     reason: str
+    queued_only: bool = False
 
 
 class TimerFired(NamedTuple):
@@ -155,6 +163,7 @@ for _cls, _name in (
     (WaitTask, "task.wait"),
     (SlotLeased, "task.slot_leased"),
     (SlotRefused, "task.slot_refused"),
+    (CheckAttempt, "task.check_attempt"),
     (LoseAttempt, "task.lose_attempt"),
     (CancelTask, "task.cancel"),
     (TimerFired, "timer.fired"),

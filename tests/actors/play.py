@@ -86,6 +86,8 @@ class Play:
     def _hear_of_task(self, task: str, body: Any, *, fresh: bool) -> None:
         if isinstance(body, CancelTask):
             assert not fresh
+            if body.queued_only and self.active.get(task) is not None:
+                return  # it has begun, and is waited for
             self.cancelled.append(task)
             self.active.setdefault(task, None)  # one that was never told still answers
             return

@@ -9,6 +9,7 @@ import pytest
 from goclaw_actors.decider import ClearTimer, CloseAttempt, OpenAttempt, SetTimer
 from goclaw_actors.messages import (
     CancelTask,
+    CheckAttempt,
     LoseAttempt,
     ScheduleTask,
     SlotLeased,
@@ -59,12 +60,14 @@ REFUSED = {
 LATE = {"Outcome of another attempt": ["OutcomeRefused"]}
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "pending": {
+        "CancelTask (only if queued)": ["TaskCancelled"],
         "ScheduleTask": ["TaskScheduled"],
         "WaitTask": ["TaskWaiting"],
         "CancelTask": ["TaskCancelled"],
         **REFUSED,
     },
     "scheduled": {
+        "CancelTask (only if queued)": ["TaskCancelled"],
         "SlotLeased": ["AttemptStarted"],
         "SlotRefused": ["TaskFailed"],
         "CancelTask": ["TaskCancelled"],
@@ -78,6 +81,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
+        "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         **LATE,
     },
@@ -89,6 +93,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],
+        "LoseAttempt (process asked to stop)": ["AttemptLost", "TaskCancelled"],
         **LATE,
     },
     "waiting": {"TimerFired": ["TaskCompleted"], "CancelTask": ["TaskCancelled"], **REFUSED},
@@ -302,6 +307,31 @@ def test_cancelling_what_runs_stops_the_attempt() -> None:
     ended = scenario.when(outcome(token, "cancelled", abandoned=True))
     assert ended.facts == (TaskCancelled("", abandoned=True),)
     assert kinds(ended.sends) == ["Release", "TaskReported"]
+
+
+def test_an_attempt_is_stopped_again_if_the_stop_may_have_been_lost() -> None:
+    """After a failed commit each attempt that still runs is checked; a current one goes on."""
+    scenario = task()
+    token = running(scenario)
+    assert scenario.when(CheckAttempt(token)).effects == ()
+    stop = StopAttempt(AttemptToken(0, 1, token), "stopped before")
+    scenario.when(CancelTask("enough"))
+    assert scenario.when(CheckAttempt(token)).effects == (stop,)
+    assert scenario.when(CheckAttempt(token - 1)).effects == (
+        StopAttempt(AttemptToken(0, 1, token - 1), "stopped before"),
+    )
+
+
+def test_let_finish_cancels_only_what_is_queued() -> None:
+    """`queued_only` ends a task that waits for a slot, and leaves one that runs."""
+    queued = task()
+    queued.given(TaskScheduled(REF, 0, {}, "l", 0))
+    ended = queued.when(CancelTask("another failed", queued_only=True))
+    assert kinds(ended.sends) == ["Withdraw", "TaskReported"]
+    scenario = task()
+    running(scenario)
+    left = scenario.when(CancelTask("another failed", queued_only=True))
+    assert (left.facts, left.effects) == ((), ())
 
 
 def test_a_result_that_comes_before_the_stop_counts() -> None:

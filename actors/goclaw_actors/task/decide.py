@@ -17,6 +17,7 @@ from goclaw_actors.decider import (
 )
 from goclaw_actors.messages import (
     CancelTask,
+    CheckAttempt,
     Enqueue,
     LoseAttempt,
     Release,
@@ -82,6 +83,7 @@ class _Decide:
             Outcome: self._outcome,
             Progress: _progress,
             TimerFired: _timer,
+            CheckAttempt: _check,
             LoseAttempt: self._lose,
             CancelTask: _cancel,
         }
@@ -216,8 +218,10 @@ def _timer(task: Task, _message: TimerFired, _moment: Moment) -> Decision:
 def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if task.status in FINAL or task.status == CANCELLING:
         return NOTHING
+    if message.queued_only and task.status not in (PENDING, SCHEDULED):
+        return NOTHING
     if task.status == RUNNING:
-        stop = StopAttempt(AttemptToken(moment.partition, moment.era, task.token), message.reason)
+        stop = _stop(task.token, message.reason, moment)
         return Decision((TaskCancelRequested(message.reason),), (), (stop,))
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
     effects = (ClearTimer(TIMER, task.due_ns),) if task.due_ns else ()
@@ -226,6 +230,17 @@ def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
         return decision
     withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
     return decision._replace(sends=(withdraw, *decision.sends))
+
+
+def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
+    """Stop an attempt again whose stop may never have left, or that is not the current one."""
+    if message.token == task.token and task.status == RUNNING:
+        return NOTHING
+    return Decision((), (), (_stop(message.token, "stopped before", moment),))
+
+
+def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
+    return StopAttempt(AttemptToken(moment.partition, moment.era, token), reason)
 
 
 def _release(task: Task) -> Send:

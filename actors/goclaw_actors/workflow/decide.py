@@ -34,7 +34,6 @@ from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.state import (
     ACTIVE,
     CANCELLING,
-    FAILING,
     FINAL,
     RUNNING,
     UNKNOWN,
@@ -107,10 +106,10 @@ class _Decide:
         return _finish(run, draft)
 
     def _more(self, run: Run, message: ScheduleMore, moment: Moment) -> Decision:
-        if run.plan is None or run.status not in (RUNNING, FAILING):
+        if run.plan is None or run.status != RUNNING:
             return NOTHING
         draft = Draft(run, run.plan, self._contents, moment)
-        draft.schedule(message.tasks, fresh=False)
+        draft.schedule(message.tasks)
         return _finish(run, draft)
 
     def _cancel(self, run: Run, message: CancelRun, moment: Moment) -> Decision:
@@ -132,7 +131,7 @@ class _Decide:
         if run.plan is None or run.status == RUNNING:
             return NOTHING
         draft = Draft(run, run.plan, self._contents, moment)
-        draft.stop_from(message.start, message.reason)
+        draft.stop_from(message)
         return Decision((), draft.sends)
 
     def _fail(self, run: Run, message: FailRun, _moment: Moment) -> Decision:

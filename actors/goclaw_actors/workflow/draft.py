@@ -105,8 +105,10 @@ class Draft:
                 self.first_failed = (fact.task, code, message)
             if self.status == RUNNING and self.plan.on_failure != "continue":
                 self.status = FAILING
-                if self.plan.on_failure == "fail_fast":
-                    self.stop(f"task {fact.task} failed")
+                self.stop(
+                    f"task {fact.task} failed",
+                    queued_only=self.plan.on_failure == "let_finish",
+                )
         self._settle(index, status)
 
     def _settle(self, index: int, status: int) -> None:
@@ -122,38 +124,28 @@ class Draft:
                 self.active += 1
                 self._ready.append(dependent)
 
-    def schedule(self, tasks: list[int], *, fresh: bool = True) -> None:
+    def schedule(self, tasks: list[int]) -> None:
         """Start the tasks that may run, skip those that may not, and what follows from it.
 
-        `fresh`: they became active in this turn, so nobody can have told them anything yet.
+        Nobody can have told them anything yet: a run that is being stopped schedules nothing.
         """
         skipped: dict[str, list[int]] = {}
         waiting = list(reversed(tasks))
         skips = 0
-        while waiting and self._starts:
+        while waiting and self.status == RUNNING:
             if len(self.sends) >= SENDS_MAX or len(self.facts) >= FACTS_MAX or skips >= SKIPS_MAX:
                 self._postpone(waiting)
                 break
             index = waiting.pop()
             if self.status_of(index) != ACTIVE:
                 continue
-            reason = self._start(index, fresh=fresh)
+            reason = self._start(index)
             if reason:
                 skips += 1
                 skipped.setdefault(reason, []).append(index)
                 self._settle(index, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
                 self._flush(skipped)
             waiting.extend(reversed(self.take_ready()))
-
-    @property
-    def _starts(self) -> bool:
-        """Tell whether active tasks are still told to run.
-
-        With `let_finish` those that were active when a task failed run; nothing becomes active.
-        """
-        return self.status == RUNNING or (
-            self.status == FAILING and self.plan.on_failure == "let_finish"
-        )
 
     def _flush(self, skipped: dict[str, list[int]]) -> None:
         """Turn what was skipped into a fact at once: later facts build on it."""
@@ -172,7 +164,7 @@ class Draft:
         for at in range(0, len(rest), MORE_TASKS_MAX):
             self.sends.append(Send(stream, ScheduleMore(rest[at : at + MORE_TASKS_MAX])))
 
-    def _start(self, index: int, *, fresh: bool) -> str:
+    def _start(self, index: int) -> str:
         """Send a ready task its schedule, or return why it is skipped."""
         task = self.plan.tasks[index]
         if task.needs:
@@ -185,7 +177,7 @@ class Draft:
             if task.when is not None and not evaluate(task.when, self._scope(index).load):
                 return CONDITION
             stream = task_stream(self.run.run_id, task.id)
-            self.sends.append(Send(stream, self._order(index), fresh))
+            self.sends.append(Send(stream, self._order(index), fresh=True))
         except CodedError as error:
             self.end_task(index, TaskEnded(task.id, 0, "failed", None, [error.code, str(error)]))
         return ""
@@ -219,20 +211,24 @@ class Draft:
             return self.results[index]
         return self.run.results.get(index)
 
-    def stop(self, reason: str) -> None:
+    def stop(self, reason: str, *, queued_only: bool = False) -> None:
         """Have active tasks told to stop, in a turn of its own that sees what this one did."""
-        self.sends.append(Send(workflow_stream(self.run.run_id), StopMore(0, reason)))
+        self._go_on_stopping(StopMore(0, reason, queued_only))
 
-    def stop_from(self, start: int, reason: str) -> None:
+    def _go_on_stopping(self, message: StopMore) -> None:
+        self.sends.append(Send(workflow_stream(self.run.run_id), message))
+
+    def stop_from(self, message: StopMore) -> None:
         """Tell active tasks to stop, from a plan index on."""
+        start, reason, queued_only = message
         statuses = self.run.statuses
         index = statuses.find(ACTIVE, start)
         while index >= 0:
             if len(self.sends) == SENDS_MAX:
-                self.sends.append(Send(workflow_stream(self.run.run_id), StopMore(index, reason)))
+                self._go_on_stopping(message._replace(start=index))
                 break
             stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
-            self.sends.append(Send(stream, CancelTask(reason)))
+            self.sends.append(Send(stream, CancelTask(reason, queued_only)))
             index = statuses.find(ACTIVE, index + 1)
 
     def conclude(self) -> None:
