@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events import facts
+from goclaw_projections.tasks import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.tasks import TaskView
 
-ENDED: Final = frozenset({"completed", "failed", "cancelled", "skipped"})
 ACTIVE: Final = frozenset({"running", "cancelling", "retrying", "waiting"})
 
 _TASK_STATUS: Final = {

@@ -22,6 +22,7 @@ from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, SubmitRun
 from goclaw_actors.rebuild import fold
+from goclaw_actors.workflow.state import FINAL
 from goclaw_events.envelope import Position
 from goclaw_events.ids import check_id, partition_of, routing_key, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.views import Views
 
-ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 _EVENTS_AT_ONCE: Final = 512
 
 
@@ -308,7 +308,7 @@ class Engine:
             msg = f"there is no run {run_id}"
             raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
         run = fold(parts.deciders["workflow"], stream, turns)
-        if run.status not in ENDED:
+        if run.status not in FINAL:
             return None
         number = turns[-1].number + len(turns[-1].facts) - 1
         position = Position(partition_of(stream, parts.journal.partitions), number)

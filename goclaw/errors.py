@@ -109,6 +109,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "bad_params": _INVALID,
     "invalid_input": _INVALID,
     "invalid_position": _INVALID,
+    "invalid_export": _INVALID,
     "value_not_storable": _INVALID,
     "value_too_large": _TOO_LARGE,
     "turn_too_large": _TOO_LARGE,
@@ -155,6 +156,9 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "views_damaged": _DAMAGED,
     # it contradicts what is already there
     "log_mismatch": _WRONG_STATE,
+    "log_unfinished": _WRONG_STATE,
+    "directory_not_empty": _WRONG_STATE,
+    "loss_not_accepted": _WRONG_STATE,
     "cursor_from_lost_history": _WRONG_STATE,
     "agent_taken": _CONFLICT,
     "command_conflict": _CONFLICT,

@@ -9,8 +9,9 @@ from rich.console import Group
 from rich.text import Text
 from rich.tree import Tree
 
-from goclaw.board import ACTIVE, ENDED
+from goclaw.board import ACTIVE
 from goclaw.cli.output import printable
+from goclaw_projections.tasks import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

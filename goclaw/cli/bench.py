@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 from goclaw.cli.options import json_option
 from goclaw.cli.output import emit, print_table, say
+
+_directory_option = click.option(
+    "--dir",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Write on this directory's disk; removed afterwards  [default: .]",
+)
 
 
 @click.group()
@@ -23,30 +33,14 @@ def bench() -> None:
               help="How many facts a frame holds, in threes.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True,
               help="Stop writing after this time.")  # fmt: skip
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="Write on this directory's disk; removed afterwards  [default: .]",
-)
+@_directory_option
 @json_option
 def log(frames: int, facts: int, seconds: float, directory: Path, as_json: bool) -> None:
     """Measure flushes, durable facts a second, replay and stream reads."""
     from goclaw.bench.log import Settings, measure_log
 
     figures = measure_log(directory, Settings(frames, facts, seconds))
-    if as_json:
-        emit(figures)
-        return
-    rows = [
-        (name, json.dumps(value).strip("{}").replace('"', ""))
-        for name, value in figures.items()
-        if name != "machine"
-    ]
-    rows += [(name, str(value)) for name, value in figures["machine"].items()]
-    print_table(("what", "measured"), rows)
+    _print(figures, as_json=as_json)
 
 
 @bench.command("engine")
@@ -63,14 +57,7 @@ def log(frames: int, facts: int, seconds: float, directory: Path, as_json: bool)
 @click.option("--shape", "shapes", multiple=True,
               type=click.Choice(["chain", "fan", "wide", "single"]),
               help="Measure only this shape; repeatable.")  # fmt: skip
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    default=Path(),
-    metavar="DIR",
-    help="Write on this directory's disk; removed afterwards  [default: .]",
-)
+@_directory_option
 @json_option
 def engine(
     tasks: int,
@@ -87,16 +74,22 @@ def engine(
 
     load = Load(tasks, in_flight, runs, samples, partitions, shapes or SHAPES)
     figures = measure_engine(directory, load, say)
+    _print(figures, as_json=as_json)
+
+
+_GROUPS = ("stages_us_per_task", "shapes", "machine")
+
+
+def _print(figures: dict[str, Any], *, as_json: bool) -> None:
+    """Print figures; groups of them as a line each, the machine last."""
     if as_json:
         emit(figures)
         return
     rows = [(name, _shown(value)) for name, value in figures.items() if name not in _GROUPS]
     for group in _GROUPS:
-        rows += [(f"{group} {name}", _shown(value)) for name, value in figures[group].items()]
+        found = figures.get(group, {})
+        rows += [(f"{group} {name}", _shown(value)) for name, value in found.items()]
     print_table(("what", "measured"), rows)
-
-
-_GROUPS = ("stages_us_per_task", "shapes", "machine")
 
 
 def _shown(value: object) -> str:

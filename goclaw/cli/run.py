@@ -178,8 +178,8 @@ def conclude(ending: Ending, line: str, *, as_json: bool, show: Any = None) -> i
 
     `show` prints the result of a run for a person; without it, it is printed as JSON.
     """
-    from goclaw.engine import ENDED
     from goclaw.foreground import INTERRUPTED
+    from goclaw_projections.runs import ENDED
 
     record = ending.records[0]
     completed = record["status"] == "completed"
@@ -220,7 +220,7 @@ def _show_line(line: str, run_id: str) -> str:
 
 
 def _say_how_to_go_on(ending: Ending, line: str) -> None:
-    from goclaw.engine import ENDED
+    from goclaw_projections.runs import ENDED
 
     left = [record["run_id"] for record in ending.records if record["status"] not in ENDED]
     what = f"run {left[0]} is" if len(left) == 1 else f"{len(left)} runs are"
