@@ -137,13 +137,14 @@ class Parts:
         self.tail.notify(partition, frame.last)
 
     def stop(self) -> None:
-        """Stop agents, write what is decided, close everything; blocks. Idempotent parts only."""
+        """Stop agents, write what is decided, close everything; blocks."""
         self.executor.close(self.settings.executors.stop_grace_s)
         self.thread.stop(STOP_S)
         self.close()
 
     def close(self) -> None:
-        """Close what was opened, without waiting for work."""
+        """Close what was opened, without waiting for work; also what never started."""
+        self.executor.close(0.0)
         self.tail.close()
         self.views.close()
         self.journal.close()
