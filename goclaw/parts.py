@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from functools import lru_cache
+from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
 from goclaw.cli.version import goclaw_version
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from goclaw_events.journal import Journal
     from goclaw_events.value import BlobRef, Value
 
+log = getLogger(__name__)
 MEMORY: Final = ":memory:"
 CLOSED: Final = "executor_closed"
 STOP_S: Final = 60.0
@@ -139,7 +141,8 @@ class Parts:
     def stop(self) -> None:
         """Stop agents, write what is decided, close everything; blocks."""
         self.executor.close(self.settings.executors.stop_grace_s)
-        self.thread.stop(STOP_S)
+        if not self.thread.stop(STOP_S):
+            log.error("the dispatchers did not come to rest within %s s", STOP_S)
         self.close()
 
     def close(self) -> None:
