@@ -156,7 +156,7 @@ def _directory(data_dir: Path) -> list[Finding]:
     log = data_dir / "log"
     if log.is_dir() and any(log.iterdir()) and not (log / "CURRENT").exists():
         says = f"{log} holds files of a log, but not CURRENT, which names its state"
-        mend = f"restore the directory from a backup; see `goclaw log verify --data-dir {data_dir}`"
+        mend = f"restore the directory from a backup; see `goclaw fsck --data-dir {data_dir}`"
         found.append(Finding("log", "damaged", says, mend))
     return found
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
 from goclaw.config import Settings
-from goclaw.errors import EngineClosed, RunNotFound, TimedOut
+from goclaw.errors import EngineClosed, RunNotFound, TimedOut, UsageInvalid
 from goclaw.parts import MEMORY, Parts
 from goclaw.results import CommandRefused, EngineDied, RunFailure, RunResult, Submitted
 from goclaw.submission import Preparer, request_of, run_id_for
@@ -26,6 +26,8 @@ from goclaw_actors.workflow.state import FINAL
 from goclaw_events.envelope import Position
 from goclaw_events.ids import check_id, partition_of, routing_key, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
+from goclaw_events.rocks import RocksJournal
+from goclaw_events.rocks.backup import back_up
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.message import Reply
     from goclaw_events.envelope import Cursor
+    from goclaw_events.rocks.backup import Backup
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.views import Views
 
@@ -253,6 +256,18 @@ class Engine:
         future.add_done_callback(self._replies.discard)
         parts.send(message)
         return await future
+
+    async def backup(self, path: str | Path) -> Backup:
+        """Copy the log, as it is now, into a directory that must be empty or absent.
+
+        Runs go on; commits wait while RocksDB copies its tables. `goclaw restore` makes a data
+        directory of it. Raises `DirectoryNotEmpty`, and `UsageInvalid` for a log in memory.
+        """
+        journal = self._open_parts().journal
+        if not isinstance(journal, RocksJournal):
+            msg = "a log in memory cannot be copied"
+            raise UsageInvalid(msg, hint="open the engine on a directory")
+        return await asyncio.to_thread(back_up, journal, Path(path))
 
     # -- answers ---------------------------------------------------------------------------
 

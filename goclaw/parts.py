@@ -22,6 +22,7 @@ from goclaw_events.ids import lane_stream, workflow_stream
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
+from goclaw_projections.errors import ProjectionsError
 from goclaw_projections.runner import RunnerSettings
 from goclaw_projections.subscription import Tail
 from goclaw_projections.views import Views
@@ -62,8 +63,9 @@ class Parts:
     ) -> None:
         self.settings = settings
         self.agents = agents
-        self.clock = SystemClock()
         self.journal = _open_journal(data_dir, settings)
+        heads = (self.journal.head(partition) for partition in range(self.journal.partitions))
+        self.clock = SystemClock(max(head.time_ns for head in heads))
         try:
             self.views = Views.open(
                 self.journal,
@@ -149,8 +151,12 @@ class Parts:
         """Close what was opened, without waiting for work; also what never started."""
         self.executor.close(0.0)
         self.tail.close()
-        self.views.close()
-        self.journal.close()
+        try:
+            self.views.close()
+        except ProjectionsError as error:
+            log.warning("the views could not be kept, and will be folded again: %s", error)
+        finally:
+            self.journal.close()
 
 
 def _open_journal(data_dir: Path | None, settings: Settings) -> Journal:

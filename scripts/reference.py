@@ -12,9 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.config import ENV_DELIMITER, ENV_PREFIX, Settings
 from goclaw.config_load import search_paths
 from goclaw.errors import MEANINGS
+from goclaw_actors.messages import MESSAGES
+from goclaw_events.codec import FACTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from goclaw_events.codec import Codec
 
 ROOT: Final = Path(__file__).parent.parent
 _EXITS: Final = {
@@ -87,6 +91,49 @@ Codes do not change.
 """
 
 
+def facts() -> str:
+    """Return the reference of what a log can hold: facts and messages, field by field."""
+    return f"""# Facts and messages
+
+Written by `scripts/reference.py`; do not edit.
+
+What stands in a log, by stable name and version; [the format of the log](log-format.md) says where.
+Fields are written in this order, without names. `Value` is any value (a reference to a blob, too),
+`BlobRef` always a reference, `bytes` is msgpack bin, a tuple is an array, None is nil.
+
+## Facts
+
+{_types(FACTS)}
+
+## Messages
+
+In rows of `inbox` and `outbox`, in frames under `left` and `out`, and in
+`partition.message_failed`.
+
+{_types(MESSAGES)}
+"""
+
+
+def _types(codec: Codec) -> str:
+    rows = [
+        f"| `{name}` | {version} | {_fields(cls)} | {_first_line(cls)} |"
+        for cls, (name, version) in codec.names.items()
+    ]
+    return "\n".join(("| name | version | fields | |", "|---|---|---|---|", *rows))
+
+
+def _fields(cls: type) -> str:
+    named = (
+        f"{name}: {getattr(kind, '__forward_arg__', kind)}"
+        for name, kind in cls.__annotations__.items()
+    )
+    return "<br>".join(f"`{text}`".replace("|", "\\|") for text in named)
+
+
+def _first_line(cls: type) -> str:
+    return (cls.__doc__ or "").partition("\n")[0]
+
+
 def _settings(
     schema: dict[str, Any], part: dict[str, Any] | None = None, path: str = ""
 ) -> Iterator[tuple[str, str, str, str, str]]:
@@ -118,7 +165,11 @@ def _limits(entry: dict[str, Any]) -> str:
 def main(*, check: bool) -> int:
     """Write the files, or compare them; return 1 when one of them is out of date."""
     stale = []
-    for name, text in (("configuration", configuration()), ("errors", errors())):
+    for name, text in (
+        ("configuration", configuration()),
+        ("errors", errors()),
+        ("facts", facts()),
+    ):
         path = ROOT / "docs" / "reference" / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)

@@ -10,7 +10,7 @@ from goclaw_events.frame import GENESIS, check_hash, hash_of, read_header
 if TYPE_CHECKING:
     from goclaw_events.frame import FrameHeader
 
-HINT_DAMAGED = "keep the directory as it is, and restore it from a copy"
+HINT_DAMAGED = "restore the directory from a copy, or see with `goclaw fsck` what can be saved"
 
 
 class Chain:

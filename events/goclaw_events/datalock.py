@@ -55,8 +55,9 @@ class DataLock:
             holder = os.pread(self._fd, _TEXT_BYTES_MAX, 0).decode("ascii", "replace")
             os.close(self._fd)
             raise self._running(directory, holder) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()} {boot_id()}\n".encode("ascii"), 0)
+        with suppress(OSError):  # a full disk: the lock holds all the same, it names nobody
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()} {boot_id()}\n".encode("ascii"), 0)
 
     @staticmethod
     def _running(directory: Path, holder: str) -> EngineRunning:

@@ -102,6 +102,12 @@ class JournalBroken(JournalUnavailable):
     code = "disk_error"
 
 
+class LossNotAccepted(EventsError):
+    """The number of facts to give up is not the one that was accepted: nothing was changed."""
+
+    code = "loss_not_accepted"
+
+
 class BlobMissing(LogDamaged):
     """A value is referred to that is not stored."""
 
@@ -112,3 +118,21 @@ class CursorFromLostHistory(EventsError):
     """A cursor lies beyond the point where history was given up: start again from the baseline."""
 
     code = "cursor_from_lost_history"
+
+
+class ExportInvalid(EventsError):
+    """A file is no export of a log, or is one of a newer format."""
+
+    code = "invalid_export"
+
+
+class LogUnfinished(EventsError):
+    """Something in the log waits to be gone on with, so it cannot be taken apart."""
+
+    code = "log_unfinished"
+
+
+class DirectoryNotEmpty(EventsError):
+    """A directory holds something already: nothing is written over it."""
+
+    code = "directory_not_empty"

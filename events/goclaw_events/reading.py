@@ -46,10 +46,15 @@ def era_key(partition: int) -> bytes:
     return f"era/{partition}".encode()
 
 
+def load_era(source: RowSource, partition: int) -> int:
+    """Read the era in which a partition is written."""
+    stored = source.get("meta", era_key(partition))
+    return ERA_FIRST if stored is None else int.from_bytes(stored, "big")
+
+
 def load_head(source: RowSource, partition: int) -> Head:
     """Read the end of a partition from its last row; raises `LogDamaged`."""
-    stored = source.get("meta", era_key(partition))
-    era = ERA_FIRST if stored is None else int.from_bytes(stored, "big")
+    era = load_era(source, partition)
     row = source.floor("log", log_key(partition, NUMBER_MAX))
     if row is None or row[0][:2] != u16(partition):
         return Head(era, 0, 0, GENESIS, 0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from goclaw_events.chain import Chain
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError, LogDamaged
 from goclaw_events.frame import decode_frame
+from goclaw_events.snapshot_check import SnapshotCheck
 from goclaw_events.tables import DERIVED, TABLES, derive, is_derived, u16
 from goclaw_events.value import references, unpack
 
@@ -86,13 +87,41 @@ def derived_rows(journal: Journal) -> dict[tuple[str, bytes], bytes]:
     return rows
 
 
-def verify(journal: Journal) -> Report:
+class Verifiable(Protocol):
+    """What a verification reads: a journal, or what is stored of one; see `Journal`."""
+
+    @property
+    def log_id(self) -> bytes:
+        """Return the 16 bytes that name the log."""
+        ...
+
+    @property
+    def partitions(self) -> int:
+        """Return how many partitions the log has."""
+        ...
+
+    def rows(
+        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`."""
+        ...
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return one row's value."""
+        ...
+
+    def blob(self, ref: BlobRef) -> bytes:
+        """Return a blob's packed bytes, its hash compared."""
+        ...
+
+
+def verify(journal: Verifiable) -> Report:
     """Read every row of every table of a journal at rest and compare it with what it should be.
 
     Frames: hash, chain, gapless numbers, shape; facts: known types and versions, gapless seq in
     their stream; derived tables in both directions; blobs: hash; references: their blob is
     stored. Goes on after a problem. Memory grows with what is unfinished and with the number of
-    distinct blobs, not with the log.
+    distinct blobs, not with the log. Snapshots: the hash of every manifest and chunk.
     """
     report = Report(log_id=journal.log_id.hex(), partitions=journal.partitions)
     verification = _Verification(journal, report)
@@ -108,13 +137,14 @@ def verify(journal: Journal) -> Report:
 class _Verification:
     """The state of one verification: what the frames read so far should have left in tables."""
 
-    def __init__(self, journal: Journal, report: Report) -> None:
+    def __init__(self, journal: Verifiable, report: Report) -> None:
         self.journal = journal
         self.report = report
         self.live: dict[RowName, bytes] = {}
         self.stream_rows = 0
         self.resolved: set[bytes] = set()
         self.last_stream = (b"", 0)
+        self.snapshots = SnapshotCheck(report.add)
 
     def read_frames(self, partition: int) -> None:
         """Read the frames of a partition."""
@@ -202,6 +232,10 @@ class _Verification:
             count += 1
             if table == "streams":
                 self.follow_stream(key, value)
+            elif table == "snapshots":
+                self.snapshots.manifest(key, value)
+            elif table == "chunks":
+                self.snapshots.chunk(key, value)
             elif table == "blobs":
                 self.report.blobs += 1
                 if hashlib.sha256(value).digest() != key:
@@ -209,6 +243,8 @@ class _Verification:
                     self.report.add(LogDamaged.code, f"blob {key.hex()}", what)
             elif is_derived(table, key):
                 self.compare_row(table, key, value)
+        if table == "chunks":
+            self.snapshots.end()
         if table == "streams" and count != self.stream_rows:
             what = f"the frames give {self.stream_rows} rows, the table has {count}"
             self.report.add(LogDamaged.code, "table streams", what)

@@ -7,13 +7,14 @@ and the hash of the frame that ends there.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from goclaw_events.errors import JournalBroken, LogDamaged, LogMismatch
+from goclaw_events.errors import JournalBroken, JournalFull, LogDamaged, LogMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +38,9 @@ class Mark(NamedTuple):
     hash: bytes
 
 
-class _Slot(NamedTuple):
+class Slot(NamedTuple):
+    """What a slot holds: whose marks they are, and how many were written before."""
+
     log_id: bytes
     writes: int
     marks: list[Mark]
@@ -49,7 +52,7 @@ def _encode(log_id: bytes, writes: int, marks: Sequence[Mark]) -> bytes:
     return body + blake2b(body, digest_size=_CHECK_BYTES).digest()
 
 
-def _decode(data: bytes) -> _Slot | None:
+def _decode(data: bytes) -> Slot | None:
     if len(data) < _HEAD.size or not data.startswith(MAGIC):
         return None
     _, fmt, partitions, log_id, writes = _HEAD.unpack_from(data)
@@ -57,7 +60,7 @@ def _decode(data: bytes) -> _Slot | None:
     check = blake2b(data[:end], digest_size=_CHECK_BYTES).digest()
     if fmt != FORMAT or data[end : end + _CHECK_BYTES] != check:
         return None
-    return _Slot(log_id, writes, [Mark(*m) for m in _PLACE.iter_unpack(data[_HEAD.size : end])])
+    return Slot(log_id, writes, [Mark(*m) for m in _PLACE.iter_unpack(data[_HEAD.size : end])])
 
 
 def _slot_bytes(partitions: int) -> int:
@@ -87,6 +90,16 @@ def read_watermark(path: Path, log_id: bytes, partitions: int) -> list[Mark] | N
     return newest.marks
 
 
+def find_marks(path: Path) -> Slot | None:
+    """Return the newest whole slot of a file of which nothing is known (None: there is none)."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    found = [_decode(data[at:]) for at in range(0, len(data), _SECTOR_BYTES)]
+    return max((slot for slot in found if slot), key=lambda slot: slot.writes, default=None)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable; raises `OSError`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -100,7 +113,7 @@ class Watermark:
     """Write the watermark file: a slot after every flush, an fsync at most every 100 ms.
 
     So a killed process loses nothing unseen, and a power cut at most the last 100 ms. Used by
-    the committer's thread alone. Raises `JournalBroken`.
+    the committer's thread alone. Raises `JournalBroken`, `JournalFull`.
     """
 
     def __init__(
@@ -116,18 +129,37 @@ class Watermark:
         self.marks = list(marks)
         self._size = _slot_bytes(len(marks))
         self._monotonic = monotonic
-        self._writes = self._last_write(path)
         self._dirty_since: float | None = None
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._fd = os.open(path, flags, 0o600)
+            if not path.exists():
+                self._create()
+            self._writes = self._last_write(path)
+            self._fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             if os.fstat(self._fd).st_size < _SLOTS * self._size:
                 os.ftruncate(self._fd, _SLOTS * self._size)
                 sync_directory(path.parent)
         except OSError as error:
             raise self._broken(error) from error
-        self.write()
-        self.sync()
+        try:
+            self.write()
+            self.sync()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _create(self) -> None:
+        """Write the file whole before it has its name: it never stands there without a slot."""
+        part = self._path.with_name("." + self._path.name)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(part, flags, 0o600)
+        try:
+            data = _encode(self._log_id, 0, self.marks)
+            os.pwrite(fd, data.ljust(_SLOTS * self._size, b"\0"), 0)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        part.rename(self._path)
+        sync_directory(self._path.parent)
 
     def _last_write(self, path: Path) -> int:
         data = path.read_bytes() if path.exists() else b""
@@ -174,5 +206,7 @@ class Watermark:
             os.close(self._fd)
             self._fd = -1
 
-    def _broken(self, error: OSError) -> JournalBroken:
-        return JournalBroken(f"{self._path} cannot be written: {error}", path=str(self._path))
+    def _broken(self, error: OSError) -> JournalBroken | JournalFull:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        kind = JournalFull if full else JournalBroken
+        return kind(f"{self._path} cannot be written: {error}", path=str(self._path))

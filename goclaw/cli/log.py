@@ -1,17 +1,18 @@
-"""`goclaw log`: read the log, see its end, verify that it is whole."""
+"""`goclaw log`: read the log, see its end, verify that it is whole, carry it elsewhere."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
-from goclaw.errors import EXIT_DAMAGED, EXIT_OK
+from goclaw.errors import EXIT_DAMAGED, EXIT_OK, UsageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -26,7 +27,7 @@ DATA_CHARACTERS_MAX: Final = 200
 
 @click.group()
 def log() -> None:
-    """Read, follow or verify the log."""
+    """Read, verify, export or import the log."""
 
 
 @log.command()
@@ -95,6 +96,60 @@ def verify(settings: Settings, as_json: bool) -> int:
     else:
         _print_report(report)
     return EXIT_OK if report.whole else EXIT_DAMAGED
+
+
+@log.command("export")
+@click.option(
+    "-o", "--output", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write to this file  [default: stdout]",
+)  # fmt: skip
+@click.option("--run", default="", metavar="RUN", help="Only the facts of this run and its tasks.")
+@settings_options
+@json_option
+def export(settings: Settings, out: Path | None, run: str, as_json: bool) -> None:
+    """Write the log, or one run of it, into a portable file."""
+    from goclaw.portable import export_to
+
+    if out is None and (as_json or sys.stdout.isatty()):
+        msg = "an export is binary"
+        raise UsageInvalid(msg, hint="name a file with -o, or let another program read stdout")
+    with _reading(settings) as journal:
+        found = export_to(journal, out or sys.stdout.buffer, run)
+    if as_json:
+        emit({"file": str(out), **found._asdict()})
+    else:
+        say(f"{found.facts} facts and {found.blobs} blobs, digest {found.digest}")
+
+
+@log.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--partitions", type=click.IntRange(1, 1024), metavar="N",
+    help="How many partitions the new log has  [default: as many as the old one; 1 for a run]",
+)  # fmt: skip
+@settings_options
+@json_option
+def import_(settings: Settings, file: Path, partitions: int | None, as_json: bool) -> None:
+    """Make an empty data directory one that holds what FILE holds.
+
+    FILE is what `goclaw log export` wrote. With as many partitions as it had it is the same log,
+    and goes on with what was unfinished; with another number everything in it must have ended.
+    """
+    from goclaw_events.rocks.intake import import_log
+
+    found = import_log(file, settings.data_dir, partitions)
+    if as_json:
+        emit(
+            {
+                "data_dir": str(settings.data_dir),
+                "run": found.run,
+                "facts": found.facts,
+                "blobs": found.blobs,
+                "digest": found.digest.hex(),
+            }
+        )
+    else:
+        say(f"{settings.data_dir}: {found.facts} facts and {found.blobs} blobs, as exported")
 
 
 @contextmanager

@@ -115,12 +115,14 @@ class RocksViewStore:
             database, self._db = self._db, None
             if database is None:
                 return
-            try:
-                database.flush()
-            except Exception as error:
-                raise _typed(error, "closing the views") from error
-            finally:
-                database.close()
+            failures = []
+            for step in (database.flush, database.close):
+                try:
+                    step()
+                except Exception as error:  # noqa: BLE001 - the other step must be taken too
+                    failures.append(error)
+            if failures:
+                raise _typed(failures[0], "closing the views") from failures[0]
 
     def _open_db(self) -> Rdict:
         if self._db is None:

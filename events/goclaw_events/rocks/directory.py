@@ -12,6 +12,8 @@ from goclaw_events.verify import Report, verify
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from goclaw_events.rocks.blobfiles import BlobFiles
+
 _NAME_LENGTH = 64
 _CHUNK_BYTES = 1024 * 1024
 
@@ -34,19 +36,20 @@ def verify_directory(path: Path) -> Report:
         report = verify(journal)
         for fault in journal.watermark_faults():
             report.add_error(fault, "watermark")
-        _verify_files(journal, report)
+        verify_files(journal.blob_files, report)
     finally:
         journal.close()
     return report
 
 
-def _verify_files(journal: RocksJournal, report: Report) -> None:
-    for name in journal.blob_files.names():
+def verify_files(files: BlobFiles, report: Report) -> None:
+    """Compare every blob file with the hash that names it."""
+    for name in files.names():
         if len(name) != _NAME_LENGTH:
             continue  # begun by a process that died: nothing refers to it
         digest = hashlib.sha256()
         try:
-            with journal.blob_files.path_of(bytes.fromhex(name)).open("rb") as file:
+            with files.path_of(bytes.fromhex(name)).open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     digest.update(chunk)
         except (OSError, ValueError) as error:

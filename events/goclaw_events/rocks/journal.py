@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from goclaw_events.chain import HINT_DAMAGED
 from goclaw_events.committer import Committer
 from goclaw_events.datalock import DataLock, prepare_directory
+from goclaw_events.eras import era_rows
 from goclaw_events.errors import (
     CodedError,
     JournalUnavailable,
@@ -20,9 +22,12 @@ from goclaw_events.errors import (
 from goclaw_events.reading import StoredLog, check_frame_at
 from goclaw_events.rocks.blobfiles import BlobFiles
 from goclaw_events.rocks.failure import classify
+from goclaw_events.rocks.space import require_space
 from goclaw_events.rocks.store import RocksStore
+from goclaw_events.rocks.stored import BLOB_DIRECTORY, LOG_DIRECTORY, WATERMARK_NAME, read_name
+from goclaw_events.rocks.wal import wal_bytes
 from goclaw_events.tables import Row
-from goclaw_events.tips import LOG_FORMAT, Tips, meta_rows, read_blob
+from goclaw_events.tips import Tips, meta_rows, read_blob
 from goclaw_events.value import BLOB_ROW_BYTES_MAX
 from goclaw_events.watermark import Mark, Watermark, read_watermark
 
@@ -36,16 +41,26 @@ if TYPE_CHECKING:
 
     Step = Callable[[str], None]
 
-LOG_DIRECTORY: Final = "log"
-BLOB_DIRECTORY: Final = "blobs"
-WATERMARK_NAME: Final = "watermark"
 STEPS: Final = ("blobs", "write", "flush", "watermark")
 KNOWN_BLOBS_MAX: Final = 10_000
+SPACE_BYTES_MIN: Final = 4 * 1024 * 1024
+"""What opening a log writes at most, besides a table file of what is in its write-ahead log."""
 
 
 def log_exists(path: Path) -> bool:
     """Tell whether a data directory holds a log."""
     return (path / LOG_DIRECTORY / "CURRENT").exists()
+
+
+def _refuse_remains(path: Path) -> None:
+    """Raise `LogDamaged` where a log was, but nothing says what it is: none may be begun there."""
+    if log_exists(path):
+        return
+    directory = path / LOG_DIRECTORY
+    remains = [*directory.glob("*.sst"), *directory.glob("*.log")]
+    if remains or (path / WATERMARK_NAME).exists():
+        msg = f"{directory / 'CURRENT'} is missing, but facts were recorded in {path}"
+        raise LogDamaged(msg, hint=HINT_DAMAGED, path=str(path))
 
 
 def _no_step(_: str) -> None:
@@ -73,6 +88,7 @@ class RocksJournal(StoredLog):
         trust_watermark: bool = True,
         step: Step = _no_step,
     ) -> None:
+        _refuse_remains(path)
         if not create and not log_exists(path):
             msg = f"there is no log in {path}"
             raise LogMissing(msg, hint="name another --data-dir", path=str(path))
@@ -83,6 +99,7 @@ class RocksJournal(StoredLog):
         self._wanted = partitions
         self._trust = trust_watermark
         self._known_blobs: set[bytes] = set()
+        self._between_commits = threading.Lock()
         self.blob_files = BlobFiles(path / BLOB_DIRECTORY)
         self._store: RocksStore | None = None
         self._watermark: Watermark | None = None
@@ -104,22 +121,15 @@ class RocksJournal(StoredLog):
         directory = self.path / LOG_DIRECTORY
         directory.mkdir(mode=0o700, exist_ok=True)
         self._store = store = RocksStore(directory, create=create)
-        if create and store.get("meta", b"format") is None:
+        known = (self.path / WATERMARK_NAME).exists()
+        if create and not known and store.get("meta", b"format") is None:
             rows = meta_rows(secrets.token_bytes(16), self._wanted or 1, time.time_ns())
             store.write(rows)
             store.flush()
         return store
 
     def _identity(self, store: RocksStore) -> tuple[bytes, int]:
-        fields = [store.get("meta", key) for key in (b"format", b"log_id", b"partitions")]
-        fmt, log_id, count = fields
-        if fmt is None or log_id is None or count is None:
-            msg = f"the log in {self.path} does not say what it is"
-            raise LogDamaged(msg, hint=HINT_DAMAGED, table="meta")
-        if int.from_bytes(fmt, "big") != LOG_FORMAT:
-            msg = f"the log in {self.path} has format {int.from_bytes(fmt, 'big')}"
-            raise LogMismatch(msg, hint=f"this version of Goclaw reads format {LOG_FORMAT}")
-        partitions = int.from_bytes(count, "big")
+        log_id, partitions = read_name(store, str(self.path))
         if self._wanted not in (None, partitions):
             msg = f"the log in {self.path} has {partitions} partitions, not {self._wanted}"
             raise LogMismatch(
@@ -147,7 +157,7 @@ class RocksJournal(StoredLog):
         if marks is None:
             if any(head.number for head in self._heads):
                 msg = f"{self.path / WATERMARK_NAME} is missing"
-                hint = "without it lost facts cannot be noticed; restore it from a copy"
+                hint = "without it lost facts cannot be noticed; restore it, or see `goclaw fsck`"
                 yield LogDamaged(msg, hint=hint)
             return
         for partition, mark in enumerate(marks):
@@ -162,7 +172,7 @@ class RocksJournal(StoredLog):
                 f"partition {partition} ends at {head.number}, but {mark.number} was acknowledged:"
                 f" {lost} facts are missing"
             )
-            hint = "restore the directory from a copy; what it holds can be read with `log show`"
+            hint = "restore a copy, or see with `goclaw fsck` what going on without them means"
             return LogBehindWatermark(msg, hint=hint, partition=partition, number=head.number + 1)
         if mark.number == 0:
             return None
@@ -194,15 +204,16 @@ class RocksJournal(StoredLog):
         rows = self._blob_rows(store, frames)
         for frame in frames:
             rows.extend(frame.rows)
-        self._reach("write")
-        store.write(rows)
-        self._reach("flush")
-        store.flush()
-        self._reach("watermark")
-        for frame in frames:
-            header = frame.header
-            watermark.marks[header.partition] = Mark(header.era, frame.last, frame.hash)
-        watermark.write()
+        with self._between_commits:
+            self._reach("write")
+            store.write(rows)
+            self._reach("flush")
+            store.flush()
+            self._reach("watermark")
+            for frame in frames:
+                header = frame.header
+                watermark.marks[header.partition] = Mark(header.era, frame.last, frame.hash)
+            watermark.write()
         for frame in frames:
             self._durable[frame.header.partition] = frame.last
 
@@ -247,17 +258,53 @@ class RocksJournal(StoredLog):
         """Tell whether a blob is stored, as a row or as a file."""
         return self._source.get("blobs", sha256) is not None or self.blob_files.has(sha256)
 
+    # copies
+
+    def checkpoint(self, path: Path) -> list[Mark]:
+        """Copy tables and watermark, as they stand between two commits, into a directory.
+
+        Returns the ends of the partitions. Commits wait meanwhile. Blob files are not copied:
+        those that the copy refers to are there, and stay. Raises `JournalUnavailable`.
+        """
+        with self._between_commits:
+            store, watermark = self._writable()
+            if self._committer.failure is not None:
+                msg = "the log waits to be recovered: what it holds is not known"
+                raise JournalUnavailable(msg) from self._committer.failure
+            store.checkpoint(path / LOG_DIRECTORY)
+            marks = list(watermark.marks)
+        Watermark(path / WATERMARK_NAME, self._log_id, marks).close()
+        return marks
+
+    def begin_era(self) -> None:
+        """Begin a new era in every partition, behind what is stored; while nothing is appended.
+
+        For a log that goes on from a copy: what else was written behind it is another history.
+        """
+        store, watermark = self._writable()
+        self._committer.settle()
+        self._load_heads()
+        for partition, head in enumerate(self._heads):
+            store.write(era_rows(partition, head.era + 1, head.number + 1))
+        store.flush()
+        self._load_heads()
+        watermark.marks = [Mark(head.era, head.number, head.hash) for head in self._heads]
+        watermark.write()
+        watermark.sync()
+
     # ending and beginning again
 
     def recover(self) -> None:
         """Open the log again after a failed commit; heads are then what is really stored.
 
         Readers that were under way get `JournalUnavailable`. If it raises, the log stays closed to
-        writers, and may be recovered again.
+        writers, and may be recovered again. While the disk is full it stays open for readers.
         """
         self._committer.settle()
         if self._committer.failure is None:
             return
+        if self._store is not None:
+            require_space(self.path, wal_bytes(self.path / LOG_DIRECTORY) + SPACE_BYTES_MIN)
         self._close_store()
         self._known_blobs.clear()
         self.blob_files.forget()

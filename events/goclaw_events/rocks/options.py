@@ -27,16 +27,18 @@ _BLOCK_BYTES: Final = 16 * 1024
 _LARGE: Final = frozenset({"log", "blobs", "snapshots", "chunks", "output"})
 
 
-def database_options(*, create: bool) -> Options:
+def database_options(*, create: bool, salvage: bool = False) -> Options:
     """Return the options of the whole database.
 
     WAL recovery takes a torn tail and refuses everything else (the default would drop what stands
     behind a flipped bit); log files are never recycled (their old tails look like records).
+    With `salvage` it ends at the first record that is not whole: only for a copy.
     """
     options = Options(raw_mode=True)
     options.create_if_missing(create)
     options.create_missing_column_families(True)
-    options.set_wal_recovery_mode(DBRecoveryMode.tolerate_corrupted_tail_records())
+    careful = DBRecoveryMode.tolerate_corrupted_tail_records()
+    options.set_wal_recovery_mode(DBRecoveryMode.point_in_time() if salvage else careful)
     options.set_recycle_log_file_num(0)
     options.set_paranoid_checks(True)
     options.set_db_write_buffer_size(BUFFERS_BYTES_MAX)

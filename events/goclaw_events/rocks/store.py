@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from rocksdict import Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import Checkpoint, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from goclaw_events.errors import JournalUnavailable
 from goclaw_events.rocks.failure import classify
@@ -33,7 +33,7 @@ class RocksStore:
     dropped before the database is. A reader whose store was closed gets `JournalUnavailable`.
     """
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(self, path: Path, *, create: bool, salvage: bool = False) -> None:
         self._path = path
         self._lock = threading.RLock()
         self._scans: set[_Scan] = set()
@@ -43,9 +43,8 @@ class RocksStore:
         self._unsynced.sync = False
         check_wal(path)
         try:
-            self._db: Rdict | None = Rdict(
-                str(path), database_options(create=create), column_families=table_options()
-            )
+            options = database_options(create=create, salvage=salvage)
+            self._db: Rdict | None = Rdict(str(path), options, column_families=table_options())
             for table in TABLES:
                 self._tables[table] = self._db.get_column_family(table)
                 self._handles[table] = self._db.get_column_family_handle(table)
@@ -72,6 +71,18 @@ class RocksStore:
             self._open_db().flush_wal(True)
         except Exception as error:
             raise classify(error, "flushing the log") from error
+
+    def checkpoint(self, path: Path) -> None:
+        """Copy the database as it stands into `path`, which must not exist.
+
+        Files that never change are linked where the file system can. Nothing else of the process
+        runs meanwhile: RocksDB first writes out what it holds in memory (at most 96 MiB).
+        """
+        with self._lock:
+            try:
+                Checkpoint(self._open_db()).create_checkpoint(str(path))
+            except Exception as error:
+                raise classify(error, f"copying the log to {path}") from error
 
     def _open_db(self) -> Rdict:
         if self._db is None:
@@ -173,7 +184,10 @@ class _Scan:
         self.rows: RdictIter | None = rows
 
     def read(self) -> list[tuple[bytes, bytes]]:
-        """Return the next rows; an empty list is the end, compared with the iterator's status."""
+        """Return the next rows; an empty list is the end, compared with the iterator's status.
+
+        Rows before a block that cannot be read are returned first; the call after that raises.
+        """
         chunk: list[tuple[bytes, bytes]] = []
         size = 0
         if self.rows is None:
@@ -183,7 +197,7 @@ class _Scan:
             chunk.append(row)
             size += len(row[1])
             self.rows.next()
-        if not self.rows.valid():
+        if not chunk:
             self.rows.status()
         return chunk
 

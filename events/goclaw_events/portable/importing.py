@@ -1,0 +1,131 @@
+"""Write what a checked portable file holds into an empty log."""
+
+from __future__ import annotations
+
+import threading
+from itertools import groupby
+from typing import IO, TYPE_CHECKING, Any
+
+from goclaw_events.errors import LogUnfinished
+from goclaw_events.frame import decode_frame, read_header
+from goclaw_events.framing import EncodedFrame
+from goclaw_events.portable.checking import turn_of
+from goclaw_events.portable.file import read_portable
+from goclaw_events.portable.reroute import Rerouting
+from goclaw_events.tables import derive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from goclaw_events.envelope import Turn
+    from goclaw_events.errors import CodedError
+    from goclaw_events.journal import Journal
+    from goclaw_events.portable.checking import Manifest
+
+
+def import_portable(file: IO[bytes], manifest: Manifest, journal: Journal) -> None:
+    """Append everything in `file`, which `check_portable` read, to an empty journal.
+
+    A whole log goes into as many partitions as it had frame by frame, byte by byte: `journal`
+    must have its id. Otherwise every turn goes to the partition that owns its stream, in new
+    frames; that is refused with `LogUnfinished` while anything of it waits, for a message, a
+    timer or an attempt on its way names a place of the old log. Returns when all is durable.
+    Raises what the journal does.
+    """
+    if not keeps_frames(manifest, journal.partitions) and manifest.waiting:
+        if manifest.run is not None:
+            msg = f"{manifest.waiting}: it can only go on in the log that it is part of"
+            raise LogUnfinished(msg, hint="export the whole log, or the run when it has ended")
+        msg = f"it cannot be spread over {journal.partitions} partitions: {manifest.waiting}"
+        hint = f"let everything end and export it again, or take --partitions {manifest.partitions}"
+        raise LogUnfinished(msg, hint=hint)
+    appender = _Appender(journal)
+    if keeps_frames(manifest, journal.partitions):
+        _append_frames(file, appender)
+    else:
+        _append_turns(file, appender, journal)
+    appender.wait()
+
+
+def keeps_frames(manifest: Manifest, partitions: int) -> bool:
+    """Tell whether an import into so many partitions copies the log frame by frame."""
+    return manifest.run is None and manifest.partitions == partitions
+
+
+def _append_frames(file: IO[bytes], appender: _Appender) -> None:
+    blobs: dict[bytes, bytes] = {}
+    for kind, *values in _contents(file):
+        if kind == "blob":
+            blobs[values[0]] = values[1]
+        else:
+            frame = decode_frame(values[0], check=False)
+            rows = derive(frame, values[0])
+            appender.append(EncodedFrame(frame.header, values[0], rows, blobs))
+            blobs = {}
+
+
+def _append_turns(file: IO[bytes], appender: _Appender, journal: Journal) -> None:
+    rerouting = Rerouting(journal)
+    for place, records in groupby(_contents(file), _place):
+        if not place:
+            rerouting.blobs.update((sha256, data) for _, sha256, data in records)
+            continue
+        turns = [turn for record in records for turn in _turns_of(record)]
+        for frame in rerouting.frames(place[-1], turns):
+            appender.append(frame)
+
+
+def _turns_of(record: list[Any]) -> list[Turn]:
+    if record[0] == "turn":
+        return [turn_of(record[-1])]
+    return decode_frame(record[1], check=False).body.turns
+
+
+def _place(record: list[Any]) -> tuple[int, ...]:
+    """Return what the records of one old frame have in common, its time last; empty: a blob."""
+    match record:
+        case ["frame", bytes(data)]:
+            header = read_header(data)
+            return header.partition, header.first, header.time_ns
+        case ["turn", partition, _, time_ns, _]:
+            return partition, time_ns
+    return ()
+
+
+def _contents(file: IO[bytes]) -> Iterator[list[Any]]:
+    records = read_portable(file)
+    next(records)
+    for record in records:
+        if record[0] != "end":
+            yield record
+
+
+class _Appender:
+    """Append frames and know when they are durable, or why they are not."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._changed = threading.Condition()
+        self._pending = 0
+        self._error: CodedError | None = None
+
+    def append(self, frame: EncodedFrame) -> None:
+        """Queue a frame; raises the error of one before it."""
+        with self._changed:
+            if self._error is not None:
+                raise self._error
+            self._pending += 1
+        self._journal.append(frame, self._done)
+
+    def _done(self, error: CodedError | None) -> None:
+        with self._changed:
+            self._pending -= 1
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def wait(self) -> None:
+        """Wait until all is durable; raises what kept it from being so."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._pending)
+            if self._error is not None:
+                raise self._error

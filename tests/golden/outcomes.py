@@ -1,0 +1,61 @@
+"""What a log comes to: the states of its runs, tasks and lanes, in words that do not change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw.log_records import plain
+from goclaw_actors.contents import StoredContents
+from goclaw_actors.directory import deciders
+from goclaw_actors.failures import poisoned_streams
+from goclaw_actors.rebuild import fold
+from goclaw_actors.workflow.state import STATUS_NAMES
+from goclaw_events.ids import kind_of
+from goclaw_events.replay import stream_turns
+
+if TYPE_CHECKING:
+    from goclaw_events.journal import Journal
+
+
+def outcomes(journal: Journal) -> dict[str, Any]:
+    """Fold every stream and return what became of it, by stream."""
+    kinds = deciders(StoredContents(journal))
+    found: dict[str, Any] = {}
+    for partition in range(journal.partitions):
+        for stream in journal.streams(partition):
+            kind = kind_of(stream)
+            if kind in kinds:
+                state = fold(kinds[kind], stream, stream_turns(journal, stream))
+                found[stream] = plain(_OF[kind](state))
+        for stream in poisoned_streams(journal, partition):
+            found[f"poisoned {stream}"] = True
+    return dict(sorted(found.items()))
+
+
+def _run(run: Any) -> dict[str, Any]:
+    tasks = [task.id for task in run.plan.tasks]
+    return {
+        "status": run.status,
+        "result": run.result,
+        "error": run.error,
+        "reason": run.reason,
+        "input": run.input,
+        "tasks": {tasks[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)},
+    }
+
+
+def _task(task: Any) -> dict[str, Any]:
+    names = ("status", "attempt", "failures", "lost", "lane", "result", "error", "due_ns")
+    return {name: getattr(task, name) for name in names}
+
+
+def _lane(lane: Any) -> dict[str, Any]:
+    return {
+        "concurrency": lane.concurrency,
+        "capacity": lane.capacity,
+        "queued": sorted(lane.queued),
+        "leased": sorted(lane.leased),
+    }
+
+
+_OF = {"workflow": _run, "task": _task, "lane": _lane}

@@ -1,0 +1,147 @@
+"""Record a small log in which everything that a log can hold happens: the same bytes each time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+from goclaw_actors import failures
+from goclaw_actors.messages import Release, ScheduleTask
+from goclaw_actors.work import Outcome, Progress
+from goclaw_events.memory_journal import MemoryJournal
+from goclaw_events.portable import export_log
+from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_actors.decider import Decider
+    from goclaw_actors.work import StartAttempt
+
+ROW, FILE = "r" * 100_000, "f" * 2_000_000
+BAD = {"a": {"agent": "x", "lane": "bad"}}
+POISONED = {"a": {"agent": "x", "lane": "poisoned"}}
+SKIPS: dict[str, Any] = {
+    "a": {"agent": "x"},
+    "b": {"agent": "x", "when": "${input.go}", "needs": ["a"]},
+    "c": {"agent": "x", "needs": ["b"]},
+}
+TIGHT: dict[str, Any] = {
+    "tasks": {name: {"agent": "x", "lane": "tight"} for name in "abcd"},
+    "head": {"lanes": {"tight": {"concurrency": 1, "capacity": 1}}, "on_failure": "continue"},
+}
+RETRIED = {"a": {"agent": "x", "retry": {"attempts": 2, "initial": "1s"}}}
+
+
+def record(partitions: int, *, unfinished: bool) -> bytes:
+    """Return the export of a log with the runs below; `unfinished` leaves some of them under way.
+
+    Traces of errors would name the files of this machine: they are left out.
+    """
+    journal = MemoryJournal(partitions=partitions, log_id=bytes(range(1, 17)), autocommit=False)
+    with patch.object(failures, "_trace", lambda error: type(error).__name__):
+        stage = _everything(Stage(journal, partitions=partitions, change=_bugs))
+        if unfinished:
+            _unfinished(stage)
+    file = BytesIO()
+    export_log(stage.journal, file, "golden")
+    return file.getvalue()
+
+
+def _bugs(kinds: dict[str, Decider[Any]]) -> None:
+    """Let a task's decider and a lane's fail where their lane is called for it."""
+
+    def breaking(kind: str, body: type, said: str) -> None:
+        decider = kinds[kind]
+
+        def decide(state: Any, message: Any, moment: Any) -> Any:
+            if isinstance(message, body) and said in f"{state.stream} {message}":
+                msg = "a bug"
+                raise RuntimeError(msg)
+            return decider.decide(state, message, moment)
+
+        kinds[kind] = replace(decider, decide=decide)
+
+    breaking("task", ScheduleTask, "w/bad")
+    breaking("lane", Release, "w/poisoned")
+
+
+def _everything(stage: Stage) -> Stage:
+    stage = _endings(stage)
+    stage = _losses(stage)
+    _bugs_met(stage)
+    for _ in range(3):
+        stage.clock.ns += 10**12
+        stage.finish()
+    return stage
+
+
+def _endings(stage: Stage) -> Stage:
+    """Let runs complete, fail, be cancelled, skip, wait, retry, and find a lane full."""
+    stage.submit(CHAIN, "completed", given={"text": "ä", "numbers": [1, -1, 2**63, 0.5, None]})
+    stage.submit(MANY, "many", **LANES)
+    stage.submit(ONE, "row")
+    stage.submit(ONE, "file")
+    stage.submit(SKIPS, "skipped", input={"go": {"type": "boolean"}}, given={"go": False})
+    stage.submit(TIGHT["tasks"], "refused", **TIGHT["head"])
+    stage.submit(RETRIED, "retried")
+    stage.submit({**CHAIN, "w": {"wait": "1h"}}, "cancelled")
+    stage.rest()
+    for run, status, value in (
+        ("row", "completed", ROW),
+        ("file", "completed", {"deep": FILE}),
+        ("retried", "failed", None),
+    ):
+        stage.end(_running(stage, run), status, value)
+    progress = _running(stage, "completed")
+    stage.node.accept_outcomes([Progress(progress.stream, progress.token, 0.5, "half")])
+    stage.cancel("cancelled", "command", "not wanted")
+    stage.rest()
+    for stop in stage.executor.stops:
+        attempt = stage.executor.held.pop(stop.token)
+        outcome = Outcome(attempt.stream, attempt.token, "cancelled", code="cancelled")
+        stage.node.accept_outcomes([outcome])
+    stage.executor.stops.clear()
+    stage.clock.ns += 2 * 10**9
+    stage.rest()
+    stage.end(_running(stage, "retried"), "failed")
+    stage.rest()
+    return stage
+
+
+def _losses(stage: Stage) -> Stage:
+    """Let a process die, another one stop, and an attempt that was lost report all the same."""
+    lost = _running(stage, "many")
+    stage = stage.crash(change=_bugs)
+    stage.rest()
+    stage.node.accept_outcomes([Outcome(lost.stream, lost.token, "completed", "too late")])
+    stage.rest()
+    stage.node.record_closed()
+    stage.commit()
+    stage = stage.crash(change=_bugs)
+    stage.rest()
+    return stage
+
+
+def _bugs_met(stage: Stage) -> None:
+    """Let a task's decider fail, which fails the run, and a lane's, which gives up the lane."""
+    stage.submit(BAD, "bad", lanes={"bad": {}})
+    stage.submit(POISONED, "poisoned", lanes={"poisoned": {}})
+    stage.finish()
+    stage.submit(POISONED, "poisoned-later", lanes={"poisoned": {}})
+    stage.finish()
+
+
+def _unfinished(stage: Stage) -> None:
+    """Leave an attempt running, a timer set, a lane with a queue, and a run in each."""
+    stage.submit(ONE, "running")
+    stage.submit({"w": {"wait": "1h"}}, "waiting")
+    stage.submit(MANY, "queueing", **LANES)
+    stage.rest()
+
+
+def _running(stage: Stage, run_id: str) -> StartAttempt:
+    held: Mapping[Any, StartAttempt] = stage.executor.held
+    return next(attempt for attempt in held.values() if attempt.run_id == run_id)
