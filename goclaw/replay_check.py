@@ -1,4 +1,4 @@
-"""Verify that replay and what is kept agree: actors, tables, views."""
+"""Verify that replay and what is kept agree: actors, snapshots, tables, views."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.rebuild import load
+from goclaw_actors.rebuild import begin, find_snapshots, fold_durable, load
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError
 from goclaw_events.frame import decode_frame
@@ -38,6 +38,7 @@ class ReplayReport:
     facts: int = 0
     frames: int = 0
     streams: int = 0
+    snapshots: int = 0
     rows: int = 0
     view_rows: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -58,6 +59,7 @@ class ReplayReport:
 def check_replay(journal: Journal, views: Path) -> ReplayReport:
     """Compare tables with frames, activation with full replay, views with their rebuild.
 
+    Every snapshot that is kept is compared too: with the facts after it, it must give the same.
     Brings the views up to date first. A log that is not whole is not replayed. Memory grows with
     50,000 streams, with what is unfinished, and with the views.
     """
@@ -75,7 +77,7 @@ def check_replay(journal: Journal, views: Path) -> ReplayReport:
 
 
 class _Actors:
-    """Compare what every stream folds to with what its actor activates with."""
+    """Compare what every stream folds to with what its actor activates with, and its snapshots."""
 
     def __init__(self, journal: Journal, report: ReplayReport) -> None:
         self._journal = journal
@@ -106,18 +108,44 @@ class _Actors:
         return states
 
     def _compare(self, partition: int, stream: str, state: Any, seq: int) -> None:
-        kind = self._kinds[kind_of(stream)]
-        entity = Entity(stream, kind, _NoTurns())
+        replayed = self._kinds[kind_of(stream)].encode(state)
         place = f"{partition}:{stream}"
         try:
+            entity = self._entity(stream)
             load(entity, self._journal, partition, (), None, 0)
+            self._differ(place, entity, replayed, seq)
+            if entity.held:
+                self._compare_snapshots(partition, stream, replayed, seq)
         except CodedError as error:
             self._report.add(error.code, place, error.message)
-            return
+
+    def _entity(self, stream: str) -> Entity:
+        return Entity(stream, self._kinds[kind_of(stream)], _NoTurns())
+
+    def _compare_snapshots(self, partition: int, stream: str, replayed: Any, seq: int) -> None:
+        """Compare each kept snapshot and the facts after it with full replay, replies too."""
+        full = self._entity(stream)
+        begin(full, ())
+        fold_durable(full, self._journal, partition)
+        for snapshot in find_snapshots(self._entity(stream), self._journal, partition):
+            self._report.snapshots += 1
+            place = f"{partition}:{stream} from its snapshot at {snapshot.manifest.number}"
+            entity = self._entity(stream)
+            begin(entity, (snapshot,))
+            if entity.base is None:
+                self._report.add(DIFFERS, place, "the snapshot cannot be restored")
+                continue
+            fold_durable(entity, self._journal, partition)
+            self._differ(place, entity, replayed, seq)
+            if list((entity.replies or {}).items()) != list((full.replies or {}).items()):
+                text = "the actor remembers other replies than full replay gives"
+                self._report.add(DIFFERS, place, text)
+
+    def _differ(self, place: str, entity: Entity, replayed: Any, seq: int) -> None:
         if entity.seq != seq:
             text = f"the actor activates at fact {entity.seq}, the log has {seq}"
             self._report.add(DIFFERS, place, text)
-        replayed, activated = kind.encode(state), kind.encode(entity.state)
+        activated = entity.decider.encode(entity.state)
         if replayed != activated:
             keys = [key for key in replayed if replayed[key] != activated.get(key)]
             text = f"the actor activates with another {', '.join(keys)} than full replay gives"

@@ -13,11 +13,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pykka
 from pykka import ActorRef
 
+from goclaw_actors.snapshotter import NEVER
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pykka import Future
 
     from goclaw_actors.decider import Decider
     from goclaw_actors.message import Message
+    from goclaw_actors.snapshotter import Held
 
 
 class Turns(Protocol):
@@ -79,8 +84,14 @@ class Entity(pykka.Actor):
 
     `state` is None until the first message: it is loaded then, so that an error in loading
     reaches the message and not pykka's start. `seq` counts its facts, `number` is the position
-    of the last one (an actor whose last fact is not durable is never passivated).
+    of the last one (an actor whose last fact is not durable is never passivated). `held` are the
+    snapshots that the log has of it, `base` is the one that the state began with or was last
+    written to; another is due once `seq` reaches `snapshot_due`.
     """
+
+    snapshot_due = NEVER
+    base: Held | None = None
+    held: Sequence[Held] = ()
 
     def __init__(self, stream: str, decider: Decider[Any], turns: Turns) -> None:
         # pykka's own __init__ makes a uuid4 and a lock for each actor: 4 of the 12 µs that an

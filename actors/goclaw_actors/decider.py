@@ -11,12 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from goclaw_actors.chunked import Chunked
+    from goclaw_events.value import Value
 
 S = TypeVar("S")
 
 Body: TypeAlias = Any
 """A message: a NamedTuple of `messages`, a `work.Outcome`, or a `work.Progress`."""
+
+MapChunks: TypeAlias = "Mapping[int, dict[int, dict[int, Any]]]"
+"""The maps of a state as they are kept: by map, chunk id and key."""
 
 
 class Moment(NamedTuple):
@@ -121,6 +127,22 @@ NOTHING = Decision()
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotForm(Generic[S]):
+    """How a state is written away and made again.
+
+    `root` is the small part as plain data, `maps` are the large collections. `restore` takes the
+    stream, the root, and for each map that is not empty its chunks by id, each entries by key; it
+    may keep them. A state that is restored encodes as the one that was written. Another layout
+    needs another `version`.
+    """
+
+    version: int
+    root: Callable[[S], Value]
+    maps: Callable[[S], Sequence[Chunked[Any]]]
+    restore: Callable[[str, Value, MapChunks], S]
+
+
+@dataclass(frozen=True, slots=True)
 class Decider(Generic[S]):
     """An aggregate as a value. `evolve` is total, and costs at most O(log n) of its state."""
 
@@ -130,3 +152,5 @@ class Decider(Generic[S]):
     is_final: Callable[[S], bool]
     encode: Callable[[S], Any]
     """The state as plain data, for comparing live with replayed, and for people."""
+    form: SnapshotForm[S] | None = None
+    """None: the actor gets no snapshots."""

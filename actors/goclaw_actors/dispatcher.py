@@ -62,6 +62,8 @@ class Dispatcher:
         self._last_ns = 0
         self._opening = False
         self._opened_count = 0
+        self.confirmed = True
+        """Whether a commit succeeded since the last one that failed."""
 
     # -- opening ---------------------------------------------------------------------------
 
@@ -222,6 +224,7 @@ class Dispatcher:
         builder.attempts_oldest = next(iter(self._live_attempts), 0)
         frame = batch.frame = self.encode(batch)
         self._number, self._hash = frame.last, frame.hash
+        frame.rows.extend(self.turns.snapshots.rows(self.turns.era))
         self.turns.in_flight.append(batch)
         opened = self._opened_count
         try:
@@ -278,6 +281,7 @@ class Dispatcher:
         if error is not None:
             self._on_failure(error)
             return
+        self.confirmed = True
         batch = self.turns.in_flight.popleft()
         self._ports.contents.take_back(batch.builder.blobs)
         self._let_out(batch)
@@ -307,8 +311,9 @@ class Dispatcher:
     def abandon(self, error: CodedError) -> None:
         """Give up what is not durable, after a commit failed; `open` again before the next step.
 
-        Every command in flight is answered `outcome_unknown`: its sender asks again by its id.
-        Outcomes of attempts are kept and handled again: a result is not lost with a batch.
+        Every command in flight is answered `outcome_unknown`: its sender asks again by its id;
+        one that still waits, with the error itself: it was not recorded. Outcomes of attempts are
+        kept and handled again: a result is not lost with a batch.
         """
         outcomes = [message for batch in self.turns.in_flight for message in batch.outcomes]
         refused = Refused(
@@ -318,15 +323,17 @@ class Dispatcher:
             self._ports.contents.take_back(batch.builder.blobs)
             for reply_to, _, _ in batch.replies:
                 reply_to(Reply(refused, None))
-        kept = [
-            message
-            for message in self.commands
-            if not isinstance(
-                message.body, (CheckAttempt, LoseAttempt, TimerFired)
-            )  # `open` finds them again
-        ]
+        kept = []
+        for message in self.commands:
+            if message.reply_to is not None:
+                answer = Refused(error.code, error.message, error.hint)
+                message.reply_to(Reply(answer, None))
+            elif not isinstance(message.body, (CheckAttempt, LoseAttempt, TimerFired)):
+                kept.append(message)  # `open` finds the others again
         self.commands = deque([*outcomes, *kept])
+        self.confirmed = False
         self.turns.in_flight.clear()
         self.turns.ready.clear()
         self.turns.directory.clear()
+        self.turns.snapshots.forget()
         self._opened_count += 1

@@ -5,8 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import Final, NamedTuple, Protocol
+from logging import getLogger
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = getLogger(__name__)
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 ANCHOR_S: Final = 1.0
 JUMP_S: Final = 60.0
@@ -23,27 +28,46 @@ class Clock(Protocol):
 class SystemClock:
     """Advance with the monotonic clock between wall-clock anchors, taken once a second.
 
-    A wall clock set back does not take time back; `jump_s` is the largest jump that an anchor
-    saw, for `doctor` and the logs to report beyond `JUMP_S`.
+    It never goes back, and never stands still: where the wall clock is behind what was told
+    (it was set back, or the log, whose last time is `least_ns`, was written by a clock that was
+    ahead) it goes on with the monotonic clock until the wall clock has caught up. A jump of the
+    wall clock beyond `JUMP_S` is logged; `jump_s` is the largest that an anchor saw.
     """
 
-    def __init__(self) -> None:
-        self._wall_ns = time.time_ns()
-        self._mono_ns = time.monotonic_ns()
-        self._last_ns = self._wall_ns
+    def __init__(
+        self,
+        least_ns: int = 0,
+        *,
+        wall: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._wall = wall
+        self._monotonic = monotonic
+        self._read_ns = wall()
+        self._mono_ns = monotonic()
+        self._told_ns = max(self._read_ns, least_ns)
         self.jump_s = 0.0
+        if self._told_ns > self._read_ns:
+            self._jumped((self._read_ns - self._told_ns) / 1e9, "behind what the log recorded last")
 
     def now_ns(self) -> int:
         """Return the time; called by the dispatchers' thread."""
-        passed = time.monotonic_ns() - self._mono_ns
-        now = self._wall_ns + passed
-        if passed > ANCHOR_S * 1e9:
-            wall = time.time_ns()
-            self.jump_s = max(self.jump_s, abs(wall - now) / 1e9)
-            self._wall_ns, self._mono_ns = wall, self._mono_ns + passed
-            now = wall
-        self._last_ns = max(now, self._last_ns)
-        return self._last_ns
+        mono_ns = self._monotonic()
+        passed = mono_ns - self._mono_ns
+        if passed <= ANCHOR_S * 1e9:
+            return self._told_ns + passed
+        wall_ns = self._wall()
+        jump_s = (wall_ns - self._read_ns - passed) / 1e9
+        self.jump_s = max(self.jump_s, abs(jump_s))
+        self._jumped(jump_s, "off what the monotonic clock says")
+        self._read_ns, self._mono_ns = wall_ns, mono_ns
+        self._told_ns = max(wall_ns, self._told_ns + passed)
+        return self._told_ns
+
+    def _jumped(self, jump_s: float, what: str) -> None:
+        if abs(jump_s) > JUMP_S:
+            extra = {"action": "clock_jumped", "jump_s": round(jump_s, 3)}
+            log.warning("the wall clock is %+.0f s %s", jump_s, what, extra=extra)
 
 
 class Identity(NamedTuple):

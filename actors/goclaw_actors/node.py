@@ -10,8 +10,10 @@ from logging import getLogger
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.decider import Refused
 from goclaw_actors.dispatcher import Dispatcher
-from goclaw_events.errors import CodedError, JournalBroken
+from goclaw_actors.message import Reply
+from goclaw_events.errors import CodedError, JournalBroken, LogDamaged
 from goclaw_events.ids import partition_of
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Node:
         for exchange in exchanges:
             exchange.peers = exchanges
         self.failure: CodedError | None = None
+        self._ailing: CodedError | None = None
         self._retry_ns = 0
 
     def open(self) -> None:
@@ -50,7 +53,10 @@ class Node:
             dispatcher.exchange.resend()
 
     def accept(self, message: Message) -> None:
-        """Take in a command."""
+        """Take in a command; refused while the log cannot be written, until a commit succeeds."""
+        if message.reply_to is not None and (error := self._trouble()) is not None:
+            message.reply_to(Reply(Refused(error.code, error.message, error.hint), None))
+            return
         partition = partition_of(message.target, len(self.dispatchers))
         self.dispatchers[partition].accept(message)
 
@@ -84,16 +90,29 @@ class Node:
             return self._retry_ns
         return min(dispatcher.wake_ns() for dispatcher in self.dispatchers)
 
+    def _trouble(self) -> CodedError | None:
+        """Return why nothing can be recorded (None: since the last failure, something was)."""
+        if self._ailing is None or self.failure is not None:
+            return self._ailing
+        if all(dispatcher.confirmed for dispatcher in self.dispatchers):
+            self._ailing = None
+            log.info("the log is written again", extra={"action": "commit_resumed"})
+        return self._ailing
+
     def _commit_failed(self, error: CodedError) -> None:
-        """Abandon every batch that is not durable, in every partition: they share the write."""
-        log.error("a commit failed: %s", error, extra={"action": "commit_failed"})
+        """Abandon every batch that is not durable, in every partition: they share the write.
+
+        The log is opened again at once after a first failure, then once in `RETRY_NS`.
+        """
+        if self._ailing is None or self._ailing.code != error.code:
+            log.error("a commit failed: %s", error, extra={"action": "commit_failed"})
         for dispatcher in self.dispatchers:
             dispatcher.abandon(error)
-        self.failure = error
-        self._retry_ns = self._ports.clock.now_ns()
+        self.failure = self._ailing = error
+        self._retry_ns = max(self._retry_ns, self._ports.clock.now_ns())
 
     def _reopen(self) -> bool:
-        """Open the journal again; after an input/output error the node stops instead."""
+        """Open the journal again; after an input/output error, or damage, the node stops."""
         if isinstance(self.failure, JournalBroken):
             raise self.failure
         now_ns = self._ports.clock.now_ns()
@@ -102,7 +121,7 @@ class Node:
         self._retry_ns = now_ns + RETRY_NS
         try:
             self._ports.journal.recover()
-        except JournalBroken:
+        except (JournalBroken, LogDamaged):
             raise
         except CodedError as error:
             log.warning("the log cannot be opened again yet: %s", error)

@@ -28,6 +28,9 @@ class Limits:
     commits_in_flight_max: int = 2
     commands_max: int = 100_000
     lost_max: int = 10
+    snapshot_every_facts: int = 5_000
+    snapshot_time_s: float = 0.002
+    snapshot_chunks_max: int = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,18 @@
-"""Rebuild an actor: what is durable of its stream, then what is still on its way to the disk."""
+"""Rebuild an actor: a snapshot, what is durable after it, then what is on its way to the disk."""
 
 from __future__ import annotations
 
+from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.errors import StreamBroken
-from goclaw_actors.replies import fold_reply
+from goclaw_actors.replies import Known, fold_reply
+from goclaw_actors.snapshotter import Held
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
 from goclaw_events.frame import decode_frame
 from goclaw_events.replay import StreamTurn, stream_turns, turns_of
+from goclaw_events.snapshots import read_manifests, usable
 from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
@@ -17,8 +20,12 @@ if TYPE_CHECKING:
 
     from goclaw_actors.actor import Entity
     from goclaw_actors.decider import Decider
+    from goclaw_events.errors import CodedError
     from goclaw_events.framing import FrameBuilder
     from goclaw_events.journal import Journal
+    from goclaw_events.snapshots import Snapshot
+
+log = getLogger(__name__)
 
 
 def load(
@@ -29,23 +36,70 @@ def load(
     builder: FrameBuilder | None,
     time_ns: int,
 ) -> None:
-    """Fold the actor's stream into its shell: state, seq, position, and remembered replies.
+    """Bring state, seq, position and remembered replies of a shell to where its stream stands.
 
+    Begins with the newest snapshot that can be read, or with the stream's first fact.
     `in_flight` are the frames not yet durable, `builder` the batch being decided: those that hold
     facts of the stream. A frame that became durable meanwhile is met twice; its turns count
     once, by their sequence numbers.
     """
-    entity.state = entity.decider.initial(entity.stream)
-    entity.seq = 0
-    entity.replies = None
-    for turn in stream_turns(journal, entity.stream, partition=partition):
-        _fold(entity, turn)
+    begin(entity, find_snapshots(entity, journal, partition))
+    fold_durable(entity, journal, partition)
     for data in in_flight:
         for turn in turns_of(decode_frame(data, check=False), entity.stream):
             _fold(entity, turn)
     if builder is not None:
         for turn in _open_turns(builder, entity.stream, time_ns):
             _fold(entity, turn)
+
+
+def find_snapshots(entity: Entity, journal: Journal, partition: int) -> Iterator[Snapshot]:
+    """Note what snapshots the log has of an actor; yield those it may begin with, newest first.
+
+    One that is damaged is passed over, with a warning.
+    """
+    form = entity.decider.form
+    if form is None:
+        return
+    manifests = read_manifests(journal, partition, entity.stream, _warn)
+    entity.held = [
+        Held(number, manifest.seq if manifest else 0, manifest.chunks if manifest else None)
+        for number, manifest in manifests
+    ]
+    yield from usable(journal, partition, entity.stream, manifests, form.version, _warn)
+
+
+def _warn(error: CodedError) -> None:
+    log.warning("%s", error.message, extra={"code": error.code})
+
+
+def begin(entity: Entity, snapshots: Iterable[Snapshot]) -> None:
+    """Put an actor where the first snapshot that can be restored left it, or at its beginning."""
+    entity.seq = entity.number = 0
+    entity.replies = entity.base = None
+    entity.held = ()
+    form = entity.decider.form
+    for snapshot in snapshots:
+        manifest = snapshot.manifest
+        assert form is not None, "without a form no snapshot is looked for"
+        try:
+            state = form.restore(entity.stream, snapshot.root, snapshot.maps)
+            replies = {name: Known(*known) for name, *known in manifest.shell}
+        except Exception as error:  # noqa: BLE001 - the facts are there, whatever the snapshot is
+            number = manifest.number
+            log.warning("the snapshot of %s at %d is of no use: %r", entity.stream, number, error)
+            continue
+        entity.state, entity.seq, entity.number = state, manifest.seq, manifest.number
+        entity.replies = replies or None
+        entity.base = Held(manifest.number, manifest.seq, manifest.chunks)
+        return
+    entity.state = entity.decider.initial(entity.stream)
+
+
+def fold_durable(entity: Entity, journal: Journal, partition: int) -> None:
+    """Fold what is durable of the stream behind the point where the actor stands."""
+    for turn in stream_turns(journal, entity.stream, entity.seq + 1, partition):
+        _fold(entity, turn)
 
 
 def _fold(entity: Entity, turn: StreamTurn) -> None:

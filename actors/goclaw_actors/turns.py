@@ -18,10 +18,12 @@ from goclaw_actors.message import Message, from_record
 from goclaw_actors.messages import Enqueue, FailRun, SlotRefused
 from goclaw_actors.rebuild import load
 from goclaw_actors.replies import known_reply, remember
+from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
 from goclaw_actors.work import Outcome
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
+from goclaw_events.errors import JournalUnavailable
 from goclaw_events.facts import StreamPoisoned
 from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
 from goclaw_events.value import INLINE_BYTES_MAX, pack, packer
@@ -52,6 +54,8 @@ class Turns:
         self.ready: deque[Entity] = deque()
         self.poisoned: set[str] = set()
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
+        self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits)
+        self._snapshot_every = limits.snapshot_every_facts
         self.in_flight: deque[Batch] = deque()
         self.batch: Batch | None = None
         self.pack = packer()
@@ -114,12 +118,15 @@ class Turns:
             moment = Moment(batch.now_ns, batch.next_number, self.partition, self.era, self._holder)
             decision = self.decide(entity, message.body, moment)
             self._record(batch, entity, message, decision)
+        except JournalUnavailable:
+            raise  # the disk failed, not the message: the node stops, and starts again from the log
         except Exception as error:  # noqa: BLE001 - a bug ends here, recorded with its trace
             self._message_failed(batch, entity, message, error)
 
     def _load(self, entity: Entity, message: Message, batch: Batch) -> None:
         if message.fresh and not entity.rebuild:
             entity.state = entity.decider.initial(entity.stream)
+            entity.snapshot_due = self._snapshot_every
             return
         stream = entity.stream
         frames = [
@@ -129,6 +136,7 @@ class Turns:
         ]
         builder = batch.builder if stream in batch.builder.streams else None
         load(entity, self._ports.journal, self.partition, frames, builder, batch.now_ns)
+        entity.snapshot_due = self._snapshot_every + (entity.base.seq if entity.base else 0)
 
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         facts, sends, effects, reply = decision
@@ -147,6 +155,8 @@ class Turns:
             batch.builder.add_turn(cause, entity.stream, entity.seq + 1, packed)
             entity.seq += len(packed)
             entity.number = batch.next_number - 1
+            if entity.seq >= entity.snapshot_due:
+                self.snapshots.want(entity)
             batch.touched[entity.stream] = entity
         for effect in effects:
             batch.apply(entity.stream, effect)
@@ -232,6 +242,7 @@ class Turns:
         _reply(batch, message, Refused("internal_bug", text, hint), number)
         if gives_up(entity.stream, failed.message_type):
             self._poison(batch, entity.stream, code, text)
+            self._refuse_slot(batch, message)  # nobody else tells the task
             return
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
@@ -252,11 +263,14 @@ class Turns:
         batch = self.batch
         assert batch is not None, "turns are taken within a batch"
         _settle_source(batch, message)
+        self._refuse_slot(batch, message)
+        text = f"stream {message.target} cannot go on after a bug"
+        _reply(batch, message, Refused("stream_poisoned", text, "see goclaw log show"), 0)
+
+    def _refuse_slot(self, batch: Batch, message: Message) -> None:
         if isinstance(message.body, Enqueue):
             refusal = Send(message.body.task, SlotRefused("stream_poisoned"))
             self._send(batch, message.target, message, refusal)
-        text = f"stream {message.target} cannot go on after a bug"
-        _reply(batch, message, Refused("stream_poisoned", text, "see goclaw log show"), 0)
 
 
 def _settle_source(batch: Batch, message: Message) -> None:

@@ -38,10 +38,11 @@ def stream_turns(
 ) -> Iterator[StreamTurn]:
     """Yield the durable turns of a stream from the one that holds `from_seq`.
 
-    `partition` need be given only for `$partition`, which every partition has.
+    `partition` need be given only for `$partition`, which every partition has. The hash of each
+    frame is compared: raises `LogDamaged`.
     """
     where = partition_of(stream, journal.partitions) if partition is None else partition
     for _, data in journal.stream_frames(where, stream, from_seq):
-        for turn in turns_of(decode_frame(data, check=False), stream):
+        for turn in turns_of(decode_frame(data), stream):
             if turn.facts[-1].seq >= from_seq:
                 yield turn

@@ -77,6 +77,23 @@ def engine(
     _print(figures, as_json=as_json)
 
 
+@bench.command("recovery")
+@click.option("--facts", type=click.IntRange(100, 100_000_000), default=1_000_000,
+              show_default=True, help="How many facts the log has, about.")  # fmt: skip
+@click.option("--entries", type=click.IntRange(1, 10_000_000), default=1_000_000,
+              show_default=True, help="How many tasks wait in the lane.")  # fmt: skip
+@click.option("--restarts", type=click.IntRange(1, 100), default=3, show_default=True,
+              help="How often the engine is started; the median counts.")  # fmt: skip
+@_directory_option
+@json_option
+def recovery(facts: int, entries: int, restarts: int, directory: Path, as_json: bool) -> None:
+    """Measure how soon a killed engine goes on, and how long snapshots hold a batch."""
+    from goclaw.bench.recovery import Size, measure_recovery
+
+    figures = measure_recovery(directory, Size(facts, entries, restarts), say)
+    _print(figures, as_json=as_json)
+
+
 _GROUPS = ("stages_us_per_task", "shapes", "machine")
 
 

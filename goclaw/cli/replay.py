@@ -37,8 +37,8 @@ def replay(
     """Fold the log again: show state as it was, or verify that everything agrees with it.
 
     Nothing runs and the log is only read. With --verify, exits 0 only if full replay gives the
-    state that each actor activates with, every table follows from the frames, and every view
-    equals its rebuild; otherwise 6, with the places.
+    state that each actor activates with and each snapshot leads to, every table follows from the
+    frames, and every view equals its rebuild; otherwise 6, with the places.
     """
     from goclaw.datadir import DataDirectory
     from goclaw.replay import Replay
@@ -136,6 +136,7 @@ def _print_report(report: ReplayReport, *, as_json: bool) -> None:
         ("frames", report.frames),
         ("facts", report.facts),
         ("streams replayed", report.streams),
+        ("snapshots", report.snapshots),
         ("rows of tables", report.rows),
         ("rows of views", report.view_rows),
     )

@@ -78,6 +78,9 @@ def test_a_failed_commit_loses_nothing(stored: bool, partitions: int) -> None:
     assert getattr(stage.replies[-1].answer, "code", "") == "outcome_unknown"
     assert stage.replies[-1].position is None
     stage.submit(CHAIN, "s")
+    assert getattr(stage.replies[-1].answer, "code", "") == "disk_full"
+    stage.rest()
+    stage.submit(CHAIN, "s")
     stage.rest()
     assert stage.replies[-1].answer == Accepted("s", repeated=stored)
     stage.clock.ns += 2_000_000_000

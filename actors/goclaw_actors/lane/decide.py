@@ -6,7 +6,7 @@ from heapq import nsmallest
 from typing import Any, Final
 
 from goclaw_actors.decider import NOTHING, ClearOpen, Decider, Decision, Moment, Send, SetOpen
-from goclaw_actors.lane.state import Lane, encode, evolve
+from goclaw_actors.lane.state import FORM, Lane, encode, evolve
 from goclaw_actors.messages import (
     DeclareLane,
     Enqueue,
@@ -106,5 +106,5 @@ def _is_final(_lane: Lane) -> bool:
     return False
 
 
-LANE: Final = Decider(Lane, decide, evolve, _is_final, encode)
+LANE: Final = Decider(Lane, decide, evolve, _is_final, encode, FORM)
 """The lane as a value."""

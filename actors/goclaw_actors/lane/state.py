@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from typing import Any, Final, assert_never
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from goclaw_actors.chunked import Chunked
+from goclaw_actors.decider import SnapshotForm
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
+
+if TYPE_CHECKING:
+    from goclaw_actors.decider import MapChunks
+    from goclaw_events.value import Value
+
+    Entry = tuple[int, int, str]
 
 CONCURRENCY_DEFAULT: Final = 16
 CAPACITY_DEFAULT: Final = 100_000
+CHUNK_BITS: Final = 10
 
 
 class Lane:
@@ -16,12 +25,13 @@ class Lane:
 
     `queue` is a heap of (-priority, order, task); an entry whose task is not in `queued` with
     the same order was withdrawn. The top of the heap is never a withdrawn one. Order counts up
-    for arrivals and down for those that come back at the head.
+    for arrivals and down for those that come back at the head. `entries` holds those of the heap
+    that were not withdrawn, by order: what a snapshot keeps, and makes the two others from.
     """
 
     __slots__ = (
-        "capacity", "concurrency", "declared_by", "head", "leased", "next", "overflow", "queue",
-        "queued", "stream",
+        "capacity", "concurrency", "declared_by", "entries", "head", "leased", "next", "overflow",
+        "queue", "queued", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -30,8 +40,9 @@ class Lane:
         self.capacity = CAPACITY_DEFAULT
         self.overflow = "reject"
         self.declared_by = ""
-        self.queue: list[tuple[int, int, str]] = []
+        self.queue: list[Entry] = []
         self.queued: dict[str, int] = {}
+        self.entries: Chunked[Entry] = Chunked(CHUNK_BITS)
         self.leased: dict[str, None] = {}
         self.next = 1
         self.head = 0
@@ -58,7 +69,7 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
     for task in fact.released:
         del lane.leased[task]
     for task in fact.withdrawn:
-        del lane.queued[task]
+        lane.entries.remove(lane.queued.pop(task))
     if fact.withdrawn:
         _clean_top(lane)
     for task, priority, at_head in fact.queued:
@@ -68,10 +79,12 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
         else:
             order = lane.next
             lane.next += 1
+        entry = (-priority, order, task)
         lane.queued[task] = order
-        heappush(lane.queue, (-priority, order, task))
+        lane.entries.put(order, entry)
+        heappush(lane.queue, entry)
     for task in fact.leased:
-        del lane.queued[task]
+        lane.entries.remove(lane.queued.pop(task))
         heappop(lane.queue)
         lane.leased[task] = None
         _clean_top(lane)
@@ -95,3 +108,35 @@ def encode(lane: Lane) -> dict[str, Any]:
         "leased": list(lane.leased),
         "orders": [lane.head, lane.next],
     }
+
+
+def _root(lane: Lane) -> Value:
+    return [
+        lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, list(lane.leased),
+        lane.next, lane.head,
+    ]  # fmt: skip
+
+
+def _maps(lane: Lane) -> tuple[Chunked[Entry]]:
+    return (lane.entries,)
+
+
+def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
+    lane, chunks = Lane(stream), maps.get(0, {})
+    (lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, leased, lane.next,
+     lane.head) = root  # fmt: skip
+    lane.leased = dict.fromkeys(leased)
+    queue, queued = lane.queue, lane.queued
+    for chunk in chunks.values():
+        for order, (priority, _, task) in chunk.items():
+            entry = (priority, order, task)
+            chunk[order] = entry
+            queued[task] = order
+            queue.append(entry)
+    heapify(queue)
+    lane.entries = Chunked(CHUNK_BITS, chunks)
+    return lane
+
+
+FORM: Final = SnapshotForm(1, _root, _maps, _restore)
+"""How a lane is kept: its limits, who holds a slot, and who waits."""

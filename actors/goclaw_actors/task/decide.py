@@ -34,6 +34,7 @@ from goclaw_actors.task.state import (
     CANCELLING,
     COMPLETED,
     FINAL,
+    FORM,
     PENDING,
     RETRYING,
     RUNNING,
@@ -269,4 +270,4 @@ def _is_final(task: Task) -> bool:
 
 def task_decider(contents: Contents) -> Decider[Task]:
     """Return the task as a value."""
-    return Decider(Task, _Decide(contents), evolve, _is_final, encode)
+    return Decider(Task, _Decide(contents), evolve, _is_final, encode, FORM)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from goclaw_actors.decider import SnapshotForm
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
@@ -21,6 +22,7 @@ from goclaw_events.facts import (
 )
 
 if TYPE_CHECKING:
+    from goclaw_actors.decider import MapChunks
     from goclaw_events.value import BlobRef, Value
 
 PENDING: Final = "pending"
@@ -124,3 +126,28 @@ def encode(task: Task) -> dict[str, Any]:
     """Return the task as plain data: equal tasks give equal data."""
     names = (name for name in Task.__slots__ if name != "stream")
     return {name: getattr(task, name) for name in names}
+
+
+_ROOT: Final = (
+    "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
+    "lost", "token", "holder", "due_ns", "result", "error", "progress",
+)  # fmt: skip
+
+
+def _root(task: Task) -> Value:
+    return [getattr(task, name) for name in _ROOT]
+
+
+def _maps(_task: Task) -> tuple[()]:
+    return ()
+
+
+def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
+    task = Task(stream)
+    for name, value in zip(_ROOT, root, strict=True):
+        setattr(task, name, value)
+    return task
+
+
+FORM: Final = SnapshotForm(1, _root, _maps, _restore)
+"""How a task is kept: a task has no large part."""

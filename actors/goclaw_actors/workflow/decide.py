@@ -40,6 +40,7 @@ from goclaw_actors.workflow.state import (
     Evolve,
     Run,
     encode,
+    snapshot_form,
 )
 from goclaw_events.facts import RunCancelRequested, RunFailed, RunSubmitted, TaskEnded
 from goclaw_events.ids import workflow_stream
@@ -164,4 +165,6 @@ def _is_final(run: Run) -> bool:
 
 def workflow_decider(contents: Contents) -> Decider[Run]:
     """Return the run as a value."""
-    return Decider(Run, _Decide(contents), Evolve(contents), _is_final, encode)
+    return Decider(
+        Run, _Decide(contents), Evolve(contents), _is_final, encode, snapshot_form(contents)
+    )

@@ -259,10 +259,9 @@ class Draft:
         plan = self.plan
         if plan.output is not None:
             return self._render(plan.output, None)
-        results = {**self.run.results, **self.results}
         if len(plan.sinks) == 1:
-            return results.get(plan.sinks[0])
-        return {plan.tasks[sink].id: results.get(sink) for sink in plan.sinks}
+            return self.result_of(plan.sinks[0])
+        return {plan.tasks[sink].id: self.result_of(sink) for sink in plan.sinks}
 
 
 def wait_ns(value: Value) -> int:

@@ -5,8 +5,12 @@ Each fact costs as much as the tasks it names have dependents, whatever the size
 
 from __future__ import annotations
 
+from array import array
+from sys import byteorder
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from goclaw_actors.chunked import Chunked
+from goclaw_actors.decider import SnapshotForm
 from goclaw_events.facts import (
     RunCancelled,
     RunCancelRequested,
@@ -19,7 +23,10 @@ from goclaw_events.facts import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import MapChunks
     from goclaw_events.plan import Plan
     from goclaw_events.value import BlobRef, Value
 
@@ -43,6 +50,9 @@ STATUS_NAMES: Final = (
 )  # fmt: skip
 _ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 NEEDS_FAILED: Final = "needs_failed"
+CHUNK_BITS: Final = 6
+"""Results have up to 64 KiB each."""
+LITTLE: Final = byteorder == "little"
 
 
 class Run:
@@ -70,10 +80,10 @@ class Run:
         self.input: Value = None
         self.labels: dict[str, str] = {}
         self.statuses = bytearray()
-        self.unmet: list[int] = []
+        self.unmet = array("I")
         self.active = 0
         self.ended = 0
-        self.results: dict[int, Value] = {}
+        self.results: Chunked[Value] = Chunked(CHUNK_BITS)
         self.first_failed: tuple[str, str, str] | None = None
         self.reason = ""
         self.result: Value = None
@@ -121,7 +131,7 @@ class Evolve:
         run.input = fact.input
         run.labels = fact.labels
         run.statuses = bytearray(len(plan.tasks))
-        run.unmet = plan.needs_count[:]
+        run.unmet = array("I", plan.needs_count)
         for index in plan.roots:
             run.statuses[index] = ACTIVE
         run.active = len(plan.roots)
@@ -137,7 +147,7 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
     run.ended += 1
     if status == COMPLETED:
         if fact.result is not None:
-            run.results[index] = fact.result
+            run.results.put(index, fact.result)
     elif status == FAILED:
         if run.first_failed is None:
             code, message = fact.error or ["", ""]
@@ -178,3 +188,50 @@ def encode(run: Run) -> dict[str, Any]:
     data["unmet"] = list(run.unmet)
     data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
     return data
+
+
+_ROOT: Final = (
+    "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "active",
+    "ended", "reason", "result", "first_failed", "error",
+)  # fmt: skip
+
+
+def _root(run: Run) -> Value:
+    counts = run.unmet.tobytes() if LITTLE else _swapped(run.unmet).tobytes()
+    return [[getattr(run, name) for name in _ROOT], bytes(run.statuses), counts]
+
+
+def _maps(run: Run) -> tuple[Chunked[Value]]:
+    return (run.results,)
+
+
+def _swapped(counts: array[int]) -> array[int]:
+    """Return counts in the other order of bytes: they are kept little-endian."""
+    copy = counts[:]
+    copy.byteswap()
+    return copy
+
+
+def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
+    """Return how a run is kept: its plan by reference, a byte and a count a task, its results."""
+
+    def restore(stream: str, root: Value, maps: MapChunks) -> Run:
+        run, chunks = Run(stream), maps.get(0, {})
+        fields, statuses, counts = root
+        for name, value in zip(_ROOT, fields, strict=True):
+            setattr(run, name, value)
+        run.first_failed = _triple(run.first_failed)
+        run.error = _triple(run.error)
+        run.plan = contents.plan(run.definition) if run.definition is not None else None
+        run.statuses = bytearray(statuses)
+        run.unmet.frombytes(counts)
+        if not LITTLE:
+            run.unmet.byteswap()
+        run.results = Chunked(CHUNK_BITS, chunks)
+        return run
+
+    return SnapshotForm(1, _root, _maps, restore)
+
+
+def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:
+    return None if error is None else (error[0], error[1], error[2])
