@@ -1,0 +1,138 @@
+"""The last look at an engine's world: log, views and ledger against what the programs expect."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goclaw.datadir import DataDirectory
+from goclaw.replay_check import check_replay
+from goclaw_events.codec import FACTS
+from goclaw_events.facts import (
+    AttemptFailed,
+    AttemptStarted,
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    TaskCompleted,
+    TaskEnded,
+    TasksSkipped,
+)
+from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.rocks import verify_directory
+from scripts.harness.ledger import effects_of, faults_of, read, totals
+from scripts.harness.programs import program
+
+if TYPE_CHECKING:
+    from goclaw_events.journal import Journal
+    from scripts.harness.ledger import Entry
+    from scripts.harness.nursery import Talk
+    from scripts.harness.programs import Program
+
+_ENDS = {RunCompleted: "completed", RunFailed: "failed", RunCancelled: "cancelled"}
+_REASONS = {"condition": "skipped", "needs_skipped": "skipped", "needs_failed": "blocked"}
+
+
+def play(request: dict[str, Any], talk: Talk) -> None:
+    """Say every fault of the world in `home`, then what was found; `runs` were acknowledged."""
+    home = Path(request["home"])
+    data = home / "data"
+    for problem in verify_directory(data).problems:
+        talk.say("wrong", f"verify: {problem}")
+    programs = [program(request["seed"], number) for number in request["runs"]]
+    entries = read(home / "ledger")
+    boots = [(born, dead) for born, dead in request["boots"]]
+    lanes = {lane: slots for made in programs for lane, slots in made.lanes.items()}
+    faults = faults_of(entries, boots, lanes)
+    journal = DataDirectory(data).open_journal()
+    try:
+        report = check_replay(journal, data / "views")
+        faults += [f"replay: {problem}" for problem in report.problems]
+        faults += _effect_faults(programs, entries)
+        for made in programs:
+            faults += _run_faults(journal, made, entries)
+    finally:
+        journal.close()
+    for fault in faults:
+        talk.say("wrong", fault)
+    counts = Counter(entry.kind for entry in entries)
+    counts["repeated"] = counts["effect"] - len(effects_of(entries)[0])
+    talk.say("audited", {"facts": report.facts, "tasks": _tasks(programs), **counts})
+
+
+def _tasks(programs: list[Program]) -> int:
+    return sum(len(made.statuses) for made in programs)
+
+
+def _effect_faults(programs: list[Program], entries: list[Entry]) -> list[str]:
+    """Compare the ledger, once for each key, with the totals that the programs expect."""
+    found, faults = effects_of(entries)
+    for made in programs:
+        mine = {key: found.pop(key) for key in list(found) if key.startswith(made.run_id + "/")}
+        for key, effect in mine.items():
+            if made.effects.get(key) != effect:
+                faults.append(f"{key} did {effect}, expected {made.effects.get(key)}")
+        if made.exact and totals(mine.values()) != totals(made.effects.values()):
+            missing = sorted(made.effects.keys() - mine.keys())
+            faults.append(f"totals of {made.run_id} differ; missing: {missing}")
+    if found:
+        faults.append(f"effects of no run: {sorted(found)}")
+    return faults
+
+
+def _run_faults(journal: Journal, made: Program, entries: list[Entry]) -> list[str]:
+    """Compare the facts of a run and its tasks with the program and the ledger."""
+    faults = []
+    kinds: Counter[type] = Counter()
+    statuses: dict[str, str] = {}
+    for fact in _facts(journal, workflow_stream(made.run_id)):
+        kinds[type(fact)] += 1
+        if isinstance(fact, TaskEnded):
+            statuses[fact.task] = fact.status
+        elif isinstance(fact, TasksSkipped):
+            statuses |= dict.fromkeys(fact.tasks, _REASONS[fact.reason])
+    ended = [status for kind, status in _ENDS.items() for _ in range(kinds[kind])]
+    if kinds[RunSubmitted] != 1 or ended != [made.status]:
+        faults.append(f"{made.run_id} ended {ended}, expected {made.status}; {dict(kinds)}")
+    if made.exact and statuses != made.statuses:
+        differ = sorted(statuses.items() ^ made.statuses.items())
+        faults.append(f"tasks of {made.run_id} ended otherwise: {differ}")
+    mine = [entry for entry in entries if entry.key.startswith(made.run_id + "/")]
+    for task in made.statuses:
+        key = f"{made.run_id}/{task}/0"
+        facts = _facts(journal, task_stream(made.run_id, task))
+        faults += _task_faults(made, task, facts, [e for e in mine if e.key == key])
+    return faults
+
+
+def _task_faults(made: Program, task: str, facts: list[Any], entries: list[Entry]) -> list[str]:
+    place = f"{made.run_id}/{task}"
+    started = {fact.attempt for fact in facts if isinstance(fact, AttemptStarted)}
+    begun = {entry.attempt for entry in entries if entry.kind == "begin"}
+    completed = [fact for fact in facts if isinstance(fact, TaskCompleted)]
+    acted = {entry.attempt for entry in entries if entry.kind == "effect"}
+    faults = [
+        f"{place}: attempt {fact.attempt} completed and did nothing"
+        for fact in completed
+        if fact.token and fact.attempt not in acted
+    ]
+    if not begun <= started:
+        faults.append(f"{place}: attempts {sorted(begun - started)} ran and were not recorded")
+    if len(completed) > 1:
+        faults.append(f"{place} completed {len(completed)} times")
+    failed = sum(1 for fact in facts if isinstance(fact, AttemptFailed))
+    least, most = made.failures.get(task, (0, 0))
+    if made.exact and not least <= failed <= most:
+        faults.append(f"{place}: {failed} attempts failed, expected {least} to {most}")
+    return faults
+
+
+def _facts(journal: Journal, stream: str) -> list[Any]:
+    return [
+        FACTS.decode(fact.type, fact.version, fact.data)
+        for turn in stream_turns(journal, stream)
+        for fact in turn.facts
+    ]

@@ -1,0 +1,69 @@
+"""Many worlds of one kind: play them, count, and say how to play again those that failed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from scripts.harness.engine_kill import EngineCounts, engine_world
+from scripts.harness.nursery import Harm
+from scripts.harness.storage_kill import StorageCounts, storage_world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from scripts.harness.nursery import Nursery
+
+WORLD_KILLS: Final = 10
+KINDS: Final = ("storage", "power", "disorder", "engine")
+_POWER: Final = {"storage": "", "power": "honest", "disorder": "hostile"}
+
+
+@dataclass
+class Campaign:
+    """What came of the worlds of one kind."""
+
+    kind: str
+    seed: int
+    counts: EngineCounts | StorageCounts
+    failures: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts and how many worlds failed."""
+        figures = asdict(self.counts)
+        return {**figures, "seconds": round(figures["seconds"], 1), "failed": len(self.failures)}
+
+
+def play(
+    nursery: Nursery,
+    kind: str,
+    kills: int,
+    seed: int,
+    home: Path,
+    first: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Campaign:
+    """Kill `kills` times, in worlds of ten, from world `first` on; failures are collected.
+
+    The directory of a world that failed stays below `home`.
+    """
+    counts = EngineCounts() if kind == "engine" else StorageCounts()
+    campaign = Campaign(kind, seed, counts)
+    for number in range(first, first + kills):
+        here = min(WORLD_KILLS, kills - counts.kills)
+        if here <= 0:
+            break
+        world, name = home / f"{kind}-{number}", f"{kind}/{seed}/{number}"
+        try:
+            if isinstance(counts, EngineCounts):
+                engine_world(nursery, world, name, here, counts)
+            else:
+                storage_world(nursery, world, name, here, counts, _POWER[kind])
+        except Harm as harm:
+            again = f"python scripts/kill9.py --{kind} {here} --seed {seed} --first {number}"
+            text = f"{name}: {harm}\nagain: {again}\nkept: {world}"
+            campaign.failures.append(text)
+            tell(text)
+        tell(f"{kind}: {counts.kills} of {kills} kills, {len(campaign.failures)} worlds failed")
+    return campaign

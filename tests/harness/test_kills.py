@@ -1,0 +1,67 @@
+"""Kill -9 and power cuts, a few of each; scripts/kill9.py does the same by the thousand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.harness.campaign import play
+from scripts.harness.engine_kill import EngineCounts
+from scripts.harness.nursery import Nursery
+from scripts.harness.storage_kill import StorageCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SEED = 20
+
+
+@pytest.fixture(name="nursery", scope="module")
+def _nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
+def play_storage(nursery: Nursery, kind: str, kills: int, home: Path) -> StorageCounts:
+    """Play worlds of storage; nothing may fail."""
+    campaign = play(nursery, kind, kills, SEED, home)
+    assert campaign.failures == []
+    assert isinstance(campaign.counts, StorageCounts)
+    assert campaign.counts.kills == kills
+    return campaign.counts
+
+
+def test_a_killed_log_holds_all_that_was_acknowledged(nursery: Nursery, tmp_path: Path) -> None:
+    """After 30 kills everything acknowledged is there, in whole batches, gapless and chained."""
+    counts = play_storage(nursery, "storage", 30, tmp_path)
+    assert counts.acknowledged > 100
+    assert set(counts.by_step) == {"blobs", "write", "flush", "watermark"}
+
+
+def test_a_power_cut_loses_nothing_that_was_flushed(nursery: Nursery, tmp_path: Path) -> None:
+    """After 15 cuts of the WAL to its flushed length and a torn tail, all acknowledged is there."""
+    counts = play_storage(nursery, "power", 15, tmp_path)
+    assert counts.acknowledged > 100
+    assert sum(counts.tails.values()) > 3
+    assert counts.refused == 0
+
+
+def test_a_disk_out_of_order_loses_nothing_in_silence(nursery: Nursery, tmp_path: Path) -> None:
+    """What a power cut left out of order is recovered with all acknowledged, or refused typed."""
+    counts = play_storage(nursery, "disorder", 5, tmp_path)
+    assert sum(counts.tails.values()) > 0
+
+
+def test_a_killed_engine_finishes_what_it_accepted(nursery: Nursery, tmp_path: Path) -> None:
+    """After 10 kills under random programs all runs end as they must, with the expected totals."""
+    campaign = play(nursery, "engine", 10, SEED, tmp_path)
+    assert campaign.failures == []
+    counts = campaign.counts
+    assert isinstance(counts, EngineCounts)
+    assert counts.kills == 10
+    assert counts.rivals == 1
+    assert counts.runs > 5
+    assert counts.effects > 50
+    assert counts.begun > counts.effects - counts.repeated_effects, "no attempt was ever lost"
