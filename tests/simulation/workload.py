@@ -1,44 +1,89 @@
-"""Random workflows for the simulation: small, and rich in what can go wrong."""
+"""Random workflows and what their agents return: rich in what can go wrong."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.work import Outcome
 from goclaw_events.loading import definition_from
 from goclaw_events.plan import Plan, compile_plan
+from goclaw_events.value import store
 
 if TYPE_CHECKING:
     import random
 
-TASKS_MAX = 7
+    from goclaw_actors.work import StartAttempt
+    from tests.simulation.options import Options
+
+LARGE: Final = "x" * (66 * 1024)
+CODES: Final = (
+    "agent_error", "timeout", "agent_cancelled", "", "bad_params", "value_not_storable",
+    "value_too_large", "agent_unknown", "executor_exhausted", "own.code",
+)  # fmt: skip
+"""Every code that an executor gives a failed attempt, and one of an agent's own."""
 
 
-def random_plan(rng: random.Random, name: str) -> Plan:
-    """Return a plan with random needs, lanes, conditions, waits, retries and failure policy."""
-    lanes = {
-        f"l{index}": {"concurrency": rng.randint(1, 3), "capacity": rng.choice([1, 2, 100, 100])}
+def random_plan(rng: random.Random, options: Options) -> Plan:
+    """Return a plan with random needs, lanes, conditions, waits, retries and failure policy.
+
+    Three definitions share the names, so their lanes: each submission declares them anew, often
+    with other limits. `metadata` tells the checks what the conditions are.
+    """
+    name = f"w{rng.randrange(3)}"
+    lanes: dict[str, Any] = {
+        f"l{index}": {
+            "concurrency": rng.choice([1, 1, 2, 3]),
+            "capacity": rng.choice([1, 2, 100, 100]),
+        }
         for index in range(rng.randint(0, 2))
     }
+    choices = [*lanes, "/shared"]
+    conditions: dict[str, Any] = {}
     tasks: dict[str, Any] = {}
-    for index in range(rng.randint(1, TASKS_MAX)):
-        before = list(tasks)
-        needs = rng.sample(before, min(len(before), rng.choice([0, 1, 1, 2, 3])))
-        tasks[f"t{index}"] = _task(rng, needs, list(lanes))
-    policy = rng.choice(["fail_fast", "let_finish", "continue"])
-    definition = {"name": name, "on_failure": policy, "lanes": lanes, "tasks": tasks}
+    if options.fan_out and rng.random() < 0.3:
+        tasks["root"] = {"agent": "sim.agent"}
+        for index in range(options.fan_out):
+            tasks[f"f{index}"] = _task(rng, ["root"], choices, f"f{index}", conditions)
+        tasks["join"] = {"agent": "sim.agent", "needs": [f"f{i}" for i in range(options.fan_out)]}
+    else:
+        for index in range(rng.randint(1, options.tasks_max)):
+            before = list(tasks)
+            needs = rng.sample(before, min(len(before), rng.choice([0, 1, 1, 2, 3])))
+            tasks[f"t{index}"] = _task(rng, needs, choices, f"t{index}", conditions)
+    definition = {
+        "name": name,
+        "on_failure": rng.choice(["fail_fast", "let_finish", "continue"]),
+        "lanes": lanes,
+        "tasks": tasks,
+        "metadata": {"conditions": conditions},
+    }
+    if rng.random() < 0.2:
+        definition["output"] = {"last": f"${{tasks.{list(tasks)[-1]}.result.n}}"}
     return compile_plan(definition_from(definition, name))
 
 
-def _task(rng: random.Random, needs: list[str], lanes: list[str]) -> dict[str, Any]:
+def _task(
+    rng: random.Random, needs: list[str], lanes: list[str], name: str, conditions: dict[str, Any]
+) -> dict[str, Any]:
     if rng.random() < 0.1:
-        return {"wait": rng.choice(["1ms", "1s", "90s"]), "needs": needs}
+        duration = rng.choice(["1ms", "1s", "90s", "10m"])
+        if needs and rng.random() < 0.2:
+            duration = f"${{tasks.{needs[0]}.result.n}}"
+        return {"wait": duration, "needs": needs}
     task: dict[str, Any] = {"agent": "sim.agent", "needs": needs, "priority": rng.randint(-2, 2)}
-    if lanes and rng.random() < 0.7:
+    if rng.random() < 0.7:
         task["lane"] = rng.choice(lanes)
     if needs and rng.random() < 0.5:
-        task["with"] = {"read": f"${{tasks.{needs[0]}.result}}", "all": "${needs}"}
+        task["with"] = {
+            "from": needs[0],
+            "read": f"${{tasks.{needs[0]}.result}}",
+            "n": f"${{tasks.{needs[0]}.result.n}}",
+            "all": "${needs}",
+        }
     if needs and rng.random() < 0.2:
-        task["when"] = f"${{tasks.{needs[0]}.result.n}} > {rng.randint(0, 9)}"
+        than = rng.randint(0, 9)
+        conditions[name] = [needs[0], than]
+        task["when"] = f"${{tasks.{needs[0]}.result.n}} > {than}"
     if rng.random() < 0.5:
         task["retry"] = {
             "attempts": rng.randint(2, 4),
@@ -47,3 +92,25 @@ def _task(rng: random.Random, needs: list[str], lanes: list[str]) -> dict[str, A
             "max": "2s",
         }
     return task
+
+
+def random_outcome(rng: random.Random, attempt: StartAttempt, options: Options) -> Outcome:
+    """Return how an attempt ends: mostly well, with any value, else with any code."""
+    if options.rate("fail") and rng.random() < 0.25:
+        return Outcome(
+            attempt.stream,
+            attempt.token,
+            "failed",
+            code=rng.choice(CODES),
+            message="it went wrong",
+            trace="somewhere",
+            abandoned=rng.random() < 0.1,
+            retryable=rng.random() < 0.9,
+        )
+    value: Any = {"n": rng.randint(0, 9)}
+    if options.rate("large") and rng.random() < 0.2:
+        value["pad"] = f"{LARGE}{rng.randint(0, 3)}"
+    elif rng.random() < 0.1:
+        value = rng.choice([None, 7, "text", [1, {"n": 2}], {"n": "seven"}, {}])
+    blobs: dict[bytes, bytes] = {}
+    return Outcome(attempt.stream, attempt.token, "completed", store(value, blobs), blobs or None)

@@ -1,120 +1,85 @@
 """The world of a simulation: one seed decides every order, every fault and every crash.
 
-The node, its dispatchers and deciders are those of production; only clock, disk and executor
-are replaced, and who calls `step`.
+The node, its dispatchers and deciders are those of production, and so is the clock; only the
+machine's clocks, the disk and the executor are replaced, and who calls `step`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections import deque
-from dataclasses import dataclass, field
+from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.contents import StoredContents
-from goclaw_actors.decider import Accepted
 from goclaw_actors.directory import deciders
-from goclaw_actors.env import Identity
-from goclaw_actors.message import Message, Reply
-from goclaw_actors.messages import CancelRun, SubmitRun
+from goclaw_actors.env import Identity, SystemClock
 from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits, Ports
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, StopAttempt
-from goclaw_events.errors import JournalFull
-from goclaw_events.ids import workflow_stream
-from goclaw_events.memory_journal import MemoryJournal
-from goclaw_events.plan import Plan, pack_plan
-from goclaw_events.value import blob_of
-from tests.simulation.workload import random_plan
+from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt
+from goclaw_events.errors import JournalBroken
+from tests.simulation.bugs import with_bugs
+from tests.simulation.clients import Clients
+from tests.simulation.clock import MachineClocks
+from tests.simulation.disk import SimDisk
+from tests.simulation.executor import SimExecutor
+from tests.simulation.failpoints import Crash, Failpoints
+from tests.simulation.history import History
+from tests.simulation.workload import random_outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from goclaw_actors.actor import Entity
+    from goclaw_actors.decider import RunEnded
+    from goclaw_events.envelope import Position
+    from goclaw_events.framing import EncodedFrame
+    from tests.simulation.options import Options
 
-START_NS = 1_800_000_000 * 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a seed's world is like."""
-
-    partitions: int = 1
-    batch_messages_max: int = 4096
-    commits_in_flight_max: int = 2
-    live_actors_max: int = 50_000
-    runs: int = 4
-    steps: int = 400
-    crashes: bool = True
-    failing_commits: bool = True
-
-
-class SimClock:
-    """A clock that only the simulation moves."""
-
-    def __init__(self) -> None:
-        self.ns = START_NS
-
-    def now_ns(self) -> int:
-        """Return the time."""
-        return self.ns
-
-
-@dataclass
-class SimExecutor:
-    """Hold attempts until the simulation ends them; know what was ever started."""
-
-    held: dict[AttemptToken, StartAttempt] = field(default_factory=dict)
-    started: list[AttemptToken] = field(default_factory=list)
-    stops: deque[AttemptToken] = field(default_factory=deque)
-
-    def start_many(self, attempts: Sequence[StartAttempt]) -> None:
-        """Take attempts in."""
-        for attempt in attempts:
-            self.held[attempt.token] = attempt
-            self.started.append(attempt.token)
-
-    def stop_many(self, stops: Sequence[StopAttempt]) -> None:
-        """Note what is to be stopped."""
-        self.stops.extend(stop.token for stop in stops if stop.token in self.held)
-
-    def holds(self, token: AttemptToken) -> bool:
-        """Tell whether an attempt runs."""
-        return token in self.held
+STOP_STEPS_MAX = 300
+PASSING_NS = (1_000, 10**6, 10**8, 10**9, 10**11)
 
 
 class World:
     """One simulated engine and everything around it."""
 
     def __init__(self, seed: int, options: Options) -> None:
-        self.rng = random.Random(seed)
+        self.seed = seed
         self.options = options
-        self.clock = SimClock()
-        self.journal = MemoryJournal(
-            partitions=options.partitions,
-            log_id=hashlib.blake2b(str(seed).encode(), digest_size=16).digest(),
-            autocommit=False,
-        )
+        self.rng = random.Random(f"steps {seed}")
+        self.time = MachineClocks(options.tick_ns)
+        self.points = Failpoints()
+        log_id = hashlib.blake2b(str(seed).encode(), digest_size=16).digest()
+        self.journal = SimDisk(options.partitions, log_id, self.points)
+        self.history = History(options.partitions)
         self.trace = hashlib.blake2b(digest_size=16)
+        self.seen: Counter[str] = Counter()
         self.boots = 0
-        self.seen: dict[str, int] = {}
-        self.submitted: dict[str, tuple[Plan, SubmitRun]] = {}
-        self.acknowledged: set[str] = set()
+        self.commits_failed = 0
+        self.calm = False
+        self.bugs_left = 1
+        self.clients = Clients(self)
         self.ended: dict[str, str] = {}
+        self.ever_started: dict[AttemptToken, StartAttempt] = {}
+        self.handed_over: dict[tuple[int, int, int], str] = {}
         self.posts: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.late: list[Outcome] = []
         self._begin()
 
     def note(self, what: str, detail: object = "") -> None:
         """Put a step into the trace and count it."""
-        self.seen[what] = self.seen.get(what, 0) + 1
+        self.seen[what] += 1
         self.trace.update(f"{what} {detail}\n".encode())
+
+    # -- the process ---------------------------------------------------------------------------
 
     def _begin(self) -> None:
         """Start a process on the log as it is."""
         self.boots += 1
-        self.executor = SimExecutor()
+        self.node_name = f"b{self.boots}"
+        last_ns = max(self.journal.head(p).time_ns for p in range(self.options.partitions))
+        self.clock = SystemClock(last_ns, wall=self.time.wall, monotonic=self.time.monotonic)
+        self.executor = SimExecutor(self.journal, self.points, self.ever_started)
         self.contents = StoredContents(self.journal)
         self.kinds = deciders(self.contents)
         self.posts.clear()
@@ -123,71 +88,155 @@ class World:
             self.journal,
             self.executor,
             self.clock,
-            Identity("sim", f"b{self.boots}"),
-            self.kinds,
+            Identity("sim", self.node_name),
+            with_bugs(self.kinds, self),
             "sim",
-            lambda function, argument: self.posts.append((function, argument)),
-            lambda ended, _: self.ended.__setitem__(ended.run_id, ended.status),
-            lambda _partition, frame: self.trace.update(frame.hash),
+            self._post,
+            self._run_ended,
+            self._committed,
             self.contents,
         )
         limits = Limits(
             batch_messages_max=options.batch_messages_max,
+            batch_bytes_max=options.batch_bytes_max,
             commits_in_flight_max=options.commits_in_flight_max,
             live_actors_max=options.live_actors_max,
-            lost_max=1_000,
+            commands_max=options.commands_max,
+            lost_max=options.lost_max,
+            snapshot_every_facts=options.snapshot_every_facts,
+            snapshot_chunks_max=options.snapshot_chunks_max,
         )
         self.node = Node(ports, limits)
         self.node.open()
 
-    # -- steps -------------------------------------------------------------------------------
+    def _post(self, function: Callable[[Any], None], argument: Any) -> None:
+        self.points.hit("done")
+        self.posts.append((function, argument))
 
-    def submit(self, run_id: str) -> None:
-        """Submit a run, or the same one again."""
-        if run_id not in self.submitted:
-            plan = random_plan(self.rng, f"w{len(self.submitted) % 3}")
-            ref = blob_of(pack_plan(plan))
-            body = SubmitRun(ref, plan.name, {}, {}, run_id.encode(), None, "sim")
-            self.submitted[run_id] = (plan, body)
-        plan, body = self.submitted[run_id]
-        message = Message(workflow_stream(run_id), body)
-        message.blobs = {body.definition.sha256: pack_plan(plan)}
-        self.contents.hold(body.definition, plan)
+    def _run_ended(self, ended: RunEnded, position: Position) -> None:
+        self.points.hit("run ended")
+        assert position.number <= self.journal.durable(position.partition)
+        known = self.ended.setdefault(ended.run_id, ended.status)
+        assert known == ended.status, f"{ended.run_id} ended {known}, then {ended.status}"
 
-        def replied(reply: Reply) -> None:
-            if isinstance(reply.answer, Accepted):
-                self.acknowledged.add(run_id)
-                self.note("acknowledged", run_id)
-                if reply.answer.repeated:
-                    self.note("repeated submission answered", run_id)
+    def _committed(self, partition: int, frame: EncodedFrame) -> None:
+        self.points.hit("committed")
+        assert frame.last <= self.journal.durable(partition)
+        if frame.header.time_ns > self.time.wall_ns:
+            self.note("recorded time ahead of the wall clock")
+        self.trace.update(frame.hash)
 
-        message.reply_to = replied
-        self.node.accept(message)
+    def act(self, step: Callable[[], None]) -> None:
+        """Take a step; the process may die of it, and then starts again."""
+        try:
+            step()
+        except Crash as crash:
+            self.note("crash at a failpoint", crash)
+            self.note(f"crash: {crash}")
+            self.restart(power=bool(self.options.rate("power")) and self.rng.random() < 0.5)
+        except JournalBroken as error:
+            self.note("the node stops at an input/output error", error)
+            self.restart()
 
-    def cancel(self, run_id: str) -> None:
-        """Ask for a run to be cancelled, under a command id."""
-        body = CancelRun("sim", "sim")
-        message = Message(workflow_stream(run_id), body)
-        message.command_id = f"cancel-{run_id}"
-        message.digest = b"cancel"
-        message.reply_to = lambda reply: self.note("cancel answered", reply.answer)
-        self.node.accept(message)
+    def restart(self, *, power: bool = False) -> None:
+        """Kill the process, perhaps with the machine, and start it until it stays up."""
+        self._die(power=power)
+        while True:
+            try:
+                self._begin()
+            except Crash:
+                self.note("crash while reopening")
+            except JournalBroken:
+                self.note("input/output error while reopening")
+            else:
+                return
+            self._die(power=False)
+
+    def _die(self, *, power: bool) -> None:
+        disk, rng = self.journal, self.rng
+        if self.executor.held:
+            self.note("crash with attempts running", len(self.executor.held))
+        self.late += [
+            Outcome(attempt.stream, token, "completed", {"n": 1})
+            for token, attempt in self.executor.held.items()
+        ]
+        if any(dispatcher.turns.snapshots.waiting for dispatcher in self.node.dispatchers):
+            self.note("crash with a snapshot begun or due")
+        unflushed, queued = disk.unflushed, disk.waiting - disk.unflushed
+        survive = rng.randint(0, unflushed if power else queued)
+        self.note("power loss" if power else "crash", f"{survive} of {unflushed}, {queued}")
+        if power and survive < unflushed:
+            self.note("power loss: what could be read is lost")
+            if rng.random() < 0.5:
+                self.note("power loss: last record torn")
+        elif unflushed + survive:
+            self.note("crash: what was not flushed is there")
+        if not power and survive < queued:
+            self.note("crash losing frames")
+        if disk.trouble is not None and rng.random() < 0.5:
+            disk.trouble = None  # else the next process meets it
+        trouble = disk.trouble
+        self.journal = disk.crash(survive, power=power)
+        self.journal.trouble = trouble
+        self.history.update(self.journal)
+
+    def stop(self) -> None:
+        """Stop as asked: finish what is decided, record the end, start again."""
+        node, disk = self.node, self.journal
+        for _ in range(STOP_STEPS_MAX):
+            if node.failure is not None or node.idle:
+                break
+            node.run_once()
+            self._flush_all()
+        if not node.idle:
+            self.restart()
+            return
+        self.points.hit("closing")
+        node.record_closed()
+        self._flush_all()
+        if disk.waiting or node.failure is not None:
+            self.restart()
+            return
+        self.note("stopped as asked")
+        if self.executor.held:
+            self.note("stopped with attempts running")
+        self.restart()
+
+    def _flush_all(self) -> None:
+        self.journal.commit()
+        while self.posts:
+            self.deliver_post()
+
+    # -- steps of every day --------------------------------------------------------------------
 
     def step_dispatcher(self) -> None:
         """Let one dispatcher decide a batch."""
-        dispatcher = self.rng.choice(self.node.dispatchers)
         if self.node.failure is not None:
             if self.node.run_once():
                 self.note("reopened after a failed commit")
-        elif dispatcher.step():
+            return
+        dispatcher = self.rng.choice(self.node.dispatchers)
+        if dispatcher.step():
             self.note("batch", dispatcher.partition)
             if dispatcher.turns.ready:
                 self.note("batch full: messages left in the inbox")
+        elif dispatcher.turns.in_flight:
+            self.note("a batch waits for the flush of those before it")
+
+    def write(self) -> None:
+        """Let the committer write some of what is queued, without a flush."""
+        if self.journal.waiting > self.journal.unflushed:
+            self.note("write", self.journal.write(self.rng.randint(1, self.journal.waiting)))
 
     def commit(self) -> None:
-        """Make some of the waiting frames durable."""
+        """Let the committer write and flush some of what is queued."""
         if self.journal.waiting:
             self.note("commit", self.journal.commit(self.rng.randint(1, self.journal.waiting)))
+
+    def deliver_posts(self) -> None:
+        """Call some of what was posted."""
+        for _ in range(self.rng.randint(0, len(self.posts))):
+            self.deliver_post()
 
     def deliver_post(self) -> None:
         """Call what was posted to the node's thread, first in first out."""
@@ -197,78 +246,46 @@ class World:
 
     def end_attempt(self) -> None:
         """End a running attempt one way or another."""
-        if not self.executor.held:
+        held, rng, options = self.executor.held, self.rng, self.options
+        if not held:
             return
-        rng = self.rng
-        token = rng.choice(sorted(self.executor.held))
-        attempt = self.executor.held[token]
-        if rng.random() < 0.1:
+        token = rng.choice(sorted(held))
+        attempt = held[token]
+        if options.rate("progress") and rng.random() < 0.1:
             progress = Progress(attempt.stream, token, rng.random(), "")
             self.node.accept_outcomes([progress])
+            self.note("progress")
             return
-        outcome = self._outcome(attempt)
-        del self.executor.held[token]
-        self.note("outcome", outcome.status)
-        copies = 2 if rng.random() < 0.1 else 1
+        outcome = random_outcome(rng, attempt, options)
+        del held[token]
+        self.note(f"outcome {outcome.status}", outcome.code)
+        copies = 1
+        if options.rate("duplicate") and rng.random() < 0.1:
+            self.note("outcome delivered twice")
+            copies = 2
+        self.handed_over[token] = self.node_name
         self.node.accept_outcomes([outcome] * copies)
         if rng.random() < 0.2:
             self.late.append(outcome)
 
-    def _outcome(self, attempt: StartAttempt) -> Outcome:
-        rng = self.rng
-        kind = rng.random()
-        if kind < 0.75:
-            blobs: dict[bytes, bytes] = {}
-            return Outcome(
-                attempt.stream, attempt.token, "completed", {"n": rng.randint(0, 9)}, blobs
-            )
-        code = rng.choice(["agent_error", "timeout", "bad_params"])
-        return Outcome(attempt.stream, attempt.token, "failed", code=code, message=code)
-
     def stop_attempt(self) -> None:
         """Let a stopped attempt end as cancelled."""
-        if self.executor.stops:
-            token = self.executor.stops.popleft()
-            attempt = self.executor.held.pop(token, None)
-            if attempt is not None:
-                self.note("stopped attempt ended")
-                outcome = Outcome(attempt.stream, token, "cancelled", code="cancelled")
-                self.node.accept_outcomes([outcome])
-
-    def late_outcome(self) -> None:
-        """Deliver an outcome once more, long after it was handled or lost."""
-        if self.late:
-            outcome = self.late.pop(self.rng.randrange(len(self.late)))
-            self.note("late outcome delivered again")
-            self.node.accept_outcomes([outcome])
+        if not self.executor.stops:
+            return
+        token = self.executor.stops.popleft()
+        attempt = self.executor.held.pop(token, None)
+        if attempt is None:
+            return
+        self.note("stopped attempt ended")
+        abandoned = self.rng.random() < 0.1
+        if abandoned:
+            self.note("stopped attempt abandoned")
+        outcome = Outcome(attempt.stream, token, "cancelled", code="cancelled", abandoned=abandoned)
+        self.node.accept_outcomes([outcome])
 
     def pass_time(self) -> None:
-        """Move the clock, sometimes far."""
-        self.clock.ns += self.rng.choice([1_000, 10**6, 10**8, 10**9, 10**11])
-
-    def fail_commit(self) -> None:
-        """Let the next commit fail, written or not."""
-        if self.node.failure is None and self.journal.waiting:
-            stored = self.rng.random() < 0.5
-            self.journal.fail_next(JournalFull("no space left"), stored=stored)
-            self.note("failed commit, written" if stored else "failed commit, not written")
-            self.journal.commit()
-
-    def crash(self) -> None:
-        """Kill the process; some frames on their way may have reached the disk."""
-        running = len(self.executor.held)
-        survive = self.rng.randint(0, self.journal.waiting)
-        self.note("crash", f"{survive} of {self.journal.waiting}")
-        if running:
-            self.note("crash with attempts running")
-        if survive < self.journal.waiting:
-            self.note("crash losing frames")
-        self.late += [
-            Outcome(attempt.stream, token, "completed", {"n": 1})
-            for token, attempt in self.executor.held.items()
-        ]
-        self.journal = self.journal.crash(survive)
-        self._begin()
+        """Let time pass, sometimes much."""
+        self.time.advance(self.rng.choice(PASSING_NS))
 
     def entities(self) -> list[Entity]:
         """Return the live actors that are loaded."""

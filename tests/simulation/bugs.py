@@ -1,0 +1,60 @@
+"""Deciders that sometimes raise, or die: the engine must contain the one and survive the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_actors.decider import Decider, Decision, Moment
+    from tests.simulation.world import World
+
+BUG_CHANCE = 0.03
+
+
+class InjectedBug(RuntimeError):
+    """A bug of the engine, made by the simulation."""
+
+
+def with_bugs(kinds: Mapping[str, Decider[Any]], world: World) -> Mapping[str, Decider[Any]]:
+    """Return the deciders with bugs and failpoints in them, where the world has such faults."""
+    if not world.options.rate("bug") and not world.options.rate("failpoint"):
+        return kinds
+    return {kind: _with_bugs(decider, world) for kind, decider in kinds.items()}
+
+
+def _with_bugs(decider: Decider[Any], world: World) -> Decider[Any]:
+    chance = BUG_CHANCE * world.options.rate("bug")
+    deciding = False
+
+    def strikes() -> bool:
+        if not chance or world.bugs_left == 0 or world.calm or world.rng.random() >= chance:
+            return False
+        world.bugs_left -= 1
+        return True
+
+    def decide(state: Any, message: Any, moment: Moment) -> Decision:
+        nonlocal deciding
+        world.points.hit("decide")
+        if strikes():
+            world.note("bug in decide", type(message).__name__)
+            raise InjectedBug(type(message).__name__)
+        decision = decider.decide(state, message, moment)
+        deciding = bool(decision.facts)
+        return decision
+
+    def evolve(state: Any, fact: Any) -> Any:
+        nonlocal deciding
+        if not deciding:
+            return decider.evolve(state, fact)
+        deciding = False
+        world.points.hit("evolve")
+        state = decider.evolve(state, fact)
+        if strikes():
+            world.note("bug in evolve: state half changed", type(fact).__name__)
+            raise InjectedBug(type(fact).__name__)
+        return state
+
+    return replace(decider, decide=decide, evolve=evolve)

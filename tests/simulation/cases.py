@@ -1,0 +1,255 @@
+"""The interesting cases: a simulation that never meets them proves nothing, so they are counted.
+
+Some are noted when they are made to happen; those here are read from the log that came of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events.value import references
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.simulation.history import Entry
+    from tests.simulation.world import World
+
+COMMON: Final = (
+    "snapshot compared",
+    "crash with a snapshot begun or due",
+    "crash",
+    "crash with attempts running",
+    "crash losing frames",
+    "crash: what was not flushed is there",
+    "crash at a failpoint",
+    "crash while reopening",
+    "power loss",
+    "stopped as asked",
+    "stopped with attempts running",
+    "disk full: not written",
+    "reopened after a failed commit",
+    "the node stops at an input/output error",
+    "flipped bit: refused when read",
+    "clock set forward",
+    "clock set back",
+    "clock drifts",
+    "machine suspended",
+    "recorded time ahead of the wall clock",
+    "timer fired",
+    "timer a minute late or more",
+    "wait cancelled before it was due",
+    "batch full: messages left in the inbox",
+    "a batch waits for the flush of those before it",
+    "frame without a fact of an actor",
+    "message to another partition",
+    "message of another partition delivered twice",
+    "outbox acknowledged",
+    "inbox row handled",
+    "large value in a fact",
+    "submission accepted",
+    "repeated submission answered",
+    "refused: command_conflict",
+    "refused: busy",
+    "refused: disk_full",
+    "refused: run_not_found",
+    "refused: run_finished",
+    "cancel accepted",
+    "repeated cancel answered",
+    "cancel storm",
+    "run completed",
+    "run failed",
+    "run cancelled",
+    "task skipped: condition",
+    "task skipped: needs_failed",
+    "task failed before it began",
+    "task retried",
+    "task failed for good",
+    "task cancelled while it ran",
+    "task cancelled in its queue",
+    "attempt lost",
+    "attempt lost with a stop",
+    "completed though told to stop",
+    "outcome refused",
+    "outcome delivered twice",
+    "late outcome delivered again",
+    "outcome under a forged token",
+    "progress",
+    "lane at its limit, with a queue",
+    "lane's limit changed",
+    "slot asked for again, at the head",
+)
+"""What must come up within every hundred seeds."""
+
+RARE: Final = (
+    "damaged snapshot passed over",
+    "flipped bit in snapshots",
+    "flipped bit in chunks",
+    "power loss: what could be read is lost",
+    "power loss: last record torn",
+    "disk full: written",
+    "disk still full when reopened",
+    "failed flush: written",
+    "failed flush: not written",
+    "input/output error while reopening",
+    "flipped bit in log",
+    "flipped bit in blobs",
+    "flipped bit: refused at open",
+    "flipped bit: the node stops",
+    "crash: append",
+    "crash: write",
+    "crash: between writes",
+    "crash: before flush",
+    "crash: after flush",
+    "crash: between callbacks",
+    "crash: done",
+    "crash: reply",
+    "crash: after reply",
+    "crash: start",
+    "crash: between starts",
+    "crash: stop",
+    "crash: run ended",
+    "crash: committed",
+    "crash: decide",
+    "crash: evolve",
+    "crash: closing",
+    "large value in a message",
+    "refused: outcome_unknown",
+    "run failed and was cancelled before",
+    "task skipped: needs_skipped",
+    "task failed after all its tries",
+    "task lost too often",
+    "attempt abandoned",
+    "stopped attempt ended",
+    "lane full",
+    "lane's limit below what it lends",
+    "left the queue",
+    "fan-out of twenty or more",
+    "bug in decide",
+    "bug in evolve: state half changed",
+    "message parked",
+    "stream given up",
+)
+"""What must come up within the thousands of seeds that are run by command."""
+
+
+def count_cases(world: World) -> None:
+    """Count what the log of a world shows."""
+    for case in _cases(world):
+        world.seen[case] += 1
+
+
+def _cases(world: World) -> Iterator[str]:
+    for frames in world.history.frames:
+        for frame in frames:
+            yield from _frame(frame.body)
+    for entry in world.history.entries:
+        yield from _fact(entry)
+    for _, entries in world.history.of_kind("task"):
+        yield from _task(entries)
+    for _, entries in world.history.of_kind("lane"):
+        yield from _lane(entries)
+    for _, entries in world.history.of_kind("workflow"):
+        types = [entry.fact.type for entry in entries]
+        if "run.cancel_requested" in types and "failed" in _statuses(entries):
+            yield "run failed and was cancelled before"
+        for entry in entries:
+            if entry.fact.type == "run.task_ended" and entry.decoded.status == "failed":
+                run_id = entry.fact.stream.partition("/")[2]
+                if f"task/{run_id}/{entry.decoded.task}" not in world.history.streams:
+                    yield "task failed before it began"
+    plans = world.clients.plans.values()
+    if any(len(plan.tasks[root].dependents) >= 20 for plan in plans for root in plan.roots):
+        yield "fan-out of twenty or more"
+
+
+def _statuses(entries: list[Entry]) -> list[str]:
+    return [e.decoded.status for e in entries if e.fact.type == "run.task_ended"]
+
+
+def _frame(body: Any) -> Iterator[str]:
+    if body.left:
+        yield "frame with messages left"
+    if body.handled:
+        yield "inbox row handled"
+    if body.out:
+        yield "message to another partition"
+    if body.acked:
+        yield "outbox acknowledged"
+    records = [left.message for left in body.left]
+    records += [record for out in body.out for record in out.messages]
+    if any(next(references(record.data[3:]), None) for record in records):
+        yield "large value in a message"
+
+
+def _fact(entry: Entry) -> Iterator[str]:
+    fact = entry.decoded
+    match entry.fact.type:
+        case "partition.marked":
+            yield "frame without a fact of an actor"
+        case "partition.message_failed":
+            yield "message parked"
+        case "partition.stream_poisoned":
+            yield "stream given up"
+        case "run.completed" | "run.failed" | "run.cancelled" as name:
+            yield name.replace(".", " ")
+        case "run.tasks_skipped":
+            yield f"task skipped: {fact.reason}"
+        case "task.attempt_lost":
+            yield "attempt lost with a stop" if fact.stopped else "attempt lost"
+        case "task.outcome_refused":
+            yield "outcome refused"
+        case "task.completed" if next(references(fact.result), None):
+            yield "large value in a fact"
+        case "lane.refused":
+            yield "lane full"
+
+
+def _task(entries: list[Entry]) -> Iterator[str]:
+    types = [entry.fact.type for entry in entries]
+    due_ns = 0
+    for at, entry in enumerate(entries):
+        name, fact, before = entry.fact.type, entry.decoded, types[at - 1] if at else ""
+        if name in ("task.attempt_failed", "task.waiting"):
+            due_ns = fact.due_ns if name == "task.waiting" else fact.retry_due_ns or 0
+            if getattr(fact, "abandoned", False):
+                yield "attempt abandoned"
+        if name == "task.requeued" or (name == "task.completed" and before == "task.waiting"):
+            yield "timer fired"
+            if entry.time_ns - due_ns > 60 * 10**9:
+                yield "timer a minute late or more"
+        if name == "task.requeued":
+            yield "task retried"
+        if name == "task.failed":
+            yield "task lost too often" if fact.code == "lost_too_often" else "task failed for good"
+            if types.count("task.attempt_failed") > 1:
+                yield "task failed after all its tries"
+        if name == "task.cancelled":
+            yield {
+                "task.waiting": "wait cancelled before it was due",
+                "task.scheduled": "task cancelled in its queue",
+                "task.requeued": "task cancelled in its queue",
+            }.get(before, "task cancelled while it ran")
+        if name == "task.completed" and "task.cancel_requested" in types:
+            yield "completed though told to stop"
+
+
+def _lane(entries: list[Entry]) -> Iterator[str]:
+    concurrency, leased, queued = 16, 0, 0
+    for entry in entries:
+        fact = entry.decoded
+        if entry.fact.type == "lane.declared":
+            if fact.concurrency != concurrency and entry is not entries[0]:
+                yield "lane's limit changed"
+            concurrency = fact.concurrency
+        elif entry.fact.type == "lane.advanced":
+            leased += len(fact.leased) - len(fact.released)
+            queued += len(fact.queued) - len(fact.leased) - len(fact.withdrawn)
+            if fact.withdrawn:
+                yield "left the queue"
+            if any(at_head for _, _, at_head in fact.queued):
+                yield "slot asked for again, at the head"
+        if leased > concurrency:
+            yield "lane's limit below what it lends"
+        if leased >= concurrency and queued:
+            yield "lane at its limit, with a queue"

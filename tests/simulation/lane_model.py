@@ -1,0 +1,81 @@
+"""A lane, modelled a second time and in the plainest way: a sorted list and a set."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.simulation.history import Entry
+
+CONCURRENCY = 16
+CAPACITY = 100_000
+
+
+def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int]) -> None:
+    """Check limits at every position, the order of leases, and that no slot idles.
+
+    `priorities` are those of the tasks, by their streams, as their own facts have them.
+    """
+    model = _Model(stream)
+    for at, entry in enumerate(entries):
+        match entry.decoded:
+            case LaneAdvanced() as fact:
+                for task, priority, _ in fact.queued:
+                    assert priority == priorities[task], f"{stream} takes {task} for {priority}"
+                model.advance(fact)
+            case LaneDeclared(concurrency, capacity):
+                model.concurrency, model.capacity = concurrency, capacity
+                following = entries[at + 1] if at + 1 < len(entries) else None
+                if following is not None and following.cause == entry.cause:
+                    continue  # the same turn goes on
+            case LaneRefused(tasks):
+                assert len(model.queue) >= model.capacity, f"{stream} refuses {tasks} with room"
+        model.check(entry.number)
+
+
+class _Model:
+    """Who waits, as (-priority, order, task), and who holds a slot."""
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.concurrency = CONCURRENCY
+        self.capacity = CAPACITY
+        self.queue: list[tuple[int, int, str]] = []
+        self.leased: set[str] = set()
+        self.arrived = 0
+        self.returned = 0
+
+    def advance(self, fact: LaneAdvanced) -> None:
+        """Apply a turn of the lane, and check that it was allowed."""
+        for task in fact.released:
+            self.leased.remove(task)
+        for task in fact.withdrawn:
+            self.queue = [entry for entry in self.queue if entry[2] != task]
+        for task, priority, at_head in fact.queued:
+            known = self.leased | {entry[2] for entry in self.queue}
+            assert task not in known, f"{self.stream} has {task} twice"
+            room = len(self.queue) < self.capacity or at_head or task in fact.leased
+            assert room, f"{self.stream} takes in {task} without room"
+            if at_head:
+                self.returned -= 1
+            else:
+                self.arrived += 1
+            order = self.returned if at_head else self.arrived
+            self.queue.append((-priority, order, task))
+        self.queue.sort()
+        first = [entry[2] for entry in self.queue[: len(fact.leased)]]
+        assert fact.leased == first, f"{self.stream} lends to {fact.leased} before {first}"
+        if fact.leased:
+            self.queue = self.queue[len(fact.leased) :]
+            self.leased |= set(fact.leased)
+            lent = len(self.leased)
+            assert lent <= self.concurrency, f"{self.stream} lends {lent} of {self.concurrency}"
+
+    def check(self, number: int) -> None:
+        """Check that nobody waits beside a free slot."""
+        idle = self.queue and len(self.leased) < self.concurrency
+        assert not idle, f"{self.stream} lets tasks wait beside a free slot at {number}"
