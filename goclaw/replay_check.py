@@ -11,6 +11,7 @@ from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import begin, find_snapshots, fold_durable, load
+from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError
 from goclaw_events.frame import decode_frame
@@ -126,7 +127,7 @@ class _Actors:
         """Compare each kept snapshot and the facts after it with full replay, replies too."""
         full = self._entity(stream)
         begin(full, ())
-        fold_durable(full, self._journal, partition)
+        fold_durable(full, self._journal, partition, RecentFrames())
         for snapshot in find_snapshots(self._entity(stream), self._journal, partition):
             self._report.snapshots += 1
             place = f"{partition}:{stream} from its snapshot at {snapshot.manifest.number}"
@@ -135,7 +136,7 @@ class _Actors:
             if entity.base is None:
                 self._report.add(DIFFERS, place, "the snapshot cannot be restored")
                 continue
-            fold_durable(entity, self._journal, partition)
+            fold_durable(entity, self._journal, partition, RecentFrames())
             self._differ(place, entity, replayed, seq)
             if list((entity.replies or {}).items()) != list((full.replies or {}).items()):
                 text = "the actor remembers other replies than full replay gives"

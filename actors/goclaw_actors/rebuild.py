@@ -6,12 +6,12 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.errors import StreamBroken
+from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import Known, fold_reply
 from goclaw_actors.snapshotter import Held
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
-from goclaw_events.frame import decode_frame
-from goclaw_events.replay import StreamTurn, stream_turns, turns_of
+from goclaw_events.replay import StreamTurn
 from goclaw_events.snapshots import read_manifests, usable
 from goclaw_events.value import unpack
 
@@ -35,6 +35,7 @@ def load(
     in_flight: Sequence[bytes],
     builder: FrameBuilder | None,
     time_ns: int,
+    recent: RecentFrames | None = None,
 ) -> None:
     """Bring state, seq, position and remembered replies of a shell to where its stream stands.
 
@@ -44,9 +45,10 @@ def load(
     once, by their sequence numbers.
     """
     begin(entity, find_snapshots(entity, journal, partition))
-    fold_durable(entity, journal, partition)
+    recent = RecentFrames() if recent is None else recent
+    fold_durable(entity, journal, partition, recent)
     for data in in_flight:
-        for turn in turns_of(decode_frame(data, check=False), entity.stream):
+        for turn in recent.turns(data, entity.stream, 0):
             _fold(entity, turn)
     if builder is not None:
         for turn in _open_turns(builder, entity.stream, time_ns):
@@ -96,10 +98,13 @@ def begin(entity: Entity, snapshots: Iterable[Snapshot]) -> None:
     entity.state = entity.decider.initial(entity.stream)
 
 
-def fold_durable(entity: Entity, journal: Journal, partition: int) -> None:
+def fold_durable(entity: Entity, journal: Journal, partition: int, recent: RecentFrames) -> None:
     """Fold what is durable of the stream behind the point where the actor stands."""
-    for turn in stream_turns(journal, entity.stream, entity.seq + 1, partition):
-        _fold(entity, turn)
+    stream = entity.stream
+    frames = journal.stream_frames(partition, stream, entity.seq + 1)
+    for at, (_, data) in enumerate(frames):
+        for turn in recent.turns(data, stream, at):
+            _fold(entity, turn)
 
 
 def _fold(entity: Entity, turn: StreamTurn) -> None:

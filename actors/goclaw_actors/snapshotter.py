@@ -10,6 +10,7 @@ from __future__ import annotations
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_events.errors import LogDamaged
 from goclaw_events.snapshots import (
     Chunk,
     Manifest,
@@ -130,16 +131,17 @@ class Snapshotter:
 
         Two snapshots are kept: the new one and the one that it builds upon.
         """
-        self._writing = None
         entity, manifest = writing.entity, writing.manifest()
         held = Held(manifest.number, manifest.seq, manifest.chunks)
         kept = [held] if entity.base is None else [entity.base, held]
         dropped = [old for old in entity.held if old not in kept]
-        entity.base, entity.held = held, kept
-        entity.snapshot_due = manifest.seq + self._limits.snapshot_every_facts
         rows = [manifest_row(writing.prefix, manifest)]
         if dropped:
             rows += self._deleted(writing.prefix, dropped, kept)
+        # Nothing fails from here on: what comes next builds upon rows that will be written.
+        self._writing = None
+        entity.base, entity.held = held, kept
+        entity.snapshot_due = manifest.seq + self._limits.snapshot_every_facts
         return rows
 
     def _deleted(self, prefix: bytes, dropped: Sequence[Held], kept: Sequence[Held]) -> list[Row]:
@@ -158,9 +160,18 @@ class Snapshotter:
                 for chunks in named
                 for place, chunk in chunks.items()
             }
-            stored = self._journal.rows("chunks", prefix)
-            rows += [Row("chunks", key, None) for key, _ in stored if key not in keys]
+            rows += [Row("chunks", key, None) for key in self._stored(prefix) if key not in keys]
         return rows
+
+    def _stored(self, prefix: bytes) -> list[bytes]:
+        """Return the keys of a stream's chunks, as far as they can be read."""
+        found = []
+        try:
+            for key, _ in self._journal.rows("chunks", prefix):
+                found.append(key)
+        except LogDamaged as error:
+            log.warning("chunks that nothing needs may stay: %s", error)
+        return found
 
 
 class _Writing:

@@ -17,6 +17,7 @@ from goclaw_actors.failures import failure_of, gives_up, storable
 from goclaw_actors.message import Message, from_record
 from goclaw_actors.messages import Enqueue, FailRun, SlotRefused
 from goclaw_actors.rebuild import load
+from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import known_reply, remember
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
@@ -56,6 +57,7 @@ class Turns:
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
         self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits)
         self._snapshot_every = limits.snapshot_every_facts
+        self._recent = RecentFrames()
         self.in_flight: deque[Batch] = deque()
         self.batch: Batch | None = None
         self.pack = packer()
@@ -135,7 +137,8 @@ class Turns:
             if flying.frame is not None and stream in flying.builder.streams
         ]
         builder = batch.builder if stream in batch.builder.streams else None
-        load(entity, self._ports.journal, self.partition, frames, builder, batch.now_ns)
+        journal, now_ns = self._ports.journal, batch.now_ns
+        load(entity, journal, self.partition, frames, builder, now_ns, self._recent)
         entity.snapshot_due = self._snapshot_every + (entity.base.seq if entity.base else 0)
 
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:

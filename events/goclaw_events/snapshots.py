@@ -137,17 +137,25 @@ def decode_manifest(key: bytes, data: bytes) -> Manifest:
 def read_manifests(
     journal: Rows, partition: int, stream: str, warn: Warn
 ) -> list[tuple[int, Manifest | None]]:
-    """Return (number, manifest) of a stream, oldest first; None for one that is damaged."""
+    """Return (number, manifest) of a stream, oldest first; None for one that is damaged.
+
+    Ends, with a warning, where the table cannot be read.
+    """
     found: list[tuple[int, Manifest | None]] = []
-    for key, data in journal.rows("snapshots", stream_prefix(partition, stream)):
-        try:
-            manifest = decode_manifest(key, data)
-        except LogDamaged as error:
-            warn(error)
-            found.append((int.from_bytes(key[-8:], "big"), None))
-        else:
-            found.append((manifest.number, manifest))
+    try:
+        for key, data in journal.rows("snapshots", stream_prefix(partition, stream)):
+            found.append((int.from_bytes(key[-8:], "big"), _read_manifest(key, data, warn)))
+    except LogDamaged as error:
+        warn(error)
     return found
+
+
+def _read_manifest(key: bytes, data: bytes, warn: Warn) -> Manifest | None:
+    try:
+        return decode_manifest(key, data)
+    except LogDamaged as error:
+        warn(error)
+        return None
 
 
 def usable(
@@ -171,13 +179,16 @@ def usable(
             or manifest.seq == BEGUN
             or number > durable
             or manifest.version != version
-            or not _in_history(journal, partition, manifest)
         ):
             continue
         try:
-            yield read_chunks(journal, prefix, manifest)
+            if not _in_history(journal, partition, manifest):
+                continue
+            snapshot = read_chunks(journal, prefix, manifest)
         except LogDamaged as error:
             warn(error)
+            continue
+        yield snapshot
 
 
 def read_chunks(journal: Rows, prefix: bytes, manifest: Manifest) -> Snapshot:

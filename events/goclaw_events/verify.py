@@ -152,16 +152,22 @@ class _Verification:
         for key, data in self.rows("log", u16(partition)):
             number = int.from_bytes(key[2:], "big")
             place = f"{partition}:{number}"
+            damaged = False
             try:
                 chain.follow(number, data)
             except LogDamaged as error:
+                damaged = True
                 self.report.add_error(error, place)
             try:
-                frame = decode_frame(data, check=False)
+                self.read_frame(decode_frame(data, check=False), data)
             except LogDamaged as error:
                 self.report.add_error(error, place)
-                continue
-            self.read_frame(frame, data)
+            except Exception as error:
+                if not damaged:
+                    raise
+                # Damaged bytes may decode to anything, of any type.
+                text = f"the frame cannot be read: {type(error).__name__}: {error}"
+                self.report.add(LogDamaged.code, place, text)
         self.report.ends.append(chain.last)
 
     def read_frame(self, frame: Frame, data: bytes) -> None:

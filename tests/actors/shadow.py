@@ -9,6 +9,7 @@ from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import begin, find_snapshots, fold_durable
+from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
 from goclaw_events.ids import kind_of
 from goclaw_events.replay import stream_turns
@@ -56,7 +57,7 @@ def check_snapshots(journal: Journal, partition: int, streams: Iterable[str] | N
         decider = kinds[kind_of(stream)]
         full = Entity(stream, decider, NoTurns())
         begin(full, ())
-        fold_durable(full, journal, partition)
+        fold_durable(full, journal, partition, RecentFrames())
         for snapshot in find_snapshots(Entity(stream, decider, NoTurns()), journal, partition):
             count += 1
             entity = Entity(stream, decider, NoTurns())
@@ -64,7 +65,7 @@ def check_snapshots(journal: Journal, partition: int, streams: Iterable[str] | N
             assert entity.base is not None, f"{stream} cannot be restored"
             then = folded(decider, journal, stream, entity.seq)
             assert decider.encode(entity.state) == then, f"{stream} at {entity.seq}"
-            fold_durable(entity, journal, partition)
+            fold_durable(entity, journal, partition, RecentFrames())
             assert (entity.seq, entity.number) == (full.seq, full.number)
             assert decider.encode(entity.state) == decider.encode(full.state), stream
             assert list((entity.replies or {}).items()) == list((full.replies or {}).items())

@@ -12,7 +12,7 @@ from goclaw_actors.message import Message
 from goclaw_actors.messages import Enqueue, Withdraw
 from goclaw_actors.ports import Limits
 from goclaw_events.eras import era_rows
-from goclaw_events.errors import JournalFull
+from goclaw_events.errors import JournalFull, LogDamaged
 from goclaw_events.snapshots import decode_manifest
 from goclaw_events.tables import Row
 from goclaw_events.verify import verify
@@ -195,15 +195,16 @@ def test_a_crash_in_the_middle_leaves_nothing_behind(survive: int) -> None:
 @pytest.mark.parametrize("stored", [False, True])
 def test_a_failed_commit_forgets_the_one_in_progress(stored: bool) -> None:
     """Whether the batch was stored or not, the next one is whole."""
-    stage = lane_stage(snapshot_chunks_max=2)
+    stage = lane_stage(snapshot_chunks_max=1)
     fill(stage, 5_000)
     fill(stage, 1, 5_000, commit=False)
+    assert snapshots(stage).waiting > 0
     stage.journal.fail_next(JournalFull("no space"), stored=stored)
     stage.commit()
     assert snapshots(stage).waiting == 0
     stage.clock.ns += 10**10
     stage.rest()
-    for step in range(6):
+    for step in range(12):
         fill(stage, 1, 6_000 + step)
     assert check_snapshots(stage.journal, 0) >= 1
     assert verify(stage.journal).whole, verify(stage.journal).problems
@@ -247,14 +248,16 @@ def test_few_facts_get_no_snapshot() -> None:
 
 def test_what_ended_gets_none() -> None:
     """An actor that is final is not written away."""
-    stage = Stage(limits=SMALL)
+    stage = Stage(limits=Limits(snapshot_every_facts=1))
     stage.submit(ONE)
     stage.finish()
-    stage.submit(ONE, "s")
-    stage.finish()
-    kinds = {manifest_stream(key) for key in keys(stage, "snapshots")}
-    assert kinds <= {"lane//default"}
-    assert stage.ended.keys() == {"r", "s"}
+    assert stage.ended.keys() == {"r"}
+    seqs = {
+        manifest_stream(key): decode_manifest(key, data).seq
+        for key, data in stage.journal.rows("snapshots")
+    }
+    for stream in ("workflow/r", "task/r/a"):
+        assert 0 < seqs[stream] < stage.journal.last_seq(0, stream)
 
 
 def manifest_stream(key: bytes) -> str:
@@ -361,6 +364,32 @@ def test_two_damaged_ones_mean_full_replay() -> None:
     assert verify(stage.journal).whole, verify(stage.journal).problems
     assert first not in keys(stage, "snapshots")
     assert second not in keys(stage, "snapshots")
+
+
+@pytest.mark.parametrize("table", ["snapshots", "chunks"])
+def test_a_table_that_cannot_be_read_means_full_replay(
+    table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the storage itself finds damage, the actor is folded from its first fact."""
+    stage = with_two().crash(change=deaf)
+    rows, get = stage.journal.rows, stage.journal.get
+
+    def damaged(*_: Any) -> Any:
+        raise LogDamaged("a block does not match its checksum")
+
+    def reading(name: str, *more: Any) -> Any:
+        return damaged() if name == table else rows(name, *more)
+
+    def getting(name: str, key: bytes) -> Any:
+        return damaged() if name == table else get(name, key)
+
+    monkeypatch.setattr(stage.journal, "rows", reading)
+    monkeypatch.setattr(stage.journal, "get", getting)
+    read = seqs_read(stage)
+    fill(stage, 1, 4_000)
+    assert read == [1]
+    assert stage.check_live() == 1
+    assert stage.names("$partition").count("MessageFailed") == 0
 
 
 def test_another_schema_version_is_ignored() -> None:

@@ -60,3 +60,18 @@ def test_bench_engine_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     stages = {"decide", "fold", "encode", "dispatch", "write", "projections", "executor"}
     assert stages <= set(found["stages_us_per_task"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bench_recovery_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A killed process, one that goes on, and a lane that is written away while it fills."""
+    args = ["bench", "recovery", "--facts", "300", "--entries", "7000", "--restarts", "1"]
+    assert main([*args, "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["facts"] > 200
+    assert 0 < found["restart_s"]["imported"] < found["restart_s"]["committed"] < 60
+    assert 0 < found["restart_s"]["attempt"] < 60
+    lane = found["lane"]
+    assert lane["chunks"] >= 5
+    assert lane["batches_with_snapshot"] >= 1
+    assert lane["hold_cpu_ms"]["p50"] <= lane["hold_cpu_ms"]["p99"] <= lane["hold_cpu_ms"]["max"]
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,9 @@ from goclaw.replay import Replay
 from goclaw.replay_check import check_replay
 from goclaw_events.envelope import Position
 from goclaw_events.frame import decode_frame
+from goclaw_events.rocks.store import RocksStore
+from goclaw_events.snapshots import decode_manifest, manifest_row
+from goclaw_events.value import pack, unpack
 from goclaw_projections.rocks_store import RocksViewStore
 from tests.goclaw.processes import last_json
 
@@ -256,3 +259,21 @@ def test_an_actor_that_would_activate_otherwise_is_found(
     places = {problem.place.partition(":")[2] for problem in report.problems}
     assert "task/r1/a" in places
     assert any("status" in problem.message for problem in report.problems)
+
+
+def test_verify_compares_every_snapshot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Whole by its hash and wrong all the same: exit 6, with stream and position."""
+    data = ran(tmp_path, 1)
+    code, lines, _ = called(capsys, "replay", "--verify", "--data-dir", data, "--json")
+    assert (code, last_json(lines[-1])["snapshots"] > 0) == (0, True)
+    store = RocksStore(DataDirectory(data).log, create=False)
+    key, row = next(found for found in store.scan("snapshots", b"", None) if b"lane/" in found[0])
+    manifest = decode_manifest(key, row)
+    root = unpack(manifest.root)
+    root[1] += 1  # its capacity
+    store.write([manifest_row(key[:-8], manifest._replace(root=pack(root)))])
+    store.close()
+    code, lines, _ = called(capsys, "replay", "--verify", "--data-dir", data)
+    assert code == 6
+    assert any(f"from its snapshot at {manifest.number}" in line for line in lines)
+    assert any("capacity" in line for line in lines)
