@@ -15,6 +15,7 @@ import time
 from collections import deque
 from contextlib import closing
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -79,7 +80,7 @@ def measure_recovery(
 
 def _restarts(path: Path, size: Size, tell: Callable[[str], None]) -> dict[str, Any]:
     tasks = max(1, min(size.facts // FACTS_PER_TASK // 2, TASKS_MAX))
-    runs = max(1, round(size.facts / FACTS_PER_TASK / tasks) - 1)
+    runs = max(1, ceil(size.facts / FACTS_PER_TASK / tasks) - 1)
     tell(f"filling a log with about {size.facts} facts")
     with _Child("fill", path, tasks, runs) as child:
         facts = child.wait_for({"filled"}, FILL_S)["filled"]["facts"]
