@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import replace
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -24,6 +25,7 @@ from goclaw_actors.messages import CancelRun, SubmitRun
 from goclaw_actors.rebuild import fold
 from goclaw_actors.workflow.state import FINAL
 from goclaw_events.envelope import Position
+from goclaw_events.errors import CodedError
 from goclaw_events.ids import check_id, partition_of, routing_key, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import RocksJournal
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.views import Views
 
+log = getLogger(__name__)
 _EVENTS_AT_ONCE: Final = 512
 
 
@@ -75,6 +78,7 @@ class Engine:
         self._bridge: Bridge | None = None
         self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
         self._replies: set[asyncio.Future[Reply]] = set()
+        self._looking: set[asyncio.Task[None]] = set()
         self._stopping = False
         self._death: BaseException | None = None
 
@@ -98,7 +102,9 @@ class Engine:
         self._parts = await asyncio.to_thread(self._open)
 
     def _open(self) -> Parts:
-        parts = Parts(self._data_dir, self.settings, self._agents, self._run_ended, self._died)
+        parts = Parts(
+            self._data_dir, self.settings, self._agents, self._run_ended, self._died, self._reopened
+        )
         try:
             parts.start()
         except BaseException:
@@ -371,6 +377,29 @@ class Engine:
         result = RunResult(ended.run_id, ended.status, ended.result, error, position)
         for future in self._waiters.get(ended.run_id, ()):
             _resolve(future, result)
+
+    def _reopened(self) -> None:
+        if self._bridge is not None:
+            self._bridge.post(self._look_again)
+
+    def _look_again(self) -> None:
+        """Look up every run that is waited for: its end may be in a commit that failed."""
+        if self._parts is None:
+            return
+        for run_id in self._waiters:
+            task = asyncio.ensure_future(self._look_up(self._parts, run_id))
+            self._looking.add(task)
+            task.add_done_callback(self._looking.discard)
+
+    async def _look_up(self, parts: Parts, run_id: str) -> None:
+        try:
+            known = await asyncio.to_thread(self._ended, parts, run_id)
+        except CodedError as error:
+            log.warning("run %s cannot be looked up: %s", run_id, error)
+            return
+        if known is not None:
+            for future in self._waiters.get(run_id, ()):
+                _resolve(future, known)
 
     def _died(self, error: BaseException) -> None:
         self._death = error

@@ -51,7 +51,7 @@ task) and took a quarter of the throughput."""
 
 
 class Parts:
-    """Everything of one engine, open. `run_ended` and `died` are called on the engine's threads."""
+    """Everything of one engine, open. `run_ended`, `died`, `reopened`: on the engine's threads."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Parts:
         agents: AgentRegistry,
         run_ended: Callable[[RunEnded, Position], None],
         died: Callable[[BaseException], None],
+        reopened: Callable[[], None],
     ) -> None:
         self.settings = settings
         self.agents = agents
@@ -98,6 +99,7 @@ class Parts:
             run_ended,
             self._committed,
             self.contents,
+            reopened,
         )
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
 

@@ -128,6 +128,7 @@ class Node:
             return False
         self.failure = None
         self.open()
+        self._ports.reopened()
         return True
 
 

@@ -52,3 +52,5 @@ class Ports:
     run_ended: Callable[[RunEnded, Position], None]
     committed: Callable[[int, EncodedFrame], None]
     contents: StoredContents
+    reopened: Callable[[], None] = lambda: None
+    """Hear that the log was opened again: what a failed commit had stored was told to nobody."""

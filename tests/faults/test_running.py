@@ -41,6 +41,7 @@ class Steps:
         self.reached = threading.Event()
         self.failures: dict[str, int] = {}
         self.failed = 0
+        self.hit = threading.Event()
 
     def __call__(self, step: str) -> None:
         """Be called before each step of a commit."""
@@ -50,6 +51,7 @@ class Steps:
         code = self.failures.get(step)
         if code is not None:
             self.failed += 1
+            self.hit.set()
             raise OSError(code, os.strerror(code))
 
 
@@ -137,6 +139,29 @@ async def test_running_tasks_outlive_a_full_disk(tmp_path: Path) -> None:
         await refusal(engine, "b")
         steps.failures.clear()
         assert (await engine.result("a", timeout_s=WAIT_S)).result == 7
+
+
+async def test_an_end_that_a_failed_commit_had_written_is_told(tmp_path: Path) -> None:
+    """Who waits for a run hears its end, though the batch with it was given up and stored."""
+    agents, go, begun = registry(), threading.Event(), threading.Event()
+
+    def gated(_ctx: TaskContext) -> int:
+        begun.set()
+        go.wait(WAIT_S)
+        return 7
+
+    agents.register("gated", gated)
+    workflow = goclaw.Workflow("gated")
+    workflow.task("only", agent="gated")
+    async with goclaw.Engine(tmp_path, settings=goclaw.Settings(), agents=agents) as engine:
+        steps = Steps(engine)
+        waiting = asyncio.ensure_future(engine.run(workflow, run_id="a"))
+        assert await asyncio.to_thread(begun.wait, WAIT_S)
+        steps.failures["flush"] = errno.ENOSPC
+        go.set()
+        assert await asyncio.to_thread(steps.hit.wait, WAIT_S)
+        steps.failures.clear()
+        assert (await asyncio.wait_for(waiting, WAIT_S)).result == 7
 
 
 async def test_an_unreadable_disk_stops_the_engine(tmp_path: Path) -> None:
