@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import threading
 from typing import Final, NamedTuple
 
 SOURCE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -36,6 +37,10 @@ class Outline(NamedTuple):
     imports: list[str]
 
 
+_PARSING: Final = threading.Lock()
+"""CPython 3.11 counts the depth of syntax trees once for all threads: two at once can raise."""
+
+
 class Unreadable(Exception):
     """A file is not Python that this interpreter can parse."""
 
@@ -46,7 +51,8 @@ def outline(source: bytes) -> Outline:
         msg = f"more than {SOURCE_BYTES_MAX} bytes"
         raise Unreadable(msg)
     try:
-        tree = ast.parse(source)
+        with _PARSING:
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise Unreadable(str(error) or type(error).__name__) from error
     found = _Walk()
