@@ -220,6 +220,15 @@ def test_the_lock_holds_what_the_project_asks_for() -> None:
     assert [name for name, hashes in locked.items() if not hashes] == []
 
 
+def test_an_image_installs_a_part_of_what_was_tested() -> None:
+    """requirements.run.lock names nothing that requirements.lock does not, in no other version."""
+    versions = re.compile(r"^([\w.-]+==\S+)", re.MULTILINE)
+    tested = set(versions.findall((ROOT / "requirements.lock").read_text(encoding="utf-8")))
+    installed = set(versions.findall((ROOT / "requirements.run.lock").read_text(encoding="utf-8")))
+    assert installed < tested
+    assert {name.partition("==")[0] for name in installed} >= {"click", "pykka", "rocksdict"}
+
+
 def test_the_wheel_holds_the_four_packages(tmp_path: Path) -> None:
     """One distribution installs the four packages under names of their own, and nothing else."""
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
