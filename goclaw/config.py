@@ -119,6 +119,13 @@ class AgentSettings(Section):
     """Import these modules at start: their decorators register agents."""
 
 
+class SecretSettings(Section):
+    """Where `${secret.NAME}` comes from, besides variables called `GOCLAW_SECRET_NAME`."""
+
+    file: Path | None = None
+    """Lines of `NAME=value`, in a file that only its owner can read; read again when it changes."""
+
+
 class ViewSettings(Section):
     """How projections follow the log."""
 
@@ -152,6 +159,7 @@ class Settings(BaseSettings):
     lanes: dict[LaneId, LaneSettings] = {DEFAULT_LANE: LaneSettings()}
     """Shared lanes by id; `default` is always there."""
     agents: AgentSettings = AgentSettings()
+    secrets: SecretSettings = SecretSettings()
     views: ViewSettings = ViewSettings()
 
     @field_validator("lanes", mode="before")

@@ -12,6 +12,7 @@ from pydantic_settings import EnvSettingsSource, SettingsError
 from goclaw.config import ENV_DELIMITER, ENV_PREFIX, Settings
 from goclaw.config_file import ConfigFault, ConfigFile, read_config_file
 from goclaw.errors import ConfigInvalid, ConfigMissing
+from goclaw.secrets import VARIABLE_PREFIX
 from goclaw_events.faults import Places, Suggester
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def _env_layer(environ: Mapping[str, str]) -> _Layer:
     for name in sorted(environ):
         if not name.upper().startswith(ENV_PREFIX) or name.upper() in _OTHER_VARIABLES:
             continue
+        if name.startswith(VARIABLE_PREFIX):
+            continue  # a secret is no setting, and is never shown
         if not environ[name]:
             continue  # set to nothing: not given (an empty path would be the current directory)
         source.env_vars = {name.lower(): environ[name]}

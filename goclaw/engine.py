@@ -151,12 +151,15 @@ class Engine:
     def prepare(self, workflow: Submittable) -> Prepared:
         """Compile a workflow once, to submit it often.
 
-        Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`.
+        Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
+        `SecretMissing`.
         """
         prepared = self._preparer.prepare(workflow)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)
+        if prepared.secrets:
+            self._open_parts().secrets.require(prepared.secrets)
         return prepared
 
     async def submit(

@@ -113,6 +113,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "value_not_storable": _INVALID,
     "value_too_large": _TOO_LARGE,
     "turn_too_large": _TOO_LARGE,
+    "secrets_unreadable": _INVALID,
+    "secret_unfit": _INVALID,
     "unsupported": _UNSUPPORTED,
     # a run, or a task of it, failed
     "run_failed": _FAILED,
@@ -128,6 +130,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
+    "secret_missing": _NOT_FOUND,
     "log_missing": _NOT_FOUND,
     "projection_not_found": _NOT_FOUND,
     # it took too long

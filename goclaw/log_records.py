@@ -13,7 +13,7 @@ from goclaw_events.errors import UnknownType
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import PARTITION_STREAM, partition_of, workflow_stream
 from goclaw_events.tables import log_key
-from goclaw_events.value import BlobRef
+from goclaw_events.value import BlobRef, SecretText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -172,6 +172,8 @@ def plain(value: Any) -> Any:
     """Return a stored value as JSON has it: references and bytes are marked as such."""
     if isinstance(value, BlobRef):
         return {"$blob": value.hex, "bytes": value.size, "path": list(value.path)}
+    if isinstance(value, SecretText):
+        return {"$secret": str(value)}
     if isinstance(value, bytes):
         return {"$bytes": value.hex()}
     if isinstance(value, dict):

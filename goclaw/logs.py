@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 import structlog
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID
+from goclaw_actors.executors.redaction import KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,10 +145,16 @@ def _file_handler(settings: LogSettings) -> logging.Handler:
     return handler
 
 
+class _Redacted(structlog.stdlib.ProcessorFormatter):
+    """Write lines in which no secret of this process stands, tracebacks included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return KNOWN.text(super().format(record))
+
+
 def _formatter(renderers: list[Processor]) -> logging.Formatter:
-    return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[_described], processors=[_without_meta, *renderers]
-    )
+    return _Redacted(foreign_pre_chain=[_described], processors=[_without_meta, *renderers])
 
 
 def _described(_logger: object, _name: str, event: EventDict) -> EventDict:

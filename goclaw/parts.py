@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
+from goclaw.secrets import SecretSource
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
 from goclaw_actors.executors.executor import AgentExecutor
 from goclaw_actors.executors.run import ExecutorLimits
+from goclaw_actors.executors.secrets import Secrets
 from goclaw_actors.message import Message
 from goclaw_actors.messages import DeclareLane
 from goclaw_actors.node import Node, NodeThread
@@ -64,6 +66,8 @@ class Parts:
     ) -> None:
         self.settings = settings
         self.agents = agents
+        self.secrets = Secrets(SecretSource(settings.secrets.file))
+        self.secrets.learn()
         self.journal = _open_journal(data_dir, settings)
         heads = (self.journal.head(partition) for partition in range(self.journal.partitions))
         self.clock = SystemClock(max(head.time_ns for head in heads))
@@ -86,6 +90,7 @@ class Parts:
             load=self.load,
             input_of=lru_cache(maxsize=1024)(self.input_of),
             limits=ExecutorLimits(**settings.executors.model_dump()),
+            secrets=self.secrets,
         )
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(

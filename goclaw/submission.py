@@ -12,11 +12,12 @@ from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.ids import check_id
 from goclaw_events.loading import load_definition_file
 from goclaw_events.plan import check_input, compile_plan, pack_plan
+from goclaw_events.templates import references
 from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from goclaw_events.plan import Plan
     from goclaw_events.value import Value
@@ -31,6 +32,7 @@ class Prepared(NamedTuple):
     ref: BlobRef
     data: bytes
     agents: tuple[str, ...]
+    secrets: tuple[str, ...] = ()
 
 
 Submittable: TypeAlias = Workflow | WorkflowDefinition | Prepared | Path
@@ -64,7 +66,14 @@ def _prepare(definition: WorkflowDefinition) -> Prepared:
     require_supported(definition)
     data = pack_plan(plan)
     agents = dict.fromkeys(task.agent for task in plan.tasks if task.agent)
-    return Prepared(plan, blob_of(data), data, tuple(agents))
+    return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)))
+
+
+def _secrets(plan: Plan) -> Iterator[str]:
+    """Yield the names of the secrets that tasks use, each once."""
+    read = (references(task.params) for task in plan.tasks if not task.params.is_static)
+    found = (one.field for many in read for one in many if one.root == "secret")
+    yield from dict.fromkeys(found)
 
 
 class Request(NamedTuple):

@@ -66,7 +66,6 @@ class Checked:
     order: list[int] = field(default_factory=list)
     output: Template | None = None
     results_read: set[int] = field(default_factory=set)
-    secrets: list[Where] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
 
@@ -229,7 +228,9 @@ class _Checker:
         where: Where = ("tasks", self._out.ids[node], "lane")
         if isinstance(lane, dict):
             key = lane.get("key")
-            template = self._compile(node, key, (*where, "key")) if isinstance(key, str) else None
+            place = (*where, "key")
+            given = isinstance(key, str)
+            template = self._compile(node, key, place, _ROOTS_OF_CONDITION) if given else None
             if template is not None and template.is_static:
                 message = "the key of a lane reads nothing, so it is always the same"
                 self._add("bad_template", message, (*where, "key"), "write ${input.NAME}")
@@ -279,7 +280,10 @@ class _Checker:
         else:
             key = next((key for key in ("http", "approval") if task.get(key) is not None), "with")
             if task.get(key):
-                out.params = self._compile(node, task[key], (*base, key))
+                # what leaves the engine, for a person or another run, holds no secret
+                leaves = key == "approval" or task.get("workflow") is not None
+                roots = _ROOTS_OF_CONDITION if leaves else None
+                out.params = self._compile(node, task[key], (*base, key), roots)
         when = task.get("when")
         if isinstance(when, str):
             self._compile_when(node, when, (*base, "when"))
@@ -324,8 +328,6 @@ class _Checker:
             self._add("unknown_input", message, where, hint or "declare it under `input`")
         elif root == "needs" and node is not None:
             self._check_needs_reference(node, path, where)
-        elif root == "secret":
-            self._out.secrets.append(where)
         elif root == "tasks":
             self._check_task_reference(node, task, name, where)
 

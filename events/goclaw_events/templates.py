@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from goclaw_events.errors import EventsError
 from goclaw_events.faults import path_text
 from goclaw_events.ids import is_id
+from goclaw_events.value import SecretText
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -314,7 +315,8 @@ def render(
     """Return the value, with what `lookup` finds in place of each reference.
 
     What is static is returned as it stands, not copied: nobody may change it. `text` writes
-    what stands within text. The depth is bounded by `compile_template`.
+    what stands within text; with a secret in it, it is a `SecretText`. The depth is bounded by
+    `compile_template`.
     """
     kind, body = template
     if kind == STATIC:
@@ -325,4 +327,22 @@ def render(
         return {key: render(item, lookup, text) for key, item in body.items()}
     if kind == LIST:
         return [render(item, lookup, text) for item in body]
+    if any(not isinstance(part, str) and part.root == "secret" for part in body):
+        return _secret_text(body, lookup, text)
     return "".join(part if isinstance(part, str) else text(lookup(part)) for part in body)
+
+
+def _secret_text(
+    body: Sequence[str | Reference],
+    lookup: Callable[[Reference], Any],
+    text: Callable[[Any], str],
+) -> SecretText:
+    parts = [""]
+    for part in body:
+        if isinstance(part, str):
+            parts[-1] += part
+        elif part.root == "secret":
+            parts += (part.field, "")
+        else:
+            parts[-1] += text(lookup(part))
+    return SecretText(tuple(parts))

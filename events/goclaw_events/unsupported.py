@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from goclaw_events.checks import check, draft_of
 from goclaw_events.errors import EventsError
 from goclaw_events.faults import Finding
 
@@ -60,11 +59,6 @@ def unsupported_findings(definition: WorkflowDefinition) -> list[Finding]:
         findings += _of_lane(lane_id, lane)
     for task_id, task in definition.tasks.items():
         findings += _of_task(task_id, task)
-    if _may_hold_secrets(definition):
-        findings += [
-            Finding("unsupported", "secrets cannot be read yet", where, "use an input")
-            for where in check(draft_of(definition)).secrets
-        ]
     return findings
 
 
@@ -84,26 +78,3 @@ def _of_task(task_id: str, task: TaskDefinition) -> Iterator[Finding]:
     if task.lane is not None and not isinstance(task.lane, str):
         message = "a lane for each key is not there yet"
         yield Finding("unsupported", message, ("tasks", task_id, "lane"), "name one lane")
-
-
-def _may_hold_secrets(definition: WorkflowDefinition) -> bool:
-    """Look for the word in every text that may hold templates: it is seldom there."""
-    waiting: list[object] = []
-    for task in definition.tasks.values():
-        waiting += (task.with_, task.exec, task.stdin)
-        if task.http is not None:
-            waiting.append(task.http.model_dump())
-        if task.approval is not None:
-            waiting.append(task.approval.model_dump())
-        if task.lane is not None and not isinstance(task.lane, str):
-            waiting.append(task.lane.key)
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, str):
-            if "secret" in value and "${" in value:
-                return True
-        elif isinstance(value, dict):
-            waiting.extend(value.values())
-        elif isinstance(value, list | tuple):
-            waiting.extend(value)
-    return False

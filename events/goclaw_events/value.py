@@ -17,10 +17,14 @@ INLINE_BYTES_MAX: Final = 64 * 1024
 BLOB_ROW_BYTES_MAX: Final = 1024 * 1024
 VALUE_BYTES_MAX: Final = 64 * 1024 * 1024
 EXT_BLOB: Final = 1
+EXT_SECRET: Final = 2
 _EXT_BYTES_MIN: Final = 40
 
 Value: TypeAlias = Any
-"""None, bool, int of 64 bits, float, str, bytes, list, dict with string keys, or a `BlobRef`."""
+"""None, bool, int of 64 bits, float, str, bytes, list, dict with string keys, or a `BlobRef`.
+
+The parameters of a task may hold a `SecretText` as well.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,30 @@ class BlobRef:
         return self.sha256.hex()
 
 
+@dataclass(frozen=True, slots=True)
+class SecretText:
+    """Stand for a text with secrets in it, which is only whole where the task runs.
+
+    `parts` are literal texts and names of secrets in turn; the first and the last are literal.
+    """
+
+    parts: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return the text as a definition writes it."""
+        literals, names = self.parts[::2], self.parts[1::2]
+        named = [f"${{secret.{name}}}" for name in names]
+        return "".join(text for pair in zip(literals, [*named, ""], strict=True) for text in pair)
+
+
 def _default(value: object) -> object:
+    if isinstance(value, SecretText):
+        return msgpack.ExtType(EXT_SECRET, msgpack.packb(value.parts))
+    return _default_of_users(value)
+
+
+def _default_of_users(value: object) -> object:
+    """Take what may stand in a value from outside: the name of a secret may not."""
     if isinstance(value, BlobRef):
         data = value.sha256 + value.size.to_bytes(8, "big")
         if value.path:
@@ -51,12 +78,21 @@ def _default(value: object) -> object:
     )
 
 
-def _ext_hook(code: int, data: bytes) -> BlobRef:
+def _ext_hook(code: int, data: bytes) -> BlobRef | SecretText:
+    if code == EXT_SECRET:
+        return SecretText(tuple(msgpack.unpackb(data)))
     if code != EXT_BLOB or len(data) < _EXT_BYTES_MIN:
         msg = f"unknown msgpack extension {code} of {len(data)} bytes"
         raise LogDamaged(msg)
     path = tuple(msgpack.unpackb(data[40:])) if len(data) > _EXT_BYTES_MIN else ()
     return BlobRef(data[:32], int.from_bytes(data[32:40], "big"), path)
+
+
+def _ext_hook_of_users(code: int, data: bytes) -> BlobRef | SecretText:
+    if code == EXT_SECRET:
+        msg = "a value cannot name a secret"
+        raise ValueNotStorable(msg, hint="write ${secret.NAME} in the definition of the task")
+    return _ext_hook(code, data)
 
 
 def packer() -> Callable[[object], bytes]:
@@ -70,8 +106,12 @@ def pack(value: object) -> bytes:
 
     Raises `ValueNotStorable` naming the type, or why (depth, integer over 64 bits, surrogates).
     """
+    return _pack(value, _default)
+
+
+def _pack(value: object, default: Callable[[object], object]) -> bytes:
     try:
-        return bytes(msgpack.packb(value, default=_default))
+        return bytes(msgpack.packb(value, default=default))
     except (TypeError, ValueError, OverflowError) as error:
         msg = f"a value cannot be stored: {error}"
         raise ValueNotStorable(msg, hint="return plain data, at most 500 levels deep") from error
@@ -104,7 +144,7 @@ def store(value: object, blobs: dict[bytes, bytes]) -> Value:
     """
     if value is None or value is True or value is False:
         return value
-    data = pack(value)
+    data = _pack(value, _default_of_users)
     copy = _unpack_strict(data)
     if len(data) > INLINE_BYTES_MAX:
         ref = blob_of(data)
@@ -115,7 +155,7 @@ def store(value: object, blobs: dict[bytes, bytes]) -> Value:
 
 def _unpack_strict(data: bytes) -> Value:
     try:
-        return msgpack.unpackb(data, ext_hook=_ext_hook)
+        return msgpack.unpackb(data, ext_hook=_ext_hook_of_users)
     except ValueError as error:
         msg = f"a value cannot be stored: {error}"
         raise ValueNotStorable(msg, hint="use strings as the keys of a dict") from error

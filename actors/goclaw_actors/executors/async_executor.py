@@ -190,9 +190,11 @@ class AsyncExecutor:
             return plain_copy(params)
         future: asyncio.Future[Value] = self._loop.create_future()
 
+        ports = self._shared.ports
+
         def load(_: Worker) -> None:
             try:
-                value = resolved(params, self._shared.ports.load)
+                value = resolved(params, ports.load, ports.reveal)
             except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                 self._call(_give, future, None, error)
             else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping
 
     from goclaw_actors.executors.progress import After
-    from goclaw_actors.executors.resolve import Load
+    from goclaw_actors.executors.resolve import Load, Reveal
     from goclaw_actors.work import Progress, StartAttempt
     from goclaw_events.value import Value
 
@@ -39,6 +39,7 @@ class ContextPorts(NamedTuple):
     emit: Callable[[Progress], None]
     after: After
     clock: Callable[[], float] = time.monotonic
+    reveal: Reveal | None = None
 
 
 class TaskContext:

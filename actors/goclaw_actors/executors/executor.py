@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import Agent, AgentRegistry
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.resolve import Load
+    from goclaw_actors.executors.secrets import Secrets
     from goclaw_actors.work import AttemptToken, Progress, Sink, StartAttempt, StopAttempt
     from goclaw_events.value import Value
 
@@ -49,6 +50,7 @@ class AgentExecutor:
     module the work waits instead of failing. `sink` is never called on the thread that calls
     `start_many` or `stop_many`. `load` reads the whole value under a reference's hash, a fresh one
     at each call; `input_of` gives the input of a run (it may hold references). Both may block.
+    Without `secrets` no task can name one.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class AgentExecutor:
         load: Load,
         input_of: Callable[[str], Value],
         limits: ExecutorLimits | None = None,
+        secrets: Secrets | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
@@ -69,7 +72,8 @@ class AgentExecutor:
         self._outbox = Outbox(sink, self._delivered)
         self._closing = False
         self._empty = threading.Event()
-        ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock)
+        reveal = secrets.reveal if secrets is not None else None
+        ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock, reveal)
         shared = Shared(ports, self._outbox, self._timers, limits or ExecutorLimits())
         self._async = AsyncExecutor(shared)
         self._threads = ThreadExecutor(shared)

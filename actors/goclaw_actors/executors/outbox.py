@@ -6,9 +6,12 @@ import logging
 import threading
 from typing import TYPE_CHECKING, TypeAlias
 
+from goclaw_actors.executors.redaction import KNOWN
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from goclaw_actors.executors.redaction import Redactor
     from goclaw_actors.work import Outcome, Progress, Sink
 
     Item: TypeAlias = Outcome | Progress
@@ -20,10 +23,16 @@ class Outbox:
     """Call the sink with everything that has come, from one thread at a time and in order.
 
     Whoever finds no delivery under way delivers, also what others bring meanwhile. `delivered` is
-    called with each batch after the sink returned.
+    called with each batch after the sink returned. Nothing leaves that `redactor` knows as secret.
     """
 
-    def __init__(self, sink: Sink, delivered: Callable[[list[Item]], None]) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        delivered: Callable[[list[Item]], None],
+        redactor: Redactor = KNOWN,
+    ) -> None:
+        self._redactor = redactor
         self._sink = sink
         self._delivered = delivered
         self._items: list[Item] = []
@@ -44,7 +53,7 @@ class Outbox:
                     self._delivering = False
                     return
             try:
-                self._sink(batch)
+                self._sink(self._redactor.items(batch))
             except Exception:  # noqa: BLE001 - what the sink does wrong must not end user code
                 _log.exception("the sink refused %d outcomes; they are lost", len(batch))
             self._delivered(batch)

@@ -17,6 +17,7 @@ from goclaw_actors.executors.errors import (
     BadParams,
     Fail,
 )
+from goclaw_actors.executors.secrets import SecretMissing, SecretUnfit
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import CodedError, ValueNotStorable, ValueTooLarge
 from goclaw_events.value import BlobRef, store
@@ -32,7 +33,7 @@ MESSAGE_BYTES_MAX: Final = 2 * 1024
 TRACE_BYTES_MAX: Final = 4 * 1024
 TRACE_FRAMES_MAX: Final = 20
 _OWN_FRAMES: Final = 1
-_NEVER_RETRY: Final = (BadParams, ValueNotStorable, ValueTooLarge)
+_NEVER_RETRY: Final = (BadParams, SecretMissing, SecretUnfit, ValueNotStorable, ValueTooLarge)
 
 
 def completed(attempt: StartAttempt, result: object) -> Outcome:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgpack
 
 from goclaw_events.errors import ValueTooLarge
-from goclaw_events.value import BlobRef, follow, pack, unpack
+from goclaw_events.value import BlobRef, SecretText, follow, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     May block on the disk. The value belongs to the caller: a fresh one at every call.
     """
 
+    Reveal: TypeAlias = Callable[[SecretText], str]
+    """Return a text with its secrets in it. May block; raises `SecretMissing`."""
+
 RESOLVED_BYTES_MAX: Final = 256 * 1024 * 1024
 
 
 class HasReferences(Exception):
-    """A value cannot be copied as it is: a reference stands somewhere in it."""
+    """A value cannot be copied as it is: a reference, or a secret, stands somewhere in it."""
 
 
 def plain_copy(value: Value) -> Value:
@@ -41,16 +44,17 @@ def _refuse(_: object) -> object:
     raise HasReferences
 
 
-def resolved(value: Value, load: Load) -> Value:
+def resolved(value: Value, load: Load, reveal: Reveal | None = None) -> Value:
     """Return a private copy in which every reference, however deep, is replaced by its value.
 
-    Blocks on the disk. Raises `ValueTooLarge` once more than 256 MiB were loaded, and what `load`
-    raises.
+    Texts with secrets become what `reveal` makes of them; without it they stay. Blocks on the
+    disk. Raises `ValueTooLarge` once more than 256 MiB were loaded, and what `load` and `reveal`
+    raise.
     """
     with contextlib.suppress(HasReferences):
         return plain_copy(value)
     top = [unpack(pack(value))]
-    fetch = _Fetch(load)
+    fetch = _Fetch(load, reveal)
     waiting: list[list[Value] | dict[str, Value]] = [top]
     while waiting:
         box = waiting.pop()
@@ -64,15 +68,18 @@ def resolved(value: Value, load: Load) -> Value:
 class _Fetch:
     """Load references and count what was loaded: small values may refer to large ones often."""
 
-    __slots__ = ("_left", "_load")
+    __slots__ = ("_left", "_load", "_reveal")
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: Load, reveal: Reveal | None) -> None:
         self._load = load
+        self._reveal = reveal
         self._left = RESOLVED_BYTES_MAX
 
     def whole(self, value: Value) -> Value:
         while isinstance(value, BlobRef):  # what a reference names may be a reference again
             value = self._fetch(value)
+        if self._reveal is not None and isinstance(value, SecretText):
+            return self._reveal(value)
         return value
 
     def _fetch(self, ref: BlobRef) -> Value:

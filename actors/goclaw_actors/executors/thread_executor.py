@@ -115,7 +115,7 @@ class ThreadExecutor:
         TASK_ID.set(attempt.task_id)
         try:
             ports = self._shared.ports
-            given = resolved(attempt.params, ports.load) if attempt.params else {}
+            given = resolved(attempt.params, ports.load, ports.reveal) if attempt.params else {}
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
             context = run.context = TaskContext(attempt, params, ports)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.workflow.state import STATUS_NAMES
 from goclaw_events.templates import text_of
-from goclaw_events.value import BlobRef, follow, references
+from goclaw_events.value import BlobRef, SecretText, follow, references
 
 if TYPE_CHECKING:
     from goclaw_actors.workflow.draft import Draft
@@ -40,9 +40,14 @@ class Scope:
             return _place(self._draft.result_of(index), path)
         if root == "needs":
             return self._needs(path)
+        if root == "secret":
+            return SecretText(("", field, ""))
+        return self._id(root)
+
+    def _id(self, root: str) -> str:
         if root == "run":
             return self._draft.run.run_id
-        return plan.tasks[self._index].id if self._index is not None else ""
+        return self._draft.plan.tasks[self._index].id if self._index is not None else ""
 
     def load(self, reference: Reference) -> Value:
         """Return what a reference reads, large values included, for comparing and for text."""

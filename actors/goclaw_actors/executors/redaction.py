@@ -1,0 +1,124 @@
+"""Redaction: what this process knows to be secret does not leave in a result, an error or a log."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import threading
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, quote_plus
+
+from goclaw_actors.work import Outcome, Progress
+from goclaw_events.value import BlobRef, pack, store, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+SECRET_CHARS_MIN: Final = 4
+"""A shorter secret cannot be told from ordinary text, so it is not accepted as one."""
+
+
+class Redactor:
+    """Replace secrets, also written in base64, JSON or a URL, by `[secret NAME]`. Any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: dict[str, str] = {}
+        self._text: re.Pattern[str] | None = None
+        self._bytes: re.Pattern[bytes] | None = None
+
+    def learn(self, secrets: Mapping[str, str]) -> None:
+        """Take in secrets by name; what was known stays known, also after a rotation."""
+        with self._lock:
+            names = dict(self._names)
+            for name, value in secrets.items():
+                for form in _forms(value):
+                    names.setdefault(form, name)
+            if len(names) == len(self._names):
+                return
+            longest_first = sorted(names, key=len, reverse=True)
+            self._names = names
+            self._bytes = re.compile(b"|".join(re.escape(form.encode()) for form in longest_first))
+            self._text = re.compile("|".join(map(re.escape, longest_first)))
+
+    def text(self, text: str) -> str:
+        """Return a text without secrets."""
+        return text if self._text is None else self._text.sub(self._name_of, text)
+
+    def _name_of(self, found: re.Match[str]) -> str:
+        return f"[secret {self._names[found.group()]}]"
+
+    def value(self, value: Any) -> Any:
+        """Return plain data without secrets, keys of dicts included."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, bytes):
+            return self._bytes.sub(self._bytes_of, value) if self._bytes is not None else value
+        if isinstance(value, dict):
+            return {self.text(key): self.value(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        return value
+
+    def _bytes_of(self, found: re.Match[bytes]) -> bytes:
+        return f"[secret {self._names[found.group().decode()]}]".encode()
+
+    def items(self, items: list[Outcome | Progress]) -> list[Outcome | Progress]:
+        """Return outcomes and progress without secrets; the same list while none is known."""
+        return items if self._text is None else [self._item(item) for item in items]
+
+    def _item(self, item: Outcome | Progress) -> Outcome | Progress:
+        if isinstance(item, Progress):
+            return item._replace(message=self.text(item.message))
+        if item.message or item.trace:
+            item = item._replace(message=self.text(item.message), trace=self.text(item.trace))
+        if item.blobs:
+            return self._large(item, item.blobs)
+        if item.result is not None and self._is_in(pack(item.result)):
+            return item._replace(result=self.value(item.result))
+        return item
+
+    def _is_in(self, data: bytes) -> bool:
+        return self._bytes is not None and self._bytes.search(data) is not None
+
+    def _large(self, outcome: Outcome, blobs: dict[bytes, bytes]) -> Outcome:
+        """Store a large result again if a secret is in it: it gets another hash."""
+        ref = outcome.result
+        whole = blobs.get(ref.sha256) if isinstance(ref, BlobRef) else None
+        if whole is None or not self._is_in(whole):
+            return outcome
+        fresh: dict[bytes, bytes] = {}
+        result = store(self.value(unpack(whole)), fresh)
+        return outcome._replace(result=result, blobs=fresh or None)
+
+
+KNOWN: Final = Redactor()
+"""What is secret to any engine of this process: the process's logs are redacted with it."""
+
+
+def _forms(value: str) -> Iterator[str]:
+    """Yield a secret as it may stand in results, tracebacks, JSON, URLs and headers."""
+    yield value
+    yield repr(value)[1:-1]
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield quote(value, safe="")
+    yield quote_plus(value)
+    yield from _in_base64(value.encode())
+
+
+def _in_base64(data: bytes) -> Iterable[str]:
+    """Yield what base64 makes of the bytes wherever they stand in a longer text.
+
+    Three bytes are four characters, so there are three alignments; characters that also depend
+    on neighbours are left out.
+    """
+    for before in range(3):
+        whole = len(data) - (-before % 3)
+        whole -= whole % 3
+        start = -before % 3
+        if whole >= 2 * SECRET_CHARS_MIN:
+            code = base64.b64encode(data[start : start + whole]).decode()
+            yield code
+            yield code.translate({ord("+"): "-", ord("/"): "_"})

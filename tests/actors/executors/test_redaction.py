@@ -1,0 +1,117 @@
+"""What is secret does not leave an executor, in whatever form it stands."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from goclaw_actors.executors.redaction import Redactor
+from goclaw_actors.executors.secrets import SecretMissing, Secrets, SecretUnfit
+from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, SecretText, store, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = 'pa"ss wörd\n+/-0123456789'
+TOKEN = AttemptToken(0, 1, 7)
+
+
+def redactor(secret: str = SECRET) -> Redactor:
+    """Return a redactor that knows one secret, called KEY."""
+    made = Redactor()
+    made.learn({"KEY": secret})
+    return made
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        str,
+        repr,
+        json.dumps,
+        lambda text: json.dumps(text, ensure_ascii=False),
+        lambda text: quote(text, safe=""),
+        lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
+        lambda text: base64.b64encode(f"u:{text}:x".encode()).decode(),
+        lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+    ],
+)
+def test_a_secret_is_found_in_every_form(form: Callable[[str], str]) -> None:
+    """As it is, quoted, escaped, in a URL, and in base64 at any place of a longer text."""
+    text = redactor().text(f"before {form(SECRET)} after")
+    assert text.startswith("before ")
+    assert text.endswith(" after")
+    assert "[secret KEY]" in text
+    assert "0123456789" not in text
+
+
+@given(st.binary(max_size=20), st.text(st.characters(codec="utf-8"), min_size=12), st.binary())
+def test_base64_hides_nothing(before: bytes, secret: str, after: bytes) -> None:
+    """Wherever a secret of twelve characters or more stands, its base64 is recognised."""
+    code = base64.b64encode(before + secret.encode() + after).decode()
+    assert "[secret KEY]" in redactor(secret).text(code)
+
+
+def test_values_are_redacted_at_every_depth() -> None:
+    """Keys, bytes and lists too; what holds no secret stays as it is."""
+    value = {"a": [SECRET, {SECRET: 1}], "b": SECRET.encode(), "c": None, "d": 5}
+    assert redactor().value(value) == {
+        "a": ["[secret KEY]", {"[secret KEY]": 1}],
+        "b": b"[secret KEY]",
+        "c": None,
+        "d": 5,
+    }
+
+
+def test_outcomes_and_progress_leave_without_secrets() -> None:
+    """Result, message, traceback; a large result is stored again, under another hash."""
+    blobs: dict[bytes, bytes] = {}
+    ref = store([SECRET, "x" * INLINE_BYTES_MAX], blobs)
+    items: list[Outcome | Progress] = [
+        Outcome("s", TOKEN, "completed", {"said": SECRET}),
+        Outcome("s", TOKEN, "completed", ref, blobs),
+        Outcome("s", TOKEN, "failed", message=f"m {SECRET}", trace=f"t {SECRET!r}"),
+        Progress("s", TOKEN, 0.5, SECRET),
+        Outcome("s", TOKEN, "completed", ["clean"]),
+    ]
+    small, large, failed, progress, clean = redactor().items(items)
+    assert isinstance(small, Outcome)
+    assert small.result == {"said": "[secret KEY]"}
+    assert isinstance(large, Outcome)
+    assert isinstance(large.result, BlobRef)
+    assert large.blobs is not None
+    assert large.result != ref
+    assert unpack(large.blobs[large.result.sha256])[0] == "[secret KEY]"
+    assert isinstance(failed, Outcome)
+    assert (failed.message, failed.trace) == ("m [secret KEY]", "t '[secret KEY]'")
+    assert isinstance(progress, Progress)
+    assert progress.message == "[secret KEY]"
+    assert clean is items[-1]
+
+
+def test_a_secret_stays_known_after_its_rotation() -> None:
+    """What was read once may still be in memory somewhere: it is redacted as long as we run."""
+    held = {"KEY": "first-value"}
+    made = Redactor()
+    secrets = Secrets(lambda: dict(held), made)
+    assert secrets.reveal(SecretText(("", "KEY", "!"))) == "first-value!"
+    held["KEY"] = "second-value"
+    assert secrets.reveal(SecretText(("", "KEY", ""))) == "second-value"
+    assert made.text("first-value second-value") == "[secret KEY] [secret KEY]"
+
+
+def test_all_that_is_missing_is_named_together() -> None:
+    """A secret that is not there, or cannot be told from text, is refused by name."""
+    secrets = Secrets(lambda: {"SHORT": "abc", "FIT": "abcd"}, Redactor())
+    with pytest.raises(SecretMissing, match="ONE, TWO") as raised:
+        secrets.require(["TWO", "FIT", "ONE", "TWO"])
+    assert raised.value.details["names"] == ["ONE", "TWO"]
+    with pytest.raises(SecretUnfit, match="SHORT"):
+        secrets.reveal(SecretText(("", "SHORT", "")))
