@@ -15,6 +15,10 @@ from goclaw.errors import MEANINGS
 from goclaw_actors.messages import MESSAGES
 from goclaw_events.codec import FACTS
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.pages import cli, definitions
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -169,6 +173,8 @@ def main(*, check: bool) -> int:
         ("configuration", configuration()),
         ("errors", errors()),
         ("facts", facts()),
+        ("commands", cli.page()),
+        ("definitions", definitions.page()),
     ):
         path = ROOT / "docs" / "reference" / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:
