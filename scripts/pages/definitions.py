@@ -40,8 +40,8 @@ template within text is written into it (what is no text as JSON). `$${` is a pl
 ## Conditions
 
 `when:` holds a condition: `== != < <= > >= in not in and or not ( )`, numbers, texts in quotes,
-`true`, `false`, `null`, lists, and templates. Values of types that cannot be compared fail the task with
-`condition_failed`.
+`true`, `false`, `null`, lists, and templates. Values of types that cannot be compared fail the
+task with `condition_failed`.
 
 ## Durations
 
