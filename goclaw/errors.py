@@ -116,6 +116,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "secrets_unreadable": _INVALID,
     "secret_unfit": _INVALID,
     "unsupported": _UNSUPPORTED,
+    "executor_missing": _UNSUPPORTED,
     # a run, or a task of it, failed
     "run_failed": _FAILED,
     "run_cancelled": _FAILED,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
+    from goclaw_actors.executors.kind import KindFactory
     from goclaw_actors.work import Outcome, Progress
     from goclaw_events.envelope import Position
     from goclaw_events.framing import EncodedFrame
@@ -91,6 +92,7 @@ class Parts:
             input_of=lru_cache(maxsize=1024)(self.input_of),
             limits=ExecutorLimits(**settings.executors.model_dump()),
             secrets=self.secrets,
+            kinds=executors_by_kind(settings),
         )
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(
@@ -164,6 +166,11 @@ class Parts:
             log.warning("the views could not be kept, and will be folded again: %s", error)
         finally:
             self.journal.close()
+
+
+def executors_by_kind(settings: Settings) -> dict[str, KindFactory]:  # noqa: ARG001 - see below
+    """Return how each kind of work that is not an agent is run: here executors are plugged in."""
+    return {}
 
 
 def _open_journal(data_dir: Path | None, settings: Settings) -> Journal:

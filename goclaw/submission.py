@@ -65,7 +65,7 @@ def _prepare(definition: WorkflowDefinition) -> Prepared:
     plan = compile_plan(definition)
     require_supported(definition)
     data = pack_plan(plan)
-    agents = dict.fromkeys(task.agent for task in plan.tasks if task.agent)
+    agents = dict.fromkeys(task.agent for task in plan.tasks if task.kind == "agent")
     return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)))
 
 

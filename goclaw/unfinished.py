@@ -63,8 +63,8 @@ def _open_runs(journal: Journal) -> Iterator[str]:
 
 
 def _agents_of(plan: Plan, statuses: bytearray) -> tuple[str, ...]:
-    left = (plan.tasks[i].agent for i, status in enumerate(statuses) if status in (PENDING, ACTIVE))
-    return tuple(dict.fromkeys(agent for agent in left if agent))
+    left = (plan.tasks[i] for i, status in enumerate(statuses) if status in (PENDING, ACTIVE))
+    return tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
 
 
 def require_agents(runs: Iterable[UnfinishedRun], registry: AgentRegistry) -> None:

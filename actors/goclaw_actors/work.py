@@ -22,7 +22,11 @@ class AttemptToken(NamedTuple):
 
 
 class StartAttempt(NamedTuple):
-    """Run one attempt of a task; sent only after its `AttemptStarted` is durable."""
+    """Run one attempt of a task; sent only after its `AttemptStarted` is durable.
+
+    `kind` is that of the task (`agent`, `exec`, `http`) and decides who runs it; `agent` is empty
+    for all others.
+    """
 
     stream: str
     run_id: str
@@ -33,6 +37,7 @@ class StartAttempt(NamedTuple):
     agent: str
     params: Value
     timeout_s: float | None
+    kind: str = "agent"
 
     @property
     def idempotency_key(self) -> str:

@@ -95,7 +95,7 @@ def _prepared(
     load_modules([*settings.agents.modules, *modules], trusted)
     findings = []
     for task in prepared.plan.tasks:
-        if task.agent and REGISTRY.get(task.agent) is None:
+        if task.kind == "agent" and REGISTRY.get(task.agent) is None:
             close = REGISTRY.close_to(task.agent)
             meant = f"did you mean {close[0]!r}? otherwise " if close else ""
             hint = f"{meant}name its module with --module, or trust the folder with --trust-dir"

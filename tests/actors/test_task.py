@@ -162,7 +162,7 @@ def test_a_plain_task_has_three_facts() -> None:
     number = scenario.number
     leased = scenario.when(SlotLeased())
     token = AttemptToken(0, 1, number)
-    start = StartAttempt(STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0)
+    start = StartAttempt(STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0, "agent")
     assert leased.effects == (OpenAttempt(number, 1, HOLDER), start)
     ended = scenario.when(outcome(number, "completed", result={"n": 1}))
     assert ended.effects == (CloseAttempt(number),)

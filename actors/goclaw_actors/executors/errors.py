@@ -45,6 +45,12 @@ class ExecutorExhausted(ActorsError):
     code = "executor_exhausted"
 
 
+class ExecutorMissing(ActorsError):
+    """A task is of a kind that this engine has no executor for."""
+
+    code = "executor_missing"
+
+
 class Fail(Exception):  # the agent's own verdict, not a fault of the engine: no CodedError
     """Fail the attempt on purpose, with a code of one's own and, by default, without a retry.
 

@@ -5,30 +5,40 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from goclaw_actors.executors.async_executor import AsyncExecutor
 from goclaw_actors.executors.context import ContextPorts
-from goclaw_actors.executors.errors import CANCELLED, EXECUTOR_CLOSED, AgentUnknown
+from goclaw_actors.executors.errors import (
+    CANCELLED,
+    EXECUTOR_CLOSED,
+    AgentUnknown,
+    ExecutorMissing,
+)
 from goclaw_actors.executors.outbox import Outbox
-from goclaw_actors.executors.outcomes import cancelled
+from goclaw_actors.executors.outcomes import cancelled, refused
 from goclaw_actors.executors.run import ExecutorLimits, Shared
 from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.work import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from goclaw_actors.executors.agents import Agent, AgentRegistry
+    from goclaw_actors.executors.kind import KindExecutor, KindFactory
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.resolve import Load
     from goclaw_actors.executors.secrets import Secrets
     from goclaw_actors.work import AttemptToken, Progress, Sink, StartAttempt, StopAttempt
     from goclaw_events.value import Value
 
+AGENT: Final = "agent"
 _CLOSING: Final = "the engine closes"
 _log = logging.getLogger("goclaw.executors")
+
+if TYPE_CHECKING:
+    _Executor: TypeAlias = AsyncExecutor | ThreadExecutor | KindExecutor
 
 
 class Running(NamedTuple):
@@ -41,10 +51,15 @@ class Running(NamedTuple):
     abandoned_coroutines: int
     abandoned_threads: int
     loop_lag_s: float
+    others: dict[str, int]
+    """Attempts by kind of work, for the kinds that are no agents."""
 
 
 class AgentExecutor:
-    """Implement `work.Executor` for registered agents: async ones on a loop, others in threads.
+    """Implement `work.Executor`: async agents run on a loop, sync ones in threads.
+
+    Other kinds of work go to the executors in `kinds`; one that is not there fails its attempts
+    with `executor_missing`.
 
     An attempt of an agent that is not registered is held until it is: after a restart without its
     module the work waits instead of failing. `sink` is never called on the thread that calls
@@ -62,10 +77,11 @@ class AgentExecutor:
         input_of: Callable[[str], Value],
         limits: ExecutorLimits | None = None,
         secrets: Secrets | None = None,
+        kinds: Mapping[str, KindFactory] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
-        self._held: dict[AttemptToken, AsyncExecutor | ThreadExecutor | None] = {}
+        self._held: dict[AttemptToken, _Executor | None] = {}
         self._missing: dict[str, dict[AttemptToken, StartAttempt]] = {}
         self._missing_lock = threading.Lock()
         self._timers = Timers()
@@ -77,6 +93,9 @@ class AgentExecutor:
         shared = Shared(ports, self._outbox, self._timers, limits or ExecutorLimits())
         self._async = AsyncExecutor(shared)
         self._threads = ThreadExecutor(shared)
+        self._kinds: dict[str, KindExecutor] = {
+            kind: make(shared) for kind, make in (kinds or {}).items()
+        }
         self._leave_registry = registry.on_registered(self._registered)
 
     def start_many(self, attempts: Sequence[StartAttempt]) -> None:
@@ -85,14 +104,26 @@ class AgentExecutor:
             return
         held, agents = self._held, self._registry
         ready: list[tuple[Agent, StartAttempt]] = []
+        others: dict[str, list[StartAttempt]] = {}
         for attempt in attempts:
             if attempt.token in held:
+                continue
+            if attempt.kind != AGENT:
+                held[attempt.token] = self._kinds.get(attempt.kind)
+                others.setdefault(attempt.kind, []).append(attempt)
                 continue
             agent = agents.get(attempt.agent) or self._hold(attempt)
             if agent is not None:
                 held[attempt.token] = None
                 ready.append((agent, attempt))
         self._send(ready)
+        for kind, wanted in others.items():
+            executor = self._kinds.get(kind)
+            if executor is None:
+                # not here: outcomes must not reach the sink on the caller's thread
+                self._timers.after(0.0, self._outbox.put, [_missing(one) for one in wanted])
+            else:
+                executor.start(wanted)
 
     def _send(self, ready: Sequence[tuple[Agent, StartAttempt]]) -> None:
         coroutines: list[tuple[Agent, StartAttempt]] = []
@@ -130,6 +161,7 @@ class AgentExecutor:
             self._async.abandoned,
             self._threads.abandoned,
             self._async.lag_s,
+            {kind: executor.running for kind, executor in self._kinds.items()},
         )
 
     def waiting_for_agents(self) -> dict[str, int]:
@@ -150,17 +182,17 @@ class AgentExecutor:
         self._stop([(token, _CLOSING) for token in list(self._held)], EXECUTOR_CLOSED, grace_s)
         if self._held:
             self._empty.wait(grace_s)
-        self._async.abandon_all(_CLOSING, EXECUTOR_CLOSED)
-        self._threads.abandon_all(_CLOSING, EXECUTOR_CLOSED)
-        self._async.close()
-        self._threads.close()
+        executors: list[_Executor] = [self._async, self._threads, *self._kinds.values()]
+        for executor in executors:
+            executor.abandon_all(_CLOSING, EXECUTOR_CLOSED)
+        for executor in executors:
+            executor.close()
         self._timers.close()
 
     def _stop(
         self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None
     ) -> None:
-        coroutines: list[tuple[AttemptToken, str]] = []
-        functions: list[tuple[AttemptToken, str]] = []
+        by_executor: dict[_Executor, list[tuple[AttemptToken, str]]] = {}
         for stop in stops:
             if stop[0] not in self._held:
                 continue
@@ -168,11 +200,9 @@ class AgentExecutor:
             if executor is None:
                 self._timers.after(0.0, self._give_up, *stop, code)
             else:
-                (coroutines if executor is self._async else functions).append(stop)
-        if coroutines:
-            self._async.stop(coroutines, code, grace_s)
-        if functions:
-            self._threads.stop(functions, code, grace_s)
+                by_executor.setdefault(executor, []).append(stop)
+        for executor, wanted in by_executor.items():
+            executor.stop(wanted, code, grace_s)
 
     def _hold(self, attempt: StartAttempt) -> Agent | None:
         """Keep an attempt for later; return its agent if it was registered just now."""
@@ -222,3 +252,11 @@ class AgentExecutor:
                 held.pop(item.token, None)
         if self._closing and not held:
             self._empty.set()
+
+
+def _missing(attempt: StartAttempt) -> Outcome:
+    error = ExecutorMissing(
+        f"no executor runs tasks of kind {attempt.kind!r} here",
+        hint="use a version of Goclaw, or settings, that have one",
+    )
+    return refused(attempt, error, retryable=False)

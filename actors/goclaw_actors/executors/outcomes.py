@@ -85,20 +85,22 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
     )
 
 
-def refused(attempt: StartAttempt, error: CodedError) -> Outcome:
-    """Make the outcome of an attempt that was not begun; it may be tried again."""
+def refused(attempt: StartAttempt, error: CodedError, *, retryable: bool = True) -> Outcome:
+    """Make the outcome of an attempt that was not begun; it may be tried again by default."""
     return Outcome(
         attempt.stream,
         attempt.token,
         "failed",
         code=error.code,
         message=bounded(str(error), MESSAGE_BYTES_MAX),
+        retryable=retryable,
     )
 
 
 def timed_out(attempt: StartAttempt) -> Outcome:
     """Make the outcome of an attempt that took longer than its timeout."""
-    text = f"agent {attempt.agent!r} took longer than its timeout of {attempt.timeout_s:g} s"
+    what = f"agent {attempt.agent!r}" if attempt.agent else f"task {attempt.task_id!r}"
+    text = f"{what} took longer than its timeout of {attempt.timeout_s:g} s"
     return Outcome(attempt.stream, attempt.token, "failed", code=TIMEOUT, message=text)
 
 

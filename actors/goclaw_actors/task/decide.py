@@ -119,6 +119,7 @@ class _Decide:
             planned.agent,
             task.params,
             planned.timeout_s,
+            planned.kind,
         )
         opened = OpenAttempt(number, attempt, moment.holder)
         return AttemptStarted(attempt, number, moment.holder), (opened, start)

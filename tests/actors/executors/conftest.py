@@ -16,8 +16,9 @@ from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, St
 from goclaw_events.value import BlobRef, blob_of, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from goclaw_actors.executors.kind import KindFactory
     from goclaw_events.value import Value
 
 PATIENCE_S = 20.0
@@ -26,7 +27,9 @@ PATIENCE_S = 20.0
 class Bench:
     """An executor with a registry, blobs and a sink of its own."""
 
-    def __init__(self, limits: ExecutorLimits) -> None:
+    def __init__(
+        self, limits: ExecutorLimits, kinds: Mapping[str, KindFactory] | None = None
+    ) -> None:
         self.registry = AgentRegistry()
         self.blobs: dict[bytes, bytes] = {}
         self.inputs: dict[str, Value] = {}
@@ -42,6 +45,7 @@ class Bench:
             load=self._load,
             input_of=lambda run_id: self.inputs[run_id],
             limits=limits,
+            kinds=kinds,
         )
 
     def _sink(self, items: Sequence[Outcome | Progress]) -> None:
@@ -65,19 +69,31 @@ class Bench:
         return ref
 
     def attempt(
-        self, agent: str, params: Value = None, *, timeout_s: float | None = None
+        self,
+        agent: str,
+        params: Value = None,
+        *,
+        timeout_s: float | None = None,
+        kind: str = "agent",
     ) -> StartAttempt:
         """Make an attempt with a token of its own."""
         number = next(self._numbers)
         task = f"t{number}"
         token = AttemptToken(0, 1, number)
-        return StartAttempt(f"task/r/{task}", "r", task, 0, 1, token, agent, params, timeout_s)
+        return StartAttempt(
+            f"task/r/{task}", "r", task, 0, 1, token, agent, params, timeout_s, kind
+        )
 
     def start(
-        self, agent: str, params: Value = None, *, timeout_s: float | None = None
+        self,
+        agent: str,
+        params: Value = None,
+        *,
+        timeout_s: float | None = None,
+        kind: str = "agent",
     ) -> AttemptToken:
         """Start one attempt."""
-        attempt = self.attempt(agent, params, timeout_s=timeout_s)
+        attempt = self.attempt(agent, params, timeout_s=timeout_s, kind=kind)
         self.executor.start_many([attempt])
         return attempt.token
 
@@ -115,8 +131,8 @@ def make_bench() -> Iterator[Callable[..., Bench]]:
     """Make benches with limits of their own; they are closed at the end."""
     made: list[Bench] = []
 
-    def make(**limits: Any) -> Bench:
-        bench = Bench(ExecutorLimits(**limits))
+    def make(kinds: Mapping[str, KindFactory] | None = None, **limits: Any) -> Bench:
+        bench = Bench(ExecutorLimits(**limits), kinds)
         made.append(bench)
         return bench
 
