@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from goclaw.results import Submitted as Submitted
     from goclaw_actors.executors.context import TaskContext as TaskContext
     from goclaw_actors.executors.errors import Fail as Fail
+    from goclaw_actors.executors.errors import RetryAfter as RetryAfter
 
 _HOMES = {
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",
+    "RetryAfter": "goclaw_actors.executors.errors",
     "RunResult": "goclaw.results",
     "Settings": "goclaw.config",
     "Submitted": "goclaw.results",
@@ -34,6 +36,7 @@ _HOMES = {
 __all__ = [
     "Engine",
     "Fail",
+    "RetryAfter",
     "RunResult",
     "Settings",
     "Submitted",

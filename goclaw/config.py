@@ -39,6 +39,17 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()]
 
 
+def _address_rules(rules: tuple[str, ...]) -> tuple[str, ...]:
+    from goclaw_actors.executors.errors import AddressRuleInvalid
+    from goclaw_actors.executors.http.addresses import AddressPolicy
+
+    try:
+        AddressPolicy(rules)
+    except AddressRuleInvalid as error:
+        raise ValueError(str(error)) from error
+    return rules
+
+
 LaneId = Annotated[str, AfterValidator(_lane_id)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -88,6 +99,20 @@ class EngineSettings(Section):
     """Encode snapshots for at most so much time a turn batch."""
 
 
+class HttpSettings(Section):
+    """Tasks that make a request (`http:`)."""
+
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """End a request after so much time if its task gives no `timeout`."""
+    connect_timeout_s: Annotated[float, Field(gt=0, le=3_600)] = 10.0
+    """Give a connection up that is not there after so much time."""
+    response_bytes_max: Annotated[int, Field(ge=1, le=64 * 1024 * 1024)] = 10 * 1024 * 1024
+    """Fail a request whose answer has more bytes, decompressed."""
+    allow_private: Annotated[Listed, AfterValidator(_address_rules)] = ()
+    """Open addresses that requests may not reach by default (loopback, private networks, ...):
+    networks (`10.0.0.0/8`), addresses, `address:port`, or `name:port`."""
+
+
 class ExecutorSettings(Section):
     """Limits of the places where agents run."""
 
@@ -99,6 +124,7 @@ class ExecutorSettings(Section):
     """Bear so many threads that went on after their timeout; then no further work is taken."""
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
+    http: HttpSettings = HttpSettings()
 
 
 class LaneSettings(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import fields
 from functools import lru_cache
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
@@ -14,6 +15,8 @@ from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
 from goclaw_actors.executors.executor import AgentExecutor
+from goclaw_actors.executors.http.executor import HttpExecutor
+from goclaw_actors.executors.http.limits import HttpLimits
 from goclaw_actors.executors.run import ExecutorLimits
 from goclaw_actors.executors.secrets import Secrets
 from goclaw_actors.message import Message
@@ -47,6 +50,7 @@ log = getLogger(__name__)
 MEMORY: Final = ":memory:"
 CLOSED: Final = "executor_closed"
 STOP_S: Final = 60.0
+_LIMITS: Final = {field.name for field in fields(ExecutorLimits)}
 COLLECT_EVERY: Final = 50_000
 """Collect garbage after so many new containers. Python's default of 700 looks through tens of
 thousands of live actors far too often: it doubled the cost of the projections (80 to 40 µs a
@@ -90,7 +94,7 @@ class Parts:
             self._sink,
             load=self.load,
             input_of=lru_cache(maxsize=1024)(self.input_of),
-            limits=ExecutorLimits(**settings.executors.model_dump()),
+            limits=ExecutorLimits(**settings.executors.model_dump(include=_LIMITS)),
             secrets=self.secrets,
             kinds=executors_by_kind(settings),
         )
@@ -168,9 +172,10 @@ class Parts:
             self.journal.close()
 
 
-def executors_by_kind(settings: Settings) -> dict[str, KindFactory]:  # noqa: ARG001 - see below
+def executors_by_kind(settings: Settings) -> dict[str, KindFactory]:
     """Return how each kind of work that is not an agent is run: here executors are plugged in."""
-    return {}
+    http = HttpLimits(**settings.executors.http.model_dump(), agent=f"goclaw/{goclaw_version()}")
+    return {"http": lambda shared: HttpExecutor(shared, http)}
 
 
 def _open_journal(data_dir: Path | None, settings: Settings) -> Journal:

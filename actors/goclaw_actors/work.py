@@ -56,7 +56,8 @@ class Outcome(NamedTuple):
     """How an attempt ended. `status`: completed, failed or cancelled.
 
     `blobs` holds the packed bytes of every `BlobRef` in `result`. `abandoned`: its code could
-    not be stopped and may still run. `retryable` False overrules the retry policy.
+    not be stopped and may still run. `retryable` False overrules the retry policy;
+    `retry_after_s` takes the place of its backoff.
     """
 
     stream: str
@@ -69,6 +70,7 @@ class Outcome(NamedTuple):
     trace: str = ""
     abandoned: bool = False
     retryable: bool = True
+    retry_after_s: float | None = None
 
 
 class Progress(NamedTuple):

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {
     "exec": "programs cannot be run yet",
-    "http": "requests cannot be made yet",
     "workflow": "child workflows cannot be run yet",
     "approval": "approvals cannot be asked for yet",
 }

@@ -172,12 +172,11 @@ def test_what_cannot_run_yet_is_named_key_by_key() -> None:
         "lanes.a.rate",
         "lanes.b.overflow",
         "tasks.e.exec",
-        "tasks.h.http",
         "tasks.w.workflow",
         "tasks.p.approval",
         "tasks.k.lane",
     ]
-    with pytest.raises(Unsupported, match=r"tasks\.h\.http"):
+    with pytest.raises(Unsupported, match=r"tasks\.p\.approval"):
         require_supported(definition)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from goclaw.config import Settings
 from goclaw.config_load import load_settings, search_paths
 from goclaw.errors import ConfigInvalid, ConfigMissing
+from goclaw_actors.executors.http.limits import HttpLimits
 from goclaw_actors.executors.run import ExecutorLimits
 from goclaw_actors.ports import Limits
 from goclaw_projections.runner import RunnerSettings
@@ -51,7 +53,9 @@ def test_the_sections_fit_the_floors_below() -> None:
     """The lower floors' own settings have the same names and defaults."""
     settings = Settings()
     assert Limits(**settings.engine.model_dump()) == Limits()
-    assert ExecutorLimits(**settings.executors.model_dump()) == ExecutorLimits()
+    names = {field.name for field in fields(ExecutorLimits)}
+    assert ExecutorLimits(**settings.executors.model_dump(include=names)) == ExecutorLimits()
+    assert HttpLimits(**settings.executors.http.model_dump()) == HttpLimits()
     assert RunnerSettings(**settings.views.model_dump()) == RunnerSettings()
 
 

@@ -19,7 +19,7 @@ from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.watch import LoopWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.outbox import Item
@@ -41,8 +41,9 @@ class AsyncExecutor:
     A run is a task of the loop; its outcome leaves with all others of the same tick.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, *, name: str = "goclaw-async") -> None:
         self._shared = shared
+        self._last: Coroutine[Any, Any, None] | None = None
         self._runs: dict[AttemptToken, Run] = {}
         self._backlog: deque[Run] = deque()
         self._beginning = False
@@ -54,7 +55,7 @@ class AsyncExecutor:
             "goclaw-load", threads_max=LOADERS_MAX, idle_s=shared.limits.thread_idle_s
         )
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._main, name="goclaw-async", daemon=True)
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
         self._watch = LoopWatch(
             self._loop, self._thread, shared.timers, lambda: bool(self._runs), self._names
@@ -100,6 +101,10 @@ class AsyncExecutor:
             outcome = run.finish(cancelled(run.attempt, reason, code))
             self._shared.outbox.put([outcome._replace(abandoned=run.begun)])
 
+    def last(self, closing: Coroutine[Any, Any, None]) -> None:
+        """Have the loop run this when it is closed and everything on it has ended."""
+        self._last = closing
+
     def close(self) -> None:
         """End the loop and its thread; waits at most a second for code that blocks it."""
         self._closed = True
@@ -136,6 +141,9 @@ class AsyncExecutor:
                 self._loop.run_until_complete(asyncio.wait(tasks, timeout=LEFT_BEHIND_S))
             except BaseException:  # noqa: BLE001 - as in `_main`
                 _log.exception("a task that an agent left behind failed at the end")
+        if self._last is not None:
+            with contextlib.suppress(Exception):  # nothing hears of it any more
+                self._loop.run_until_complete(asyncio.wait_for(self._last, LEFT_BEHIND_S))
         for task in asyncio.all_tasks(self._loop):
             # reported as abandoned: what asyncio has to say about it at its end is noise
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001

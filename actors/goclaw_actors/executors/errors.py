@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -10,6 +11,7 @@ from goclaw_actors.errors import ActorsError
 AGENT_ERROR: Final = "agent_error"
 CANCELLED: Final = "cancelled"
 EXECUTOR_CLOSED: Final = "executor_closed"
+RETRY_LATER: Final = "retry_later"
 TIMEOUT: Final = "timeout"
 
 _CODE: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z")
@@ -51,6 +53,42 @@ class ExecutorMissing(ActorsError):
     code = "executor_missing"
 
 
+class AddressForbidden(ActorsError):
+    """A request leads to an address that requests may not reach."""
+
+    code = "address_forbidden"
+
+
+class AddressRuleInvalid(ActorsError):
+    """What should open an address for requests cannot be read."""
+
+    code = "invalid_address_rule"
+
+
+class HostUnresolved(ActorsError):
+    """The host of a request has no address, or its address could not be asked for."""
+
+    code = "host_unresolved"
+
+
+class ConnectionFailed(ActorsError):
+    """The connection of a request could not be made, or broke before the answer was whole."""
+
+    code = "connection_failed"
+
+
+class ResponseTooLarge(ActorsError):
+    """The answer to a request has more bytes than the limit."""
+
+    code = "response_too_large"
+
+
+class ResponseInvalid(ActorsError):
+    """The answer to a request is not what its headers say, or leads nowhere."""
+
+    code = "response_invalid"
+
+
 class Fail(Exception):  # the agent's own verdict, not a fault of the engine: no CodedError
     """Fail the attempt on purpose, with a code of one's own and, by default, without a retry.
 
@@ -59,11 +97,33 @@ class Fail(Exception):  # the agent's own verdict, not a fault of the engine: no
 
     def __init__(self, message: str, *, code: str = AGENT_ERROR, retryable: bool = False) -> None:
         super().__init__(message)
-        if _CODE.match(code) is None:
-            msg = f"{code[:80]!r} is not a code: 1 to 64 of a-z 0-9 _ . - are"
-            raise ValueError(msg)
-        self.code = code
+        self.code = checked_code(code)
         self.retryable = retryable
+
+
+class RetryAfter(Exception):  # as `Fail`: the agent's own verdict
+    """Fail the attempt, and ask for the next one in `seconds`, when the retry policy allows one.
+
+    The wait takes the place of the policy's backoff, without jitter; the policy's `max` bounds it
+    all the same. Raises `ValueError` for a bad code, or for seconds that are negative or no
+    number.
+    """
+
+    def __init__(self, seconds: float, message: str = "", *, code: str = RETRY_LATER) -> None:
+        super().__init__(message or f"it asks to be tried again in {seconds} s")
+        if not (math.isfinite(seconds) and seconds >= 0):
+            msg = f"{seconds!r} is no number of seconds"
+            raise ValueError(msg)
+        self.seconds = float(seconds)
+        self.code = checked_code(code)
+
+
+def checked_code(code: str) -> str:
+    """Return a code of a user's, or raise `ValueError`."""
+    if _CODE.match(code) is None:
+        msg = f"{code[:80]!r} is not a code: 1 to 64 of a-z 0-9 _ . - are"
+        raise ValueError(msg)
+    return code
 
 
 class Cancelled(BaseException):

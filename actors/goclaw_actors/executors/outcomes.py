@@ -14,8 +14,11 @@ from goclaw_actors.executors.errors import (
     AGENT_ERROR,
     CANCELLED,
     TIMEOUT,
+    AddressForbidden,
     BadParams,
     Fail,
+    ResponseTooLarge,
+    RetryAfter,
 )
 from goclaw_actors.executors.secrets import SecretMissing, SecretUnfit
 from goclaw_actors.work import Outcome
@@ -33,7 +36,10 @@ MESSAGE_BYTES_MAX: Final = 2 * 1024
 TRACE_BYTES_MAX: Final = 4 * 1024
 TRACE_FRAMES_MAX: Final = 20
 _OWN_FRAMES: Final = 1
-_NEVER_RETRY: Final = (BadParams, SecretMissing, SecretUnfit, ValueNotStorable, ValueTooLarge)
+_NEVER_RETRY: Final = (
+    AddressForbidden, BadParams, ResponseTooLarge, SecretMissing, SecretUnfit, ValueNotStorable,
+    ValueTooLarge,
+)  # fmt: skip
 
 
 def completed(attempt: StartAttempt, result: object) -> Outcome:
@@ -65,11 +71,13 @@ def completed(attempt: StartAttempt, result: object) -> Outcome:
 def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome:
     """Make the outcome of a call that raised: code, type and text, the end of the traceback.
 
-    The code is that of a `CodedError` or of a `Fail`, else `agent_error`.
+    The code is that of a `CodedError`, `Fail` or `RetryAfter`, else `agent_error`.
     """
-    code, retryable = AGENT_ERROR, True
+    code, retryable, retry_after_s = AGENT_ERROR, True, None
     if isinstance(error, Fail):
         code, retryable = error.code, error.retryable
+    elif isinstance(error, RetryAfter):
+        code, retry_after_s = error.code, error.seconds
     elif isinstance(error, CodedError):
         code, retryable = error.code, not isinstance(error, _NEVER_RETRY)
     if isinstance(error, agent.options.never_retry):
@@ -82,6 +90,7 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
         message=_message(error),
         trace="" if isinstance(error, BadParams) else _trace(error),
         retryable=retryable,
+        retry_after_s=retry_after_s,
     )
 
 

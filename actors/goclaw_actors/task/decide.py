@@ -148,7 +148,9 @@ class _Decide:
         due_ns = None
         if may_retry(policy, code, failures, retryable=outcome.retryable):
             seed = f"{task.stream}/{task.generation}"
-            due_ns = moment.now_ns + int(delay_s(policy, failures, seed) * 1e9)
+            due_ns = moment.now_ns + int(
+                delay_s(policy, failures, seed, outcome.retry_after_s) * 1e9
+            )
         failed = AttemptFailed(
             task.attempt,
             outcome.token.number,

@@ -21,12 +21,16 @@ def may_retry(policy: RetryPolicy, code: str, failures: int, *, retryable: bool)
     return not policy.retry_on or code in policy.retry_on
 
 
-def delay_s(policy: RetryPolicy, failures: int, seed: str) -> float:
-    """Return the pause before the next attempt, in seconds.
+def delay_s(policy: RetryPolicy, failures: int, seed: str, asked_s: float | None = None) -> float:
+    """Return the pause before the next attempt, in seconds; never longer than the policy's max.
+
+    `asked_s` (what the attempt itself asked for) takes the place of the backoff, without jitter.
 
     Full jitter draws from [0, delay) (Brooker, "Exponential Backoff and Jitter", AWS 2015); the
     draw is a hash of `seed`, so that replay and every node come to the same one.
     """
+    if asked_s is not None:
+        return min(asked_s, policy.max_s)
     if policy.backoff == "fixed":
         delay = policy.initial_s
     elif policy.backoff == "linear":
