@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
+from goclaw.children import children_of
 from goclaw.config import Settings
 from goclaw.errors import EngineClosed, RunNotFound, TimedOut, UsageInvalid
 from goclaw.parts import MEMORY, Parts
@@ -18,7 +19,7 @@ from goclaw.results import CommandRefused, EngineDied, RunFailure, RunResult, Su
 from goclaw.submission import Preparer, request_of, run_id_for
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.env import new_id
-from goclaw_actors.errors import Stopping
+from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, SubmitRun
@@ -26,6 +27,7 @@ from goclaw_actors.rebuild import fold
 from goclaw_actors.workflow.state import FINAL
 from goclaw_events.envelope import Position
 from goclaw_events.errors import CodedError
+from goclaw_events.faults import Suggester
 from goclaw_events.ids import check_id, partition_of, routing_key, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import RocksJournal
@@ -74,6 +76,7 @@ class Engine:
         self._data_dir = None if chosen == MEMORY else Path(chosen)
         self._agents = agents
         self._preparer = Preparer()
+        self._registered: dict[str, Prepared] = {}
         self._parts: Parts | None = None
         self._bridge: Bridge | None = None
         self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
@@ -162,6 +165,24 @@ class Engine:
             self._open_parts().secrets.require(prepared.secrets)
         return prepared
 
+    async def register(self, workflow: Submittable) -> Prepared:
+        """Let a workflow be run by its name, as a child of others, while this engine is open.
+
+        Runs that were submitted before keep what the name stood for then. Raises what `prepare`
+        raises.
+        """
+        prepared = self.prepare(workflow)
+        self._registered[prepared.plan.name] = prepared
+        return prepared
+
+    def _child(self, name: str) -> Prepared:
+        """Return what a `workflow:` task stands for; raises `ChildUnknown`."""
+        prepared = self._registered.get(name)
+        if prepared is None:
+            hint = Suggester().hint(name, self._registered) or "register it first"
+            raise ChildUnknown(f"no definition is registered as {name!r}", hint=hint, name=name)
+        return self.prepare(prepared)
+
     async def submit(
         self,
         workflow: Submittable,
@@ -176,7 +197,8 @@ class Engine:
 
         The run's id is `run_id`, or follows from `idempotency_key`, or is new. The same id with
         the same request answers as before (`repeated`); with another one it is refused with
-        `command_conflict`. Raises `CommandRefused`, `InvalidInput`, and what `prepare` raises.
+        `command_conflict`. Raises `CommandRefused`, `InvalidInput`, `ChildUnknown`, and what
+        `prepare` raises.
         """
         parts = self._open_parts()
         message = self._submission(
@@ -197,6 +219,7 @@ class Engine:
     ) -> Message:
         prepared = self.prepare(workflow)
         request = request_of(prepared, given, labels)
+        children = children_of(prepared, self._child)
         name = prepared.plan.name
         fresh = run_id is None and idempotency_key is None
         if run_id is not None:
@@ -205,7 +228,9 @@ class Engine:
             run_id = run_id_for(name, idempotency_key)
         else:
             run_id = new_id("run", parts.clock.now_ns())
-        parts.contents.hold(prepared.ref, prepared.plan)
+        for one in (prepared, *children.values()):
+            parts.contents.hold(one.ref, one.plan)
+            request.blobs[one.ref.sha256] = one.data
         body = SubmitRun(
             prepared.ref,
             name,
@@ -214,6 +239,7 @@ class Engine:
             request.digest,
             idempotency_key,
             submitted_by,
+            children={name: child.ref for name, child in children.items()} or None,
         )
         message = Message(workflow_stream(run_id), body, fresh=fresh)
         message.blobs = request.blobs

@@ -30,13 +30,14 @@ def duration_s(run: RunView) -> float | None:
 
 
 def task_record(task: TaskView) -> dict[str, Any]:
-    """Return a task: its status, its attempts, when it began and ended, and what went wrong."""
+    """Return a task: its status, its attempts, its times, what went wrong, its child run."""
     return {
         "status": task.status,
         "attempts": task.attempts,
         "started_at": time_text(task.started_at_ns),
         "completed_at": time_text(task.completed_at_ns),
         "error": None if task.error is None else task.error._asdict(),
+        **({} if task.child is None else {"child": task.child}),
     }
 
 
@@ -51,7 +52,16 @@ def run_summary(run: RunView) -> dict[str, Any]:
         "duration_s": duration_s(run),
         "labels": dict(run.labels),
         "error": None if run.error is None else run.error._asdict(),
+        "parent": _parent(run.parent),
     }
+
+
+def _parent(stream: str) -> dict[str, str] | None:
+    """Return whose child a run is; None: nobody's."""
+    if not stream:
+        return None
+    _, run_id, task = stream.split("/", 2)
+    return {"run_id": run_id, "task": task}
 
 
 def run_outcome(run: RunView, tasks: Mapping[str, TaskView], result: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from goclaw_actors.messages import (
     CancelRun,
     CancelTask,
     CheckAttempt,
+    ChildEnded,
     DeclareLane,
     Enqueue,
     FailRun,
@@ -41,6 +42,7 @@ from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptStarted,
+    ChildStarted,
     LaneAdvanced,
     LaneDeclared,
     RunCancelled,
@@ -83,7 +85,12 @@ PLAN: Final = compile_plan(
         {
             "name": "w",
             "tasks": {
-                "a": {"agent": "x", "retry": {"attempts": 2, "initial": "1s", "jitter": "none"}},
+                "a": {
+                    "agent": "x",
+                    "retry": {"attempts": 2, "initial": "1s", "jitter": "none"},
+                    "queue_timeout": "5s",
+                    "total_timeout": "1m",
+                },
                 "b": {"agent": "x"},
                 "c": {"agent": "x", "needs": ["a"]},
             },
@@ -134,11 +141,17 @@ def task() -> Aggregate:
     started = AttemptStarted(1, TOKEN, "node:boot")
     running = (scheduled, started)
     retry_ns = NOW_NS + 1_000_000_000
+    to_begin = TaskScheduled(REF, 0, {}, "", 0, child=[REF, 1, None])
+    child = (to_begin, ChildStarted(1, "run_c", REF))
+    patient = scheduled._replace(total_due_ns=NOW_NS, queue_due_ns=NOW_NS)
     states: dict[str, Sequence[Any]] = {
         "pending": (),
         "scheduled": (scheduled,),
         "running": running,
         "cancelling": (*running, TaskCancelRequested("why")),
+        "scheduled (its times are over)": (patient,),
+        "child": child,
+        "cancelling (a child)": (*child, TaskCancelRequested("why")),
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
         "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
         "completed": (*running, TaskCompleted(1, TOKEN, 1)),
@@ -158,6 +171,12 @@ def task() -> Aggregate:
         "Progress": Progress("task/r/a", AttemptToken(0, 1, TOKEN), 0.5, "half"),
         "Progress of another attempt": Progress("task/r/a", AttemptToken(0, 1, 6), 0.5, ""),
         "TimerFired": TimerFired("due"),
+        "TimerFired queue": TimerFired("queue"),
+        "TimerFired total": TimerFired("total"),
+        "ChildEnded completed": ChildEnded("run_c", "completed", 1, None),
+        "ChildEnded failed (may be retried)": ChildEnded("run_c", "failed", None, ["e", "m"]),
+        "ChildEnded cancelled": ChildEnded("run_c", "cancelled", None, None),
+        "ChildEnded of another run": ChildEnded("run_d", "completed", 1, None),
         "LoseAttempt": LoseAttempt(TOKEN, 10),
         "LoseAttempt (once too often)": LoseAttempt(TOKEN, 0),
         "LoseAttempt (process asked to stop)": LoseAttempt(TOKEN, 0, stopped=True),
@@ -168,7 +187,8 @@ def task() -> Aggregate:
     }
     about = (
         "Here the policy allows two attempts. *Of another attempt*: its token is not the current\n"
-        "one. *Cancelling*: its attempt is being stopped; a result that comes first still counts."
+        "one. *Cancelling*: its attempt is being stopped; a result that comes first still counts.\n"
+        "*Child*: the run that it stands for is under way."
     )
     decider = task_decider(OnePlan())
     return Aggregate("Task", about, decider, "task/r/a", states, messages, _task_state)
@@ -204,6 +224,7 @@ def run() -> Aggregate:
         "ScheduleMore": ScheduleMore([0]),
         "StopMore": StopMore(0, "why"),
         "CancelRun": CancelRun("why", ""),
+        "TimerFired": TimerFired("deadline"),
         "FailRun": FailRun("internal_bug", "m", "a"),
     }
     about = (

@@ -35,6 +35,18 @@ class TurnTooLarge(ActorsError):
     code = "turn_too_large"
 
 
+class ChildUnknown(ActorsError):
+    """A task runs a definition that was not known when its run was submitted."""
+
+    code = "definition_unknown"
+
+
+class ChildTooDeep(ActorsError):
+    """A run would be a child of a child of ... too often."""
+
+    code = "child_too_deep"
+
+
 class StreamBroken(ActorsError):
     """An actor cannot be rebuilt from its stream."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.work import Outcome, Progress
 from goclaw_events.codec import Codec
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 # To a run.
 class SubmitRun(NamedTuple):
-    """Begin a run of a compiled plan. `digest` is that of the request, to tell repeats apart."""
+    """Begin a run of a compiled plan. `digest` is that of the request, to tell repeats apart.
+
+    `parent`, `depth`, `children`: see `RunSubmitted`. `deadline_ns`: the parent's, 0: none.
+    """
 
     definition: BlobRef
     name: str
@@ -22,6 +25,10 @@ class SubmitRun(NamedTuple):
     digest: bytes
     idempotency_key: str | None
     submitted_by: str
+    parent: str = ""
+    depth: int = 0
+    deadline_ns: int = 0
+    children: dict[str, BlobRef] | None = None
 
 
 class ScheduleMore(NamedTuple):
@@ -65,13 +72,15 @@ class FailRun(NamedTuple):
 
 # To a task.
 class ScheduleTask(NamedTuple):
-    """The task's needs are met: run it through its lane."""
+    """The task's needs are met: run it through its lane. The rest as in `TaskScheduled`."""
 
     definition: BlobRef
     generation: int
     params: Value
     lane: str
     priority: int
+    deadline_ns: int = 0
+    child: list[Any] | None = None
 
 
 class WaitTask(NamedTuple):
@@ -111,6 +120,15 @@ class CancelTask(NamedTuple):
 
     reason: str
     queued_only: bool = False
+
+
+class ChildEnded(NamedTuple):
+    """The run that the task had submitted ended; `error` is [code, message]."""
+
+    run_id: str
+    status: str
+    result: Value
+    error: list[str] | None
 
 
 class TimerFired(NamedTuple):
@@ -166,6 +184,7 @@ for _cls, _name in (
     (CheckAttempt, "task.check_attempt"),
     (LoseAttempt, "task.lose_attempt"),
     (CancelTask, "task.cancel"),
+    (ChildEnded, "task.child_ended"),
     (TimerFired, "timer.fired"),
     (DeclareLane, "lane.declare"),
     (Enqueue, "lane.enqueue"),

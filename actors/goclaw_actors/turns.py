@@ -15,7 +15,14 @@ from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
 from goclaw_actors.failures import failure_of, gives_up, storable
 from goclaw_actors.message import Message, from_record
-from goclaw_actors.messages import Enqueue, FailRun, SlotRefused
+from goclaw_actors.messages import (
+    CancelRun,
+    ChildEnded,
+    Enqueue,
+    FailRun,
+    SlotRefused,
+    SubmitRun,
+)
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import known_reply, remember
@@ -25,8 +32,9 @@ from goclaw_actors.work import Outcome
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
 from goclaw_events.errors import JournalUnavailable
-from goclaw_events.facts import StreamPoisoned
+from goclaw_events.facts import RunSubmitted, StreamPoisoned
 from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
+from goclaw_events.replay import stream_turns
 from goclaw_events.value import INLINE_BYTES_MAX, pack, packer
 
 if TYPE_CHECKING:
@@ -241,6 +249,7 @@ class Turns:
         number = batch.next_number
         self.record_of_partition(message.cause(), [failed])
         batch.builder.park(number, pack(list(failed)))
+        self._tell_parent(batch, message, code, text)
         hint = f"the message is parked at {self.partition}:{number}"
         _reply(batch, message, Refused("internal_bug", text, hint), number)
         if gives_up(entity.stream, failed.message_type):
@@ -261,6 +270,27 @@ class Turns:
             batch.apply(stream, ClearOpen())
             error = ("internal_bug", text, "")
             batch.ended.append(RunEnded(routing_key(stream), "failed", None, error))
+            parent = self._parent_of(stream)
+            if parent:
+                ended = ChildEnded(routing_key(stream), "failed", None, [code, text])
+                self._send(batch, stream, Message(stream, None), Send(parent, ended))
+
+    def _parent_of(self, stream: str) -> str:
+        """Return whose child a run is, as its first fact says; '' if that is not durable yet."""
+        first = next(stream_turns(self._ports.journal, stream), None)
+        if first is None:
+            return ""
+        said = first.facts[0]
+        submitted = FACTS.decode(said.type, said.version, said.data)
+        return submitted.parent if isinstance(submitted, RunSubmitted) else ""
+
+    def _tell_parent(self, batch: Batch, message: Message, code: str, text: str) -> None:
+        """Tell the task that waits for a run, if this is its word to it, that it waits in vain."""
+        match message.body:
+            case SubmitRun(parent=parent) | CancelRun(requested_by=parent):
+                if kind_of(parent) == "task":
+                    ended = ChildEnded(routing_key(message.target), "failed", None, [code, text])
+                    self._send(batch, message.target, message, Send(parent, ended))
 
     def _refuse(self, message: Message) -> None:
         batch = self.batch
@@ -268,6 +298,7 @@ class Turns:
         _settle_source(batch, message)
         self._refuse_slot(batch, message)
         text = f"stream {message.target} cannot go on after a bug"
+        self._tell_parent(batch, message, "stream_poisoned", text)
         _reply(batch, message, Refused("stream_poisoned", text, "see goclaw log show"), 0)
 
     def _refuse_slot(self, batch: Batch, message: Message) -> None:

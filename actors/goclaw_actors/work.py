@@ -25,7 +25,8 @@ class StartAttempt(NamedTuple):
     """Run one attempt of a task; sent only after its `AttemptStarted` is durable.
 
     `kind` is that of the task (`agent`, `exec`, `http`) and decides who runs it; `agent` is empty
-    for all others.
+    for all others. `timeout_s` is what is left of the narrowest limit, `timeout_of` says which
+    that is. `heartbeat_s`: how long the attempt may be silent.
     """
 
     stream: str
@@ -38,6 +39,8 @@ class StartAttempt(NamedTuple):
     params: Value
     timeout_s: float | None
     kind: str = "agent"
+    timeout_of: str = "timeout"
+    heartbeat_s: float | None = None
 
     @property
     def idempotency_key(self) -> str:

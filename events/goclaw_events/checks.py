@@ -34,13 +34,14 @@ if TYPE_CHECKING:
 
 NO_FIELDS: Final = Template(STATIC, {})
 
+_TIMEOUTS: Final = ("queue_timeout", "total_timeout", "heartbeat_timeout")
 _NOT_APPLICABLE: Final = {
     "agent": ("stdin",),
-    "exec": ("with",),
-    "http": ("with", "stdin"),
-    "workflow": ("stdin",),
-    "wait": ("with", "stdin", "lane", "timeout", "retry", "priority"),
-    "approval": ("with", "stdin", "lane", "timeout", "retry", "priority"),
+    "exec": ("with", "heartbeat_timeout"),
+    "http": ("with", "stdin", "heartbeat_timeout"),
+    "workflow": ("stdin", "heartbeat_timeout"),
+    "wait": ("with", "stdin", "lane", "timeout", "retry", "priority", *_TIMEOUTS),
+    "approval": ("with", "stdin", "lane", "timeout", "retry", "priority", *_TIMEOUTS),
 }
 _ROOTS_OF_CONDITION: Final = frozenset(("input", "tasks", "needs", "run", "task"))
 _ROOTS_OF_OUTPUT: Final = frozenset(("input", "tasks", "run"))
@@ -86,6 +87,7 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
             "stdin": task.stdin,
             "timeout": task.timeout,
             "retry": task.retry,
+            **{key: getattr(task, key) for key in _TIMEOUTS},
             "priority": task.priority,
             "lane": lane if lane is None or isinstance(lane, str) else lane.model_dump(),
         }

@@ -217,6 +217,15 @@ class TaskDefinition(Part):
         default=0, ge=-PRIORITY_MAX, le=PRIORITY_MAX, description="higher goes first in its lane"
     )
     timeout: PositiveDuration | None = Field(default=None, description="for each attempt")
+    queue_timeout: PositiveDuration | None = Field(
+        default=None, description="for each wait for a slot of the lane"
+    )
+    total_timeout: PositiveDuration | None = Field(
+        default=None, description="for all attempts, with the waits before and between them"
+    )
+    heartbeat_timeout: PositiveDuration | None = Field(
+        default=None, description="for agents: between two signs of life of an attempt"
+    )
     retry: RetryDefinition | None = None
     expected: Duration | None = Field(default=None, description="weight on the critical path")
     stdin: Any = Field(default=None, description="for exec; a template")

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {
     "exec": "programs cannot be run yet",
-    "workflow": "child workflows cannot be run yet",
     "approval": "approvals cannot be asked for yet",
 }
 
@@ -51,9 +50,6 @@ def require_supported(definition: WorkflowDefinition) -> None:
 def unsupported_findings(definition: WorkflowDefinition) -> list[Finding]:
     """Return the same as `unsupported`, with places that can be looked up in the text."""
     findings: list[Finding] = []
-    if definition.timeout is not None:
-        message = "a timeout of the whole run is not kept yet"
-        findings.append(Finding("unsupported", message, ("timeout",), "give each task its own"))
     for lane_id, lane in definition.lanes.items():
         findings += _of_lane(lane_id, lane)
     for task_id, task in definition.tasks.items():

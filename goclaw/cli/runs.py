@@ -113,6 +113,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("ended", record["ended_at"] or ""),
         ("took", _took(record["duration_s"])),
         ("labels", " ".join(f"{key}={value}" for key, value in record["labels"].items())),
+        ("parent", _parent(record["parent"])),
         ("position", record["position"]),
         ("input", _short(record["input"])),
         ("result", _short(record["result"])),
@@ -127,7 +128,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         [
             (
                 task_id,
-                task["status"],
+                _status(task),
                 task["attempts"],
                 _seconds(task["started_at"]),
                 _seconds(task["completed_at"]),
@@ -146,6 +147,14 @@ def _print_record(record: Mapping[str, Any]) -> None:
                 for entry in record["timeline"]
             ],
         )  # fmt: skip
+
+
+def _parent(parent: Mapping[str, str] | None) -> str:
+    return "" if parent is None else f"task {parent['task']} of run {parent['run_id']}"
+
+
+def _status(task: Mapping[str, Any]) -> str:
+    return f"{task['status']} (run {task['child']})" if "child" in task else str(task["status"])
 
 
 def _seconds(time: str | None) -> str:

@@ -35,7 +35,8 @@ class RunView(NamedTuple):
 
     `status`: running, failing (a task failed, the rest is being ended), cancelling, completed,
     failed or cancelled. `definition` is the plan's blob; `result` keeps its `BlobRef`s;
-    `counts` has the tasks that ended by `COUNTED`; `position` is that of the run's last fact.
+    `counts` has the tasks that ended by `COUNTED`; `position` is that of the run's last fact;
+    `parent` the stream of the task whose child the run is ('': it is nobody's).
     """
 
     run_id: str
@@ -49,6 +50,7 @@ class RunView(NamedTuple):
     error: RunError | None
     result: Value
     position: Position
+    parent: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -64,16 +66,17 @@ class RunPage(NamedTuple):
 
 
 # A row, in place changed: the fields of RunView but the id, with lists for what has parts.
-_NAME, _STATUS, _LABELS, _SUBMITTED, _ENDED, _DEFINITION, _COUNTS, _ERROR, _RESULT, _POSITION = (
-    range(10)
-)
+(
+    _NAME, _STATUS, _LABELS, _SUBMITTED, _ENDED, _DEFINITION, _COUNTS, _ERROR, _RESULT,
+    _POSITION, _PARENT,
+) = range(11)  # fmt: skip
 
 
 class RunsProjection:
     """Fold the facts of workflow streams into `run/<run id>` and the index `at/<time>/<run id>`."""
 
     name = "runs"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -113,6 +116,7 @@ def _submitted(fact: facts.RunSubmitted, time_ns: int) -> list[Any]:
     labels = fact.labels
     return [
         fact.name, "running", labels, time_ns, None, fact.definition, counts, None, None, None,
+        fact.parent,
     ]  # fmt: skip
 
 
@@ -126,6 +130,8 @@ def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
             row[_COUNTS][COUNTED.index("skipped")] += len(fact.tasks)
         case facts.RunCancelRequested():
             row[_STATUS] = "cancelling"
+        case facts.RunTimedOut():
+            row[_STATUS] = "failing"
         case facts.RunCompleted():
             _end(row, "completed", time_ns)
             row[_RESULT] = fact.result
@@ -208,7 +214,9 @@ class RunsReader:
 
 
 def _view(run_id: str, data: bytes) -> RunView:
-    name, status, labels, submitted, ended, definition, counts, error, result, place = unpack(data)
+    (
+        name, status, labels, submitted, ended, definition, counts, error, result, place, parent,
+    ) = unpack(data)  # fmt: skip
     return RunView(
         run_id,
         name,
@@ -221,4 +229,5 @@ def _view(run_id: str, data: bytes) -> RunView:
         None if error is None else RunError(*error),
         result,
         Position(*place),
+        parent,
     )

@@ -38,7 +38,7 @@ class TaskView(NamedTuple):
     cancelled or skipped. `started_at_ns` is the first attempt's start, `completed_at_ns` the end,
     however it ended. `wake_ns`: when a wait or a backoff is over. `reason`: why it was skipped
     or cancelled. `result_number`: the number, in the run's partition, of the fact that holds the
-    result (None: there is none).
+    result (None: there is none). `child`: the id of the run that the task submitted last.
     """
 
     status: str
@@ -53,6 +53,7 @@ class TaskView(NamedTuple):
     progress: TaskProgress | None = None
     reason: str | None = None
     result_number: int | None = None
+    child: str | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -65,15 +66,15 @@ PENDING: Final = TaskView("pending")
 # A row, in place changed: the fields of TaskView in order.
 (
     _STATUS, _GENERATION, _ATTEMPTS, _LANE, _SCHEDULED, _STARTED, _COMPLETED, _WAKE, _ERROR,
-    _PROGRESS, _REASON, _RESULT,
-) = range(12)  # fmt: skip
+    _PROGRESS, _REASON, _RESULT, _CHILD,
+) = range(13)  # fmt: skip
 
 
 class TasksProjection:
     """Fold the facts of task streams into rows `<run id>/<task id>`."""
 
     name = "tasks"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -135,6 +136,7 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
 
 _Rarer: TypeAlias = (
     facts.TaskWaiting
+    | facts.ChildStarted
     | facts.ProgressReported
     | facts.AttemptFailed
     | facts.AttemptLost
@@ -149,6 +151,11 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
         case facts.TaskWaiting():
             _open(row, "waiting", fact.generation, time_ns)
             row[_WAKE] = fact.due_ns
+        case facts.ChildStarted():
+            row[_STATUS], row[_ATTEMPTS], row[_WAKE] = "waiting", fact.attempt, None
+            row[_CHILD] = fact.run_id
+            if row[_STARTED] is None:
+                row[_STARTED] = time_ns
         case facts.ProgressReported():
             row[_PROGRESS] = [fact.fraction, fact.message]
         case facts.AttemptFailed():

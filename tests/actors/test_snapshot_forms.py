@@ -44,6 +44,16 @@ LAYOUT = {
         "active definition digest ended error first_failed idempotency_key input labels name plan "
         "reason result results run_id status statuses unmet"
     ),
+    (2, "task"): (
+        "attempt child child_run deadline_ns definition due_ns error failures generation holder "
+        "lane lost params priority progress queue_due_ns result run_id status stream task_id token "
+        "total_due_ns"
+    ),
+    (2, "workflow"): (
+        "active children deadline_ns definition depth digest ended error first_failed "
+        "idempotency_key input labels name parent plan reason result results run_id status "
+        "statuses unmet"
+    ),
 }
 
 

@@ -96,6 +96,28 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt (process asked to stop)": ["AttemptLost", "TaskCancelled"],
         **LATE,
     },
+    "scheduled (its times are over)": {
+        "SlotLeased": ["TaskFailed"],
+        "SlotRefused": ["TaskFailed"],
+        "TimerFired queue": ["TaskFailed"],
+        "TimerFired total": ["TaskFailed"],
+        "CancelTask": ["TaskCancelled"],
+        "CancelTask (only if queued)": ["TaskCancelled"],
+        **REFUSED,
+    },
+    "child": {
+        "ChildEnded completed": ["TaskCompleted"],
+        "ChildEnded failed (may be retried)": ["AttemptFailed"],
+        "ChildEnded cancelled": ["AttemptFailed", "TaskFailed"],
+        "CancelTask": ["TaskCancelRequested"],
+        **REFUSED,
+    },
+    "cancelling (a child)": {
+        "ChildEnded completed": ["TaskCompleted"],
+        "ChildEnded failed (may be retried)": ["TaskCancelled"],
+        "ChildEnded cancelled": ["TaskCancelled"],
+        **REFUSED,
+    },
     "waiting": {"TimerFired": ["TaskCompleted"], "CancelTask": ["TaskCancelled"], **REFUSED},
     "retrying": {"TimerFired": ["TaskRequeued"], "CancelTask": ["TaskCancelled"], **LATE},
     "completed": LATE,
@@ -162,7 +184,9 @@ def test_a_plain_task_has_three_facts() -> None:
     number = scenario.number
     leased = scenario.when(SlotLeased())
     token = AttemptToken(0, 1, number)
-    start = StartAttempt(STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0, "agent")
+    start = StartAttempt(
+        STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0, "agent", "timeout", None
+    )
     assert leased.effects == (OpenAttempt(number, 1, HOLDER), start)
     ended = scenario.when(outcome(number, "completed", result={"n": 1}))
     assert ended.effects == (CloseAttempt(number),)

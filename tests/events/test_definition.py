@@ -168,11 +168,9 @@ def test_what_cannot_run_yet_is_named_key_by_key() -> None:
     faults = unsupported(definition)
     assert {fault.code for fault in faults} == {"unsupported"}
     assert [fault.path for fault in faults] == [
-        "timeout",
         "lanes.a.rate",
         "lanes.b.overflow",
         "tasks.e.exec",
-        "tasks.w.workflow",
         "tasks.p.approval",
         "tasks.k.lane",
     ]

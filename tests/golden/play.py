@@ -11,7 +11,10 @@ from goclaw_actors import failures
 from goclaw_actors.messages import Release, ScheduleTask
 from goclaw_actors.work import Outcome, Progress
 from goclaw_events.memory_journal import MemoryJournal
+from goclaw_events.plan import pack_plan
 from goclaw_events.portable import export_log
+from goclaw_events.value import blob_of
+from tests.actors.given import plan_of
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 
 if TYPE_CHECKING:
@@ -70,6 +73,7 @@ def _bugs(kinds: dict[str, Decider[Any]]) -> None:
 
 def _everything(stage: Stage) -> Stage:
     stage = _endings(stage)
+    _families(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -109,6 +113,24 @@ def _endings(stage: Stage) -> Stage:
     stage.end(_running(stage, "retried"), "failed")
     stage.rest()
     return stage
+
+
+def _families(stage: Stage) -> None:
+    """Let a run be the child of another one, and let one take too long."""
+    child = plan_of({"c": {"agent": "x"}}, input={"n": {"type": "integer"}})
+    data = pack_plan(child)
+    message = stage.submission({"p": {"workflow": "sub", "with": {"n": 1}}}, "parent")
+    message.body = message.body._replace(children={"sub": blob_of(data)})
+    assert message.blobs is not None
+    message.blobs[blob_of(data).sha256] = data
+    stage.node.accept(message)
+    stage.submit({"slow": {"agent": "x", "queue_timeout": "1h"}}, "overdue", timeout="1s")
+    stage.rest()
+    stage.clock.ns += 2 * 10**9
+    stage.rest()
+    stage.end(_running(stage, "overdue"), "cancelled")
+    stage.rest()
+    stage.executor.stops.clear()
 
 
 def _losses(stage: Stage) -> Stage:

@@ -223,7 +223,7 @@ def test_places_in_a_task_row_are_the_fields_of_its_view() -> None:
     """The row's places have the order of `TaskView`'s fields."""
     names = [
         "STATUS", "GENERATION", "ATTEMPTS", "LANE", "SCHEDULED", "STARTED", "COMPLETED", "WAKE",
-        "ERROR", "PROGRESS", "REASON", "RESULT",
+        "ERROR", "PROGRESS", "REASON", "RESULT", "CHILD",
     ]  # fmt: skip
     places = [getattr(tasks_view, "_" + name) for name in names]
     assert places == list(range(len(TaskView._fields)))

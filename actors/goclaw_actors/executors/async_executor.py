@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
 from goclaw_actors.executors.errors import ExecutorExhausted
 from goclaw_actors.executors.invoke import bind, mapping_of
-from goclaw_actors.executors.outcomes import cancelled, completed, failed, refused, timed_out
+from goclaw_actors.executors.outcomes import (
+    cancelled,
+    completed,
+    failed,
+    refused,
+    silent,
+    timed_out,
+)
 from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.executors.run import Run
@@ -175,6 +182,8 @@ class AsyncExecutor:
             run.task = loop.create_task(self._attempt(run))
             if attempt.timeout_s is not None:
                 run.timer = loop.call_later(attempt.timeout_s, self._time_out, run)
+            if attempt.heartbeat_s is not None:
+                run.beat = loop.call_later(attempt.heartbeat_s, self._listen, run)
 
     async def _attempt(self, run: Run) -> None:
         attempt, agent = run.attempt, run.agent
@@ -232,6 +241,14 @@ class AsyncExecutor:
 
     def _time_out(self, run: Run) -> None:
         self._end(run, timed_out(run.attempt), self._shared.limits.stop_grace_s)
+
+    def _listen(self, run: Run) -> None:
+        """End a run that is silent; look again when it could have been so for too long."""
+        left_s = run.silence_left_s()
+        if left_s > 0:
+            run.beat = self._loop.call_later(left_s, self._listen, run)
+        elif run.attempt.token in self._runs:
+            self._end(run, silent(run.attempt), self._shared.limits.stop_grace_s)
 
     def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
         for token, reason in stops:

@@ -50,6 +50,7 @@ class TaskContext:
 
     __slots__ = (
         "_attempt",
+        "_beat_s",
         "_deadline",
         "_deadline_s",
         "_ended",
@@ -66,6 +67,7 @@ class TaskContext:
         self._attempt = attempt
         self._params = params
         self._ports = ports
+        self._beat_s = ports.clock()
         self._stopped = False
         self._stopped_event: threading.Event | None = None
         self._ended = False
@@ -163,6 +165,7 @@ class TaskContext:
 
         May be called often: one report a second leaves, and the last one always.
         """
+        self._beat_s = self._ports.clock()
         with _LAZY:
             if self._ended:
                 return
@@ -172,6 +175,18 @@ class TaskContext:
                 meter = ProgressMeter(self._attempt, ports.emit, ports.clock, ports.after)
                 self._meter = meter
         meter.report(fraction, message)
+
+    def heartbeat(self) -> None:
+        """Give a sign of life: what the task's `heartbeat_timeout` waits for. Any thread; cheap.
+
+        Nothing is recorded. `progress` is a sign of life, too.
+        """
+        self._beat_s = self._ports.clock()
+
+    @property
+    def silent_s(self) -> float:
+        """Return how long the attempt gave no sign of life. For the executor; any thread."""
+        return self._ports.clock() - self._beat_s
 
     def stop(self) -> None:
         """Ask the agent to stop. For the executor; any thread."""

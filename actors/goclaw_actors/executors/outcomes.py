@@ -109,7 +109,17 @@ def refused(attempt: StartAttempt, error: CodedError, *, retryable: bool = True)
 def timed_out(attempt: StartAttempt) -> Outcome:
     """Make the outcome of an attempt that took longer than its timeout."""
     what = f"agent {attempt.agent!r}" if attempt.agent else f"task {attempt.task_id!r}"
-    text = f"{what} took longer than its timeout of {attempt.timeout_s:g} s"
+    limit = f"its timeout of {attempt.timeout_s:g} s"
+    if attempt.timeout_of != "timeout":
+        limit = f"the {attempt.timeout_s:g} s that were left of the {attempt.timeout_of}"
+    text = f"{what} took longer than {limit}"
+    return Outcome(attempt.stream, attempt.token, "failed", code=TIMEOUT, message=text)
+
+
+def silent(attempt: StartAttempt) -> Outcome:
+    """Make the outcome of an attempt that gave no sign of life for too long."""
+    limit = f"its heartbeat_timeout of {attempt.heartbeat_s:g} s"
+    text = f"agent {attempt.agent!r} gave no sign of life within {limit}"
     return Outcome(attempt.stream, attempt.token, "failed", code=TIMEOUT, message=text)
 
 

@@ -58,6 +58,7 @@ class Run:
         "abandoned",
         "agent",
         "attempt",
+        "beat",
         "begun",
         "context",
         "ending",
@@ -72,15 +73,23 @@ class Run:
         self.context: TaskContext | None = None
         self.ending: Outcome | None = None
         self.timer: Cancellable | None = None
+        self.beat: Cancellable | None = None
         self.task: asyncio.Task[None] | None = None
         self.worker: Worker | None = None
         self.begun = False
         self.abandoned = False
 
+    def silence_left_s(self) -> float:
+        """Return how long the run may still be silent; 0.0 or less: it was so for too long."""
+        limit_s = self.attempt.heartbeat_s or 0.0
+        return limit_s if self.context is None else limit_s - self.context.silent_s
+
     def finish(self, outcome: Outcome) -> Outcome:
         """Close the books of a run that was taken out of the table; return what to report."""
         if self.timer is not None:
             self.timer.cancel()
+        if self.beat is not None:
+            self.beat.cancel()
         if self.context is not None:
             self.context.end()
         return outcome if self.ending is None else self.ending

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
 from goclaw_actors.executors.errors import AgentInvalid, ExecutorExhausted
 from goclaw_actors.executors.invoke import bind, mapping_of
-from goclaw_actors.executors.outcomes import cancelled, completed, failed, refused, timed_out
+from goclaw_actors.executors.outcomes import (
+    cancelled,
+    completed,
+    failed,
+    refused,
+    silent,
+    timed_out,
+)
 from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.run import Run
@@ -107,6 +114,8 @@ class ThreadExecutor:
             return
         if attempt.timeout_s is not None:
             run.timer = self._shared.timers.after(attempt.timeout_s, self._time_out, run)
+        if attempt.heartbeat_s is not None:
+            run.beat = self._shared.timers.after(attempt.heartbeat_s, self._listen, run)
         self._settle(run, contextvars.Context().run(self._call, run))
 
     def _call(self, run: Run) -> Outcome:
@@ -136,11 +145,24 @@ class ThreadExecutor:
             _log.info("an abandoned thread of agent %r has returned", run.agent.name)
 
     def _time_out(self, run: Run) -> None:
+        self._give_up(run, timed_out(run.attempt))
+
+    def _give_up(self, run: Run, ending: Outcome) -> None:
         with self._lock:
             if run.ending is not None:
                 return  # it is stopping already
-            run.ending = timed_out(run.attempt)
+            run.ending = ending
         self._abandon(run)
+
+    def _listen(self, run: Run) -> None:
+        """Give up a run that is silent; look again when it could have been so for too long."""
+        if run.attempt.token not in self._runs:
+            return
+        left_s = run.silence_left_s()
+        if left_s > 0:
+            run.beat = self._shared.timers.after(left_s, self._listen, run)
+        else:
+            self._give_up(run, silent(run.attempt))
 
     def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
         for token, reason in stops:

@@ -18,6 +18,7 @@ from goclaw_actors.decider import (
 from goclaw_actors.messages import (
     CancelTask,
     CheckAttempt,
+    ChildEnded,
     Enqueue,
     LoseAttempt,
     Release,
@@ -29,9 +30,12 @@ from goclaw_actors.messages import (
     WaitTask,
     Withdraw,
 )
+from goclaw_actors.task import child
+from goclaw_actors.task.limits import TIMEOUT, after_ns, left_s, overdue, waited
 from goclaw_actors.task.retry import delay_s, may_retry
 from goclaw_actors.task.state import (
     CANCELLING,
+    CHILD,
     COMPLETED,
     FINAL,
     FORM,
@@ -45,6 +49,7 @@ from goclaw_actors.task.state import (
     evolve,
 )
 from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, StopAttempt
+from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
@@ -66,8 +71,11 @@ if TYPE_CHECKING:
 
     from goclaw_actors.contents import Contents
     from goclaw_events.plan import PlannedTask
+    from goclaw_events.value import BlobRef
 
 TIMER: Final = "due"
+QUEUE: Final = "queue"
+TOTAL: Final = "total"
 LOST_TOO_OFTEN: Final = "lost_too_often"
 
 
@@ -77,13 +85,14 @@ class _Decide:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._by_type: dict[type, Callable[[Task, Any, Moment], Decision]] = {
-            ScheduleTask: _schedule,
+            ScheduleTask: self._schedule,
             WaitTask: _wait,
             SlotLeased: self._start,
             SlotRefused: _slot_refused,
             Outcome: self._outcome,
+            ChildEnded: self._child_ended,
             Progress: _progress,
-            TimerFired: _timer,
+            TimerFired: self._timer,
             CheckAttempt: _check,
             LoseAttempt: self._lose,
             CancelTask: _cancel,
@@ -92,16 +101,40 @@ class _Decide:
     def __call__(self, task: Task, message: Any, moment: Moment) -> Decision:
         return self._by_type[type(message)](task, message, moment)
 
-    def _planned(self, task: Task) -> PlannedTask:
-        assert task.definition is not None, "a task that runs was scheduled"
-        plan = self._contents.plan(task.definition)
+    def _planned(self, task: Task, definition: BlobRef | None = None) -> PlannedTask:
+        ref = definition or task.definition
+        assert ref is not None, "a task that runs was scheduled"
+        plan = self._contents.plan(ref)
         return plan.tasks[plan.index[task.task_id]]
+
+    def _schedule(self, task: Task, message: ScheduleTask, moment: Moment) -> Decision:
+        if task.status != PENDING:
+            return NOTHING
+        timeouts = self._planned(task, message.definition).timeouts
+        total_ns = after_ns(moment.now_ns, timeouts.total_s)
+        queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if message.lane else 0
+        fact = TaskScheduled(*message[:5], message.deadline_ns, total_ns, queue_ns, message.child)
+        timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
+        if message.lane:
+            enqueue = Enqueue(task.stream, message.priority, at_head=False)
+            if queue_ns:
+                timers.append(SetTimer(QUEUE, queue_ns))
+            return Decision((fact,), (Send(lane_stream(message.lane), enqueue),), timers)
+        evolve(scheduled := Task(task.stream), fact)
+        decision = self._start_child(scheduled, moment)
+        return Decision((fact, *decision.facts), decision.sends, (*timers, *decision.effects))
 
     def _start(self, task: Task, _message: SlotLeased, moment: Moment) -> Decision:
         if task.status != SCHEDULED:
             return Decision((), (_release(task),))
+        cleared = _cleared((QUEUE, task.queue_due_ns))
+        if task.child is not None:
+            decision = self._start_child(task, moment)
+            return decision._replace(effects=(*cleared, *decision.effects))
+        if 0 < task.ends_ns <= moment.now_ns:
+            return _time_out(task, overdue(task, self._planned(task)), slot=True)
         fact, effects = self._attempt(task, moment, moment.number)
-        return Decision((fact,), (), effects)
+        return Decision((fact,), (), (*cleared, *effects))
 
     def _attempt(
         self, task: Task, moment: Moment, number: int
@@ -109,6 +142,7 @@ class _Decide:
         """Start the next attempt; `number` is the position that its fact will take."""
         planned = self._planned(task)
         attempt = task.attempt + 1
+        timeout_s, timeout_of = left_s(task, planned, moment.now_ns)
         start = StartAttempt(
             task.stream,
             task.run_id,
@@ -118,11 +152,31 @@ class _Decide:
             AttemptToken(moment.partition, moment.era, number),
             planned.agent,
             task.params,
-            planned.timeout_s,
+            timeout_s,
             planned.kind,
+            timeout_of,
+            planned.timeouts.heartbeat_s,
         )
         opened = OpenAttempt(number, attempt, moment.holder)
         return AttemptStarted(attempt, number, moment.holder), (opened, start)
+
+    def _start_child(self, task: Task, moment: Moment) -> Decision:
+        """Submit the run that the task stands for, or fail if it cannot be."""
+        assert task.child is not None, "the run said which"
+        plan, depth, children = task.child
+        timeout_s = self._planned(task).timeout_s
+        order = child.Order(plan, depth, children, task.params, task.ends_ns, timeout_s)
+        try:
+            fact, send = child.start(task, task.generation, order, self._contents, moment)
+        except CodedError as error:
+            error_of = [error.code, str(error)]
+            return _end(task, (TaskFailed(*error_of),), "failed", error=error_of)
+        return Decision((fact,), (send,))
+
+    def _child_ended(self, task: Task, message: ChildEnded, moment: Moment) -> Decision:
+        if message.run_id != task.child_run or task.status not in (CHILD, CANCELLING):
+            return NOTHING
+        return self._ended(task, child.outcome_of(task, message, moment), moment, ())
 
     def _outcome(self, task: Task, outcome: Outcome, moment: Moment) -> Decision:
         token = outcome.token.number
@@ -130,9 +184,14 @@ class _Decide:
             if token == task.token and task.status != SCHEDULED:
                 return NOTHING  # the same outcome, delivered again
             return Decision((OutcomeRefused(token, outcome.status),))
-        closed = (CloseAttempt(token),)
+        return self._ended(task, outcome, moment, (CloseAttempt(token),))
+
+    def _ended(
+        self, task: Task, outcome: Outcome, moment: Moment, closed: tuple[object, ...]
+    ) -> Decision:
+        """Take what an attempt, or a child, came to."""
         if outcome.status == COMPLETED:
-            fact = TaskCompleted(task.attempt, token, outcome.result)
+            fact = TaskCompleted(task.attempt, outcome.token.number, outcome.result)
             return _end(task, (fact,), COMPLETED, closed, result=outcome.result)
         if task.status == CANCELLING:
             cancelled = TaskCancelled("", outcome.abandoned)
@@ -145,25 +204,28 @@ class _Decide:
         policy = self._planned(task).retry
         failures = task.failures + 1
         code = outcome.code or "agent_cancelled"
-        due_ns = None
+        message, due_ns = outcome.message, None
         if may_retry(policy, code, failures, retryable=outcome.retryable):
             seed = f"{task.stream}/{task.generation}"
-            due_ns = moment.now_ns + int(
-                delay_s(policy, failures, seed, outcome.retry_after_s) * 1e9
-            )
+            wait_s = delay_s(policy, failures, seed, outcome.retry_after_s)
+            due_ns = moment.now_ns + int(wait_s * 1e9)
+            if 0 < task.ends_ns <= due_ns:
+                due_ns = None
+                message = f"{message} (no time is left for another attempt)"
         failed = AttemptFailed(
             task.attempt,
             outcome.token.number,
             code,
-            outcome.message,
+            message,
             outcome.trace,
             outcome.abandoned,
             due_ns,
         )
         if due_ns is None:
-            ended = TaskFailed(code, outcome.message)
-            return _end(task, (failed, ended), "failed", closed, error=[code, outcome.message])
-        return Decision((failed,), (_release(task),), (*closed, SetTimer(TIMER, due_ns)))
+            ended = TaskFailed(code, message)
+            return _end(task, (failed, ended), "failed", closed, error=[code, message])
+        sends = (_release(task),) if task.lane else ()
+        return Decision((failed,), sends, (*closed, SetTimer(TIMER, due_ns)))
 
     def _lose(self, task: Task, message: LoseAttempt, moment: Moment) -> Decision:
         if message.token != task.token or task.status not in (RUNNING, CANCELLING):
@@ -176,15 +238,36 @@ class _Decide:
             reason = f"{task.lost + 1} attempts were lost with the process that ran them"
             failed = TaskFailed(LOST_TOO_OFTEN, reason)
             return _end(task, (lost, failed), "failed", closed, error=[LOST_TOO_OFTEN, reason])
+        if 0 < task.ends_ns <= moment.now_ns:
+            text = overdue(task, self._planned(task))
+            ended = TaskFailed(TIMEOUT, text)
+            return _end(task, (lost, ended), "failed", closed, error=[TIMEOUT, text])
         fact, effects = self._attempt(task, moment, moment.number + 1)
         return Decision((lost, fact), (), (*closed, *effects))
 
-
-def _schedule(task: Task, message: ScheduleTask, _moment: Moment) -> Decision:
-    if task.status != PENDING:
+    def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
+        if message.id == TIMER and task.status == WAITING:
+            return _end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
+        if message.id == TIMER and task.status == RETRYING:
+            return self._again(task, moment)
+        queue_over = 0 < task.queue_due_ns <= moment.now_ns
+        if message.id == QUEUE and task.status == SCHEDULED and queue_over:
+            return _time_out(task, waited(task, self._planned(task)))
+        # what runs has the same limit where it runs, and a child a deadline of its own
+        total_over = 0 < task.total_due_ns <= moment.now_ns
+        if message.id == TOTAL and task.status in (SCHEDULED, RETRYING) and total_over:
+            return _time_out(task, overdue(task, self._planned(task)))
         return NOTHING
-    enqueue = Send(lane_stream(message.lane), Enqueue(task.stream, message.priority, at_head=False))
-    return Decision((TaskScheduled(*message),), (enqueue,))
+
+    def _again(self, task: Task, moment: Moment) -> Decision:
+        """Make another attempt after a backoff."""
+        if not task.lane:
+            return self._start_child(task, moment)
+        enqueue = Enqueue(task.stream, task.priority, at_head=True)
+        queue_ns = after_ns(moment.now_ns, self._planned(task).timeouts.queue_s)
+        timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
+        fact = TaskRequeued(task.attempt + 1, queue_ns)
+        return Decision((fact,), (Send(lane_stream(task.lane), enqueue),), timers)
 
 
 def _wait(task: Task, message: WaitTask, _moment: Moment) -> Decision:
@@ -197,8 +280,9 @@ def _slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision
     if task.status != SCHEDULED:
         return NOTHING
     text = f"lane {task.lane} did not take the task in: {message.reason}"
+    effects = _cleared((QUEUE, task.queue_due_ns))
     return _end(
-        task, (TaskFailed(message.reason, text),), "failed", slot=False,
+        task, (TaskFailed(message.reason, text),), "failed", effects, slot=False,
         error=[message.reason, text],
     )  # fmt: skip
 
@@ -210,13 +294,24 @@ def _progress(task: Task, progress: Progress, _moment: Moment) -> Decision:
     return Decision((ProgressReported(token, progress.fraction, progress.message),))
 
 
-def _timer(task: Task, _message: TimerFired, _moment: Moment) -> Decision:
-    if task.status == WAITING:
-        return _end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
-    if task.status == RETRYING:
-        enqueue = Enqueue(task.stream, task.priority, at_head=True)
-        return Decision((TaskRequeued(task.attempt + 1),), (Send(lane_stream(task.lane), enqueue),))
-    return NOTHING
+def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
+    """Fail a task that waits, because its time is over; `slot`: it has just been given one."""
+    decision = _end(
+        task,
+        (TaskFailed(TIMEOUT, text),),
+        "failed",
+        _cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns)),
+        error=[TIMEOUT, text],
+        slot=slot,
+    )
+    if slot or task.status != SCHEDULED:
+        return decision
+    withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
+    return decision._replace(sends=(withdraw, *decision.sends))
+
+
+def _cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
+    return tuple(ClearTimer(name, due_ns) for name, due_ns in timers if due_ns)
 
 
 def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
@@ -227,8 +322,11 @@ def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if task.status == RUNNING:
         stop = _stop(task.token, message.reason, moment)
         return Decision((TaskCancelRequested(message.reason),), (), (stop,))
+    if task.status == CHILD:
+        fact = TaskCancelRequested(message.reason)
+        return Decision((fact,), (child.cancel(task, message.reason),))
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
-    effects = (ClearTimer(TIMER, task.due_ns),) if task.due_ns else ()
+    effects = _cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
     decision = _end(task, cancelled, "cancelled", effects, slot=False)
     if task.status != SCHEDULED:
         return decision
@@ -261,10 +359,11 @@ def _end(
     error: list[str] | None = None,
     slot: bool = True,
 ) -> Decision:
-    """End the task: give the slot back and tell the run."""
+    """End the task: give the slot back, forget its time limit, and tell the run."""
     report = TaskReported(task.task_id, task.generation, status, result, error)
     sends = (Send(workflow_stream(task.run_id), report),)
-    return Decision(facts, (_release(task), *sends) if slot else sends, effects)
+    effects = (*effects, *_cleared((TOTAL, task.total_due_ns)))
+    return Decision(facts, (_release(task), *sends) if slot and task.lane else sends, effects)
 
 
 def _is_final(task: Task) -> bool:

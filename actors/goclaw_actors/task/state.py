@@ -9,6 +9,7 @@ from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
     AttemptStarted,
+    ChildStarted,
     OutcomeRefused,
     ProgressReported,
     TaskCancelled,
@@ -31,6 +32,7 @@ RUNNING: Final = "running"
 CANCELLING: Final = "cancelling"
 WAITING: Final = "waiting"
 RETRYING: Final = "retrying"
+CHILD: Final = "child"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
@@ -42,12 +44,15 @@ class Task:
 
     `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
     others. `token` is that of the last attempt, `due_ns` that of the timer set, if one is.
+    `child` is [plan, depth, plans by name] where the task stands for a run, `child_run` the id of
+    the run that it submitted last. Other times as in `TaskScheduled`; 0: there is none.
     """
 
     __slots__ = (
-        "attempt", "definition", "due_ns", "error", "failures", "generation", "holder", "lane",
-        "lost", "params", "priority", "progress", "result", "run_id", "status", "stream",
-        "task_id", "token",
+        "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
+        "failures", "generation", "holder", "lane", "lost", "params", "priority", "progress",
+        "queue_due_ns", "result", "run_id", "status", "stream", "task_id", "token",
+        "total_due_ns",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -68,23 +73,32 @@ class Task:
         self.result: Value = None
         self.error: list[str] | None = None
         self.progress: list[object] | None = None
+        self.deadline_ns = 0
+        self.total_due_ns = 0
+        self.queue_due_ns = 0
+        self.child: list[Any] | None = None
+        self.child_run = ""
+
+    @property
+    def ends_ns(self) -> int:
+        """Return when the task has to have ended, whoever wants it; 0: there is no such time."""
+        both = (self.deadline_ns, self.total_due_ns)
+        return min((due_ns for due_ns in both if due_ns), default=0)
 
 
-def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912 - one case a fact
+def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 - one case a fact
     """Apply a fact in place."""
     match fact:
-        case TaskScheduled(definition, generation, params, lane, priority):
+        case TaskScheduled():
             task.status = SCHEDULED
-            task.definition = definition
-            task.generation = generation
-            task.params = params
-            task.lane = lane
-            task.priority = priority
+            (task.definition, task.generation, task.params, task.lane, task.priority,
+             task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child) = fact  # fmt: skip
         case AttemptStarted(attempt, token, holder):
             task.status = RUNNING
             task.attempt = attempt
             task.token = token
             task.holder = holder
+            task.queue_due_ns = 0
         case TaskCompleted():
             task.status = COMPLETED
             task.result = fact.result
@@ -96,6 +110,11 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912 - one cas
             task.due_ns = due_ns
         case ProgressReported():
             task.progress = [fact.fraction, fact.message]
+        case ChildStarted(attempt, run_id):
+            task.status = CHILD
+            task.attempt = attempt
+            task.child_run = run_id
+            task.due_ns = task.queue_due_ns = 0
         case AttemptFailed():
             task.failures += 1
             task.error = [fact.code, fact.message]
@@ -107,6 +126,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912 - one cas
         case TaskRequeued():
             task.status = SCHEDULED
             task.due_ns = 0
+            task.queue_due_ns = fact.queue_due_ns
         case TaskCancelRequested():
             task.status = CANCELLING
         case TaskFailed(code, message):
@@ -130,7 +150,8 @@ def encode(task: Task) -> dict[str, Any]:
 
 _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
-    "lost", "token", "holder", "due_ns", "result", "error", "progress",
+    "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
+    "total_due_ns", "queue_due_ns", "child", "child_run",
 )  # fmt: skip
 
 
@@ -149,5 +170,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(1, _root, _maps, _restore)
+FORM: Final = SnapshotForm(2, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

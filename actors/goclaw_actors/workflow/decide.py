@@ -13,6 +13,7 @@ from goclaw_actors.decider import (
     NOTHING,
     Accepted,
     ClearOpen,
+    ClearTimer,
     Decider,
     Decision,
     Moment,
@@ -20,20 +21,24 @@ from goclaw_actors.decider import (
     RunEnded,
     Send,
     SetOpen,
+    SetTimer,
 )
 from goclaw_actors.messages import (
     CancelRun,
+    ChildEnded,
     DeclareLane,
     FailRun,
     ScheduleMore,
     StopMore,
     SubmitRun,
     TaskReported,
+    TimerFired,
 )
 from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.state import (
     ACTIVE,
     CANCELLING,
+    FAILING,
     FINAL,
     RUNNING,
     UNKNOWN,
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_events.plan import Plan
 
+DEADLINE: Final = "deadline"
 RUN_FAILED: Final = "the run failed"
 
 
@@ -65,6 +71,7 @@ class _Decide:
             ScheduleMore: self._more,
             StopMore: self._stop_more,
             CancelRun: self._cancel,
+            TimerFired: self._timer,
             FailRun: self._fail,
         }
 
@@ -73,17 +80,21 @@ class _Decide:
 
     def _submit(self, run: Run, message: SubmitRun, moment: Moment) -> Decision:
         if run.status != UNKNOWN:
-            if run.digest == message.digest:
-                return Decision(reply=Accepted(run.run_id, repeated=True))
-            text = f"run {run.run_id} was submitted before with another definition or input"
-            return Decision(reply=Refused("command_conflict", text, "choose another run id"))
+            return _submitted_before(run, message)
         plan = self._contents.plan(message.definition)
         draft = Draft(run, plan, self._contents, moment)
-        draft.begin(RunSubmitted(*message))
+        own_ns = 0 if plan.timeout_s is None else moment.now_ns + int(plan.timeout_s * 1e9)
+        deadlines = [due_ns for due_ns in (message.deadline_ns, own_ns) if due_ns]
+        deadline_ns = min(deadlines, default=0)
+        draft.begin(RunSubmitted(*message)._replace(deadline_ns=deadline_ns))
         draft.schedule(list(plan.roots))
         declared = [_declare(plan, lane) for lane in plan.lanes]
         decision = _finish(run, draft)
-        opened = () if draft.ended_as else (SetOpen("run", message.name),)
+        opened: list[object] = []
+        if not draft.ended_as:
+            opened.append(SetOpen("run", message.name))
+            if deadline_ns:
+                opened.append(SetTimer(DEADLINE, deadline_ns))
         return Decision(
             decision.facts,
             [*declared, *decision.sends],
@@ -128,6 +139,18 @@ class _Decide:
         draft.stop(message.reason or "the run was cancelled")
         return _finish(run, draft)._replace(reply=Accepted(run.run_id))
 
+    def _timer(self, run: Run, _message: TimerFired, moment: Moment) -> Decision:
+        if run.plan is None or run.status not in (RUNNING, FAILING):
+            return NOTHING
+        draft = Draft(run, run.plan, self._contents, moment)
+        limit_s = run.plan.timeout_s
+        draft.time_out(
+            "the run did not end before the deadline of what started it"
+            if limit_s is None
+            else f"the run did not end within its timeout of {limit_s:g} s"
+        )
+        return _finish(run, draft)
+
     def _stop_more(self, run: Run, message: StopMore, moment: Moment) -> Decision:
         if run.plan is None or run.status == RUNNING:
             return NOTHING
@@ -140,8 +163,38 @@ class _Decide:
             return NOTHING
         error = (message.code, message.message, message.task)
         stop = Send(workflow_stream(run.run_id), StopMore(0, RUN_FAILED))
-        effects = (ClearOpen(), RunEnded(run.run_id, "failed", None, error))
-        return Decision((RunFailed(*error),), (stop,), effects)
+        ended = RunEnded(run.run_id, "failed", None, error)
+        tell = _tell(run.parent, ended)
+        return Decision((RunFailed(*error),), (stop, *tell), _closing(run.deadline_ns, ended))
+
+
+def _submitted_before(run: Run, message: SubmitRun) -> Decision:
+    """Answer a submission of a run that is there: the same one, or another one under its id."""
+    if run.digest == message.digest and run.parent == message.parent:
+        known = RunEnded(run.run_id, run.status, run.result, run.error)
+        sends = _tell(run.parent, known) if run.status in FINAL else ()
+        return Decision((), sends, (), Accepted(run.run_id, repeated=True))
+    text = f"run {run.run_id} was submitted before with another definition or input"
+    refused = Refused("command_conflict", text, "choose another run id")
+    error = (refused.code, text, "")
+    sends = _tell(message.parent, RunEnded(run.run_id, "failed", None, error))
+    return Decision((), sends, (), refused)
+
+
+def _tell(parent: str, ended: RunEnded) -> tuple[Send, ...]:
+    """Return what tells the task that a run is a child of how the run ended."""
+    if not parent:
+        return ()
+    error = None
+    if ended.error is not None:
+        code, message, task = ended.error
+        error = [code, f"task {task}: {message}" if task else message]
+    return (Send(parent, ChildEnded(ended.run_id, ended.status, ended.result, error)),)
+
+
+def _closing(deadline_ns: int, ended: RunEnded) -> tuple[object, ...]:
+    timer = (ClearTimer(DEADLINE, deadline_ns),) if deadline_ns else ()
+    return (*timer, ClearOpen(), ended)
 
 
 def _declare(plan: Plan, lane: str) -> Send:
@@ -156,7 +209,8 @@ def _finish(run: Run, draft: Draft) -> Decision:
     if draft.ended_as is None:
         return Decision(draft.facts, draft.sends)
     ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
-    return Decision(draft.facts, draft.sends, (ClearOpen(), ended))
+    sends = [*draft.sends, *_tell(draft.parent, ended)]
+    return Decision(draft.facts, sends, _closing(draft.deadline_ns, ended))
 
 
 def _is_final(run: Run) -> bool:

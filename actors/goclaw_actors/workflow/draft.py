@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Send
+from goclaw_actors.errors import ChildTooDeep, ChildUnknown
 from goclaw_actors.messages import CancelTask, ScheduleMore, ScheduleTask, StopMore, WaitTask
 from goclaw_actors.workflow.scope import Scope
 from goclaw_actors.workflow.state import (
@@ -18,6 +19,7 @@ from goclaw_actors.workflow.state import (
     NEEDS_FAILED,
     RUNNING,
     SKIPPED,
+    TIMEOUT,
     Run,
 )
 from goclaw_events.conditions import evaluate
@@ -28,6 +30,7 @@ from goclaw_events.facts import (
     RunCompleted,
     RunFailed,
     RunSubmitted,
+    RunTimedOut,
     TaskEnded,
     TasksSkipped,
 )
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
+DEPTH_MAX: Final = 16
+"""A run is at most so many runs below the one that was submitted from outside."""
 SENDS_MAX: Final = 256
 SKIPS_MAX: Final = 1_000
 FACTS_MAX: Final = 256
@@ -53,9 +58,9 @@ class Draft:
     """The facts and messages of one turn, and the run as those facts will make it."""
 
     __slots__ = (
-        "_ready", "active", "contents", "definition", "ended_as", "error", "facts",
-        "first_failed", "input", "moment", "plan", "reason", "result", "results", "run", "sends",
-        "status", "statuses", "unmet",
+        "_ready", "active", "children", "contents", "deadline_ns", "definition", "depth",
+        "ended_as", "error", "facts", "first_failed", "input", "moment", "parent", "plan",
+        "reason", "result", "results", "run", "sends", "status", "statuses", "unmet",
     )  # fmt: skip
 
     def __init__(self, run: Run, plan: Plan, contents: Contents, moment: Moment) -> None:
@@ -74,6 +79,10 @@ class Draft:
         self.definition = run.definition
         self.input: Value = run.input
         self.reason = run.reason
+        self.parent = run.parent
+        self.depth = run.depth
+        self.deadline_ns = run.deadline_ns
+        self.children = run.children
         self.ended_as: str | None = None
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
@@ -84,6 +93,10 @@ class Draft:
         self.facts.append(submitted)
         self.definition = submitted.definition
         self.input = submitted.input
+        self.parent = submitted.parent
+        self.depth = submitted.depth
+        self.deadline_ns = submitted.deadline_ns
+        self.children = submitted.children
         self.status = RUNNING
         self.statuses = dict.fromkeys(self.plan.roots, ACTIVE)
         self.active = len(self.plan.roots)
@@ -191,7 +204,20 @@ class Draft:
             value = task.wait.body if task.wait.is_static else self._render(task.wait, index)
             return WaitTask(definition, 0, self.moment.now_ns + wait_ns(value))
         params = task.params.body if task.params.is_static else self._render(task.params, index)
-        return ScheduleTask(definition, 0, params, task.lane, task.priority)
+        child = self._child(task.agent) if task.kind == "workflow" else None
+        deadline_ns = self.deadline_ns
+        return ScheduleTask(definition, 0, params, task.lane, task.priority, deadline_ns, child)
+
+    def _child(self, name: str) -> list[Any]:
+        """Return the run that a task stands for: [plan, depth, plans by name]."""
+        plan = (self.children or {}).get(name)
+        if plan is None:
+            msg = f"no definition {name!r} was known when the run was submitted"
+            raise ChildUnknown(msg, hint="register it, and submit the run again", name=name)
+        if self.depth >= DEPTH_MAX:
+            msg = f"run {self.run.run_id} is {self.depth} runs below the first one"
+            raise ChildTooDeep(msg, hint="end the recursion with `when`", depth=self.depth)
+        return [plan, self.depth + 1, self.children]
 
     def _render(self, template: Any, index: int | None) -> Value:
         scope = self._scope(index)
@@ -249,6 +275,13 @@ class Draft:
                 return
             self.ended_as = "completed"
             self.facts.append(RunCompleted(self.result))
+
+    def time_out(self, message: str) -> None:
+        """Fail the run because its time is over; what is active is stopped."""
+        self.facts.append(RunTimedOut(message))
+        self.status = FAILING
+        self.first_failed = self.first_failed or ("", TIMEOUT, message)
+        self.stop(message)
 
     def _fail(self, code: str, message: str, task: str) -> None:
         self.ended_as = "failed"

@@ -17,6 +17,7 @@ from goclaw_events.facts import (
     RunCompleted,
     RunFailed,
     RunSubmitted,
+    RunTimedOut,
     TaskEnded,
     TasksSkipped,
     WorkflowFact,
@@ -49,6 +50,7 @@ STATUS_NAMES: Final = (
     "pending", "active", "completed", "failed", "cancelled", "skipped", "skipped",
 )  # fmt: skip
 _ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
+TIMEOUT: Final = "timeout"
 NEEDS_FAILED: Final = "needs_failed"
 CHUNK_BITS: Final = 6
 """Results have up to 64 KiB each."""
@@ -61,12 +63,13 @@ class Run:
     By plan index: `statuses`, and `unmet`, how many needs have not ended. A task is ACTIVE from
     the moment that its last need ended, whether or not its actor heard of it yet.
     `results` holds what something of the run reads; `first_failed` is (task, code, message).
+    `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`.
     """
 
     __slots__ = (
-        "active", "definition", "digest", "ended", "error", "first_failed", "idempotency_key",
-        "input", "labels", "name", "plan", "reason", "result", "results", "run_id", "status",
-        "statuses", "unmet",
+        "active", "children", "deadline_ns", "definition", "depth", "digest", "ended", "error",
+        "first_failed", "idempotency_key", "input", "labels", "name", "parent", "plan", "reason",
+        "result", "results", "run_id", "status", "statuses", "unmet",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -88,6 +91,10 @@ class Run:
         self.reason = ""
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
+        self.parent = ""
+        self.depth = 0
+        self.deadline_ns = 0
+        self.children: dict[str, BlobRef] | None = None
 
 
 class Evolve:
@@ -108,6 +115,9 @@ class Evolve:
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
+            case RunTimedOut(message):
+                run.status = FAILING
+                run.first_failed = run.first_failed or ("", TIMEOUT, message)
             case RunCompleted(result):
                 run.status = "completed"
                 run.result = result
@@ -130,6 +140,10 @@ class Evolve:
         run.name = fact.name
         run.input = fact.input
         run.labels = fact.labels
+        run.parent = fact.parent
+        run.depth = fact.depth
+        run.deadline_ns = fact.deadline_ns
+        run.children = fact.children
         run.statuses = bytearray(len(plan.tasks))
         run.unmet = array("I", plan.needs_count)
         for index in plan.roots:
@@ -192,7 +206,8 @@ def encode(run: Run) -> dict[str, Any]:
 
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "active",
-    "ended", "reason", "result", "first_failed", "error",
+    "ended", "reason", "result", "first_failed", "error", "parent", "depth", "deadline_ns",
+    "children",
 )  # fmt: skip
 
 
@@ -230,7 +245,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.results = Chunked(CHUNK_BITS, chunks)
         return run
 
-    return SnapshotForm(1, _root, _maps, restore)
+    return SnapshotForm(2, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -7,20 +7,29 @@ partition) that the attempt's own `AttemptStarted` took, so tokens grow and neve
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
 
 
 class TaskScheduled(NamedTuple):
-    """The task's needs are met: it asks its lane for a slot. `params` are its `with`, rendered."""
+    """The task's needs are met: it asks its lane for a slot. `params` are its `with`, rendered.
+
+    Without a lane (a child run) it begins at once. Times are 0 where there is none: `deadline_ns`
+    is the run's, `total_due_ns` the task's own, `queue_due_ns` the end of the wait for a slot.
+    `child`: [plan, depth, plans by name] of the run that the task stands for.
+    """
 
     definition: BlobRef
     generation: int
     params: Value
     lane: str
     priority: int
+    deadline_ns: int = 0
+    total_due_ns: int = 0
+    queue_due_ns: int = 0
+    child: list[Any] | None = None
 
 
 class TaskWaiting(NamedTuple):
@@ -37,6 +46,14 @@ class AttemptStarted(NamedTuple):
     attempt: int
     token: int
     holder: str
+
+
+class ChildStarted(NamedTuple):
+    """The task submitted a run, and waits for its end. Its id follows from the task and attempt."""
+
+    attempt: int
+    run_id: str
+    definition: BlobRef
 
 
 class ProgressReported(NamedTuple):
@@ -75,9 +92,13 @@ class AttemptLost(NamedTuple):
 
 
 class TaskRequeued(NamedTuple):
-    """The task asks its lane for a slot again (its backoff is over, or its attempt was lost)."""
+    """The task asks its lane for a slot again, because its backoff is over.
+
+    `queue_due_ns`: when the wait for it has to have ended (0: there is no such time).
+    """
 
     attempt: int
+    queue_due_ns: int = 0
 
 
 class OutcomeRefused(NamedTuple):
@@ -119,6 +140,7 @@ TaskFact: TypeAlias = (
     TaskScheduled
     | TaskWaiting
     | AttemptStarted
+    | ChildStarted
     | ProgressReported
     | AttemptFailed
     | AttemptLost

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 
 class RunSubmitted(NamedTuple):
-    """A run was accepted. `definition` is the plan's blob, `digest` that of the whole request."""
+    """A run was accepted. `definition` is the plan's blob, `digest` that of the whole request.
+
+    `parent`: the stream of the task whose child the run is ('' for a run of its own), `depth`: how
+    many runs are above it. `deadline_ns`: when it has to have ended (0: there is no such time).
+    `children`: the plans of the definitions that its tasks run as children, by name; theirs, too.
+    """
 
     definition: BlobRef
     name: str
@@ -18,6 +23,10 @@ class RunSubmitted(NamedTuple):
     digest: bytes
     idempotency_key: str | None
     submitted_by: str
+    parent: str = ""
+    depth: int = 0
+    deadline_ns: int = 0
+    children: dict[str, BlobRef] | None = None
 
 
 class TaskEnded(NamedTuple):
@@ -47,6 +56,12 @@ class RunCancelRequested(NamedTuple):
     requested_by: str
 
 
+class RunTimedOut(NamedTuple):
+    """The run did not end before its deadline: nothing new starts, what runs is stopped."""
+
+    message: str
+
+
 class RunCompleted(NamedTuple):
     """Every task ended well (or was skipped by its condition)."""
 
@@ -72,6 +87,7 @@ WorkflowFact: TypeAlias = (
     | TaskEnded
     | TasksSkipped
     | RunCancelRequested
+    | RunTimedOut
     | RunCompleted
     | RunFailed
     | RunCancelled

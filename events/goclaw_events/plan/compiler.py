@@ -11,11 +11,13 @@ from goclaw_events.faults import InvalidDefinition
 from goclaw_events.inputs import PlannedInput, checked_input, default_findings
 from goclaw_events.plan.model import (
     EXPECTED_S_DEFAULT,
+    NO_TIMEOUTS,
     LaneLimits,
     Plan,
     PlanHead,
     PlannedTask,
     RetryPolicy,
+    Timeouts,
     assemble,
 )
 
@@ -101,6 +103,7 @@ def _tasks(definition: WorkflowDefinition, checked: Checked) -> list[PlannedTask
                 result_read=node in checked.results_read
                 or (checked.output is None and not is_needed[node]),
                 expected_s=_expected_s(task, compiled),
+                timeouts=_timeouts(task),
             )
         )
     return tasks
@@ -111,6 +114,11 @@ def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> st
         return lane_default if kind in ("agent", "exec", "http") else ""
     name = task.lane if isinstance(task.lane, str) else task.lane.name
     return name if name.startswith("/") else prefix + name
+
+
+def _timeouts(task: TaskDefinition) -> Timeouts:
+    found = Timeouts(task.queue_timeout, task.total_timeout, task.heartbeat_timeout)
+    return NO_TIMEOUTS if found == NO_TIMEOUTS else found
 
 
 _RETRY_NONE = RetryDefinition()

@@ -27,6 +27,21 @@ class RetryPolicy(NamedTuple):
     non_retryable: tuple[str, ...]
 
 
+class Timeouts(NamedTuple):
+    """How long a task may take, beside the timeout of an attempt; seconds, None: no limit.
+
+    `queue_s`: each wait for a slot. `total_s`: from the first wait to the end. `heartbeat_s`:
+    between two signs of life of an attempt.
+    """
+
+    queue_s: float | None = None
+    total_s: float | None = None
+    heartbeat_s: float | None = None
+
+
+NO_TIMEOUTS: Final = Timeouts()
+
+
 class LaneLimits(NamedTuple):
     """The limits that a definition declares for a lane of its own."""
 
@@ -61,6 +76,7 @@ class PlannedTask:
     when: Condition | None
     result_read: bool
     expected_s: float
+    timeouts: Timeouts = NO_TIMEOUTS
 
 
 @dataclass(slots=True)

@@ -2,6 +2,8 @@
 
 One definition gives the same bytes each time: fields are positional, mappings keep the order
 of the definition. What can be derived (dependents, index, roots, sinks) is not written.
+Version 2 has a field more for each task, its timeouts. It is written only where a task has some:
+the bytes of any other plan, and so its hash and the digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -13,24 +15,28 @@ from goclaw_events.conditions import condition_from
 from goclaw_events.errors import LogDamaged, UnknownType
 from goclaw_events.inputs import PlannedInput
 from goclaw_events.plan.model import (
+    NO_TIMEOUTS,
     LaneLimits,
     Plan,
     PlanHead,
     PlannedTask,
     RetryPolicy,
+    Timeouts,
     assemble,
 )
 from goclaw_events.templates import template_from
 from goclaw_events.value import pack, unpack
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 1
-_HEADER: Final = MAGIC + bytes([VERSION])
+VERSION: Final = 2
+_VERSIONS: Final = (1, 2)
+_HEADER_LENGTH: Final = len(MAGIC) + 1
 
 
 def pack_plan(plan: Plan) -> bytes:
     """Write a plan; raises `ValueNotStorable` if its metadata or a default cannot be stored."""
     retries: dict[RetryPolicy, int] = {}
+    timed = any(task.timeouts is not NO_TIMEOUTS for task in plan.tasks)
     tasks = [
         [
             task.id,
@@ -46,6 +52,7 @@ def pack_plan(plan: Plan) -> bytes:
             task.when,
             task.result_read,
             task.expected_s,
+            *([task.timeouts] if timed else ()),
         ]
         for task in plan.tasks
     ]
@@ -60,7 +67,8 @@ def pack_plan(plan: Plan) -> bytes:
         plan.metadata,
         plan.timeout_s,
     ]
-    return _HEADER + pack([head, list(retries), tasks])
+    version = VERSION if timed else 1
+    return MAGIC + bytes([version]) + pack([head, list(retries), tasks])
 
 
 @collector_paused()
@@ -69,13 +77,13 @@ def unpack_plan(data: bytes) -> Plan:
 
     Raises `UnknownType` for another version, `LogDamaged` for anything else.
     """
-    if not data.startswith(MAGIC) or len(data) <= len(_HEADER):
+    if not data.startswith(MAGIC) or len(data) <= _HEADER_LENGTH:
         msg = f"not a plan: {data[:16]!r}"
         raise LogDamaged(msg)
-    if data[len(MAGIC)] != VERSION:
+    if data[len(MAGIC)] not in _VERSIONS:
         msg = f"a plan of version {data[len(MAGIC)]} cannot be read; this build knows {VERSION}"
         raise UnknownType(msg, hint="use the version of Goclaw that wrote the log", type="plan")
-    body = unpack(data[len(_HEADER) :])
+    body = unpack(data[_HEADER_LENGTH:])
     try:
         head, retries, tasks = body
         policies = [_retry(item) for item in retries]
@@ -121,6 +129,7 @@ def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTa
         when,
         read,
         expected_s,
+        *rest,
     ) = data
     return PlannedTask(
         index,
@@ -138,4 +147,5 @@ def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTa
         None if when is None else condition_from(when),
         read,
         expected_s,
+        Timeouts(*rest[0]) if rest and any(rest[0]) else NO_TIMEOUTS,
     )

@@ -14,6 +14,7 @@ import pytest
 
 from goclaw.agents import register_builtins
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
+from goclaw_actors.executors.errors import RetryAfter
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.value import BlobRef
 
@@ -365,3 +366,65 @@ def test_the_log_of_an_agent_is_made_when_it_is_used() -> None:
     assert context.log is context.log
     assert context.deadline is None  # beyond the calendar
     assert context.remaining_s is not None
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_an_agent_that_gives_no_sign_of_life_times_out(bench: Bench, is_async: bool) -> None:
+    """One that beats goes on for longer than the limit; one that is silent ends, typed."""
+    limit_s, beats = 0.2, 8
+    released = threading.Event()
+
+    async def async_agent(ctx: TaskContext, beat: bool) -> str:
+        for _ in range(beats):
+            await asyncio.sleep(limit_s / 4)
+            if beat:
+                ctx.heartbeat()
+        await asyncio.sleep(0 if beat else WAIT_S)
+        return "done"
+
+    def sync_agent(ctx: TaskContext, beat: bool) -> str:
+        for _ in range(beats):
+            released.wait(limit_s / 4)
+            if beat:
+                ctx.progress(0.5)
+        released.wait(0 if beat else WAIT_S)
+        return "done"
+
+    bench.registry.register("agent", async_agent if is_async else sync_agent)
+    attempts = [
+        bench.attempt("agent", {"beat": beat})._replace(heartbeat_s=limit_s)
+        for beat in (True, False)
+    ]
+    bench.executor.start_many(attempts)
+    beating, silent = (bench.outcome(attempt.token) for attempt in attempts)
+    released.set()
+    assert (beating.status, beating.result) == ("completed", "done")
+    assert (silent.status, silent.code, silent.abandoned) == ("failed", "timeout", not is_async)
+    assert "heartbeat_timeout of 0.2 s" in silent.message
+
+
+def test_a_timeout_says_which_limit_it_was(bench: Bench) -> None:
+    """What is left of the task's or the run's time is named as such."""
+
+    async def hang(ctx: TaskContext) -> None:
+        await asyncio.Event().wait()
+
+    bench.registry.register("hang", hang)
+    attempt = bench.attempt("hang", timeout_s=0.01)._replace(timeout_of="total_timeout")
+    bench.executor.start_many([attempt])
+    outcome = bench.outcome(attempt.token)
+    assert (outcome.code, "were left of the total_timeout" in outcome.message) == ("timeout", True)
+
+
+def test_an_agent_may_ask_for_time(bench: Bench) -> None:
+    """`RetryAfter` is a failure that may be retried, after so many seconds."""
+
+    async def busy(ctx: TaskContext) -> None:
+        raise RetryAfter(12, code="quota")
+
+    bench.registry.register("busy", busy)
+    outcome = bench.run("busy")
+    assert (outcome.code, outcome.retryable, outcome.retry_after_s) == ("quota", True, 12.0)
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="no number of seconds"):
+            RetryAfter(seconds)

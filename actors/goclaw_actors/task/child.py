@@ -1,0 +1,103 @@
+"""The run that a task stands for: what is submitted, and what its end means to the task.
+
+Its id follows from the task and the attempt, and `ChildStarted` records it in the frame that holds
+the submission: however often anything is delivered or started again, one attempt is one run. Where
+the retry policy allows another attempt, that is another run.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b, sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from goclaw_actors.decider import Send
+from goclaw_actors.messages import CancelRun, ChildEnded, SubmitRun
+from goclaw_actors.task.limits import after_ns
+from goclaw_actors.task.state import COMPLETED
+from goclaw_actors.work import AttemptToken, Outcome
+from goclaw_events.facts import ChildStarted
+from goclaw_events.ids import workflow_stream
+from goclaw_events.inputs import checked_input
+from goclaw_events.value import BlobRef, pack
+
+if TYPE_CHECKING:
+    from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import Moment
+    from goclaw_actors.task.state import Task
+    from goclaw_events.plan import Plan
+    from goclaw_events.value import Value
+
+CANCELLED: Final = "child_cancelled"
+
+
+class Order(NamedTuple):
+    """What a child run is begun with. Times are 0 where there is none."""
+
+    plan: BlobRef
+    depth: int
+    children: dict[str, BlobRef] | None
+    params: Value
+    ends_ns: int
+    timeout_s: float | None
+
+
+def child_id(run_id: str, task_id: str, generation: int, attempt: int) -> str:
+    """Return the id of the run that an attempt of a task stands for."""
+    text = f"{run_id}\0{task_id}\0{generation}\0{attempt}"
+    return "run_c" + blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def start(
+    task: Task, generation: int, order: Order, contents: Contents, moment: Moment
+) -> tuple[ChildStarted, Send]:
+    """Return the fact and the submission of a task's next attempt; raises `InvalidInput`."""
+    plan = contents.plan(order.plan)
+    attempt = task.attempt + 1
+    given = _input(plan, order.params, contents)
+    run_id = child_id(task.run_id, task.task_id, generation, attempt)
+    own_ns = after_ns(moment.now_ns, order.timeout_s)
+    deadline_ns = min((due_ns for due_ns in (order.ends_ns, own_ns) if due_ns), default=0)
+    digest = sha256(pack([order.plan.sha256, given, sorted(plan.labels.items())])).digest()
+    submit = SubmitRun(
+        order.plan,
+        plan.name,
+        given,
+        plan.labels,
+        digest,
+        None,
+        "",
+        task.stream,
+        order.depth,
+        deadline_ns,
+        order.children,
+    )
+    return ChildStarted(attempt, run_id, order.plan), Send(workflow_stream(run_id), submit)
+
+
+def _input(plan: Plan, params: Value, contents: Contents) -> dict[str, Any]:
+    """Return what the task hands over as the input of a run, large values as references."""
+    given = contents.value(params) if isinstance(params, BlobRef) else params or {}
+    whole = {
+        name: contents.value(value) if isinstance(value, BlobRef) else value
+        for name, value in given.items()
+    }
+    checked = checked_input(plan.name, plan.inputs, whole)
+    return {name: given.get(name, value) for name, value in checked.items()}
+
+
+def cancel(task: Task, reason: str) -> Send:
+    """Return what cancels the run that the task waits for."""
+    return Send(workflow_stream(task.child_run), CancelRun(reason, task.stream))
+
+
+def outcome_of(task: Task, message: ChildEnded, moment: Moment) -> Outcome:
+    """Return what the end of a child would be as the outcome of an attempt."""
+    token = AttemptToken(moment.partition, moment.era, 0)
+    if message.status == COMPLETED:
+        return Outcome(task.stream, token, COMPLETED, message.result)
+    if message.error is None:
+        text = f"run {message.run_id} was cancelled"
+        return Outcome(task.stream, token, "failed", code=CANCELLED, message=text, retryable=False)
+    code, said = message.error
+    text = f"run {message.run_id} failed: {said}"
+    return Outcome(task.stream, token, "failed", code=code, message=text)

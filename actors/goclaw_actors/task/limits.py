@@ -1,0 +1,42 @@
+"""How long a task may take: which limit an attempt has, and what is said when one is over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from goclaw_actors.task.state import Task
+    from goclaw_events.plan import PlannedTask
+
+TIMEOUT: Final = "timeout"
+OF_ATTEMPT: Final = "timeout"
+OF_TASK: Final = "total_timeout"
+OF_RUN: Final = "deadline of its run"
+
+
+def after_ns(now_ns: int, seconds: float | None) -> int:
+    """Return when so many seconds are over; 0 for no limit."""
+    return 0 if seconds is None else now_ns + int(seconds * 1e9)
+
+
+def left_s(task: Task, planned: PlannedTask, now_ns: int) -> tuple[float | None, str]:
+    """Return how long an attempt that starts now may take, and which limit says so."""
+    found, which = planned.timeout_s, OF_ATTEMPT
+    for due_ns, name in ((task.total_due_ns, OF_TASK), (task.deadline_ns, OF_RUN)):
+        left = max(0.0, (due_ns - now_ns) / 1e9)
+        if due_ns and (found is None or left < found):
+            found, which = left, name
+    return found, which
+
+
+def overdue(task: Task, planned: PlannedTask) -> str:
+    """Say that the task's time is over."""
+    if task.total_due_ns == task.ends_ns:
+        return f"the task did not end within its total_timeout of {planned.timeouts.total_s:g} s"
+    return "the task did not end before the deadline of its run"
+
+
+def waited(task: Task, planned: PlannedTask) -> str:
+    """Say that the task waited too long for a slot."""
+    limit = planned.timeouts.queue_s
+    return f"no slot of lane {task.lane} came within the queue_timeout of {limit:g} s"
