@@ -10,8 +10,9 @@ from goclaw_events.chain import Chain
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError, LogDamaged
 from goclaw_events.frame import decode_frame
+from goclaw_events.segments.records import ARCHIVE_ROWS, history_key, read_history, read_info
 from goclaw_events.snapshot_check import SnapshotCheck
-from goclaw_events.tables import DERIVED, TABLES, derive, is_derived, u16
+from goclaw_events.tables import DERIVED, TABLES, derive, is_derived, is_of_archive, u16
 from goclaw_events.value import references, unpack
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class _Verification:
         self.journal = journal
         self.report = report
         self.live: dict[RowName, bytes] = {}
+        self.archive: dict[bytes, bytes | None] = {}
         self.stream_rows = 0
         self.resolved: set[bytes] = set()
         self.last_stream = (b"", 0)
@@ -195,8 +197,12 @@ class _Verification:
 
     def apply(self, frame: Frame, data: bytes, place: str) -> None:
         """Compare the stream rows of a frame with the table; remember its other rows."""
-        for table, key, value in derive(frame, data):
+        for row in derive(frame, data):
+            table, key, value = row
             if table == "log":
+                continue
+            if is_of_archive(row):
+                self.archive[key] = value
                 continue
             if table != "streams":
                 if value is None:
@@ -247,6 +253,8 @@ class _Verification:
                 if hashlib.sha256(value).digest() != key:
                     what = "a blob does not match its hash"
                     self.report.add(LogDamaged.code, f"blob {key.hex()}", what)
+            elif table == "meta" and key.startswith(ARCHIVE_ROWS):
+                self.compare_archive_row(key, value)
             elif is_derived(table, key):
                 self.compare_row(table, key, value)
         if table == "chunks":
@@ -276,6 +284,21 @@ class _Verification:
             what = "differs from" if wanted is not None else "does not follow from"
             text = f"the row {key.hex()} of table {table} {what} the frames"
             self.report.add(LogDamaged.code, f"table {table}", text)
+
+    def compare_archive_row(self, key: bytes, value: bytes) -> None:
+        """Compare a stored row that tells of segments; one that is not stored is no fault.
+
+        The fact that told of a segment below the place where history begins is gone with it.
+        """
+        if self.archive.get(key) == value:
+            return
+        if key.startswith(b"segment/"):
+            partition = int(key.split(b"/")[1])
+            history = read_history(self.get("meta", history_key(partition)))
+            if history is not None and read_info(value).last < history.below:
+                return
+        text = f"the row {key.decode()} of table meta does not follow from the frames"
+        self.report.add(LogDamaged.code, "table meta", text)
 
     def compare_live_rows(self) -> None:
         """Report the rows that the frames give and no table holds."""

@@ -10,6 +10,8 @@ from goclaw_events.facts.partition import (
     PartitionClosed,
     PartitionFact,
     PartitionOpened,
+    SegmentSealed,
+    SegmentsExpired,
     StreamPoisoned,
 )
 from goclaw_events.facts.task import (
@@ -58,6 +60,8 @@ __all__ = [
     "RunCompleted",
     "RunFailed",
     "RunSubmitted",
+    "SegmentSealed",
+    "SegmentsExpired",
     "StreamPoisoned",
     "TaskCancelRequested",
     "TaskCancelled",
