@@ -5,15 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from goclaw_events.chain import HINT_DAMAGED, Chain
-from goclaw_events.errors import LogDamaged
+from goclaw_events.errors import HistoryExpired, LogDamaged
 from goclaw_events.frame import GENESIS, check_hash, hash_of, read_header
+from goclaw_events.ids import kind_of, routing_key
 from goclaw_events.journal import Head
+from goclaw_events.segments.records import (
+    Ended,
+    ended_key,
+    floor_key,
+    history_key,
+    read_ended,
+    read_history,
+)
 from goclaw_events.tables import log_key, stream_key, stream_part, u16, u64
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from goclaw_events.framing import EncodedFrame
+    from goclaw_events.segments.baseline import BaselineReader
 
 NUMBER_MAX: Final = 2**64 - 1
 ERA_FIRST: Final = 1
@@ -78,11 +88,18 @@ class StoredLog:
         self._partitions = partitions
         self._heads: list[Head] = []
         self._durable: list[int] = []
+        self._begins: list[int] = []
         self._load_heads()
 
     def _load_heads(self) -> None:
         self._heads = [load_head(self._source, p) for p in range(self._partitions)]
         self._durable = [head.number for head in self._heads]
+        self._load_histories()
+
+    def _load_histories(self) -> None:
+        keys = [history_key(p) for p in range(self._partitions)]
+        found = [read_history(self._source.get("meta", key)) for key in keys]
+        self._begins = [1 if history is None else history.below for history in found]
 
     @property
     def log_id(self) -> bytes:
@@ -102,14 +119,36 @@ class StoredLog:
         """Return the number of the last durable fact of a partition (0: none)."""
         return self._durable[partition]
 
+    def history(self, partition: int) -> int:
+        """Return the number of the first fact that can be read (1: nothing was given up)."""
+        return self._begins[partition]
+
+    def floor(self, partition: int) -> int:
+        """Return the number of the first fact that is in no segment (1: nothing was sealed)."""
+        stored = self._source.get("meta", floor_key(partition))
+        return 1 if stored is None else int.from_bytes(stored[:8], "big")
+
+    def ended(self, partition: int, run_id: str) -> Ended | None:
+        """Return what is kept of a run whose every fact is archived (None: it is no such run)."""
+        stored = self._source.get("ended", ended_key(partition, run_id))
+        return None if stored is None else read_ended(stored)
+
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        del partition
+        return None
+
     def frames(self, partition: int, start: int = 1, stop: int | None = None) -> Iterator[bytes]:
         """Yield the durable frames that hold facts numbered `start` to `stop`, both included.
 
         What is durable when the first is asked for decides where it ends. Every frame's hash is
-        compared. Raises `LogDamaged` at a gap, a broken chain, or an end that comes too early.
+        compared. Raises `LogDamaged` at a gap, a broken chain, or an end that comes too early, and
+        `HistoryExpired` where `start` lies below `history`.
         """
         durable = self._durable[partition]
         start = max(start, 1)
+        if start < self._begins[partition]:
+            raise self._expired(partition, f"facts {start} to {self._begins[partition] - 1}")
         stop = durable if stop is None else min(stop, durable)
         if start > stop:
             return
@@ -132,7 +171,7 @@ class StoredLog:
         """Yield (number of its first fact, bytes) of each durable frame that has facts of a stream.
 
         Begins with the frame that holds `from_seq`. Raises `LogDamaged` where a frame is missing
-        or the sequence has a gap.
+        or the sequence has a gap, `HistoryExpired` where facts from `from_seq` on were given up.
         """
         durable = self._durable[partition]
         prefix = u16(partition) + stream_part(stream)
@@ -149,8 +188,41 @@ class StoredLog:
             if expected not in (None, seq):
                 msg = f"stream {stream} goes on with seq {seq}, {expected} is missing"
                 raise LogDamaged(msg, hint=HINT_DAMAGED, partition=partition, number=number)
+            if expected is None and self._begins[partition] > 1:
+                self._refuse_expired(partition, stream, from_seq, seq)
             expected = _last_seq((key, value)) + 1
             yield number, self._frame(partition, number, stream)
+        if expected is None and self._begins[partition] > 1:
+            self._refuse_expired(partition, stream, from_seq, None)
+
+    def _refuse_expired(
+        self, partition: int, stream: str, from_seq: int, found: int | None
+    ) -> None:
+        """Raise `HistoryExpired` if facts of a stream from `from_seq` on were given up.
+
+        `found` is the seq with which what is left of it begins (None: nothing is left).
+        """
+        gone = self._expired_seq(partition, stream) if found is None else found - 1
+        if max(from_seq, 1) <= gone:
+            raise self._expired(partition, f"facts {max(from_seq, 1)} to {gone} of {stream}")
+
+    def _expired_seq(self, partition: int, stream: str) -> int:
+        """Return the seq of a stream's last fact, of which none is left (0: it never had one)."""
+        baseline = self.baseline(partition)
+        seq = None if baseline is None else baseline.seq(stream_key(partition, stream, 0)[:-8])
+        if seq is not None:
+            return seq
+        run = routing_key(stream) if kind_of(stream) in ("workflow", "task") else None
+        ended = None if run is None else self.ended(partition, run)
+        if ended is None:
+            return 0
+        return ended.seq if kind_of(stream) == "workflow" else 1
+
+    def _expired(self, partition: int, what: str) -> HistoryExpired:
+        begin = self._begins[partition]
+        msg = f"{what} were given up: the history of partition {partition} begins at {begin}"
+        hint = "what they came to is kept in the baseline"
+        return HistoryExpired(msg, hint=hint, partition=partition, number=begin)
 
     def _frame(self, partition: int, number: int, stream: str) -> bytes:
         data = self._source.get("log", log_key(partition, number))
@@ -167,7 +239,7 @@ class StoredLog:
             if int.from_bytes(row[1][:8], "big") <= self._durable[partition]:
                 return _last_seq(row)
             key = prefix + u64(int.from_bytes(row[0][-8:], "big") - 1)
-        return 0
+        return self._expired_seq(partition, stream) if self._begins[partition] > 1 else 0
 
     def streams(self, partition: int, prefix: str = "") -> Iterator[str]:
         """Yield the names of the streams that have durable facts, each once, shorter names first.

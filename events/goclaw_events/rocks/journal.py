@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -20,12 +21,22 @@ from goclaw_events.errors import (
     LogMissing,
 )
 from goclaw_events.reading import StoredLog, check_frame_at
+from goclaw_events.rocks.archiving import drop_archived
 from goclaw_events.rocks.blobfiles import BlobFiles
 from goclaw_events.rocks.failure import classify
 from goclaw_events.rocks.space import require_space
 from goclaw_events.rocks.store import RocksStore
-from goclaw_events.rocks.stored import BLOB_DIRECTORY, LOG_DIRECTORY, WATERMARK_NAME, read_name
+from goclaw_events.rocks.stored import (
+    BLOB_DIRECTORY,
+    LOG_DIRECTORY,
+    SEGMENT_DIRECTORY,
+    WATERMARK_NAME,
+    read_name,
+)
 from goclaw_events.rocks.wal import wal_bytes
+from goclaw_events.segments.baseline import find_baseline
+from goclaw_events.segments.rows import ArchivedRows
+from goclaw_events.segments.shelf import Shelves
 from goclaw_events.tables import Row
 from goclaw_events.tips import Tips, meta_rows, read_blob
 from goclaw_events.value import BLOB_ROW_BYTES_MAX
@@ -37,9 +48,12 @@ if TYPE_CHECKING:
 
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done, Head
+    from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.value import BlobRef
 
     Step = Callable[[str], None]
+
+_log = logging.getLogger(__name__)
 
 STEPS: Final = ("blobs", "write", "flush", "watermark")
 KNOWN_BLOBS_MAX: Final = 10_000
@@ -100,13 +114,17 @@ class RocksJournal(StoredLog):
         self._trust = trust_watermark
         self._known_blobs: set[bytes] = set()
         self._between_commits = threading.Lock()
+        self.files_stay = threading.Lock()
+        """Held while files are copied, so that none is removed, and while some are removed."""
         self.blob_files = BlobFiles(path / BLOB_DIRECTORY)
         self._store: RocksStore | None = None
         self._watermark: Watermark | None = None
         try:
             store = self._open_store(create=create)
             log_id, count = self._identity(store)
-            super().__init__(store, log_id, count)
+            self.shelves = Shelves(self.segments_path, log_id, count)
+            self.shelves.load(store)
+            super().__init__(ArchivedRows(store, self.shelves), log_id, count)
             self._open_watermark()
         except BaseException:
             self._let_go()
@@ -114,6 +132,31 @@ class RocksJournal(StoredLog):
         self._tips = Tips(log_id, self._heads)
         self._committer = Committer(self._commit, self._tick)
         self._closed = False
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Finish what a crash stopped: dropping from tables what was sealed.
+
+        Where a segment is damaged nothing is dropped, and reading goes on from the tables.
+        """
+        for partition in range(self._partitions if self._trust else 0):
+            try:
+                drop_archived(self, partition)
+            except LogDamaged as error:
+                _log.warning("archived rows stay in the tables: %s", error)
+
+    @property
+    def segments_path(self) -> Path:
+        """Return the directory of segments."""
+        return self.path / SEGMENT_DIRECTORY
+
+    @property
+    def tables(self) -> RocksStore:
+        """Return the tables alone, without what stands in segments."""
+        if self._store is None:
+            msg = "the log is closed"
+            raise JournalUnavailable(msg)
+        return self._store
 
     # opening
 
@@ -246,7 +289,26 @@ class RocksJournal(StoredLog):
     def _tick(self) -> float | None:
         return None if self._watermark is None else self._watermark.sync_if_due()
 
+    def rewrite(self, change: Callable[[RocksStore], None], *, durable: bool = False) -> None:
+        """Let `change` write rows that no frame stands for, between two commits; any thread.
+
+        Commits wait meanwhile, so it is to be short. With `durable` it is flushed too. Raises
+        `JournalUnavailable`, also while the log waits to be recovered.
+        """
+        with self._between_commits:
+            store, _ = self._writable()
+            if self._committer.failure is not None:
+                msg = "the log waits to be recovered"
+                raise JournalUnavailable(msg) from self._committer.failure
+            change(store)
+            if durable:
+                store.flush()
+
     # reading
+
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        return find_baseline(self.segments_path, self._source, partition)
 
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""
@@ -310,7 +372,8 @@ class RocksJournal(StoredLog):
         self.blob_files.forget()
         store = self._open_store(create=False)
         self._identity(store)
-        self._source = store
+        self.shelves.load(store)
+        self._source = ArchivedRows(store, self.shelves)
         self._load_heads()
         self._open_watermark()
         self._tips = Tips(self._log_id, self._heads)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOG_DIRECTORY: Final = "log"
 BLOB_DIRECTORY: Final = "blobs"
+SEGMENT_DIRECTORY: Final = "segments"
 WATERMARK_NAME: Final = "watermark"
 
 

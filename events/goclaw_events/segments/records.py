@@ -65,16 +65,16 @@ class History(NamedTuple):
 class Ended(NamedTuple):
     """What is kept of a run whose every fact is archived.
 
-    `state` is the type of its last fact (`run.completed`...), `seq` that fact's; `digest` folds
-    its workflow stream (see `fold_digest`), `body_digest` is that of the request, `segment` names
-    the file that holds its end.
+    `state` is the type of the fact that ended it (`run.completed`...), `seq` its last fact's;
+    `digest` folds its workflow stream (see `segments.fold`), `body_digest` is that of the
+    request, `segment` is the first number of the segment that holds its end.
     """
 
     state: str
     seq: int
     digest: bytes
     body_digest: bytes
-    segment: str
+    segment: int
 
 
 def floor_key(partition: int) -> bytes:
