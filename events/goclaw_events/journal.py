@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
+    from goclaw_events.segments.baseline import BaselineReader
+    from goclaw_events.segments.records import Ended
     from goclaw_events.value import BlobRef
 
     Done = Callable[[CodedError | None], None]
@@ -62,10 +64,27 @@ class Journal(Protocol):
         """Return the number of the last durable fact of a partition (0: none)."""
         ...
 
+    def history(self, partition: int) -> int:
+        """Return the number of the first fact that can be read (1: nothing was given up)."""
+        ...
+
+    def floor(self, partition: int) -> int:
+        """Return the number of the first fact that is in no segment (1: nothing was sealed)."""
+        ...
+
+    def ended(self, partition: int, run_id: str) -> Ended | None:
+        """Return what is kept of a run whose every fact is archived (None: it is no such run)."""
+        ...
+
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        ...
+
     def frames(self, partition: int, start: int = 1, stop: int | None = None) -> Iterator[bytes]:
         """Yield the durable frames that hold facts numbered `start` to `stop`, both included.
 
-        The first frame may begin before `start`. Raises `LogDamaged` at a gap or broken chain.
+        The first frame may begin before `start`. Raises `LogDamaged` at a gap or broken chain,
+        `HistoryExpired` where `start` lies below `history`.
         """
         ...
 
@@ -74,7 +93,8 @@ class Journal(Protocol):
     ) -> Iterator[tuple[int, bytes]]:
         """Yield (number of its first fact, bytes) of each durable frame that has facts of a stream.
 
-        Begins with the frame that holds `from_seq`; sequence numbers start at 1.
+        Begins with the frame that holds `from_seq`; sequence numbers start at 1. Raises
+        `HistoryExpired` where facts from `from_seq` on were given up.
         """
         ...
 

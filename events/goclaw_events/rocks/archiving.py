@@ -6,11 +6,14 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.reading import after_prefix
+from goclaw_events.segments.baseline import BaselineReader
+from goclaw_events.segments.disk import disk_error
 from goclaw_events.segments.fold import run_of
 from goclaw_events.segments.reader import ENDED
 from goclaw_events.segments.records import dropped_key, ended_key, shelved_key
 from goclaw_events.segments.shelf import Shelf, begin_of, read_infos
 from goclaw_events.tables import Row, log_key, u16, u64
+from goclaw_events.watermark import sync_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,6 +51,38 @@ def drop_archived(journal: RocksJournal, partition: int, *, step: Step = lambda 
     if floor == _number(tables, dropped_key(partition)):
         return Dropped(0, 0, 0)
     return _Dropping(journal, partition, floor, step).run()
+
+
+def drop_expired(journal: RocksJournal, partition: int) -> int:
+    """Delete the files of what was given up; return how many.
+
+    To be called when the fact `SegmentsExpired` is durable, and after every opening; nothing is
+    done where nothing is left to do. From now on reading below raises `HistoryExpired`. The
+    baseline is read and compared before anything is deleted. Waits while files are copied.
+    Raises `LogDamaged` (nothing was deleted), `JournalBroken`.
+    """
+    history = begin_of(journal.tables, partition)
+    if history is None:
+        return 0
+    directory = journal.segments_path
+    gone = [
+        info.name for info in read_infos(journal.tables, partition) if info.last < history.below
+    ]
+    baselines = directory.glob(f"{partition}-*.baseline")
+    gone += [path.name for path in baselines if path.name != history.baseline]
+    gone = [name for name in gone if (directory / name).exists()]
+    BaselineReader(directory / history.baseline, history.digest).check()
+    journal.begin_later(partition, history.below)
+    if not gone:
+        return 0
+    with journal.files_stay:
+        try:
+            for name in gone:
+                (directory / name).unlink(missing_ok=True)
+            sync_directory(directory)
+        except OSError as error:
+            raise disk_error(error, f"deleting expired segments in {directory}") from error
+    return len(gone)
 
 
 class _Dropping:

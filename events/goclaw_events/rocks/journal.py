@@ -21,7 +21,7 @@ from goclaw_events.errors import (
     LogMissing,
 )
 from goclaw_events.reading import StoredLog, check_frame_at
-from goclaw_events.rocks.archiving import drop_archived
+from goclaw_events.rocks.archiving import drop_archived, drop_expired
 from goclaw_events.rocks.blobfiles import BlobFiles
 from goclaw_events.rocks.failure import classify
 from goclaw_events.rocks.space import require_space
@@ -36,7 +36,7 @@ from goclaw_events.rocks.stored import (
 from goclaw_events.rocks.wal import wal_bytes
 from goclaw_events.segments.baseline import find_baseline
 from goclaw_events.segments.rows import ArchivedRows
-from goclaw_events.segments.shelf import Shelves
+from goclaw_events.segments.shelf import Shelf, Shelves
 from goclaw_events.tables import Row
 from goclaw_events.tips import Tips, meta_rows, read_blob
 from goclaw_events.value import BLOB_ROW_BYTES_MAX
@@ -135,15 +135,16 @@ class RocksJournal(StoredLog):
         self._tidy()
 
     def _tidy(self) -> None:
-        """Finish what a crash stopped: dropping from tables what was sealed.
+        """Finish what a crash stopped: dropping what was sealed from tables, and what expired.
 
-        Where a segment is damaged nothing is dropped, and reading goes on from the tables.
+        Where a file is damaged nothing is dropped.
         """
         for partition in range(self._partitions if self._trust else 0):
             try:
                 drop_archived(self, partition)
+                drop_expired(self, partition)
             except LogDamaged as error:
-                _log.warning("archived rows stay in the tables: %s", error)
+                _log.warning("what is archived was not tidied up: %s", error)
 
     @property
     def segments_path(self) -> Path:
@@ -303,6 +304,14 @@ class RocksJournal(StoredLog):
             change(store)
             if durable:
                 store.flush()
+
+    def begin_later(self, partition: int, below: int) -> None:
+        """Let history begin at `below`: what is before it is no longer read."""
+        shelf = self.shelves.current.get(partition)
+        if shelf is not None and shelf.begin < below:
+            readers = tuple(reader for reader in shelf.readers if reader.info.first >= below)
+            self.shelves.replace(partition, Shelf(below, shelf.floor, readers))
+        self._load_histories()
 
     # reading
 

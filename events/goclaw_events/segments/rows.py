@@ -9,6 +9,7 @@ import heapq
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from goclaw_events.errors import HistoryExpired, LogDamaged
 from goclaw_events.ids import routing_key
 from goclaw_events.segments.bloom import name_hashes
 from goclaw_events.tables import log_key, u16
@@ -88,11 +89,24 @@ class ArchivedRows:
             yield from stored
             return
         kept = _kept(shelves, table, stored)
-        if table == "log":
-            yield from heapq.merge(_log_rows(concerned, start, stop), kept)
-        else:
-            archived = _readers_of(concerned, start, stop)
-            yield from heapq.merge(*(r.rows(start=start, stop=stop) for r in archived), kept)
+        try:
+            if table == "log":
+                yield from heapq.merge(_log_rows(concerned, start, stop), kept)
+            else:
+                archived = _readers_of(concerned, start, stop)
+                yield from heapq.merge(*(r.rows(start=start, stop=stop) for r in archived), kept)
+        except LogDamaged as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: LogDamaged) -> LogDamaged | HistoryExpired:
+        """Return why a segment could not be read: it may have been given up meanwhile."""
+        partition, number = error.details.get("partition"), error.details.get("number")
+        if isinstance(partition, int) and isinstance(number, int):
+            shelf = self._shelves.current.get(partition)
+            if shelf is not None and number < shelf.begin:
+                msg = f"what stands at {partition}:{number} was given up while it was read"
+                return HistoryExpired(msg, partition=partition, number=shelf.begin)
+        return error
 
 
 def _concerned(shelves: Mapping[int, Shelf], start: bytes, stop: bytes | None) -> list[Shelf]:

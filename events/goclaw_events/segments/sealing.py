@@ -53,10 +53,6 @@ class Sealable(Journal, Protocol):
         """Return the rows as the tables alone have them."""
         ...
 
-    def floor(self, partition: int) -> int:
-        """Return the number of the first fact that is in no segment."""
-        ...
-
 
 class _Runs(NamedTuple):
     """What the first pass finds: routing keys in the prefix, runs with nothing above it."""
