@@ -36,6 +36,11 @@ class Chain:
         """Return the number of the last fact of the last frame (0: none was followed)."""
         return 0 if self._next is None else self._next - 1
 
+    @property
+    def hash(self) -> bytes | None:
+        """Return the hash that the next frame has to name (None: any)."""
+        return self._hash
+
     def follow(self, number: int, data: bytes) -> FrameHeader:
         """Take the next frame, stored under `number`; raises `LogDamaged` naming the place."""
         header = read_header(data)

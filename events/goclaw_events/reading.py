@@ -16,6 +16,8 @@ from goclaw_events.segments.records import (
     history_key,
     read_ended,
     read_history,
+    read_info,
+    segment_prefix,
 )
 from goclaw_events.tables import log_key, stream_key, stream_part, u16, u64
 
@@ -60,6 +62,30 @@ def load_era(source: RowSource, partition: int) -> int:
     """Read the era in which a partition is written."""
     stored = source.get("meta", era_key(partition))
     return ERA_FIRST if stored is None else int.from_bytes(stored, "big")
+
+
+class MetaRows(Protocol):
+    """What says where history begins; see `Journal`."""
+
+    def rows(
+        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`."""
+        ...
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return one row's value."""
+        ...
+
+
+def begin_chain(log: MetaRows, partition: int) -> Chain:
+    """Return the chain of a partition before its first frame that can be read."""
+    history = read_history(log.get("meta", history_key(partition)))
+    if history is None:
+        return Chain(partition, 1)
+    infos = (read_info(value) for _, value in log.rows("meta", segment_prefix(partition)))
+    before = (info.last_hash for info in infos if info.last == history.below - 1)
+    return Chain(partition, history.below, next(before, None))
 
 
 def load_head(source: RowSource, partition: int) -> Head:

@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from goclaw_events.chain import Chain
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError, LogDamaged
 from goclaw_events.frame import decode_frame
+from goclaw_events.reading import begin_chain
 from goclaw_events.segments.records import ARCHIVE_ROWS, history_key, read_history, read_info
 from goclaw_events.snapshot_check import SnapshotCheck
 from goclaw_events.tables import DERIVED, TABLES, derive, is_derived, is_of_archive, u16
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from goclaw_events.frame import Frame
     from goclaw_events.journal import Journal
+    from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.value import BlobRef
 
     RowName = tuple[str, bytes]
@@ -45,6 +46,7 @@ class Report:
     frames: int = 0
     facts: int = 0
     streams: int = 0
+    segments: int = 0
     blobs: int = 0
     references: int = 0
     bytes: int = 0
@@ -115,6 +117,10 @@ class Verifiable(Protocol):
         """Return a blob's packed bytes, its hash compared."""
         ...
 
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        ...
+
 
 def verify(journal: Verifiable) -> Report:
     """Read every row of every table of a journal at rest and compare it with what it should be.
@@ -142,7 +148,7 @@ class _Verification:
         self.journal = journal
         self.report = report
         self.live: dict[RowName, bytes] = {}
-        self.archive: dict[bytes, bytes | None] = {}
+        self.archive: set[RowName] = set()
         self.stream_rows = 0
         self.resolved: set[bytes] = set()
         self.last_stream = (b"", 0)
@@ -150,7 +156,8 @@ class _Verification:
 
     def read_frames(self, partition: int) -> None:
         """Read the frames of a partition."""
-        chain = Chain(partition, 1)
+        chain = begin_chain(self.journal, partition)
+        self.begin_with_baseline(partition)
         for key, data in self.rows("log", u16(partition)):
             number = int.from_bytes(key[2:], "big")
             place = f"{partition}:{number}"
@@ -171,6 +178,17 @@ class _Verification:
                 text = f"the frame cannot be read: {type(error).__name__}: {error}"
                 self.report.add(LogDamaged.code, place, text)
         self.report.ends.append(chain.last)
+
+    def begin_with_baseline(self, partition: int) -> None:
+        """Take over what was derived from the history that was given up."""
+        try:
+            baseline = self.journal.baseline(partition)
+            if baseline is not None:
+                baseline.check()
+                for table, key, value in baseline.derived():
+                    self.live[table, key] = value
+        except CodedError as error:
+            self.report.add_error(error, f"baseline of partition {partition}")
 
     def read_frame(self, frame: Frame, data: bytes) -> None:
         """Count a frame, look at its facts and references, and apply its rows."""
@@ -202,7 +220,7 @@ class _Verification:
             if table == "log":
                 continue
             if is_of_archive(row):
-                self.archive[key] = value
+                self.archive.add((key.decode(), value or b""))
                 continue
             if table != "streams":
                 if value is None:
@@ -270,12 +288,22 @@ class _Verification:
         if name != last_name:
             self.report.streams += 1
         expected = last_seq + 1 if name == last_name else 1
+        if seq != expected and name != last_name:
+            expected = self.seq_below(name) + 1
         if seq != expected:
             place = f"{int.from_bytes(key[:2], 'big')}:{int.from_bytes(value[:8], 'big')}"
             stream = name[4:].decode("utf-8", "replace")
             what = f"stream {stream} has seq {seq} where {expected} was due"
             self.report.add(LogDamaged.code, place, what)
         self.last_stream = (name, seq + int.from_bytes(value[8:12], "big") - 1)
+
+    def seq_below(self, name: bytes) -> int:
+        """Return the last seq of a stream in the history that was given up."""
+        try:
+            baseline = self.journal.baseline(int.from_bytes(name[:2], "big"))
+            return 0 if baseline is None else baseline.seq(name) or 0
+        except CodedError:
+            return 0  # it was reported when the frames were read
 
     def compare_row(self, table: str, key: bytes, value: bytes) -> None:
         """Compare a stored row with the one that the frames give, and tick it off."""
@@ -290,7 +318,7 @@ class _Verification:
 
         The fact that told of a segment below the place where history begins is gone with it.
         """
-        if self.archive.get(key) == value:
+        if (key.decode(), value) in self.archive:
             return
         if key.startswith(b"segment/"):
             partition = int(key.split(b"/")[1])

@@ -11,6 +11,9 @@ from goclaw_events.chain import HINT_DAMAGED
 from goclaw_events.errors import LogDamaged, LogMismatch
 from goclaw_events.reading import after_prefix
 from goclaw_events.rocks.blobfiles import BlobFiles
+from goclaw_events.segments.baseline import find_baseline
+from goclaw_events.segments.rows import ArchivedRows
+from goclaw_events.segments.shelf import Shelves
 from goclaw_events.tips import LOG_FORMAT, read_blob
 from goclaw_events.value import BLOB_ROW_BYTES_MAX
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw_events.reading import RowSource
+    from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.value import BlobRef
 
 LOG_DIRECTORY: Final = "log"
@@ -48,11 +52,18 @@ def read_name(source: RowSource, place: str) -> LogName:
 
 
 class RocksLog:
-    """Read a log out of its rows and its blob files, damaged or not."""
+    """Read a log out of its rows, its segments and its blob files, damaged or not.
 
-    def __init__(self, source: RowSource, data_dir: Path, name: LogName) -> None:
-        self.source = source
+    Raises `LogDamaged` where a segment is missing, or the rows that tell of segments contradict.
+    """
+
+    def __init__(self, tables: RowSource, data_dir: Path, name: LogName) -> None:
         self.log_id, self.partitions = name
+        self.segments_path = data_dir / SEGMENT_DIRECTORY
+        self.shelves = Shelves(self.segments_path, *name)
+        self.shelves.load(tables)
+        self.tables = tables
+        self.source = ArchivedRows(tables, self.shelves)
         self.blob_files = BlobFiles(data_dir / BLOB_DIRECTORY)
 
     def rows(
@@ -65,6 +76,10 @@ class RocksLog:
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return one row's value."""
         return self.source.get(table, key)
+
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        return find_baseline(self.segments_path, self.tables, partition)
 
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""
