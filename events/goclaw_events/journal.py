@@ -9,7 +9,6 @@ if TYPE_CHECKING:
 
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
-    from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.segments.records import Ended
     from goclaw_events.value import BlobRef
 
@@ -27,6 +26,40 @@ class Head(NamedTuple):
     number: int
     hash: bytes
     time_ns: int
+
+
+class Baseline(Protocol):
+    """What history came to at the place below which it was given up."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the file."""
+        ...
+
+    @property
+    def sections(self) -> list[str]:
+        """Return the names of the sections, also of empty ones."""
+        ...
+
+    def rows(self, section: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows of a section in order of key."""
+        ...
+
+    def get(self, section: str, key: bytes) -> bytes | None:
+        """Return one row's value."""
+        ...
+
+    def seq(self, stream: bytes) -> int | None:
+        """Return the seq of a stream's last fact below; `stream`: partition and name as in keys."""
+        ...
+
+    def derived(self) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield (table, key, value) of the derived rows."""
+        ...
+
+    def check(self) -> None:
+        """Read everything and compare it with its hashes; raises `LogDamaged`."""
+        ...
 
 
 class Journal(Protocol):
@@ -76,7 +109,7 @@ class Journal(Protocol):
         """Return what is kept of a run whose every fact is archived (None: it is no such run)."""
         ...
 
-    def baseline(self, partition: int) -> BaselineReader | None:
+    def baseline(self, partition: int) -> Baseline | None:
         """Return what stands for the history that was given up (None: none was)."""
         ...
 

@@ -8,7 +8,7 @@ from goclaw_events.chain import HINT_DAMAGED, Chain
 from goclaw_events.errors import HistoryExpired, LogDamaged
 from goclaw_events.frame import GENESIS, check_hash, hash_of, read_header
 from goclaw_events.ids import kind_of, routing_key
-from goclaw_events.journal import Head
+from goclaw_events.journal import Baseline, Head
 from goclaw_events.segments.records import (
     Ended,
     ended_key,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from goclaw_events.framing import EncodedFrame
-    from goclaw_events.segments.baseline import BaselineReader
 
 NUMBER_MAX: Final = 2**64 - 1
 ERA_FIRST: Final = 1
@@ -159,7 +158,7 @@ class StoredLog:
         stored = self._source.get("ended", ended_key(partition, run_id))
         return None if stored is None else read_ended(stored)
 
-    def baseline(self, partition: int) -> BaselineReader | None:
+    def baseline(self, partition: int) -> Baseline | None:
         """Return what stands for the history that was given up (None: none was)."""
         del partition
         return None

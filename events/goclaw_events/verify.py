@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from goclaw_events.frame import Frame
-    from goclaw_events.journal import Journal
-    from goclaw_events.segments.baseline import BaselineReader
+    from goclaw_events.journal import Baseline, Journal
     from goclaw_events.value import BlobRef
 
     RowName = tuple[str, bytes]
@@ -117,7 +116,7 @@ class Verifiable(Protocol):
         """Return a blob's packed bytes, its hash compared."""
         ...
 
-    def baseline(self, partition: int) -> BaselineReader | None:
+    def baseline(self, partition: int) -> Baseline | None:
         """Return what stands for the history that was given up (None: none was)."""
         ...
 

@@ -10,7 +10,8 @@ from goclaw_events.facts import SegmentSealed, SegmentsExpired
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import PARTITION_STREAM
 from goclaw_events.portable import LogDigest
-from goclaw_events.rocks.archiving import drop_archived
+from goclaw_events.rocks.archiving import drop_archived, drop_expired
+from goclaw_events.segments.expiry import seal_baseline
 from goclaw_events.segments.sealing import frame_start, seal
 from goclaw_events.value import pack
 from tests.contracts.frame_writer import FrameWriter
@@ -137,3 +138,14 @@ def facts_digest(frames: list[bytes]) -> bytes:
 def packed(value: Any) -> bytes:
     """Return a value as the log has it."""
     return pack(value)
+
+
+def expire(author: Author, below: int, partition: int = 0, **sections: Any) -> None:
+    """Give up what is below a place: baseline, fact, files."""
+    author.settle()
+    journal = author.journal
+    baseline = seal_baseline(journal, partition, below, sections)
+    data = [below, baseline.name, baseline.digest, baseline.runs]
+    author.say(PARTITION_STREAM, EXPIRED, data, partition=partition)
+    author.settle()
+    drop_expired(journal, partition)

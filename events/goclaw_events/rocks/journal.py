@@ -43,7 +43,7 @@ from goclaw_events.value import BLOB_ROW_BYTES_MAX
 from goclaw_events.watermark import Mark, Watermark, read_watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from goclaw_events.framing import EncodedFrame
@@ -57,6 +57,7 @@ _log = logging.getLogger(__name__)
 
 STEPS: Final = ("blobs", "write", "flush", "watermark")
 KNOWN_BLOBS_MAX: Final = 10_000
+SPARED_BLOBS_MAX: Final = 10_000
 SPACE_BYTES_MIN: Final = 4 * 1024 * 1024
 """What opening a log writes at most, besides a table file of what is in its write-ahead log."""
 
@@ -114,6 +115,10 @@ class RocksJournal(StoredLog):
         self._trust = trust_watermark
         self._known_blobs: set[bytes] = set()
         self._between_commits = threading.Lock()
+        self._spared: dict[bytes, None] = {}
+        self._touched: set[bytes] = set()
+        self._watching = False
+        self._strangers: frozenset[str] = frozenset()
         self.files_stay = threading.Lock()
         """Held while files are copied, so that none is removed, and while some are removed."""
         self.blob_files = BlobFiles(path / BLOB_DIRECTORY)
@@ -139,6 +144,8 @@ class RocksJournal(StoredLog):
 
         Where a file is damaged nothing is dropped.
         """
+        if self.segments_path.is_dir():
+            self._strangers = frozenset(path.name for path in self.segments_path.iterdir())
         for partition in range(self._partitions if self._trust else 0):
             try:
                 drop_archived(self, partition)
@@ -245,10 +252,10 @@ class RocksJournal(StoredLog):
     def _commit(self, frames: Sequence[EncodedFrame]) -> None:
         store, watermark = self._writable()
         self._reach("blobs")
-        rows = self._blob_rows(store, frames)
-        for frame in frames:
-            rows.extend(frame.rows)
         with self._between_commits:
+            rows = self._blob_rows(store, frames)
+            for frame in frames:
+                rows.extend(frame.rows)
             self._reach("write")
             store.write(rows)
             self._reach("flush")
@@ -258,8 +265,8 @@ class RocksJournal(StoredLog):
                 header = frame.header
                 watermark.marks[header.partition] = Mark(header.era, frame.last, frame.hash)
             watermark.write()
-        for frame in frames:
-            self._durable[frame.header.partition] = frame.last
+            for frame in frames:
+                self._durable[frame.header.partition] = frame.last
 
     def _reach(self, step: str) -> None:
         try:
@@ -277,8 +284,11 @@ class RocksJournal(StoredLog):
         rows = []
         if len(self._known_blobs) > KNOWN_BLOBS_MAX:
             self._known_blobs.clear()
+        if not self._watching:
+            self._touched.clear()
         for frame in frames:
             for sha256, data in frame.blobs.items():
+                self._touched.add(sha256)
                 if len(data) > BLOB_ROW_BYTES_MAX:
                     self.blob_files.put(sha256, data)
                 elif sha256 not in self._known_blobs:
@@ -313,6 +323,21 @@ class RocksJournal(StoredLog):
             self.shelves.replace(partition, Shelf(below, shelf.floor, readers))
         self._load_histories()
 
+    def adopt_file(self, name: str) -> None:
+        """Let `sweep_segments` leave a file of the archive alone: a fact is going to name it."""
+        self._strangers -= {name}
+
+    def sweep_segments(self, named: Collection[str]) -> int:
+        """Delete files of the archive that were there at the opening and are not `named`."""
+        gone = self._strangers - set(named)
+        try:
+            for name in gone:
+                (self.segments_path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise classify(error, f"deleting in {self.segments_path}") from error
+        self._strangers -= gone
+        return len(gone)
+
     # reading
 
     def baseline(self, partition: int) -> BaselineReader | None:
@@ -327,7 +352,49 @@ class RocksJournal(StoredLog):
 
     def has_blob(self, sha256: bytes) -> bool:
         """Tell whether a blob is stored, as a row or as a file."""
-        return self._source.get("blobs", sha256) is not None or self.blob_files.has(sha256)
+        found = self._source.get("blobs", sha256) is not None or self.blob_files.has(sha256)
+        if found:
+            self._spared[sha256] = None
+            if len(self._spared) > SPARED_BLOBS_MAX:
+                self._spared.pop(next(iter(self._spared)), None)
+        return found
+
+    def watch_blobs(self) -> None:
+        """Begin to note which blobs frames bring: `remove_blobs` leaves those alone."""
+        with self._between_commits:
+            self._touched.clear()
+            self._watching = True
+
+    def stop_watching_blobs(self) -> None:
+        """End what `watch_blobs` began."""
+        self._watching = False
+
+    def remove_blobs(self, hashes: Collection[bytes]) -> tuple[int, int]:
+        """Delete blobs that nothing refers to, between two commits; return (count, bytes).
+
+        Those stay that a frame brought since `watch_blobs`, or that `has_blob` lately said are
+        there. A frame that brings one of the others later writes it again. Raises
+        `JournalUnavailable`.
+        """
+        count = size = 0
+
+        def remove(store: RocksStore) -> None:
+            nonlocal count, size
+            rows = []
+            for sha256 in hashes:
+                if sha256 in self._touched or sha256 in self._spared:
+                    continue
+                self._known_blobs.discard(sha256)
+                stored = store.get("blobs", sha256)
+                if stored is not None:
+                    rows.append(Row("blobs", sha256, None))
+                freed = len(stored or b"") + self.blob_files.remove(sha256)
+                count += 1 if freed else 0
+                size += freed
+            store.write(rows)
+
+        self.rewrite(remove, durable=True)
+        return count, size
 
     # copies
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from goclaw_events.frame import Frame
+    from goclaw_events.journal import Baseline
     from goclaw_events.rocks.stored import RocksLog
-    from goclaw_events.segments.baseline import BaselineReader
 
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
 KEPT: Final = ("ended", "output")
@@ -131,7 +131,7 @@ class _Copy:
             rows += [Row("ended", key, value) for key, value in reader.rows(ENDED)]
         return rows
 
-    def copy_sections(self, baseline: BaselineReader) -> None:
+    def copy_sections(self, baseline: Baseline) -> None:
         """Copy the blobs that the rows of a baseline refer to."""
         for section in baseline.sections:
             for _, value in baseline.rows(section):

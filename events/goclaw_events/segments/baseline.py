@@ -28,7 +28,7 @@ from goclaw_events.segments.writing import NAME_DIGITS, put_rows
 from goclaw_events.watermark import sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from goclaw_events.reading import RowSource
@@ -65,6 +65,11 @@ class BaselineReader:
                 raise LogDamaged(msg, file=self.path.name)
             self._opened = found
         return self._opened
+
+    @property
+    def name(self) -> str:
+        """Return the name of the file."""
+        return self.path.name
 
     @property
     def sections(self) -> list[str]:
@@ -126,12 +131,17 @@ def _reader(path: Path, digest: bytes) -> BaselineReader:
 
 
 def write_baseline(
-    directory: Path, log_id: bytes, place: tuple[int, int], sections: Mapping[str, Rows]
+    directory: Path,
+    log_id: bytes,
+    place: tuple[int, int],
+    sections: Mapping[str, Rows],
+    adopt: Callable[[str], None],
 ) -> tuple[str, bytes]:
     """Write the baseline of `place` (partition, first number that stays); return name and digest.
 
-    The rows of a section come in order of key. The file is durable and was read back when this
-    returns. Raises `JournalFull`, `JournalBroken`, `LogDamaged`.
+    The rows of a section come in order of key. `adopt` hears the name before a file has it.
+    The file is durable and was read back when this returns. Raises `JournalFull`,
+    `JournalBroken`, `LogDamaged`.
     """
     partition, below = place
     part = directory / f".baseline-{secrets.token_hex(8)}"
@@ -141,6 +151,7 @@ def write_baseline(
             part, FileHeader(BASELINE_MAGIC, log_id, partition, below, below, bytes(16)), sections
         )
         name = f"{partition}-{below:0{NAME_DIGITS}d}-{digest.hex()[:16]}.baseline"
+        adopt(name)
         part.rename(directory / name)
         sync_directory(directory)
     except OSError as error:

@@ -116,7 +116,9 @@ def seal_baseline(
     }
     runs = sum(1 for _ in runs_below(journal, partition, below))
     place = (partition, below)
-    name, digest = write_baseline(journal.segments_path, journal.log_id, place, {**own, **sections})
+    name, digest = write_baseline(
+        journal.segments_path, journal.log_id, place, {**own, **sections}, journal.adopt_file
+    )
     return Baseline(name, digest, runs)
 
 
@@ -182,6 +184,15 @@ def _seqs(journal: Expirable, partition: int, below: int) -> Rows:
             last = last if above else max(last, seq)
         if last and (goes_on or not _is_kept(journal, partition, name[4:].decode())):
             yield name, u64(last)
+
+
+def kept_streams(journal: Expirable, partition: int, below: int) -> Iterator[str]:
+    """Yield, in order of key, the streams with facts below a place that are not done with there.
+
+    Those that go on above it, and those for which no `ended` row stands.
+    """
+    for name, _ in _seqs(journal, partition, below):
+        yield name[4:].decode()
 
 
 def _last(key: bytes, value: bytes) -> int:

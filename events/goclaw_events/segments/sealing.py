@@ -53,6 +53,10 @@ class Sealable(Journal, Protocol):
         """Return the rows as the tables alone have them."""
         ...
 
+    def adopt_file(self, name: str) -> None:
+        """Hear that a file of the archive is going to be named by a fact."""
+        ...
+
 
 class _Runs(NamedTuple):
     """What the first pass finds: routing keys in the prefix, runs with nothing above it."""
@@ -114,6 +118,7 @@ class _Sealing:
             sync_directory(directory.parent)
             info = self._write(part)
             self._reach("rename")
+            self._journal.adopt_file(info.name)
             part.rename(directory / info.name)
             sync_directory(directory)
         except OSError as error:
