@@ -62,13 +62,13 @@ class _Collection:
         doomed = iter(sorted(candidates - self._kept))
         try:
             while batch := list(islice(doomed, BATCH_BLOBS_MAX)):
-                self._journal.watch_blobs()
+                self._journal.watch_blobs(on=True)
                 self._mark_frames()
                 gone = [sha256 for sha256 in batch if sha256 not in self._kept]
                 blobs, freed = self._journal.remove_blobs(gone)
                 count, size = count + blobs, size + freed
         finally:
-            self._journal.stop_watching_blobs()
+            self._journal.watch_blobs(on=False)
         return Collected(count, size, self._sweep())
 
     def _stored(self) -> Iterator[bytes]:

@@ -23,6 +23,7 @@ from goclaw_events.errors import (
 from goclaw_events.reading import StoredLog, check_frame_at
 from goclaw_events.rocks.archiving import drop_archived, drop_expired
 from goclaw_events.rocks.blobfiles import BlobFiles
+from goclaw_events.rocks.blobstore import BlobStore
 from goclaw_events.rocks.failure import classify
 from goclaw_events.rocks.space import require_space
 from goclaw_events.rocks.store import RocksStore
@@ -37,9 +38,7 @@ from goclaw_events.rocks.wal import wal_bytes
 from goclaw_events.segments.baseline import find_baseline
 from goclaw_events.segments.rows import ArchivedRows
 from goclaw_events.segments.shelf import Shelf, Shelves
-from goclaw_events.tables import Row
-from goclaw_events.tips import Tips, meta_rows, read_blob
-from goclaw_events.value import BLOB_ROW_BYTES_MAX
+from goclaw_events.tips import Tips, meta_rows
 from goclaw_events.watermark import Mark, Watermark, read_watermark
 
 if TYPE_CHECKING:
@@ -56,8 +55,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 STEPS: Final = ("blobs", "write", "flush", "watermark")
-KNOWN_BLOBS_MAX: Final = 10_000
-SPARED_BLOBS_MAX: Final = 10_000
 SPACE_BYTES_MIN: Final = 4 * 1024 * 1024
 """What opening a log writes at most, besides a table file of what is in its write-ahead log."""
 
@@ -113,15 +110,12 @@ class RocksJournal(StoredLog):
         self._step = step
         self._wanted = partitions
         self._trust = trust_watermark
-        self._known_blobs: set[bytes] = set()
         self._between_commits = threading.Lock()
-        self._spared: dict[bytes, None] = {}
-        self._touched: set[bytes] = set()
-        self._watching = False
         self._strangers: frozenset[str] = frozenset()
         self.files_stay = threading.Lock()
         """Held while files are copied, so that none is removed, and while some are removed."""
         self.blob_files = BlobFiles(path / BLOB_DIRECTORY)
+        self._blobs = BlobStore(self.blob_files)
         self._store: RocksStore | None = None
         self._watermark: Watermark | None = None
         try:
@@ -253,7 +247,7 @@ class RocksJournal(StoredLog):
         store, watermark = self._writable()
         self._reach("blobs")
         with self._between_commits:
-            rows = self._blob_rows(store, frames)
+            rows = self._blobs.rows_for(store, frames)
             for frame in frames:
                 rows.extend(frame.rows)
             self._reach("write")
@@ -279,23 +273,6 @@ class RocksJournal(StoredLog):
             msg = "the log is closed, or was opened for reading only"
             raise JournalUnavailable(msg)
         return self._store, self._watermark
-
-    def _blob_rows(self, store: RocksStore, frames: Sequence[EncodedFrame]) -> list[Row]:
-        rows = []
-        if len(self._known_blobs) > KNOWN_BLOBS_MAX:
-            self._known_blobs.clear()
-        if not self._watching:
-            self._touched.clear()
-        for frame in frames:
-            for sha256, data in frame.blobs.items():
-                self._touched.add(sha256)
-                if len(data) > BLOB_ROW_BYTES_MAX:
-                    self.blob_files.put(sha256, data)
-                elif sha256 not in self._known_blobs:
-                    self._known_blobs.add(sha256)
-                    if not store.has("blobs", sha256):
-                        rows.append(Row("blobs", sha256, data))
-        return rows
 
     def _tick(self) -> float | None:
         return None if self._watermark is None else self._watermark.sync_if_due()
@@ -346,28 +323,16 @@ class RocksJournal(StoredLog):
 
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""
-        if ref.size > BLOB_ROW_BYTES_MAX:
-            return read_blob(ref, self.blob_files.get(ref.sha256))
-        return read_blob(ref, self._source.get("blobs", ref.sha256))
+        return self._blobs.read(ref, self._source)
 
     def has_blob(self, sha256: bytes) -> bool:
         """Tell whether a blob is stored, as a row or as a file."""
-        found = self._source.get("blobs", sha256) is not None or self.blob_files.has(sha256)
-        if found:
-            self._spared[sha256] = None
-            if len(self._spared) > SPARED_BLOBS_MAX:
-                self._spared.pop(next(iter(self._spared)), None)
-        return found
+        return self._blobs.has(sha256, self._source)
 
-    def watch_blobs(self) -> None:
-        """Begin to note which blobs frames bring: `remove_blobs` leaves those alone."""
+    def watch_blobs(self, *, on: bool) -> None:
+        """Begin, or end, to note which blobs frames bring: `remove_blobs` leaves those alone."""
         with self._between_commits:
-            self._touched.clear()
-            self._watching = True
-
-    def stop_watching_blobs(self) -> None:
-        """End what `watch_blobs` began."""
-        self._watching = False
+            self._blobs.watch(on=on)
 
     def remove_blobs(self, hashes: Collection[bytes]) -> tuple[int, int]:
         """Delete blobs that nothing refers to, between two commits; return (count, bytes).
@@ -376,25 +341,9 @@ class RocksJournal(StoredLog):
         there. A frame that brings one of the others later writes it again. Raises
         `JournalUnavailable`.
         """
-        count = size = 0
-
-        def remove(store: RocksStore) -> None:
-            nonlocal count, size
-            rows = []
-            for sha256 in hashes:
-                if sha256 in self._touched or sha256 in self._spared:
-                    continue
-                self._known_blobs.discard(sha256)
-                stored = store.get("blobs", sha256)
-                if stored is not None:
-                    rows.append(Row("blobs", sha256, None))
-                freed = len(stored or b"") + self.blob_files.remove(sha256)
-                count += 1 if freed else 0
-                size += freed
-            store.write(rows)
-
-        self.rewrite(remove, durable=True)
-        return count, size
+        removed: list[tuple[int, int]] = []
+        self.rewrite(lambda store: removed.append(self._blobs.remove(store, hashes)), durable=True)
+        return removed[0]
 
     # copies
 
@@ -444,8 +393,7 @@ class RocksJournal(StoredLog):
         if self._store is not None:
             require_space(self.path, wal_bytes(self.path / LOG_DIRECTORY) + SPACE_BYTES_MIN)
         self._close_store()
-        self._known_blobs.clear()
-        self.blob_files.forget()
+        self._blobs.forget()
         store = self._open_store(create=False)
         self._identity(store)
         self.shelves.load(store)
