@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from goclaw_events.envelope import InvalidPosition
-from goclaw_events.errors import CodedError, LogDamaged
+from goclaw_events.errors import CodedError, JournalBroken, JournalFull, LogDamaged
 from goclaw_events.portable import digest_of, export_log, export_run
 from goclaw_events.rocks import RocksJournal, verify_directory
 from goclaw_events.rocks.archiving import drop_archived
@@ -17,13 +21,10 @@ from goclaw_events.rocks.collection import collect_blobs
 from goclaw_events.rocks.fsck import fsck
 from goclaw_events.rocks.intake import import_log
 from goclaw_events.rocks.store import RocksStore
-from goclaw_events.segments.records import ended_key
+from goclaw_events.segments.records import ARCHIVE_ROWS, OWN_ROWS, ended_key
 from goclaw_events.segments.sealing import frame_start, seal
 from goclaw_events.tables import Row, log_key, open_key
 from tests.segments.archive import Author, contents
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_an_archived_log_reads_as_before(author: Author) -> None:
@@ -277,3 +278,61 @@ def test_segments_whose_fact_is_lost_are_written_into_tables(author: Author) -> 
     kept = list(author.journal.frames(0))
     assert kept == frames[: len(kept)]
     assert author.journal.floor(0) == 1
+
+
+@pytest.mark.parametrize("lost", ["shelved", "all"])
+def test_segments_are_found_without_their_rows(author: Author, lost: str) -> None:
+    """Where `meta` no longer tells of segments, their files do: nothing is given up."""
+    for run in range(8):
+        author.whole_run(f"r{run}")
+    author.settle()
+    seal(author.journal, 0, 10)  # an orphan beside those that fit
+    author.archive(20)
+    author.archive(30)
+    wanted, path = contents(author.journal), author.journal.path
+    author.journal.close()
+    store = RocksStore(path / "log", create=False)
+    keys = [key for key, _ in store.scan("meta", b"", None)]
+    gone = (b"shelved/",) if lost == "shelved" else (*ARCHIVE_ROWS, *OWN_ROWS)
+    store.write([Row("meta", key, None) for key in keys if key.startswith(gone)])
+    store.write([Row("ended", ended_key(0, "r1"), None)])
+    store.close()
+    found = fsck(path, repair=True)
+    assert (found.whole, found.loss) == (True, None), found.report.problems
+    author.continue_in(RocksJournal(path))
+    assert contents(author.journal) == wanted
+    assert author.journal.floor(0) > 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+@pytest.mark.parametrize("call", ["write", "fsync", "rename"])
+def test_a_disk_that_fails_leaves_nothing(
+    author: Author, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    """Whatever call fails, whichever time: a typed error, no file, and the next try succeeds."""
+    author.whole_run("a")
+    author.settle()
+    journal = author.journal
+    owner = Path if call == "rename" else os
+    real = getattr(owner, call)
+    for nth in range(1, 30):
+        calls = 0
+
+        def failing(*args: Any, nth: int = nth) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == nth:
+                raise OSError(code, os.strerror(code))
+            return real(*args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, call, failing)
+            with suppress(JournalFull if code == errno.ENOSPC else JournalBroken):
+                info = seal(journal, 0, 4)
+                break
+        left = [path for path in journal.segments_path.iterdir() if path.name.startswith(".")]
+        assert left == []
+    assert nth > 1
+    author.tell(info)
+    drop_archived(journal, 0)
+    assert journal.floor(0) == 4

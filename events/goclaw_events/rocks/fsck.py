@@ -164,6 +164,9 @@ class _Check:
             if log is None:
                 return
             inner = verify(log)
+            for partition in log.segments_found:
+                what = f"nothing tells of the segments of partition {partition} but their files"
+                inner.add(LogDamaged.code, "table meta", what)
             prefixes = whole_prefixes(log)
             torn = any(_BLOB not in p.place and p.code == LogDamaged.code for p in inner.problems)
             torn = torn or inner.problems_count > len(inner.problems) or nameless

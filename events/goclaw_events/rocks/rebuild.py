@@ -103,7 +103,7 @@ class _Copy:
             for row in derive(decode_frame(data), data):
                 if row.key == floor_key(partition) and row.value is not None:
                     told = int.from_bytes(row.value[:8], "big")
-                    if told == shelf.floor and self.log.get("meta", row.key) is not None:
+                    if told == shelf.floor:
                         return shelf.floor
         if shelf.begin > 1:
             msg = f"nothing tells any more of the segments of partition {partition}"
@@ -114,11 +114,11 @@ class _Copy:
     def archive_rows(self, partition: int, floor: int) -> list[Row]:
         """Return the rows that tell of the segments below a floor, and the runs that ended."""
         log, shelf = self.log, self.log.shelves.current[partition]
-        rows = [
-            Row("meta", segment_key(partition, info.first), pack(info))
-            for info in read_infos(log.tables, partition)
-            if info.last < floor
-        ]
+        infos = [reader.info for reader in shelf.readers]
+        if shelf.begin > 1:
+            known = read_infos(log.tables, partition)
+            infos += [info for info in known if info.last < shelf.begin]
+        rows = [Row("meta", segment_key(partition, info.first), pack(info)) for info in infos]
         last = shelf.readers[-1].info.last_hash if shelf.readers else None
         rows.append(Row("meta", shelved_key(partition), u64(floor)))
         rows.append(Row("meta", dropped_key(partition), u64(floor)))

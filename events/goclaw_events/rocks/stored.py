@@ -12,6 +12,7 @@ from goclaw_events.errors import LogDamaged, LogMismatch
 from goclaw_events.reading import after_prefix
 from goclaw_events.rocks.blobfiles import BlobFiles
 from goclaw_events.segments.baseline import find_baseline
+from goclaw_events.segments.discovery import discover
 from goclaw_events.segments.rows import ArchivedRows
 from goclaw_events.segments.shelf import Shelves
 from goclaw_events.tips import LOG_FORMAT, read_blob
@@ -54,17 +55,33 @@ def read_name(source: RowSource, place: str) -> LogName:
 class RocksLog:
     """Read a log out of its rows, its segments and its blob files, damaged or not.
 
-    Raises `LogDamaged` where a segment is missing, or the rows that tell of segments contradict.
+    Where the rows that tell of segments are lost, the files themselves do. Raises `LogDamaged`
+    where a segment is missing.
     """
 
     def __init__(self, tables: RowSource, data_dir: Path, name: LogName) -> None:
         self.log_id, self.partitions = name
         self.segments_path = data_dir / SEGMENT_DIRECTORY
         self.shelves = Shelves(self.segments_path, *name)
-        self.shelves.load(tables)
+        self._find_segments(tables)
         self.tables = tables
         self.source = ArchivedRows(tables, self.shelves)
         self.blob_files = BlobFiles(data_dir / BLOB_DIRECTORY)
+
+    def _find_segments(self, tables: RowSource) -> None:
+        shelves = self.shelves
+        self.segments_found: list[int] = []
+        """The partitions whose segments only their files tell of."""
+        try:
+            shelves.load(tables)
+        except LogDamaged:
+            shelves.current = {}
+        for partition in range(self.partitions):
+            if partition not in shelves.current:
+                shelf = discover(tables, shelves, partition)
+                if shelf is not None:
+                    shelves.replace(partition, shelf)
+                    self.segments_found.append(partition)
 
     def rows(
         self, table: str, prefix: bytes = b"", stop: bytes | None = None

@@ -49,7 +49,7 @@ class Shelves:
 
     def __init__(self, directory: Path, log_id: bytes, partitions: int) -> None:
         self.directory = directory
-        self._log_id = log_id
+        self.log_id = log_id
         self._partitions = partitions
         self._cache = BlockCache()
         self.current: dict[int, Shelf] = {}
@@ -102,7 +102,7 @@ class Shelves:
 
     def reader(self, partition: int, info: SegmentInfo) -> SegmentReader:
         """Return a reader of a segment."""
-        return SegmentReader(self.directory, partition, info, self._log_id, self._cache)
+        return SegmentReader(self.directory, partition, info, self.log_id, self._cache)
 
     def replace(self, partition: int, shelf: Shelf) -> None:
         """Let readers read from `shelf` from now on."""
