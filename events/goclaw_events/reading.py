@@ -78,13 +78,19 @@ class MetaRows(Protocol):
 
 
 def begin_chain(log: MetaRows, partition: int) -> Chain:
-    """Return the chain of a partition before its first frame that can be read."""
-    history = read_history(log.get("meta", history_key(partition)))
-    if history is None:
+    """Return the chain of a partition before its first frame that can be read.
+
+    That is the first of all where `meta` cannot be read.
+    """
+    try:
+        history = read_history(log.get("meta", history_key(partition)))
+        if history is None:
+            return Chain(partition, 1)
+        infos = (read_info(value) for _, value in log.rows("meta", segment_prefix(partition)))
+        before = (info.last_hash for info in infos if info.last == history.below - 1)
+        return Chain(partition, history.below, next(before, None))
+    except LogDamaged:
         return Chain(partition, 1)
-    infos = (read_info(value) for _, value in log.rows("meta", segment_prefix(partition)))
-    before = (info.last_hash for info in infos if info.last == history.below - 1)
-    return Chain(partition, history.below, next(before, None))
 
 
 def load_head(source: RowSource, partition: int) -> Head:

@@ -95,8 +95,11 @@ class RocksLog:
         return self.source.get(table, key)
 
     def baseline(self, partition: int) -> BaselineReader | None:
-        """Return what stands for the history that was given up (None: none was)."""
-        return find_baseline(self.segments_path, self.tables, partition)
+        """Return what stands for the history that was given up (None: none was, or none knows)."""
+        try:
+            return find_baseline(self.segments_path, self.tables, partition)
+        except LogDamaged:
+            return None
 
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""

@@ -101,9 +101,10 @@ class BaselineReader:
             yield table.decode(), key, value
 
     def check(self) -> None:
-        """Read everything and compare it with its hashes; raises `LogDamaged`."""
-        for section in self.sections:
-            for _ in self.rows(section):
+        """Read everything again and compare it with its hashes; raises `LogDamaged`."""
+        fresh = BaselineReader(self.path, self._digest)
+        for section in fresh.sections:
+            for _ in fresh.rows(section):
                 pass
 
     def _block(self, block: Block) -> RowBlock:

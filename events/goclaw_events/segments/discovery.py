@@ -29,8 +29,7 @@ def discover(tables: RowSource, shelves: Shelves, partition: int) -> Shelf | Non
     first = _first_of_table(tables, partition)
     if first is None or first == 1:
         return None
-    history = begin_of(tables, partition)
-    begin = 1 if history is None else history.below
+    begin = _begin(tables, partition)
     if first == begin:
         return Shelf(begin, first, ())
     found = list(_files(shelves, partition))
@@ -48,6 +47,14 @@ def _first_of_table(tables: RowSource, partition: int) -> int | None:
     except LogDamaged:
         return None
     return None if row is None else int.from_bytes(row[0][2:10], "big")
+
+
+def _begin(tables: RowSource, partition: int) -> int:
+    try:
+        history = begin_of(tables, partition)
+    except LogDamaged:
+        return 1
+    return 1 if history is None else history.below
 
 
 def _files(shelves: Shelves, partition: int) -> Iterator[tuple[FileHeader, SegmentInfo]]:

@@ -177,8 +177,14 @@ class SegmentReader:
     def check(self, *, index: bool = False) -> None:
         """Read every block and compare it; with `index` also the stream rows with the frames.
 
-        Raises `LogDamaged` naming the position where it is not what was sealed.
+        What was read before is read again. Raises `LogDamaged` naming the position where it is not
+        what was sealed.
         """
+        where = self.path.parent
+        fresh = SegmentReader(where, self.partition, self.info, self._log_id, BlockCache(0))
+        fresh._check(index=index)
+
+    def _check(self, *, index: bool) -> None:
         directory, info = self.directory, self.info
         chain = Chain(self.partition, info.first, directory.header.previous)
         frames, said, found, last = 0, 0, 0, b""
