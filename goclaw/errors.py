@@ -79,6 +79,7 @@ _INVALID: Final = Meaning(EXIT_USAGE, 400, "INVALID_ARGUMENT")
 _TOO_LARGE: Final = Meaning(EXIT_USAGE, 413, "INVALID_ARGUMENT")
 _UNSUPPORTED: Final = Meaning(EXIT_USAGE, 501, "UNIMPLEMENTED")
 _NOT_FOUND: Final = Meaning(EXIT_NOT_FOUND, 404, "NOT_FOUND")
+_GONE: Final = Meaning(EXIT_NOT_FOUND, 410, "NOT_FOUND")
 _TIMEOUT: Final = Meaning(EXIT_TIMEOUT, 504, "DEADLINE_EXCEEDED")
 _UNAVAILABLE: Final = Meaning(EXIT_UNAVAILABLE, 503, "UNAVAILABLE")
 _FULL: Final = Meaning(EXIT_UNAVAILABLE, 503, "RESOURCE_EXHAUSTED")
@@ -145,6 +146,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "secret_missing": _NOT_FOUND,
     "log_missing": _NOT_FOUND,
     "projection_not_found": _NOT_FOUND,
+    "history_expired": _GONE,
     # it took too long
     "timeout": _TIMEOUT,
     # it cannot be done now

@@ -1,6 +1,6 @@
 """Damage logs in every way that files are damaged, and see that nothing is lost in silence.
 
-Usage: python scripts/faults.py --wal 5000 --files 500 --seed 1 [--mend-every 10]
+Usage: python scripts/faults.py --wal 5000 --files 500 --segments 500 --seed 1 [--mend-every 10]
 Progress goes to stderr, one JSON object to stdout; the exit code is 1 if any case failed.
 docs/reference/fsck.md says what is checked.
 """
@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING, Any, Final
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.damage.base import make_base
-from scripts.damage.kinds import damage_other, damage_wal
+from scripts.damage.kinds import damage_archived, damage_other, damage_wal
 from scripts.damage.trial import Opener, Trials
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
 
-    Kind = tuple[Callable[[Path, random.Random], str], bool]
+    Kind = tuple[Callable[[Path, random.Random], str], bool, bool]
 
-KINDS: Final[dict[str, Kind]] = {"wal": (damage_wal, False), "files": (damage_other, True)}
-"""What is damaged, and whether in a log that has table files."""
+KINDS: Final[dict[str, Kind]] = {
+    "wal": (damage_wal, False, False),
+    "files": (damage_other, True, False),
+    "segments": (damage_archived, True, True),
+}
+"""What is damaged, and whether in a log that has table files, and segments."""
 TOLD_EVERY: Final = 100
 
 
@@ -44,9 +48,9 @@ def main(args: list[str]) -> int:
     summary: dict[str, Any] = {"seed": asked.seed}
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="goclaw-faults-") as home, Opener() as opener:
-        for kind, (damage, settled) in KINDS.items():
+        for kind, (damage, settled, archived) in KINDS.items():
             trials = Trials(opener, Path(home))
-            base = make_base(Path(home), settled=settled)
+            base = make_base(Path(home), settled=settled, archived=archived)
             for case in range(getattr(asked, kind)):
                 seed = f"{asked.seed}-{kind}-{case}"
                 trials.play(base, damage, seed, mend=case % asked.mend_every == 0)

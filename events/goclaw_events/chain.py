@@ -16,6 +16,7 @@ HINT_DAMAGED = "restore the directory from a copy, or see with `goclaw fsck` wha
 class Chain:
     """Compare each frame with the one before it. One reader's; not shared between threads.
 
+    It begins at `start`, behind the frame whose hash is `previous`.
     Without `start` the first frame is taken as it comes: what it names is compared only if it is
     the first of the partition. After an error it goes on from the frame that it refused, so that
     a verification can name every fault.
@@ -23,15 +24,22 @@ class Chain:
 
     __slots__ = ("_hash", "_next", "partition")
 
-    def __init__(self, partition: int, start: int | None = None) -> None:
+    def __init__(
+        self, partition: int, start: int | None = None, previous: bytes | None = None
+    ) -> None:
         self.partition = partition
         self._next = start
-        self._hash: bytes | None = GENESIS if start == 1 else None
+        self._hash: bytes | None = GENESIS if start == 1 else previous
 
     @property
     def last(self) -> int:
         """Return the number of the last fact of the last frame (0: none was followed)."""
         return 0 if self._next is None else self._next - 1
+
+    @property
+    def hash(self) -> bytes | None:
+        """Return the hash that the next frame has to name (None: any)."""
+        return self._hash
 
     def follow(self, number: int, data: bytes) -> FrameHeader:
         """Take the next frame, stored under `number`; raises `LogDamaged` naming the place."""

@@ -104,5 +104,7 @@ for _cls, _name in (
     (facts.PartitionClosed, "partition.closed"),
     (facts.MessageFailed, "partition.message_failed"),
     (facts.StreamPoisoned, "partition.stream_poisoned"),
+    (facts.SegmentSealed, "partition.segment_sealed"),
+    (facts.SegmentsExpired, "partition.segments_expired"),
 ):
     FACTS.register(_cls, _name)

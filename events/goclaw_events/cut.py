@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from goclaw_events.chain import Chain
 from goclaw_events.errors import CodedError
 from goclaw_events.frame import decode_frame, hash_of, read_header
-from goclaw_events.tables import u16
+from goclaw_events.reading import begin_chain
+from goclaw_events.tables import counter_key, u16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,8 +43,8 @@ def whole_prefixes(log: Verifiable) -> list[Prefix]:
 
 
 def _whole_prefix(log: Verifiable, partition: int) -> Prefix:
-    chain = Chain(partition, 1)
-    prefix = Prefix(0, 0, bytes(16), 0)
+    chain = begin_chain(log, partition)
+    prefix = Prefix(chain.last, 0, chain.hash or bytes(16), 0)
     broken, seen = False, 0
     try:
         for key, data in log.rows("log", u16(partition)):
@@ -63,11 +63,16 @@ def _whole_prefix(log: Verifiable, partition: int) -> Prefix:
     return prefix._replace(seen=max(seen, prefix.last))
 
 
-def frames_to(log: Verifiable, partition: int, end: int) -> Iterator[bytes]:
-    """Yield the frames of a partition whose facts reach up to `end`, and read nothing behind it."""
+def frames_to(log: Verifiable, partition: int, end: int, start: int = 1) -> Iterator[bytes]:
+    """Yield the frames of a partition whose facts reach up to `end`, and read nothing behind it.
+
+    The first one begins at `start` or behind it.
+    """
     if end == 0:
         return
     for key, data in log.rows("log", u16(partition)):
+        if int.from_bytes(key[2:], "big") < start:
+            continue
         last = _last_of(int.from_bytes(key[2:], "big"), data)
         if last <= end:
             yield data
@@ -126,12 +131,27 @@ def _most(talks: Sequence[_Talk], end: int, kind: str) -> dict[int, int]:
 
 
 def _talks(log: Verifiable, partition: int, end: int) -> list[_Talk]:
-    found = []
+    found = _talk_below(log, partition)
     for data in frames_to(log, partition, end):
         talk = _talk(decode_frame(data, check=False))
         if talk.sent or talk.acked or talk.received:
             found.append(talk)
     return found
+
+
+def _talk_below(log: Verifiable, partition: int) -> list[_Talk]:
+    """Return what a partition had to do with others in the history that was given up."""
+    baseline = log.baseline(partition)
+    if baseline is None:
+        return []
+    known = {key: value for table, key, value in baseline.derived() if table == "meta"}
+    counters: dict[str, dict[int, int]] = {"out": {}, "in": {}}
+    for kind, found in counters.items():
+        for peer in range(log.partitions):
+            stored = known.get(counter_key(kind, partition, peer))
+            if stored is not None:
+                found[peer] = int.from_bytes(stored, "big")
+    return [_Talk(0, counters["out"], {}, counters["in"])]
 
 
 def _talk(frame: Frame) -> _Talk:

@@ -120,6 +120,12 @@ class CursorFromLostHistory(EventsError):
     code = "cursor_from_lost_history"
 
 
+class HistoryExpired(EventsError):
+    """What was asked for lies below the place where history was given up: it is gone for good."""
+
+    code = "history_expired"
+
+
 class ExportInvalid(EventsError):
     """A file is no export of a log, or is one of a newer format."""
 

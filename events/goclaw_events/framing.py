@@ -6,7 +6,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.frame import FrameHeader, array_header, encode_header, hash_of, seal
+from goclaw_events.ids import PARTITION_STREAM
+from goclaw_events.segments.records import EXPIRED, SEALED, archive_rows
 from goclaw_events.tables import Changes, Row, rows_of
+from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from goclaw_events.envelope import AttemptRow, Cause, MessageRecord, OpenRow, TimerRow
 
 _BODY_FIELDS: Final = 10
+_OF_ARCHIVE: Final = (SEALED.encode(), EXPIRED.encode())
 _ARRAYS: Final = tuple(array_header(length) for length in range(64))
 
 
@@ -46,6 +50,7 @@ class FrameBuilder:
     __slots__ = (
         "_pack",
         "acked",
+        "archive",
         "attempts_added",
         "attempts_oldest",
         "attempts_removed",
@@ -86,6 +91,7 @@ class FrameBuilder:
         self.open_added: list[OpenRow] = []
         self.open_removed: list[str] = []
         self.parked: list[tuple[int, bytes]] = []
+        self.archive: list[bytes] = []
         self.blobs: dict[bytes, bytes] = {}
 
     def add_turn(self, cause: Cause, stream: str, seq: int, facts: Sequence[bytes]) -> None:
@@ -97,6 +103,8 @@ class FrameBuilder:
             self.body_bytes += len(fact)
         known = self.streams.get(stream)
         self.streams[stream] = (seq, count) if known is None else (known[0], known[1] + count)
+        if stream == PARTITION_STREAM:
+            self.archive.extend(f for f in facts if any(kind in f for kind in _OF_ARCHIVE))
 
     def park(self, number: int, data: bytes) -> None:
         """Add the `parked` row of a `MessageFailed` fact that took `number`."""
@@ -133,9 +141,14 @@ class FrameBuilder:
         turns = chain.from_iterable(self.turns)
         body = b"".join((_array(_BODY_FIELDS), _array(len(self.turns)), *turns, *tail))
         data = seal(encode_header(header), body)
-        return EncodedFrame(header, data, rows_of(header, data, self._changes()), self.blobs)
+        return EncodedFrame(header, data, rows_of(header, data, self._changes(header)), self.blobs)
 
-    def _changes(self) -> Changes:
+    def _changes(self, header: FrameHeader) -> Changes:
+        archive = [
+            row
+            for _, _, kind, _, data in map(unpack, self.archive)
+            for row in archive_rows(header.partition, kind, data)
+        ]
         return Changes(
             self.streams,
             [(index, self._pack(message)) for index, message in self.left],
@@ -147,6 +160,7 @@ class FrameBuilder:
             (self.attempts_added, self.attempts_removed, self.attempts_oldest),
             (self.open_added, self.open_removed),
             self.parked,
+            archive,
         )
 
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
+    from goclaw_events.segments.records import Ended
     from goclaw_events.value import BlobRef
 
     Done = Callable[[CodedError | None], None]
@@ -25,6 +26,40 @@ class Head(NamedTuple):
     number: int
     hash: bytes
     time_ns: int
+
+
+class Baseline(Protocol):
+    """What history came to at the place below which it was given up."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the file."""
+        ...
+
+    @property
+    def sections(self) -> list[str]:
+        """Return the names of the sections, also of empty ones."""
+        ...
+
+    def rows(self, section: str) -> Iterator[tuple[bytes, bytes]]:
+        """Yield the rows of a section in order of key."""
+        ...
+
+    def get(self, section: str, key: bytes) -> bytes | None:
+        """Return one row's value."""
+        ...
+
+    def seq(self, stream: bytes) -> int | None:
+        """Return the seq of a stream's last fact below; `stream`: partition and name as in keys."""
+        ...
+
+    def derived(self) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield (table, key, value) of the derived rows."""
+        ...
+
+    def check(self) -> None:
+        """Read everything and compare it with its hashes; raises `LogDamaged`."""
+        ...
 
 
 class Journal(Protocol):
@@ -62,10 +97,27 @@ class Journal(Protocol):
         """Return the number of the last durable fact of a partition (0: none)."""
         ...
 
+    def history(self, partition: int) -> int:
+        """Return the number of the first fact that can be read (1: nothing was given up)."""
+        ...
+
+    def floor(self, partition: int) -> int:
+        """Return the number of the first fact that is in no segment (1: nothing was sealed)."""
+        ...
+
+    def ended(self, partition: int, run_id: str) -> Ended | None:
+        """Return what is kept of a run whose every fact is archived (None: it is no such run)."""
+        ...
+
+    def baseline(self, partition: int) -> Baseline | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        ...
+
     def frames(self, partition: int, start: int = 1, stop: int | None = None) -> Iterator[bytes]:
         """Yield the durable frames that hold facts numbered `start` to `stop`, both included.
 
-        The first frame may begin before `start`. Raises `LogDamaged` at a gap or broken chain.
+        The first frame may begin before `start`. Raises `LogDamaged` at a gap or broken chain,
+        `HistoryExpired` where `start` lies below `history`.
         """
         ...
 
@@ -74,7 +126,8 @@ class Journal(Protocol):
     ) -> Iterator[tuple[int, bytes]]:
         """Yield (number of its first fact, bytes) of each durable frame that has facts of a stream.
 
-        Begins with the frame that holds `from_seq`; sequence numbers start at 1.
+        Begins with the frame that holds `from_seq`; sequence numbers start at 1. Raises
+        `HistoryExpired` where facts from `from_seq` on were given up.
         """
         ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
+from goclaw_events.segments.records import ARCHIVE_ROWS, EXPIRED, SEALED, archive_rows
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ TABLES: Final = (
 DERIVED: Final = (
     "log", "streams", "timers", "attempts", "inbox", "outbox", "open", "parked", "meta",
 )  # fmt: skip
-"""The tables that are rebuilt from frames; of `meta` only its counters."""
+"""The tables that are rebuilt from frames; of `meta` its counters, and what tells of segments
+where they are (`segments.records`)."""
 COUNTERS: Final = (b"in/", b"out/", b"token/")
 """How the keys of `meta` begin that are counters; the rest says what the log is."""
 
@@ -49,6 +51,11 @@ class Row(NamedTuple):
 def is_derived(table: str, key: bytes) -> bool:
     """Tell whether a row is one that follows from the frames."""
     return table in DERIVED and (table != "meta" or key.startswith(COUNTERS))
+
+
+def is_of_archive(row: Row) -> bool:
+    """Tell whether a row says something of segments: it holds only where the files are."""
+    return row.table == "meta" and row.key.startswith(ARCHIVE_ROWS)
 
 
 def u16(number: int) -> bytes:
@@ -130,6 +137,7 @@ class Changes(NamedTuple):
     attempts: tuple[Sequence[AttemptRow], Sequence[int], int]
     open: tuple[Sequence[OpenRow], Sequence[str]]
     parked: Sequence[tuple[int, bytes]]
+    archive: Sequence[tuple[bytes, bytes]] = ()
 
 
 def rows_of(header: FrameHeader, data: bytes, changes: Changes) -> list[Row]:
@@ -144,6 +152,7 @@ def rows_of(header: FrameHeader, data: bytes, changes: Changes) -> list[Row]:
     rows.extend(_message_rows(partition, header.first, changes))
     rows.extend(_work_rows(partition, changes))
     rows.extend(Row("parked", prefix + u64(number), value) for number, value in changes.parked)
+    rows.extend(Row("meta", key, value) for key, value in changes.archive)
     return rows
 
 
@@ -187,11 +196,14 @@ def derive(frame: Frame, data: bytes) -> list[Row]:
     body = frame.body
     streams: dict[str, tuple[int, int]] = {}
     parked = []
+    archive: list[tuple[bytes, bytes]] = []
     for number, _, fact in frame.facts():
         seq, count = streams.get(fact.stream, (fact.seq, 0))
         streams[fact.stream] = (seq, count + 1)
         if fact.type == MESSAGE_FAILED:
             parked.append((number, pack(fact.data)))
+        elif fact.type in (SEALED, EXPIRED):
+            archive.extend(archive_rows(frame.header.partition, fact.type, fact.data))
     changes = Changes(
         streams,
         [(left.place, pack(left.message)) for left in body.left],
@@ -203,5 +215,6 @@ def derive(frame: Frame, data: bytes) -> list[Row]:
         body.attempts,
         body.open,
         parked,
+        archive,
     )
     return rows_of(frame.header, data, changes)

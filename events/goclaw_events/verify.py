@@ -6,19 +6,20 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from goclaw_events.chain import Chain
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError, LogDamaged
 from goclaw_events.frame import decode_frame
+from goclaw_events.reading import begin_chain
+from goclaw_events.segments.records import ARCHIVE_ROWS, history_key, read_history, read_info
 from goclaw_events.snapshot_check import SnapshotCheck
-from goclaw_events.tables import DERIVED, TABLES, derive, is_derived, u16
+from goclaw_events.tables import DERIVED, TABLES, derive, is_derived, is_of_archive, u16
 from goclaw_events.value import references, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from goclaw_events.frame import Frame
-    from goclaw_events.journal import Journal
+    from goclaw_events.journal import Baseline, Journal
     from goclaw_events.value import BlobRef
 
     RowName = tuple[str, bytes]
@@ -44,6 +45,7 @@ class Report:
     frames: int = 0
     facts: int = 0
     streams: int = 0
+    segments: int = 0
     blobs: int = 0
     references: int = 0
     bytes: int = 0
@@ -114,6 +116,10 @@ class Verifiable(Protocol):
         """Return a blob's packed bytes, its hash compared."""
         ...
 
+    def baseline(self, partition: int) -> Baseline | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        ...
+
 
 def verify(journal: Verifiable) -> Report:
     """Read every row of every table of a journal at rest and compare it with what it should be.
@@ -141,6 +147,7 @@ class _Verification:
         self.journal = journal
         self.report = report
         self.live: dict[RowName, bytes] = {}
+        self.archive: set[RowName] = set()
         self.stream_rows = 0
         self.resolved: set[bytes] = set()
         self.last_stream = (b"", 0)
@@ -148,7 +155,8 @@ class _Verification:
 
     def read_frames(self, partition: int) -> None:
         """Read the frames of a partition."""
-        chain = Chain(partition, 1)
+        chain = begin_chain(self.journal, partition)
+        self.begin_with_baseline(partition)
         for key, data in self.rows("log", u16(partition)):
             number = int.from_bytes(key[2:], "big")
             place = f"{partition}:{number}"
@@ -169,6 +177,17 @@ class _Verification:
                 text = f"the frame cannot be read: {type(error).__name__}: {error}"
                 self.report.add(LogDamaged.code, place, text)
         self.report.ends.append(chain.last)
+
+    def begin_with_baseline(self, partition: int) -> None:
+        """Take over what was derived from the history that was given up."""
+        try:
+            baseline = self.journal.baseline(partition)
+            if baseline is not None:
+                baseline.check()
+                for table, key, value in baseline.derived():
+                    self.live[table, key] = value
+        except CodedError as error:
+            self.report.add_error(error, f"baseline of partition {partition}")
 
     def read_frame(self, frame: Frame, data: bytes) -> None:
         """Count a frame, look at its facts and references, and apply its rows."""
@@ -195,8 +214,12 @@ class _Verification:
 
     def apply(self, frame: Frame, data: bytes, place: str) -> None:
         """Compare the stream rows of a frame with the table; remember its other rows."""
-        for table, key, value in derive(frame, data):
+        for row in derive(frame, data):
+            table, key, value = row
             if table == "log":
+                continue
+            if is_of_archive(row):
+                self.archive.add((key.decode(), value or b""))
                 continue
             if table != "streams":
                 if value is None:
@@ -247,6 +270,8 @@ class _Verification:
                 if hashlib.sha256(value).digest() != key:
                     what = "a blob does not match its hash"
                     self.report.add(LogDamaged.code, f"blob {key.hex()}", what)
+            elif table == "meta" and key.startswith(ARCHIVE_ROWS):
+                self.compare_archive_row(key, value)
             elif is_derived(table, key):
                 self.compare_row(table, key, value)
         if table == "chunks":
@@ -262,12 +287,22 @@ class _Verification:
         if name != last_name:
             self.report.streams += 1
         expected = last_seq + 1 if name == last_name else 1
+        if seq != expected and name != last_name:
+            expected = self.seq_below(name) + 1
         if seq != expected:
             place = f"{int.from_bytes(key[:2], 'big')}:{int.from_bytes(value[:8], 'big')}"
             stream = name[4:].decode("utf-8", "replace")
             what = f"stream {stream} has seq {seq} where {expected} was due"
             self.report.add(LogDamaged.code, place, what)
         self.last_stream = (name, seq + int.from_bytes(value[8:12], "big") - 1)
+
+    def seq_below(self, name: bytes) -> int:
+        """Return the last seq of a stream in the history that was given up."""
+        try:
+            baseline = self.journal.baseline(int.from_bytes(name[:2], "big"))
+            return 0 if baseline is None else baseline.seq(name) or 0
+        except CodedError:
+            return 0  # it was reported when the frames were read
 
     def compare_row(self, table: str, key: bytes, value: bytes) -> None:
         """Compare a stored row with the one that the frames give, and tick it off."""
@@ -276,6 +311,21 @@ class _Verification:
             what = "differs from" if wanted is not None else "does not follow from"
             text = f"the row {key.hex()} of table {table} {what} the frames"
             self.report.add(LogDamaged.code, f"table {table}", text)
+
+    def compare_archive_row(self, key: bytes, value: bytes) -> None:
+        """Compare a stored row that tells of segments; one that is not stored is no fault.
+
+        The fact that told of a segment below the place where history begins is gone with it.
+        """
+        if (key.decode(), value) in self.archive:
+            return
+        if key.startswith(b"segment/"):
+            partition = int(key.split(b"/")[1])
+            history = read_history(self.get("meta", history_key(partition)))
+            if history is not None and read_info(value).last < history.below:
+                return
+        text = f"the row {key.decode()} of table meta does not follow from the frames"
+        self.report.add(LogDamaged.code, "table meta", text)
 
     def compare_live_rows(self) -> None:
         """Report the rows that the frames give and no table holds."""

@@ -205,6 +205,7 @@ def _print_report(report: Report) -> None:
         ("facts", report.facts),
         ("streams", report.streams),
         ("bytes of frames", report.bytes),
+        ("segments", report.segments),
         ("blobs", report.blobs),
         ("references", report.references),
         ("rows", sum(report.rows.values())),

@@ -7,7 +7,11 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
+from goclaw_events.ids import PARTITION_STREAM
 from goclaw_events.rocks import RocksJournal
+from goclaw_events.rocks.archiving import drop_archived
+from goclaw_events.segments.records import SEALED
+from goclaw_events.segments.sealing import frame_start, seal
 from goclaw_events.value import BlobRef, blob_of, pack
 from tests.contracts.frame_writer import FrameWriter
 
@@ -38,16 +42,21 @@ def digest_of(data: bytes) -> str:
     return blake2b(data, digest_size=8).hexdigest()
 
 
-def make_base(root: Path, *, settled: bool) -> Base:
+def make_base(root: Path, *, settled: bool, archived: bool = False) -> Base:
     """Write a log under `root` as a killed process leaves it.
 
     `settled`: half of it stands in table files, for it was closed and opened once; else all of
-    it stands in the write-ahead log.
+    it stands in the write-ahead log. `archived`: half of it stands in segments, two of the first
+    partition and one of the second.
     """
-    living, path = root / "living", root / ("settled" if settled else "fresh")
+    name = "archived" if archived else "settled" if settled else "fresh"
+    living, path = root / "living", root / name
     journal = RocksJournal(living, create=True, partitions=PARTITIONS)
     writer = FrameWriter(journal)
     _write(writer, 0, FRAMES // 2)
+    if archived:
+        for partition, share in ((0, 4), (1, 2), (0, 2)):
+            _archive(writer, journal, partition, journal.durable(partition) // share)
     if settled:
         journal.close()
         journal = RocksJournal(living)
@@ -84,6 +93,15 @@ def _write(writer: FrameWriter, start: int, stop: int) -> None:
         turns = {f"workflow/r{place}": [[data]], "workflow/long": [["again"]]}
         writer.append(partition=place % PARTITIONS, turns=turns, fill=fill)
         writer.settle()  # a record of the write-ahead log for every frame
+
+
+def _archive(writer: FrameWriter, journal: RocksJournal, partition: int, number: int) -> None:
+    """Seal what is below a number and empty the tables of it. The fact is said twice: two facts."""
+    info = seal(journal, partition, frame_start(journal, partition, number))
+    said = {PARTITION_STREAM: [list(info), list(info)]}
+    writer.append(partition=partition, turns=said, fact_type=SEALED)
+    writer.settle()
+    drop_archived(journal, partition)
 
 
 def _blob(place: int, size: int, blobs: dict[bytes, bytes]) -> BlobRef:

@@ -110,6 +110,7 @@ FILES: Final = {
     "identity": "log/IDENTITY",
     "watermark": "watermark",
     "blob": "blobs/*/*",
+    "segment": "segments/*.segment",
 }
 """What else is damaged, by name: the files that the pattern finds, one of them at a time."""
 
@@ -140,3 +141,13 @@ def damage_other(directory: Path, rng: random.Random) -> str:
     path = rng.choice(found[name])
     damage_file(path, damage, rng)
     return f"{name} {path.name} {damage.__name__}"
+
+
+def damage_archived(directory: Path, rng: random.Random) -> str:
+    """Damage a segment, or in one of three cases another file; return what was done."""
+    if rng.randrange(3) == 0:
+        return damage_other(directory, rng)
+    damage = rng.choice(ANY)
+    path = rng.choice(sorted(directory.glob(FILES["segment"])))
+    damage_file(path, damage, rng)
+    return f"segment {path.name} {damage.__name__}"

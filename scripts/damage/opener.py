@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from goclaw_events.errors import CodedError
 from goclaw_events.rocks import RocksJournal
+from goclaw_events.rocks.directory import verify_segments
 from goclaw_events.verify import verify
 from scripts.damage.base import digest_of
 
@@ -34,6 +35,7 @@ def look(path: Path) -> dict[str, Any]:
             for partition in range(journal.partitions)
         ]
         report = verify(journal)
+        verify_segments(journal, report)
         said["problems"] = [f"{p.code} {p.place}" for p in report.problems]
     except CodedError as error:
         said["code"], said["message"] = error.code, error.message

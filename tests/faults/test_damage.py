@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.damage.base import Base, make_base
-from scripts.damage.kinds import damage_other, damage_wal
+from scripts.damage.kinds import damage_archived, damage_other, damage_wal
 from scripts.damage.trial import Opener, Trials
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WAL_CASES = 100
 FILE_CASES = 40
+SEGMENT_CASES = 30
 MEND_EVERY = 20
 SLOWEST_S = 10.0
 
@@ -53,4 +54,18 @@ def test_another_damaged_file(base: Base, opener: Opener, tmp_path: Path) -> Non
     assert trials.failures == []
     assert trials.counts["damaged"] == FILE_CASES // 2
     assert trials.counts["refused log_damaged"] >= FILE_CASES // 20
+    assert trials.slowest_s < SLOWEST_S
+
+
+def test_a_damaged_segment(
+    opener: Opener, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """The same for segments, and for the other files of a log that has some."""
+    base = make_base(tmp_path_factory.mktemp("archived"), settled=True, archived=True)
+    trials = Trials(opener, tmp_path)
+    for case in range(SEGMENT_CASES):
+        trials.play(base, damage_archived, f"suite-segments-{case}", mend=case % MEND_EVERY == 0)
+    assert trials.failures == []
+    assert trials.counts["damaged"] == SEGMENT_CASES
+    assert trials.counts["refused log_damaged"] >= SEGMENT_CASES // 3
     assert trials.slowest_s < SLOWEST_S

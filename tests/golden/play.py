@@ -10,10 +10,16 @@ from unittest.mock import patch
 from goclaw_actors import failures
 from goclaw_actors.messages import Release, ScheduleTask
 from goclaw_actors.work import Outcome, Progress
+from goclaw_events.codec import FACTS
+from goclaw_events.envelope import Cause, Fact
+from goclaw_events.facts import SegmentSealed, SegmentsExpired
+from goclaw_events.frame import FrameHeader
+from goclaw_events.framing import FrameBuilder
+from goclaw_events.ids import PARTITION_STREAM
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.plan import pack_plan
 from goclaw_events.portable import export_log
-from goclaw_events.value import blob_of
+from goclaw_events.value import blob_of, packer
 from tests.actors.given import plan_of
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 
@@ -49,7 +55,7 @@ def record(partitions: int, *, unfinished: bool) -> bytes:
         if unfinished:
             _unfinished(stage)
     file = BytesIO()
-    export_log(stage.journal, file, "golden")
+    export_log(_archive(stage.journal), file, "golden")
     return file.getvalue()
 
 
@@ -162,6 +168,27 @@ def _unfinished(stage: Stage) -> None:
     stage.submit({"w": {"wait": "1h"}}, "waiting")
     stage.submit(MANY, "queueing", **LANES)
     stage.rest()
+
+
+def _archive(journal: MemoryJournal) -> MemoryJournal:
+    """Say of the first partition that it was archived, and that this expired."""
+    journal.commit()
+    journal = journal.crash()
+    head, seq = journal.head(0), journal.last_seq(0, PARTITION_STREAM)
+    digest, packed = bytes(range(32)), packer()
+    builder = FrameBuilder(head.number + 1, packed)
+    facts: list[SegmentSealed | SegmentsExpired] = [
+        SegmentSealed("0-0.segment", 1, 1, 1, 1, 1000, digest, bytes(range(16)), 0),
+        SegmentsExpired(2, "0-0.baseline", digest, 0),
+    ]
+    for place, fact in enumerate(facts, 1):
+        name, version = FACTS.names[type(fact)]
+        said = packed(Fact(PARTITION_STREAM, seq + place, name, version, list(fact)))
+        builder.add_turn(Cause(), PARTITION_STREAM, seq + place, [said])
+    where = (journal.log_id, 0, head.era, head.epoch, builder.first, builder.count)
+    journal.append(builder.close(FrameHeader(*where, head.time_ns, head.hash)), lambda _: None)
+    journal.commit()
+    return journal
 
 
 def _running(stage: Stage, run_id: str) -> StartAttempt:

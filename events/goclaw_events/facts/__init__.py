@@ -10,6 +10,8 @@ from goclaw_events.facts.partition import (
     PartitionClosed,
     PartitionFact,
     PartitionOpened,
+    SegmentSealed,
+    SegmentsExpired,
     StreamPoisoned,
 )
 from goclaw_events.facts.task import (
@@ -62,6 +64,8 @@ __all__ = [
     "RunFailed",
     "RunSubmitted",
     "RunTimedOut",
+    "SegmentSealed",
+    "SegmentsExpired",
     "StreamPoisoned",
     "TaskCancelRequested",
     "TaskCancelled",

@@ -47,6 +47,42 @@ class StreamPoisoned(NamedTuple):
     message: str
 
 
+class SegmentSealed(NamedTuple):
+    """The facts numbered `first` to `last` stand in the segment file `name`, read back and whole.
+
+    `frames`, `facts` and `file_bytes` count what it holds, `digest` covers all of it,
+    `last_hash` is that of its last frame; `ended` counts the runs with nothing above it.
+    """
+
+    name: str
+    first: int
+    last: int
+    frames: int
+    facts: int
+    file_bytes: int
+    digest: bytes
+    last_hash: bytes
+    ended: int
+
+
+class SegmentsExpired(NamedTuple):
+    """The facts numbered below `below` were given up; `baseline` holds what they came to.
+
+    `digest` covers that file; `runs` counts the runs that lost history.
+    """
+
+    below: int
+    baseline: str
+    digest: bytes
+    runs: int
+
+
 PartitionFact: TypeAlias = (
-    Marked | PartitionOpened | PartitionClosed | MessageFailed | StreamPoisoned
+    Marked
+    | PartitionOpened
+    | PartitionClosed
+    | MessageFailed
+    | StreamPoisoned
+    | SegmentSealed
+    | SegmentsExpired
 )

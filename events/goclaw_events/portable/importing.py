@@ -12,7 +12,7 @@ from goclaw_events.framing import EncodedFrame
 from goclaw_events.portable.checking import turn_of
 from goclaw_events.portable.file import read_portable
 from goclaw_events.portable.reroute import Rerouting
-from goclaw_events.tables import derive
+from goclaw_events.tables import derive, is_of_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,8 @@ def import_portable(file: IO[bytes], manifest: Manifest, journal: Journal) -> No
     """Append everything in `file`, which `check_portable` read, to an empty journal.
 
     A whole log goes into as many partitions as it had frame by frame, byte by byte: `journal`
-    must have its id. Otherwise every turn goes to the partition that owns its stream, in new
+    must have its id. No segments go with it: what was archived stands in its tables again.
+    Otherwise every turn goes to the partition that owns its stream, in new
     frames; that is refused with `LogUnfinished` while anything of it waits, for a message, a
     timer or an attempt on its way names a place of the old log. Returns when all is durable.
     Raises what the journal does.
@@ -59,7 +60,7 @@ def _append_frames(file: IO[bytes], appender: _Appender) -> None:
             blobs[values[0]] = values[1]
         else:
             frame = decode_frame(values[0], check=False)
-            rows = derive(frame, values[0])
+            rows = [row for row in derive(frame, values[0]) if not is_of_archive(row)]
             appender.append(EncodedFrame(frame.header, values[0], rows, blobs))
             blobs = {}
 

@@ -18,7 +18,12 @@ from goclaw_events.rocks.staging import (
     require_whole,
     staged,
 )
-from goclaw_events.rocks.stored import BLOB_DIRECTORY, LOG_DIRECTORY, WATERMARK_NAME
+from goclaw_events.rocks.stored import (
+    BLOB_DIRECTORY,
+    LOG_DIRECTORY,
+    SEGMENT_DIRECTORY,
+    WATERMARK_NAME,
+)
 from goclaw_events.watermark import sync_directory
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME: Final = "backup.json"
 FORMAT: Final = 1
-BESIDE: Final = (BLOB_DIRECTORY, "segments")
+BESIDE: Final = (BLOB_DIRECTORY, SEGMENT_DIRECTORY)
 """Directories of files that never change once they have their name."""
 _HINT: Final = "take another backup"
 
@@ -50,10 +55,11 @@ def back_up(journal: RocksJournal, target: Path) -> Backup:
     require_empty(target)
     prepare_directory(target)
     try:
-        marks = journal.checkpoint(target)
-        for name in BESIDE:
-            if (journal.path / name).is_dir():
-                copy_tree(journal.path / name, target / name, link=True)
+        with journal.files_stay:
+            marks = journal.checkpoint(target)
+            for name in BESIDE:
+                if (journal.path / name).is_dir():
+                    copy_tree(journal.path / name, target / name, link=True)
         made = Backup(journal.log_id.hex(), time.time_ns(), [mark.number for mark in marks])
         hashes = [mark.hash.hex() for mark in marks]
         _write_manifest(

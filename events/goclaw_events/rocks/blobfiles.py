@@ -64,6 +64,19 @@ class BlobFiles:
             for directory in sorted(self._root.iterdir()):
                 yield from sorted(path.name for path in directory.iterdir())
 
+    def remove(self, sha256: bytes) -> int:
+        """Delete a blob's file, if there is one; return its size."""
+        path = self.path_of(sha256)
+        self._durable.discard(sha256)
+        try:
+            size = path.stat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        except OSError as error:
+            raise classify(error, f"deleting blob {sha256.hex()}") from error
+        return size
+
     def forget(self) -> None:
         """Trust nothing written so far to be durable (after a failed commit)."""
         self._durable.clear()

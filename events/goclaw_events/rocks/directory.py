@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from goclaw_events.errors import LogDamaged, LogMissing
 from goclaw_events.rocks.journal import RocksJournal, log_exists
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw_events.rocks.blobfiles import BlobFiles
+    from goclaw_events.segments.shelf import Shelves
 
 _NAME_LENGTH = 64
 _CHUNK_BYTES = 1024 * 1024
@@ -36,10 +37,31 @@ def verify_directory(path: Path) -> Report:
         report = verify(journal)
         for fault in journal.watermark_faults():
             report.add_error(fault, "watermark")
+        verify_segments(journal, report)
         verify_files(journal.blob_files, report)
     finally:
         journal.close()
     return report
+
+
+class Archived(Protocol):
+    """What keeps segments: a journal, or what is stored of one."""
+
+    @property
+    def shelves(self) -> Shelves:
+        """Return the segments that are read from."""
+        ...
+
+
+def verify_segments(log: Archived, report: Report) -> None:
+    """Read every block of every segment and compare it with what was sealed."""
+    for partition in sorted(log.shelves.current):
+        for reader in log.shelves.current[partition].readers:
+            report.segments += 1
+            try:
+                reader.check()
+            except LogDamaged as error:
+                report.add_error(error, f"segments/{reader.info.name}")
 
 
 def verify_files(files: BlobFiles, report: Report) -> None:

@@ -17,7 +17,7 @@ from goclaw_events.datalock import DataLock
 from goclaw_events.eras import era_rows
 from goclaw_events.errors import LogDamaged, LogMissing, LossNotAccepted
 from goclaw_events.reading import load_era
-from goclaw_events.rocks.directory import verify_files
+from goclaw_events.rocks.directory import verify_files, verify_segments
 from goclaw_events.rocks.journal import log_exists
 from goclaw_events.rocks.probe import probe
 from goclaw_events.rocks.rebuild import rebuild
@@ -160,8 +160,13 @@ class _Check:
             name, nameless = self._name(store)
             if name is None:
                 return
-            log = RocksLog(store, self.path, name)
+            log = self._whole_archive(store, name)
+            if log is None:
+                return
             inner = verify(log)
+            for partition in log.segments_found:
+                what = f"nothing tells of the segments of partition {partition} but their files"
+                inner.add(LogDamaged.code, "table meta", what)
             prefixes = whole_prefixes(log)
             torn = any(_BLOB not in p.place and p.code == LogDamaged.code for p in inner.problems)
             torn = torn or inner.problems_count > len(inner.problems) or nameless
@@ -178,6 +183,25 @@ class _Check:
             if torn:
                 rebuild(log, ends, self.mended)
         self._finish(source, log, ends, loss, torn=torn)
+
+    def _whole_archive(self, store: RocksStore, name: LogName) -> RocksLog | None:
+        """Return the log, if its segments are whole: they are mended by nothing but a copy.
+
+        A segment is never changed, so what is missing of it is not given up for that.
+        """
+        report = self.findings.report
+        before = report.problems_count
+        try:
+            log = RocksLog(store, self.path, name)
+            for partition in range(log.partitions):
+                baseline = log.baseline(partition)
+                if baseline is not None:
+                    baseline.check()
+        except LogDamaged as error:
+            report.add_error(error, "segments/")
+            return None
+        verify_segments(log, report)
+        return log if report.problems_count == before else None
 
     def _name(self, store: RocksStore) -> tuple[LogName | None, bool]:
         """Return what the log is, and whether only the watermark says so."""
@@ -287,6 +311,7 @@ class _Check:
             name = LogName(log.log_id, log.partitions)
             again = RocksLog(store, self.path, name)
             report = verify(again)
+            verify_segments(again, report)
             verify_files(again.blob_files, report)
         self.findings.report = report
         self.findings.loss = None
@@ -304,4 +329,5 @@ def _merge(findings: Findings, inner: Report) -> None:
     before = findings.report
     for problem in before.problems:
         inner.add(problem.code, problem.place, problem.message)
+    inner.segments = before.segments
     findings.report = inner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import threading
 import time
@@ -20,29 +21,40 @@ from goclaw_events.errors import (
     LogMissing,
 )
 from goclaw_events.reading import StoredLog, check_frame_at
+from goclaw_events.rocks.archiving import drop_archived, drop_expired
 from goclaw_events.rocks.blobfiles import BlobFiles
+from goclaw_events.rocks.blobstore import BlobStore
 from goclaw_events.rocks.failure import classify
 from goclaw_events.rocks.space import require_space
 from goclaw_events.rocks.store import RocksStore
-from goclaw_events.rocks.stored import BLOB_DIRECTORY, LOG_DIRECTORY, WATERMARK_NAME, read_name
+from goclaw_events.rocks.stored import (
+    BLOB_DIRECTORY,
+    LOG_DIRECTORY,
+    SEGMENT_DIRECTORY,
+    WATERMARK_NAME,
+    read_name,
+)
 from goclaw_events.rocks.wal import wal_bytes
-from goclaw_events.tables import Row
-from goclaw_events.tips import Tips, meta_rows, read_blob
-from goclaw_events.value import BLOB_ROW_BYTES_MAX
+from goclaw_events.segments.baseline import find_baseline
+from goclaw_events.segments.rows import ArchivedRows
+from goclaw_events.segments.shelf import Shelf, Shelves
+from goclaw_events.tips import Tips, meta_rows
 from goclaw_events.watermark import Mark, Watermark, read_watermark
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done, Head
+    from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.value import BlobRef
 
     Step = Callable[[str], None]
 
+_log = logging.getLogger(__name__)
+
 STEPS: Final = ("blobs", "write", "flush", "watermark")
-KNOWN_BLOBS_MAX: Final = 10_000
 SPACE_BYTES_MIN: Final = 4 * 1024 * 1024
 """What opening a log writes at most, besides a table file of what is in its write-ahead log."""
 
@@ -98,15 +110,20 @@ class RocksJournal(StoredLog):
         self._step = step
         self._wanted = partitions
         self._trust = trust_watermark
-        self._known_blobs: set[bytes] = set()
         self._between_commits = threading.Lock()
+        self._strangers: frozenset[str] = frozenset()
+        self.files_stay = threading.Lock()
+        """Held while files are copied, so that none is removed, and while some are removed."""
         self.blob_files = BlobFiles(path / BLOB_DIRECTORY)
+        self._blobs = BlobStore(self.blob_files)
         self._store: RocksStore | None = None
         self._watermark: Watermark | None = None
         try:
             store = self._open_store(create=create)
             log_id, count = self._identity(store)
-            super().__init__(store, log_id, count)
+            self.shelves = Shelves(self.segments_path, log_id, count)
+            self.shelves.load(store)
+            super().__init__(ArchivedRows(store, self.shelves), log_id, count)
             self._open_watermark()
         except BaseException:
             self._let_go()
@@ -114,6 +131,34 @@ class RocksJournal(StoredLog):
         self._tips = Tips(log_id, self._heads)
         self._committer = Committer(self._commit, self._tick)
         self._closed = False
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Finish what a crash stopped: dropping what was sealed from tables, and what expired.
+
+        Where a file is damaged nothing is dropped.
+        """
+        if self.segments_path.is_dir():
+            self._strangers = frozenset(path.name for path in self.segments_path.iterdir())
+        for partition in range(self._partitions if self._trust else 0):
+            try:
+                drop_archived(self, partition)
+                drop_expired(self, partition)
+            except LogDamaged as error:
+                _log.warning("what is archived was not tidied up: %s", error)
+
+    @property
+    def segments_path(self) -> Path:
+        """Return the directory of segments."""
+        return self.path / SEGMENT_DIRECTORY
+
+    @property
+    def tables(self) -> RocksStore:
+        """Return the tables alone, without what stands in segments."""
+        if self._store is None:
+            msg = "the log is closed"
+            raise JournalUnavailable(msg)
+        return self._store
 
     # opening
 
@@ -201,10 +246,10 @@ class RocksJournal(StoredLog):
     def _commit(self, frames: Sequence[EncodedFrame]) -> None:
         store, watermark = self._writable()
         self._reach("blobs")
-        rows = self._blob_rows(store, frames)
-        for frame in frames:
-            rows.extend(frame.rows)
         with self._between_commits:
+            rows = self._blobs.rows_for(store, frames)
+            for frame in frames:
+                rows.extend(frame.rows)
             self._reach("write")
             store.write(rows)
             self._reach("flush")
@@ -214,8 +259,8 @@ class RocksJournal(StoredLog):
                 header = frame.header
                 watermark.marks[header.partition] = Mark(header.era, frame.last, frame.hash)
             watermark.write()
-        for frame in frames:
-            self._durable[frame.header.partition] = frame.last
+            for frame in frames:
+                self._durable[frame.header.partition] = frame.last
 
     def _reach(self, step: str) -> None:
         try:
@@ -229,34 +274,76 @@ class RocksJournal(StoredLog):
             raise JournalUnavailable(msg)
         return self._store, self._watermark
 
-    def _blob_rows(self, store: RocksStore, frames: Sequence[EncodedFrame]) -> list[Row]:
-        rows = []
-        if len(self._known_blobs) > KNOWN_BLOBS_MAX:
-            self._known_blobs.clear()
-        for frame in frames:
-            for sha256, data in frame.blobs.items():
-                if len(data) > BLOB_ROW_BYTES_MAX:
-                    self.blob_files.put(sha256, data)
-                elif sha256 not in self._known_blobs:
-                    self._known_blobs.add(sha256)
-                    if not store.has("blobs", sha256):
-                        rows.append(Row("blobs", sha256, data))
-        return rows
-
     def _tick(self) -> float | None:
         return None if self._watermark is None else self._watermark.sync_if_due()
 
+    def rewrite(self, change: Callable[[RocksStore], None], *, durable: bool = False) -> None:
+        """Let `change` write rows that no frame stands for, between two commits; any thread.
+
+        Commits wait meanwhile, so it is to be short. With `durable` it is flushed too. Raises
+        `JournalUnavailable`, also while the log waits to be recovered.
+        """
+        with self._between_commits:
+            store, _ = self._writable()
+            if self._committer.failure is not None:
+                msg = "the log waits to be recovered"
+                raise JournalUnavailable(msg) from self._committer.failure
+            change(store)
+            if durable:
+                store.flush()
+
+    def begin_later(self, partition: int, below: int) -> None:
+        """Let history begin at `below`: what is before it is no longer read."""
+        shelf = self.shelves.current.get(partition)
+        if shelf is not None and shelf.begin < below:
+            readers = tuple(reader for reader in shelf.readers if reader.info.first >= below)
+            self.shelves.replace(partition, Shelf(below, shelf.floor, readers))
+        self._load_histories()
+
+    def adopt_file(self, name: str) -> None:
+        """Let `sweep_segments` leave a file of the archive alone: a fact is going to name it."""
+        self._strangers -= {name}
+
+    def sweep_segments(self, named: Collection[str]) -> int:
+        """Delete files of the archive that were there at the opening and are not `named`."""
+        gone = self._strangers - set(named)
+        try:
+            for name in gone:
+                (self.segments_path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise classify(error, f"deleting in {self.segments_path}") from error
+        self._strangers -= gone
+        return len(gone)
+
     # reading
+
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was)."""
+        return find_baseline(self.segments_path, self._source, partition)
 
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""
-        if ref.size > BLOB_ROW_BYTES_MAX:
-            return read_blob(ref, self.blob_files.get(ref.sha256))
-        return read_blob(ref, self._source.get("blobs", ref.sha256))
+        return self._blobs.read(ref, self._source)
 
     def has_blob(self, sha256: bytes) -> bool:
         """Tell whether a blob is stored, as a row or as a file."""
-        return self._source.get("blobs", sha256) is not None or self.blob_files.has(sha256)
+        return self._blobs.has(sha256, self._source)
+
+    def watch_blobs(self, *, on: bool) -> None:
+        """Begin, or end, to note which blobs frames bring: `remove_blobs` leaves those alone."""
+        with self._between_commits:
+            self._blobs.watch(on=on)
+
+    def remove_blobs(self, hashes: Collection[bytes]) -> tuple[int, int]:
+        """Delete blobs that nothing refers to, between two commits; return (count, bytes).
+
+        Those stay that a frame brought since `watch_blobs`, or that `has_blob` lately said are
+        there. A frame that brings one of the others later writes it again. Raises
+        `JournalUnavailable`.
+        """
+        removed: list[tuple[int, int]] = []
+        self.rewrite(lambda store: removed.append(self._blobs.remove(store, hashes)), durable=True)
+        return removed[0]
 
     # copies
 
@@ -306,11 +393,11 @@ class RocksJournal(StoredLog):
         if self._store is not None:
             require_space(self.path, wal_bytes(self.path / LOG_DIRECTORY) + SPACE_BYTES_MIN)
         self._close_store()
-        self._known_blobs.clear()
-        self.blob_files.forget()
+        self._blobs.forget()
         store = self._open_store(create=False)
         self._identity(store)
-        self._source = store
+        self.shelves.load(store)
+        self._source = ArchivedRows(store, self.shelves)
         self._load_heads()
         self._open_watermark()
         self._tips = Tips(self._log_id, self._heads)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_events.datalock import LOCK_NAME, prepare_directory
 from goclaw_events.errors import DirectoryNotEmpty, LogDamaged
-from goclaw_events.rocks.directory import verify_files
+from goclaw_events.rocks.directory import verify_files, verify_segments
 from goclaw_events.rocks.failure import classify
 from goclaw_events.rocks.stored import LOG_DIRECTORY
 from goclaw_events.verify import verify
@@ -74,6 +74,7 @@ def require_whole(journal: RocksJournal) -> None:
     The journal must be at rest.
     """
     report = verify(journal)
+    verify_segments(journal, report)
     verify_files(journal.blob_files, report)
     if not report.whole:
         first = report.problems[0]

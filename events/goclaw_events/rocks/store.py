@@ -65,6 +65,23 @@ class RocksStore:
         except Exception as error:
             raise classify(error, "writing to the log") from error
 
+    def delete_range(self, table: str, start: bytes, stop: bytes) -> None:
+        """Delete the rows from `start` (included) to `stop` (excluded) at once, not flushed."""
+        batch = WriteBatch(raw_mode=True)
+        batch.delete_range(start, stop, self._handles[table])
+        try:
+            self._open_db().write(batch, self._unsynced)
+        except Exception as error:
+            raise classify(error, "writing to the log") from error
+
+    def compact(self, table: str, start: bytes | None = None, stop: bytes | None = None) -> None:
+        """Write the files of a table anew without what was deleted. Blocks, for seconds a GiB."""
+        try:
+            self._open_db()
+            self._tables[table].compact_range(start, stop)
+        except Exception as error:
+            raise classify(error, f"compacting table {table}") from error
+
     def flush(self) -> None:
         """Make everything written durable; lets other threads run meanwhile."""
         try:

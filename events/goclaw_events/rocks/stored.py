@@ -11,6 +11,10 @@ from goclaw_events.chain import HINT_DAMAGED
 from goclaw_events.errors import LogDamaged, LogMismatch
 from goclaw_events.reading import after_prefix
 from goclaw_events.rocks.blobfiles import BlobFiles
+from goclaw_events.segments.baseline import find_baseline
+from goclaw_events.segments.discovery import discover
+from goclaw_events.segments.rows import ArchivedRows
+from goclaw_events.segments.shelf import Shelves
 from goclaw_events.tips import LOG_FORMAT, read_blob
 from goclaw_events.value import BLOB_ROW_BYTES_MAX
 
@@ -19,10 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw_events.reading import RowSource
+    from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.value import BlobRef
 
 LOG_DIRECTORY: Final = "log"
 BLOB_DIRECTORY: Final = "blobs"
+SEGMENT_DIRECTORY: Final = "segments"
 WATERMARK_NAME: Final = "watermark"
 
 
@@ -47,12 +53,35 @@ def read_name(source: RowSource, place: str) -> LogName:
 
 
 class RocksLog:
-    """Read a log out of its rows and its blob files, damaged or not."""
+    """Read a log out of its rows, its segments and its blob files, damaged or not.
 
-    def __init__(self, source: RowSource, data_dir: Path, name: LogName) -> None:
-        self.source = source
+    Where the rows that tell of segments are lost, the files themselves do. Raises `LogDamaged`
+    where a segment is missing.
+    """
+
+    def __init__(self, tables: RowSource, data_dir: Path, name: LogName) -> None:
         self.log_id, self.partitions = name
+        self.segments_path = data_dir / SEGMENT_DIRECTORY
+        self.shelves = Shelves(self.segments_path, *name)
+        self._find_segments(tables)
+        self.tables = tables
+        self.source = ArchivedRows(tables, self.shelves)
         self.blob_files = BlobFiles(data_dir / BLOB_DIRECTORY)
+
+    def _find_segments(self, tables: RowSource) -> None:
+        shelves = self.shelves
+        self.segments_found: list[int] = []
+        """The partitions whose segments only their files tell of."""
+        try:
+            shelves.load(tables)
+        except LogDamaged:
+            shelves.current = {}
+        for partition in range(self.partitions):
+            if partition not in shelves.current:
+                shelf = discover(tables, shelves, partition)
+                if shelf is not None:
+                    shelves.replace(partition, shelf)
+                    self.segments_found.append(partition)
 
     def rows(
         self, table: str, prefix: bytes = b"", stop: bytes | None = None
@@ -64,6 +93,13 @@ class RocksLog:
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return one row's value."""
         return self.source.get(table, key)
+
+    def baseline(self, partition: int) -> BaselineReader | None:
+        """Return what stands for the history that was given up (None: none was, or none knows)."""
+        try:
+            return find_baseline(self.segments_path, self.tables, partition)
+        except LogDamaged:
+            return None
 
     def blob(self, ref: BlobRef) -> bytes:
         """Return a blob's packed bytes, its hash compared; raises `BlobMissing`, `LogDamaged`."""

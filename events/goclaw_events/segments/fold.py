@@ -1,0 +1,93 @@
+"""What is kept of a run that ended: its last fact's type, and a digest of its workflow stream."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events.codec import FACTS
+from goclaw_events.facts import RunCancelled, RunCompleted, RunFailed, RunSubmitted
+from goclaw_events.ids import kind_of, routing_key, workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.segments.records import Ended
+from goclaw_events.value import packer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from goclaw_events.journal import Journal
+
+FINAL: Final = frozenset(FACTS.names[kind].name for kind in (RunCompleted, RunFailed, RunCancelled))
+"""The facts that end a run."""
+_SUBMITTED: Final = FACTS.names[RunSubmitted].name
+_DIGEST_PLACE: Final = RunSubmitted._fields.index("digest")
+_DIGEST_BYTES: Final = 16
+
+
+def run_of(stream: str) -> str | None:
+    """Return the run that a stream is of (None: it is of no run)."""
+    return routing_key(stream) if kind_of(stream) in ("workflow", "task") else None
+
+
+class RunFold:
+    """Fold the workflow stream of one run, fact after fact."""
+
+    __slots__ = ("body_digest", "digest", "first", "seq", "state")
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.seq = 0
+        self.state = ""
+        self.body_digest = b""
+        self.digest = bytes(_DIGEST_BYTES)
+
+    def add(self, fact: Sequence[Any], packed: bytes) -> None:
+        """Take the next fact in: [stream, seq, type, version, data], and its bytes.
+
+        The digest is BLAKE2b-128 of the digest before and the fact's msgpack.
+        """
+        _, seq, kind, _, data = fact
+        self.first = self.first or seq
+        self.seq = seq
+        if kind in FINAL:
+            self.state = kind
+        elif kind == _SUBMITTED:
+            self.body_digest = bytes(data[_DIGEST_PLACE])
+        self.digest = blake2b(self.digest + packed, digest_size=_DIGEST_BYTES).digest()
+
+
+class RunFolds:
+    """Fold the workflow streams of some runs while a log goes by."""
+
+    def __init__(self, runs: Iterable[str]) -> None:
+        self._pack = packer()
+        self._folds = {run: RunFold() for run in runs}
+
+    def add(self, turns: Iterable[Sequence[Any]]) -> None:
+        """Take in the turns of the next frame, as `read_turns` gives them."""
+        for _, *facts in turns:
+            stream = facts[0][0] if facts else ""
+            if stream.startswith("workflow/"):
+                fold = self._folds.get(routing_key(stream))
+                if fold is not None:
+                    for fact in facts:
+                        fold.add(fact, self._pack(fact))
+
+    def ended(self, journal: Journal, partition: int, segment: int) -> Iterator[tuple[str, Ended]]:
+        """Yield (run id, what is kept) of the runs that ended, in order of id.
+
+        A run that began before what went by is read from its beginning. Raises what reading does.
+        """
+        for run in sorted(self._folds, key=str.encode):
+            fold = self._folds[run]
+            if fold.first != 1:
+                fold = self._read(journal, partition, run)
+            if fold.state:
+                yield run, Ended(fold.state, fold.seq, fold.digest, fold.body_digest, segment)
+
+    def _read(self, journal: Journal, partition: int, run: str) -> RunFold:
+        fold = RunFold()
+        for turn in stream_turns(journal, workflow_stream(run), partition=partition):
+            for fact in turn.facts:
+                fold.add(fact, self._pack(fact))
+        return fold
