@@ -19,6 +19,7 @@ from goclaw_actors.messages import Enqueue, FailRun, SlotRefused
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import known_reply, remember
+from goclaw_actors.required import Required
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
 from goclaw_actors.work import Outcome
@@ -55,7 +56,8 @@ class Turns:
         self.ready: deque[Entity] = deque()
         self.poisoned: set[str] = set()
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
-        self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits)
+        required = Required(self.activate, self.directory.release)
+        self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits, required)
         self._snapshot_every = limits.snapshot_every_facts
         self._recent = RecentFrames()
         self.in_flight: deque[Batch] = deque()
@@ -111,7 +113,7 @@ class Turns:
         _settle_source(batch, message)
         try:
             if entity.state is None:
-                self._load(entity, message, batch)
+                self._begin(entity, message, batch)
             if message.command_id is not None:
                 reply = known_reply(entity, message, batch.now_ns)
                 if reply is not None:
@@ -125,11 +127,35 @@ class Turns:
         except Exception as error:  # noqa: BLE001 - a bug ends here, recorded with its trace
             self._message_failed(batch, entity, message, error)
 
-    def _load(self, entity: Entity, message: Message, batch: Batch) -> None:
+    def activate(self, stream: str) -> tuple[Entity, bool] | None:
+        """Return the live actor of a stream, loaded, and whether it was live; None: it has none.
+
+        Called while a batch is closed. Raises what reading its stream raises.
+        """
+        batch = self.batch
+        assert batch is not None, "a batch is being closed"
+        if stream in self.poisoned or not self.directory.knows(stream):
+            return None
+        entity = self.directory.live.get(stream)
+        was_live = entity is not None
+        if entity is None:
+            entity = self.directory.entity(stream)
+        if entity.state is None:
+            try:
+                self._load(entity, batch)
+            except Exception:
+                entity.forget()
+                raise
+        return entity, was_live
+
+    def _begin(self, entity: Entity, message: Message, batch: Batch) -> None:
         if message.fresh and not entity.rebuild:
             entity.state = entity.decider.initial(entity.stream)
             entity.snapshot_due = self._snapshot_every
             return
+        self._load(entity, batch)
+
+    def _load(self, entity: Entity, batch: Batch) -> None:
         stream = entity.stream
         frames = [
             flying.frame.data
