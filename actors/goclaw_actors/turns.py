@@ -10,7 +10,8 @@ from collections import deque
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.decider import ClearOpen, Moment, Refused, RunEnded, Send
+from goclaw_actors.archived import answer, archived_run, without_facts
+from goclaw_actors.decider import NOTHING, ClearOpen, Moment, Refused, RunEnded, Send
 from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
 from goclaw_actors.failures import failure_of, gives_up, storable
@@ -25,7 +26,7 @@ from goclaw_actors.spill import spill
 from goclaw_actors.work import Outcome
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
-from goclaw_events.errors import JournalUnavailable
+from goclaw_events.errors import HistoryExpired, JournalUnavailable
 from goclaw_events.facts import StreamPoisoned
 from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
 from goclaw_events.value import INLINE_BYTES_MAX, pack, packer
@@ -112,8 +113,11 @@ class Turns:
             return
         _settle_source(batch, message)
         try:
-            if entity.state is None:
-                self._begin(entity, message, batch)
+            if entity.state is None and (
+                self._answer_archived(batch, entity, message)
+                or not self._begin(entity, message, batch)
+            ):
+                return
             if message.command_id is not None:
                 reply = known_reply(entity, message, batch.now_ns)
                 if reply is not None:
@@ -121,6 +125,8 @@ class Turns:
                     return
             moment = Moment(batch.now_ns, batch.next_number, self.partition, self.era, self._holder)
             decision = self.decide(entity, message.body, moment)
+            if decision.facts and entity.archived and entity.decider.is_final(entity.state):
+                decision = without_facts(decision)
             self._record(batch, entity, message, decision)
         except JournalUnavailable:
             raise  # the disk failed, not the message: the node stops, and starts again from the log
@@ -148,12 +154,41 @@ class Turns:
                 raise
         return entity, was_live
 
-    def _begin(self, entity: Entity, message: Message, batch: Batch) -> None:
+    def _answer_archived(self, batch: Batch, entity: Entity, message: Message) -> bool:
+        """Answer a message to an archived run, if that needs no actor; note that it is archived."""
+        if message.fresh:
+            return False
+        ended = archived_run(self._ports.journal, self.partition, entity.stream)
+        entity.archived = ended is not None
+        if ended is None or message.command_id is not None:
+            return False
+        decision = answer(entity.stream, ended, message.body)
+        if decision is not None:
+            self._say(batch, entity, message, decision)
+        return decision is not None
+
+    def _say(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
+        if decision.reply is not None:
+            _reply(batch, message, decision.reply, 0)
+        self.directory.release(entity)
+
+    def _begin(self, entity: Entity, message: Message, batch: Batch) -> bool:
+        """Bring an actor to where its stream stands; False if nothing is left to decide with."""
         if message.fresh and not entity.rebuild:
             entity.state = entity.decider.initial(entity.stream)
             entity.snapshot_due = self._snapshot_every
-            return
-        self._load(entity, batch)
+            return True
+        try:
+            self._load(entity, batch)
+        except HistoryExpired:
+            ended = archived_run(self._ports.journal, self.partition, entity.stream)
+            if ended is None:
+                raise
+            entity.forget()
+            decision = answer(entity.stream, ended, message.body) or NOTHING
+            self._say(batch, entity, message, decision)
+            return False
+        return True
 
     def _load(self, entity: Entity, batch: Batch) -> None:
         stream = entity.stream
