@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.rebuild import begin, find_snapshots, fold_durable, load
+from goclaw_actors.rebuild import Unheard, begin, find_snapshots, fold_durable, load
 from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError
@@ -24,7 +23,6 @@ from goclaw_projections.views import Views, all_projections
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from goclaw_actors.message import Message
     from goclaw_events.journal import Journal
 
 DIFFERS: Final = "replay_differs"
@@ -121,7 +119,7 @@ class _Actors:
             self._report.add(error.code, place, error.message)
 
     def _entity(self, stream: str) -> Entity:
-        return Entity(stream, self._kinds[kind_of(stream)], _NoTurns())
+        return Entity(stream, self._kinds[kind_of(stream)], Unheard())
 
     def _compare_snapshots(self, partition: int, stream: str, replayed: Any, seq: int) -> None:
         """Compare each kept snapshot and the facts after it with full replay, replies too."""
@@ -151,17 +149,6 @@ class _Actors:
             keys = [key for key in replayed if replayed[key] != activated.get(key)]
             text = f"the actor activates with another {', '.join(keys)} than full replay gives"
             self._report.add(DIFFERS, place, text)
-
-
-class _NoTurns:
-    """What an actor is made with that is only loaded, never told anything."""
-
-    def __init__(self) -> None:
-        self.ready: deque[Entity] = deque()
-
-    def handle(self, entity: Entity, message: Message) -> None:
-        """Refuse: nothing is handled here."""
-        raise AssertionError((entity.stream, message.body))
 
 
 def _check_views(journal: Journal, path: Path, report: ReplayReport) -> None:
