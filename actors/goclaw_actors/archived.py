@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from goclaw_actors.decider import Accepted, Decision, Refused
 from goclaw_actors.messages import CancelRun, SubmitRun
 from goclaw_events.ids import kind_of, routing_key
-from goclaw_events.segments.records import Ended, ended_key, read_ended
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Body
     from goclaw_events.journal import Journal
+    from goclaw_events.segments.records import Ended
 
 _OF_RUNS: Final = frozenset({"workflow", "task"})
 _STATUS: Final = {
@@ -25,8 +25,7 @@ def archived_run(journal: Journal, partition: int, stream: str) -> Ended | None:
     """Return how the run of a workflow's or task's stream ended, if all of it is archived."""
     if kind_of(stream) not in _OF_RUNS:
         return None
-    row = journal.get("ended", ended_key(partition, routing_key(stream)))
-    return None if row is None else read_ended(row)
+    return journal.ended(partition, routing_key(stream))
 
 
 def status_of(ended: Ended) -> str:

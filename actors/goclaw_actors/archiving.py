@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import threading
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.alive import alive, needs_snapshot
 from goclaw_actors.errors import Stopping
 from goclaw_events.facts import SegmentSealed
 from goclaw_events.frame import read_header
-from goclaw_events.segments.sealing import Sealable, seal
+from goclaw_events.rocks.archiving import drop_archived
+from goclaw_events.segments.sealing import seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from goclaw_actors.node import Node
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Done, Journal
+    from goclaw_events.rocks import RocksJournal
     from goclaw_events.segments.records import SegmentInfo
 
     Post = Callable[[Callable[[Any], None], Any], None]
@@ -32,14 +34,6 @@ log = getLogger(__name__)
 WAIT_S: Final = 0.1
 STEPS: Final = ("snapshots", "seal", "record", "drop", "dropped")
 """Between these something may be killed; a test does."""
-
-
-class Archive(Sealable, Protocol):
-    """A journal whose prefixes can be sealed, and then deleted. See `RocksJournal`."""
-
-    def drop_archived(self, partition: int) -> None:
-        """Delete from the tables what durable facts say is in segments; idempotent."""
-        ...
 
 
 def _no_step(_: str) -> None:
@@ -55,7 +49,7 @@ class Archiver:
 
     def __init__(
         self,
-        journal: Archive,
+        journal: RocksJournal,
         node: Node,
         kinds: Mapping[str, Decider[Any]],
         post: Post,
@@ -66,18 +60,27 @@ class Archiver:
         self._kinds = kinds
         self._post = post
         self._step = step
-        self._stopping = threading.Event()
+        self._stopped: CodedError | None = None
+        self.busy = threading.Lock()
+        """Held by whoever changes what is archived."""
 
-    def stop(self) -> None:
-        """Have what waits for the dispatchers raise `Stopping`, now and later."""
-        self._stopping.set()
+    def stop(self, error: CodedError | None = None) -> None:
+        """Have whoever waits for the dispatchers hear an error (None: `Stopping`), from now on."""
+        if self._stopped is None:
+            hint = "what was begun is completed at the next start"
+            self._stopped = error or Stopping("the engine is stopping", hint=hint)
 
     def archive(self, partition: int, before: int) -> SegmentInfo | None:
         """Seal everything of a partition below `before`, a frame not cut; None: that is nothing.
 
-        Raises what reading and writing the log raises, `SnapshotMissing`, `Stopping`.
+        Raises what reading and writing the log raises, `SnapshotMissing`, `Stopping`. One caller
+        at a time gets in.
         """
-        self._journal.drop_archived(partition)
+        with self.busy:
+            return self._archive(partition, before)
+
+    def _archive(self, partition: int, before: int) -> SegmentInfo | None:
+        drop_archived(self._journal, partition)
         stop = boundary(self._journal, partition, before)
         if stop <= self._journal.floor(partition):
             return None
@@ -88,7 +91,7 @@ class Archiver:
         self._step("record")
         self.record(partition, SegmentSealed(*info))
         self._step("drop")
-        self._journal.drop_archived(partition)
+        drop_archived(self._journal, partition)
         self._step("dropped")
         extra = {"action": "segment_sealed", "segment": info.name, "facts": info.facts}
         log.info("archived %d:%d to %d", partition, info.first, info.last, extra=extra)
@@ -120,9 +123,8 @@ class Archiver:
 
         self._post(ask, done)
         while not heard.wait(WAIT_S):
-            if self._stopping.is_set():
-                msg = "the engine is stopping"
-                raise Stopping(msg, hint="what was begun is completed at the next start")
+            if self._stopped is not None:
+                raise self._stopped
         if told[0] is not None:
             raise told[0]
 
