@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
+from goclaw.retention import Retention, retention_of
 from goclaw.secrets import SecretSource
-from goclaw_actors.archiving import Archiver
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
@@ -109,10 +109,9 @@ class Parts:
             reopened,
         )
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
-        self.archiver: Archiver | None = None
+        self.retention: Retention | None = None
         if isinstance(self.journal, RocksJournal):
-            kinds = deciders(StoredContents(self.journal))  # for threads other than the node's
-            self.archiver = Archiver(self.journal, self.node, kinds, self.thread.post)
+            self.retention = retention_of(self.journal, self.node, self.thread.post, settings)
 
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands.
@@ -128,6 +127,8 @@ class Parts:
             self.node.accept(Message(lane_stream("/" + name), declare))
         self.views.runner.start()
         self.thread.start(self.node, self.clock.now_ns)
+        if self.retention is not None:
+            self.retention.start()
 
     def send(self, message: Message) -> None:
         """Hand a command to the engine's thread."""
@@ -162,8 +163,8 @@ class Parts:
         self.close()
 
     def _stop_upkeep(self) -> None:
-        if self.archiver is not None:
-            self.archiver.stop()
+        if self.retention is not None:
+            self.retention.stop()
 
     def close(self) -> None:
         """Close what was opened, without waiting for work; also what never started."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.results import EngineDied
-from goclaw_actors.archiving import Archiver
+from goclaw.retention import retention_of
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
     from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
 
-STOP_S = 60.0
+STOP_S: Final = 60.0
 
 
 class _NoWork:
@@ -57,8 +57,9 @@ class Upkeep:
         except BaseException:
             self.journal.close()
             raise
-        kinds = deciders(StoredContents(self.journal))
-        self.archiver = Archiver(self.journal, node, kinds, self._thread.post)
+        self._retention = retention_of(self.journal, node, self._thread.post, settings)
+        self.archiver = self._retention.archiver
+        self.expirer = self._retention.expirer
         self._thread.start(node, self.clock.now_ns)
 
     def _ports(self) -> Ports:

@@ -150,12 +150,21 @@ def actor_at(
     No snapshot of the log is used but the one that history begins with.
     """
     entity = Entity(stream, kinds[kind_of(stream)], Unheard())
-    found = snapshot_of(journal, partition, entity)
-    begin(entity, () if found is None else (found,))
+    first_state(journal, partition, entity)
     for turn in stream_turns(journal, stream, entity.seq + 1, partition):
         if below is not None and turn.number >= below:
             break
         fold_turn(entity, turn)
+    return entity
+
+
+def first_state(journal: Journal, partition: int, entity: Entity) -> Entity:
+    """Put an actor where its history begins: at the baseline's snapshot, or before its first fact.
+
+    Returns it. Raises `LogDamaged`.
+    """
+    found = snapshot_of(journal, partition, entity)
+    begin(entity, () if found is None else (found,))
     return entity
 
 

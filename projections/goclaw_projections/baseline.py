@@ -6,7 +6,7 @@ made before the facts go, by folding them once more, apart from the views that a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 
 from goclaw_projections.errors import ProjectionFailed
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from goclaw_projections.store import ViewStore
 
     Row = tuple[bytes, bytes]
+
+SECTION: Final = "view/"
+"""How the names of sections with rows of views begin; the view's name and version follow."""
 
 
 class ViewRows(NamedTuple):
@@ -40,16 +43,29 @@ class Baselines(Protocol):
         ...
 
 
-class WholeHistory:
-    """The baselines of a log that never gave anything up."""
+class LogBaselines:
+    """The baselines that a log keeps; one that never gave anything up has none."""
 
-    def begin(self, partition: int) -> int:  # noqa: ARG002 - of whatever partition
-        """Return 1."""
-        return 1
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
-    def view(self, partition: int, name: str) -> ViewRows | None:  # noqa: ARG002
-        """Return None."""
+    def begin(self, partition: int) -> int:
+        """Return the number of the first fact that can be read."""
+        return self._journal.history(partition)
+
+    def view(self, partition: int, name: str) -> ViewRows | None:
+        """Return the rows of a view below `begin`; raises `LogDamaged`."""
+        baseline = self._journal.baseline(partition)
+        for section in baseline.sections if baseline is not None else ():
+            of, _, version = section.rpartition("/")
+            if baseline is not None and of == SECTION + name:
+                return ViewRows(name, int(version), baseline.rows(section))
         return None
+
+
+def section_of(rows: ViewRows) -> str:
+    """Return the section of a baseline in which a view's rows are kept."""
+    return f"{SECTION}{rows.name}/{rows.version}"
 
 
 class _Prefix:

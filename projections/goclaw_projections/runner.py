@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.envelope import Position
 from goclaw_events.errors import CodedError, HistoryExpired
-from goclaw_projections.baseline import WholeHistory
+from goclaw_projections.baseline import LogBaselines
 from goclaw_projections.checkpoint import (
     START,
     Checkpoint,
@@ -99,7 +99,7 @@ class ProjectionRunner:
         baselines: Baselines | None = None,
     ) -> None:
         self._journal = journal
-        self._baselines = baselines or WholeHistory()
+        self._baselines = baselines or LogBaselines(journal)
         self._store = store
         self._settings = settings or RunnerSettings()
         self._applying = threading.RLock()

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw_events.journal import Journal
-    from goclaw_projections.baseline import Baselines
     from goclaw_projections.projection import Projection
     from goclaw_projections.runner import RunnerSettings
     from goclaw_projections.store import ViewStore
@@ -30,32 +29,20 @@ class Views:
     """The readers of every view, and the runner that keeps their rows up to date."""
 
     def __init__(
-        self,
-        journal: Journal,
-        store: ViewStore,
-        settings: RunnerSettings | None = None,
-        baselines: Baselines | None = None,
+        self, journal: Journal, store: ViewStore, settings: RunnerSettings | None = None
     ) -> None:
         self._store = store
-        self.runner = ProjectionRunner(journal, store, all_projections(), settings, baselines)
+        self.runner = ProjectionRunner(journal, store, all_projections(), settings)
         self.runs = RunsReader(store)
         self.tasks = TasksReader(store)
         self.timeline = TimelineReader(store)
 
     @classmethod
     def open(
-        cls,
-        journal: Journal,
-        path: Path | None,
-        settings: RunnerSettings | None = None,
-        baselines: Baselines | None = None,
+        cls, journal: Journal, path: Path | None, settings: RunnerSettings | None = None
     ) -> Views:
-        """Open the database at `path`, or views in memory where it is None.
-
-        `baselines`: what views begin with where the log gave up history (None: it has it all).
-        """
-        store = MemoryViewStore() if path is None else RocksViewStore(path)
-        return cls(journal, store, settings, baselines)
+        """Open the database at `path`, or views in memory where it is None."""
+        return cls(journal, MemoryViewStore() if path is None else RocksViewStore(path), settings)
 
     def close(self) -> None:
         """Stop the runner's thread and close the database. Idempotent."""

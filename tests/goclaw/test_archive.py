@@ -163,8 +163,8 @@ async def test_views_are_built_again_from_segments(tmp_path: Path) -> None:
 async def test_archiving_while_it_runs(tmp_path: Path, partitions: int) -> None:
     """Segment after segment is sealed under work; nothing is lost, nothing runs twice."""
     async with engine_on(tmp_path, partitions) as engine:
-        archiver = engine.parts.archiver
-        assert archiver is not None
+        assert engine.parts.retention is not None
+        archiver = engine.parts.retention.archiver
         await engine.submit(single("hang"), run_id="waits")
         sealed = 0
         for _ in range(12):

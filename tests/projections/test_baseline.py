@@ -12,7 +12,7 @@ from goclaw_events.errors import HistoryExpired
 from goclaw_events.frame import read_header
 from goclaw_events.ids import partition_of
 from goclaw_events.memory_journal import MemoryJournal
-from goclaw_projections.baseline import ViewRows, WholeHistory, fold_views
+from goclaw_projections.baseline import LogBaselines, ViewRows, fold_views
 from goclaw_projections.errors import ProjectionFailed
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
 from goclaw_projections.store import MemoryViewStore
@@ -155,5 +155,6 @@ def test_a_view_of_another_version_says_that_it_lacks_history() -> None:
 
 def test_a_log_that_gave_nothing_up_has_no_baseline() -> None:
     """Then a view begins with nothing, at the first fact."""
-    assert WholeHistory().begin(3) == 1
-    assert WholeHistory().view(3, "runs") is None
+    found = LogBaselines(MemoryJournal())
+    assert found.begin(0) == 1
+    assert found.view(0, "runs") is None
