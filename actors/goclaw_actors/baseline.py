@@ -54,6 +54,12 @@ def snapshot_of(journal: Journal, partition: int, entity: Entity) -> Snapshot | 
     return read_chunks(_Chunks(baseline, prefix), prefix, manifest)
 
 
+def seq_given_up(journal: Journal, partition: int, stream: str) -> int:
+    """Return the seq of the last fact of a stream that was given up and kept as a snapshot."""
+    baseline = journal.baseline(partition)
+    return 0 if baseline is None else baseline.seq(stream_prefix(partition, stream)) or 0
+
+
 class _Chunks:
     """The table `chunks` of a baseline, for one stream."""
 

@@ -7,7 +7,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.actor import Entity
-from goclaw_actors.baseline import snapshot_of
+from goclaw_actors.baseline import seq_given_up, snapshot_of
 from goclaw_actors.errors import StreamBroken
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import Known, fold_reply
@@ -72,7 +72,10 @@ def find_snapshots(entity: Entity, journal: Journal, partition: int) -> Iterator
         Held(number, manifest.seq if manifest else 0, manifest.chunks if manifest else None)
         for number, manifest in manifests
     ]
-    yield from usable(journal, partition, entity.stream, manifests, form.version, _warn)
+    gone = seq_given_up(journal, partition, entity.stream)
+    for snapshot in usable(journal, partition, entity.stream, manifests, form.version, _warn):
+        if snapshot.manifest.seq >= gone:  # otherwise facts behind it are gone too
+            yield snapshot
     first = snapshot_of(journal, partition, entity)
     if first is not None:
         yield first
