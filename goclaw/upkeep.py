@@ -15,10 +15,11 @@ from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from goclaw.config import Settings
     from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
+    from goclaw_events.segments.records import SegmentInfo
 
 STOP_S: Final = 60.0
 
@@ -47,6 +48,7 @@ class Upkeep:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self.journal = DataDirectory(settings.data_dir).open_journal()
         try:
             heads = (self.journal.head(p) for p in range(self.journal.partitions))
@@ -76,6 +78,19 @@ class Upkeep:
             lambda _, __: None,
             contents,
         )
+
+    def archive(self, partition: int, before: int) -> Iterator[SegmentInfo]:
+        """Archive everything of a partition below a number; yield each segment that was sealed."""
+        step = self._settings.retention.archive_facts_max
+        while (floor := self.journal.floor(partition)) < before:
+            part = min(before, floor + step)
+            # A frame may be larger than a step; it is not cut.
+            info = self.archiver.archive(partition, part) or self.archiver.archive(
+                partition, before
+            )
+            if info is None:
+                return
+            yield info
 
     def _died(self, error: BaseException) -> None:
         self.archiver.stop(EngineDied(f"the dispatchers stopped: {error}"))

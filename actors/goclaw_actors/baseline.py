@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from goclaw_events.errors import LogDamaged
 from goclaw_events.ids import kind_of
 from goclaw_events.snapshots import (
+    HASH_BYTES,
     Manifest,
     Snapshot,
     chunk_row,
@@ -20,7 +21,8 @@ from goclaw_events.snapshots import (
     read_chunks,
     stream_prefix,
 )
-from goclaw_events.value import pack
+from goclaw_events.tables import u64
+from goclaw_events.value import pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +50,8 @@ def snapshot_of(journal: Journal, partition: int, entity: Entity) -> Snapshot | 
     stored = baseline.get(SECTION, prefix + _MANIFEST)
     if stored is None:
         return None
-    manifest = decode_manifest(prefix + stored[:8], stored[8:])
+    number, body, digest = unpack(stored)
+    manifest = decode_manifest(prefix + u64(number), body + digest)
     if manifest.version != form.version:
         return None
     return read_chunks(_Chunks(baseline, prefix), prefix, manifest)
@@ -98,7 +101,10 @@ def snapshot_rows(entity: Entity, partition: int, era: int) -> Iterator[tuple[by
     chunks, manifest = _written(entity, prefix, era)
     for row in sorted(chunks):
         yield prefix + _CHUNK + row.key[len(prefix) :], row.value or b""
-    yield prefix + _MANIFEST, manifest.key[len(prefix) :] + (manifest.value or b"")
+    data = manifest.value or b""
+    # In parts, each of which can be read without knowing what it is: it may refer to blobs.
+    parts = [entity.number, data[:-HASH_BYTES], data[-HASH_BYTES:]]
+    yield prefix + _MANIFEST, pack(parts)
 
 
 def _written(entity: Entity, prefix: bytes, era: int) -> tuple[list[Row], Row]:

@@ -114,7 +114,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("took", _took(record["duration_s"])),
         ("labels", " ".join(f"{key}={value}" for key, value in record["labels"].items())),
         ("position", record["position"]),
-        ("input", _short(record["input"])),
+        ("input", "given up" if record["expired"] else _short(record["input"])),
         ("result", _short(record["result"])),
         ("error", _error(record["error"])),
     ]
