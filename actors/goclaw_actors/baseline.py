@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from goclaw_actors.actor import Entity
-    from goclaw_events.journal import Journal
-    from goclaw_events.segments.baseline import BaselineReader
+    from goclaw_events.journal import Baseline, Journal
     from goclaw_events.tables import Row
 
 SECTION: Final = "snapshots"
@@ -66,7 +65,7 @@ def seq_given_up(journal: Journal, partition: int, stream: str) -> int:
 class _Chunks:
     """The table `chunks` of a baseline, for one stream."""
 
-    def __init__(self, baseline: BaselineReader, prefix: bytes) -> None:
+    def __init__(self, baseline: Baseline, prefix: bytes) -> None:
         self._baseline = baseline
         self._prefix = prefix
 
