@@ -74,7 +74,7 @@ class Expirer:
         self._journal = journal
         self._archiver = archiver
         self._kinds = kinds
-        self._step = step
+        self.step = step
 
     def plan(self, partition: int, before: int) -> ExpiryPlan | None:
         """Return what can be given up of the facts below `before`; None: nothing can.
@@ -101,7 +101,7 @@ class Expirer:
 
     def _expire(self, plan: ExpiryPlan) -> None:
         partition, below = plan.partition, plan.below
-        self._step("seal")
+        self.step("seal")
         _clear(self._journal.path)
         scratch = Path(tempfile.mkdtemp(dir=self._journal.path, prefix=SCRATCH))
         try:
@@ -118,10 +118,10 @@ class Expirer:
                 store.close()
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        self._step("record")
+        self.step("record")
         fact = SegmentsExpired(below, sealed.name, sealed.digest, sealed.runs)
         self._archiver.record(partition, fact)
-        self._step("drop")
+        self.step("drop")
         drop_expired(self._journal, partition)
         extra = {"action": "segments_expired", "facts": plan.facts, "runs": sealed.runs}
         log.info("gave up %d:1 to %d", partition, below - 1, extra=extra)

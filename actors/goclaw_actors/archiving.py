@@ -15,7 +15,9 @@ from goclaw_actors.alive import alive, needs_snapshot
 from goclaw_actors.errors import Stopping
 from goclaw_events.facts import SegmentSealed
 from goclaw_events.frame import read_header
+from goclaw_events.rocks.archiving import STEPS as DROP_STEPS
 from goclaw_events.rocks.archiving import drop_archived
+from goclaw_events.segments.sealing import STEPS as SEAL_STEPS
 from goclaw_events.segments.sealing import seal
 
 if TYPE_CHECKING:
@@ -32,7 +34,15 @@ if TYPE_CHECKING:
 
 log = getLogger(__name__)
 WAIT_S: Final = 0.1
-STEPS: Final = ("snapshots", "seal", "record", "drop", "dropped")
+STEPS: Final = (
+    "snapshots",
+    "seal",
+    *(f"seal.{name}" for name in SEAL_STEPS),
+    "record",
+    "drop",
+    *(f"drop.{name}" for name in DROP_STEPS),
+    "dropped",
+)
 """Between these something may be killed; a test does."""
 
 
@@ -59,7 +69,7 @@ class Archiver:
         self._node = node
         self._kinds = kinds
         self._post = post
-        self._step = step
+        self.step = step
         self._stopped: CodedError | None = None
         self.busy = threading.Lock()
         """Held by whoever changes what is archived."""
@@ -79,20 +89,23 @@ class Archiver:
         with self.busy:
             return self._archive(partition, before)
 
+    def _drop(self, partition: int) -> None:
+        drop_archived(self._journal, partition, step=lambda name: self.step(f"drop.{name}"))
+
     def _archive(self, partition: int, before: int) -> SegmentInfo | None:
-        drop_archived(self._journal, partition)
+        self._drop(partition)
         stop = boundary(self._journal, partition, before)
         if stop <= self._journal.floor(partition):
             return None
-        self._step("snapshots")
+        self.step("snapshots")
         self._require_snapshots(partition, stop)
-        self._step("seal")
-        info = seal(self._journal, partition, stop)
-        self._step("record")
+        self.step("seal")
+        info = seal(self._journal, partition, stop, step=lambda name: self.step(f"seal.{name}"))
+        self.step("record")
         self.record(partition, SegmentSealed(*info))
-        self._step("drop")
-        drop_archived(self._journal, partition)
-        self._step("dropped")
+        self.step("drop")
+        self._drop(partition)
+        self.step("dropped")
         extra = {"action": "segment_sealed", "segment": info.name, "facts": info.facts}
         log.info("archived %d:%d to %d", partition, info.first, info.last, extra=extra)
         return info
