@@ -153,7 +153,7 @@ class RetentionSettings(Section):
     """Archive facts that are so old, into files that are smaller and never change; off: never."""
     archive_facts_min: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100_000
     """Archive nothing before so many facts are old enough."""
-    archive_facts_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 1_000_000
+    archive_facts_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 500_000
     """Archive at most so many facts at once: into one file."""
     expire_after_s: Age | None = None
     """Give up archived facts that are so old: they are deleted for good; off: never."""
