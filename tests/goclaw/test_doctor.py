@@ -161,11 +161,13 @@ def test_the_flush_floor_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_what_is_archived_is_said(tmp_path: Path) -> None:
     """How many segments there are, and whether history was given up; nothing where none is."""
-    assert "archive" not in {finding.name for finding in examine(tmp_path).findings}
+    assert found(tmp_path, "archive") is None
     (tmp_path / "segments").mkdir()
     (tmp_path / "segments" / "0-1-a.segment").write_bytes(b"x" * (1 << 20))
-    found = {finding.name: finding.says for finding in examine(tmp_path).findings}
-    assert found["archive"] == "1 segments of 1.0 MiB"
+    archive = found(tmp_path, "archive")
+    assert archive is not None
+    assert archive.says == "1 segments of 1.0 MiB"
     (tmp_path / "segments" / "0-2-b.baseline").write_bytes(b"x")
-    found = {finding.name: finding.says for finding in examine(tmp_path).findings}
-    assert "history was given up" in found["archive"]
+    archive = found(tmp_path, "archive")
+    assert archive is not None
+    assert "history was given up" in archive.says
