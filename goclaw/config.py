@@ -7,9 +7,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from goclaw_events.ids import is_id
@@ -52,6 +60,7 @@ def _address_rules(rules: tuple[str, ...]) -> tuple[str, ...]:
 
 LaneId = Annotated[str, AfterValidator(_lane_id)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
+Age = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -163,6 +172,31 @@ class ViewSettings(Section):
     """Wait so long for further frames; who asks for a position is served at once."""
 
 
+class RetentionSettings(Section):
+    """What of the log is archived and what is given up. By default nothing is, ever."""
+
+    archive_after_s: Age | None = None
+    """Archive facts that are so old, into files that are smaller and never change; off: never."""
+    archive_facts_min: Annotated[int, Field(ge=1, le=1_000_000_000)] = 100_000
+    """Archive nothing before so many facts are old enough."""
+    archive_facts_max: Annotated[int, Field(ge=1, le=1_000_000_000)] = 500_000
+    """Archive at most so many facts at once: into one file."""
+    expire_after_s: Age | None = None
+    """Give up archived facts that are so old: they are deleted for good; off: never."""
+    check_every_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Look so often for what is old enough."""
+
+    @model_validator(mode="after")
+    def _archived_first(self) -> Self:
+        if self.expire_after_s is None:
+            return self
+        if self.archive_after_s is None or self.archive_after_s > self.expire_after_s:
+            raise ValueError(
+                "only what is archived can be given up: set archive_after_s too, no later"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """Everything that can be set, whole and checked; made by `load_settings`."""
 
@@ -187,6 +221,7 @@ class Settings(BaseSettings):
     agents: AgentSettings = AgentSettings()
     secrets: SecretSettings = SecretSettings()
     views: ViewSettings = ViewSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @field_validator("lanes", mode="before")
     @classmethod

@@ -76,7 +76,7 @@ class Report:
 def examine(data_dir: Path) -> Report:
     """Look at the machine and at `data_dir`, which need not exist; takes about a second."""
     started = (time.time(), time.monotonic())
-    findings = [*_directory(data_dir), _space(data_dir)]
+    findings = [*_directory(data_dir), *_archive(data_dir / "segments"), _space(data_dir)]
     flush = None
     base = _existing(data_dir)
     if os.access(base, os.W_OK):
@@ -159,6 +159,16 @@ def _directory(data_dir: Path) -> list[Finding]:
         mend = f"restore the directory from a backup; see `goclaw fsck --data-dir {data_dir}`"
         found.append(Finding("log", "damaged", says, mend))
     return found
+
+
+def _archive(segments: Path) -> list[Finding]:
+    """Say what is archived; nothing where nothing is."""
+    files = [path.stat().st_size for path in segments.glob("*.segment")]
+    if not files and not any(segments.glob("*.baseline")):
+        return []
+    gone = ", and history was given up" if any(segments.glob("*.baseline")) else ""
+    says = f"{len(files)} segments of {sum(files) / (1 << 20):.1f} MiB{gone}"
+    return [Finding("archive", "ok", says)]
 
 
 def _unwritable(name: str, path: Path) -> Finding:

@@ -13,9 +13,10 @@ from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
 from goclaw.children import children_of
 from goclaw.config import Settings
-from goclaw.errors import EngineClosed, RunNotFound, TimedOut, UsageInvalid
+from goclaw.errors import EngineClosed, TimedOut, UsageInvalid
 from goclaw.parts import MEMORY, Parts
-from goclaw.results import CommandRefused, EngineDied, RunFailure, RunResult, Submitted
+from goclaw.recorded_end import failure, recorded_end
+from goclaw.results import CommandRefused, EngineDied, RunResult, Submitted
 from goclaw.submission import Preparer, request_of, run_id_for
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.env import new_id
@@ -23,13 +24,9 @@ from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, SubmitRun
-from goclaw_actors.rebuild import fold
-from goclaw_actors.workflow.state import FINAL
-from goclaw_events.envelope import Position
 from goclaw_events.errors import CodedError
 from goclaw_events.faults import Suggester
-from goclaw_events.ids import check_id, partition_of, routing_key, task_stream, workflow_stream
-from goclaw_events.replay import stream_turns
+from goclaw_events.ids import check_id, routing_key, task_stream, workflow_stream
 from goclaw_events.rocks import RocksJournal
 from goclaw_events.rocks.backup import back_up
 from goclaw_events.value import pack
@@ -42,7 +39,7 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.message import Reply
-    from goclaw_events.envelope import Cursor
+    from goclaw_events.envelope import Cursor, Position
     from goclaw_events.rocks.backup import Backup
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.views import Views
@@ -309,11 +306,12 @@ class Engine:
     async def result(self, run_id: str, *, timeout_s: float | None = None) -> RunResult:
         """Wait for a run's end and return how it ended.
 
-        Raises `RunNotFound`, and `TimedOut` after `timeout_s` (the run goes on).
+        Raises `RunNotFound`, `TimedOut` after `timeout_s` (the run goes on), and `HistoryExpired`,
+        saying how it ended, for a run whose facts were given up.
         """
         parts = self._open_parts()
         with self._waiter(run_id) as ended:
-            known = await asyncio.to_thread(self._ended, parts, run_id)
+            known = await asyncio.to_thread(recorded_end, parts.journal, parts.deciders, run_id)
             if known is not None:
                 _resolve(ended, known)  # the run may have ended meanwhile
             return await self._wait(parts, run_id, ended, timeout_s)
@@ -348,21 +346,6 @@ class Engine:
         except HasReferences:
             value = await asyncio.to_thread(resolved, known.result, parts.load)
         return replace(known, result=value)
-
-    def _ended(self, parts: Parts, run_id: str) -> RunResult | None:
-        """Return the end of a run as recorded, or None if it has none yet."""
-        check_id(run_id, "run id")
-        stream = workflow_stream(run_id)
-        turns = list(stream_turns(parts.journal, stream))
-        if not turns:
-            msg = f"there is no run {run_id}"
-            raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
-        run = fold(parts.deciders["workflow"], stream, turns)
-        if run.status not in FINAL:
-            return None
-        number = turns[-1].number + len(turns[-1].facts) - 1
-        position = Position(partition_of(stream, parts.journal.partitions), number)
-        return RunResult(run_id, run.status, run.result, _failure(run.error), position)
 
     async def subscribe(
         self,
@@ -402,7 +385,7 @@ class Engine:
             self._bridge.post(self._tell_waiters, ended, position)
 
     def _tell_waiters(self, ended: RunEnded, position: Position) -> None:
-        error = _failure(ended.error)
+        error = failure(ended.error)
         result = RunResult(ended.run_id, ended.status, ended.result, error, position)
         for future in self._waiters.get(ended.run_id, ()):
             _resolve(future, result)
@@ -422,7 +405,7 @@ class Engine:
 
     async def _look_up(self, parts: Parts, run_id: str) -> None:
         try:
-            known = await asyncio.to_thread(self._ended, parts, run_id)
+            known = await asyncio.to_thread(recorded_end, parts.journal, parts.deciders, run_id)
         except CodedError as error:
             log.warning("run %s cannot be looked up: %s", run_id, error)
             return
@@ -459,10 +442,6 @@ def _accepted(reply: Reply) -> Accepted:
     if isinstance(reply.answer, Refused):
         raise CommandRefused(reply.answer)
     return reply.answer
-
-
-def _failure(error: tuple[str, str, str] | None) -> RunFailure | None:
-    return None if error is None else RunFailure(*error)
 
 
 def run(

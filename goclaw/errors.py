@@ -181,6 +181,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "command_conflict": _CONFLICT,
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
+    "snapshot_missing": _WRONG_STATE,
 }
 """One row for each code of every `CodedError` in the house; a test holds it complete."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw.errors import NotFound, RunNotFound, UsageInvalid
 from goclaw.logs import rfc3339
+from goclaw_actors.baseline import seq_given_up
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import UnknownType
 from goclaw_events.frame import decode_frame
@@ -107,7 +108,8 @@ class Selection(NamedTuple):
 def select(journal: Journal, wanted: Selection) -> Iterator[Record]:
     """Yield the selected durable facts in order of time, those of a partition in order of number.
 
-    Raises `RunNotFound` or `NotFound` where the log knows no such run or stream.
+    Without a start they begin where history begins. Raises `RunNotFound` or `NotFound` where the
+    log knows no such run or stream, `HistoryExpired` for one of which nothing is left.
     """
     named = wanted.partition
     if named is not None and named >= journal.partitions:
@@ -125,7 +127,7 @@ def last(journal: Journal, count: int) -> Sequence[Record]:
     everything = Selection()
     parts = []
     for partition in range(journal.partitions):
-        start = max(1, journal.durable(partition) - count + 1)
+        start = max(journal.history(partition), journal.durable(partition) - count + 1)
         parts.append(_records(journal.frames(partition, start), partition, everything))
     merged = heapq.merge(*parts, key=lambda record: (record.time_ns, record.partition))
     return list(deque(merged, maxlen=count))
@@ -149,15 +151,24 @@ def _frames(journal: Journal, partition: int, wanted: Selection) -> Iterator[byt
         tasks = journal.streams(partition, f"task/{wanted.run}/")
         streams = [workflow_stream(wanted.run), *tasks]
     else:
-        start = 1 if wanted.start is None else wanted.start.number
+        start = journal.history(partition) if wanted.start is None else wanted.start.number
         stop = None if wanted.stop is None else wanted.stop.number
         yield from journal.frames(partition, start, stop)
         return
-    numbers = {number for s in streams for number, _ in journal.stream_frames(partition, s)}
+    numbers = {
+        number
+        for s in streams
+        for number, _ in journal.stream_frames(partition, s, _first_seq(journal, partition, s))
+    }
     for number in sorted(numbers):
         data = journal.get("log", log_key(partition, number))
         if data is not None:
             yield data
+
+
+def _first_seq(journal: Journal, partition: int, stream: str) -> int:
+    """Return the seq with which a stream begins, where some of its facts were given up."""
+    return seq_given_up(journal, partition, stream) + 1
 
 
 def _records(frames: Iterable[bytes], partition: int, wanted: Selection) -> Iterator[Record]:

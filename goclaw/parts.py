@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
+from goclaw.retention import Retention, retention_of
 from goclaw.secrets import SecretSource
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
@@ -26,6 +27,7 @@ from goclaw_actors.ports import Limits, Ports
 from goclaw_events.ids import lane_stream, workflow_stream
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.replay import stream_turns
+from goclaw_events.rocks import RocksJournal
 from goclaw_events.value import unpack
 from goclaw_projections.errors import ProjectionsError
 from goclaw_projections.runner import RunnerSettings
@@ -113,6 +115,9 @@ class Parts:
             reopened,
         )
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
+        self.retention: Retention | None = None
+        if isinstance(self.journal, RocksJournal):
+            self.retention = retention_of(self.journal, self.node, self.thread.post, settings)
 
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands.
@@ -128,6 +133,8 @@ class Parts:
             self.node.accept(Message(lane_stream("/" + name), declare))
         self.views.runner.start()
         self.thread.start(self.node, self.clock.now_ns)
+        if self.retention is not None:
+            self.retention.start()
 
     def send(self, message: Message) -> None:
         """Hand a command to the engine's thread."""
@@ -155,13 +162,19 @@ class Parts:
 
     def stop(self) -> None:
         """Stop agents, write what is decided, close everything; blocks."""
+        self._stop_upkeep()
         self.executor.close(self.settings.executors.stop_grace_s)
         if not self.thread.stop(STOP_S):
             log.error("the dispatchers did not come to rest within %s s", STOP_S)
         self.close()
 
+    def _stop_upkeep(self) -> None:
+        if self.retention is not None:
+            self.retention.stop()
+
     def close(self) -> None:
         """Close what was opened, without waiting for work; also what never started."""
+        self._stop_upkeep()
         self.executor.close(0.0)
         self.tail.close()
         try:

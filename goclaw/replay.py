@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from goclaw.errors import NotFound, RunNotFound, UsageInvalid
 from goclaw.log_records import plain
 from goclaw.run_archive import LAST
+from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.rebuild import fold
+from goclaw_actors.rebuild import Unheard, first_state, fold_turn
 from goclaw_events.envelope import Position
 from goclaw_events.frame import read_header
-from goclaw_events.ids import lane_stream, partition_of, task_stream, workflow_stream
+from goclaw_events.ids import kind_of, lane_stream, partition_of, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 
 class Replay:
-    """The log up to a cut: for each partition a last number.
+    """The log up to a cut: for each partition a last number. Begins where history begins.
 
     `to` cuts its own partition at exactly that fact. Nothing orders the facts of two partitions
     except causation, so the others are cut by the time of the frame that holds it. Without `to`,
-    it is everything durable. Raises `NotFound` for a position that the log does not have.
+    it is everything durable. Raises `NotFound` for a position that the log does not have, and
+    `HistoryExpired` for one, or a run, that was given up.
     """
 
     def __init__(self, journal: Journal, to: Position | None = None) -> None:
@@ -38,18 +40,33 @@ class Replay:
         self.last = _cut(journal, to)
 
     def turns(self, stream: str) -> Iterator[StreamTurn]:
-        """Yield the turns of a stream up to the cut; the last one may be cut itself."""
+        """Yield the turns of a stream that can be read, up to the cut; the last may be cut too."""
         last = self.last[partition_of(stream, self._journal.partitions)]
-        for turn in stream_turns(self._journal, stream):
+        first = self._first(stream).seq + 1
+        for turn in stream_turns(self._journal, stream, first):
             if turn.number > last:
                 return
             yield turn._replace(facts=turn.facts[: last - turn.number + 1])
+
+    def _first(self, stream: str) -> Entity:
+        """Return an actor where its history begins."""
+        partition = partition_of(stream, self._journal.partitions)
+        entity = Entity(stream, self._deciders[kind_of(stream)], Unheard())
+        return first_state(self._journal, partition, entity)
+
+    def _actor(self, stream: str) -> tuple[Entity, int]:
+        """Return an actor at the cut, and the time of its last fact (0: that was given up)."""
+        entity, time_ns = self._first(stream), 0
+        for turn in self.turns(stream):
+            fold_turn(entity, turn)
+            time_ns = turn.time_ns
+        return entity, time_ns
 
     def run_ids(self) -> Iterator[str]:
         """Yield the runs that there were, partition by partition, in order of id."""
         for partition in range(self._journal.partitions):
             for stream in self._journal.streams(partition, "workflow/"):
-                if next(self.turns(stream), None) is not None:
+                if self._first(stream).seq or next(self.turns(stream), None) is not None:
                     yield stream.partition("/")[2]
 
     def find(self, text: str) -> str:
@@ -66,18 +83,17 @@ class Replay:
         return found[0] if len(found) == 1 else text
 
     def _submitted_ns(self, run_id: str) -> int:
-        return next(self.turns(workflow_stream(run_id))).time_ns
+        first = next(self.turns(workflow_stream(run_id)), None)
+        return 0 if first is None else first.time_ns
 
     def overview(self, run_id: str) -> RunThen:
         """Return a run as it was, without its tasks; raises `RunNotFound`."""
         stream = workflow_stream(run_id)
-        turns = list(self.turns(stream))
-        if not turns:
+        actor, time_ns = self._actor(stream)
+        if not actor.seq:
             self._refuse(run_id)
-        run: Run = fold(self._deciders["workflow"], stream, turns)
-        number = turns[-1].number + len(turns[-1].facts) - 1
-        place = Position(partition_of(stream, self._journal.partitions), number)
-        return RunThen(run_id, run, place, turns[-1].time_ns)
+        place = Position(partition_of(stream, self._journal.partitions), actor.number)
+        return RunThen(run_id, actor.state, place, time_ns)
 
     def _refuse(self, run_id: str) -> None:
         stream = workflow_stream(run_id)
@@ -109,7 +125,7 @@ class Replay:
 
     def _encoded(self, kind: str, stream: str) -> Any:
         decider = self._deciders[kind]
-        return plain(decider.encode(fold(decider, stream, self.turns(stream))))
+        return plain(decider.encode(self._actor(stream)[0].state))
 
 
 class RunThen(NamedTuple):
@@ -131,6 +147,8 @@ def _cut(journal: Journal, to: Position | None) -> list[int]:
     if to.number > ends[to.partition]:
         msg = f"there is no position {to}: the partition ends at {ends[to.partition]}"
         raise NotFound(msg, hint="`goclaw log tail` shows the last ones")
+    if to.number < journal.history(to.partition) - 1:
+        _time_of(journal, to)  # raises: it was given up
     if len(ends) > 1:
         time_ns = _time_of(journal, to)
         ends = [_last_until(journal, partition, time_ns) for partition in range(len(ends))]
@@ -149,7 +167,7 @@ def _last_until(journal: Journal, partition: int, time_ns: int) -> int:
 
     Times never go back within a partition, so half of what is left is ruled out at each look.
     """
-    low, high = 0, journal.durable(partition)
+    low, high = journal.history(partition) - 1, journal.durable(partition)
     while low < high:
         middle = (low + high + 1) // 2
         header = read_header(next(iter(journal.frames(partition, middle, middle))))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.rebuild import begin, find_snapshots, fold_durable, load
+from goclaw_actors.rebuild import Unheard, begin, find_snapshots, first_state, fold_durable, load
 from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError
@@ -24,7 +23,6 @@ from goclaw_projections.views import Views, all_projections
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from goclaw_actors.message import Message
     from goclaw_events.journal import Journal
 
 DIFFERS: Final = "replay_differs"
@@ -96,17 +94,21 @@ class _Actors:
     def _replayed(self, partition: int, part: int, parts: int) -> dict[str, tuple[Any, int]]:
         """Fold every frame in order; return state and last seq of the streams of one part."""
         states: dict[str, tuple[Any, int]] = {}
-        for data in self._journal.frames(partition):
+        for data in self._journal.frames(partition, self._journal.history(partition)):
             for _, _, fact in decode_frame(data, check=False).facts():
                 stream = fact.stream
                 kind = self._kinds.get(kind_of(stream))
                 if kind is None or (parts > 1 and zlib.crc32(stream.encode()) % parts != part):
                     continue
                 held = states.get(stream)
-                state = kind.initial(stream) if held is None else held[0]
+                state = self._first_state(partition, stream) if held is None else held[0]
                 said = FACTS.decode(fact.type, fact.version, fact.data)
                 states[stream] = (kind.evolve(state, said), fact.seq)
         return states
+
+    def _first_state(self, partition: int, stream: str) -> Any:
+        """Return what an actor is where history begins, or before its first fact."""
+        return first_state(self._journal, partition, self._entity(stream)).state
 
     def _compare(self, partition: int, stream: str, state: Any, seq: int) -> None:
         replayed = self._kinds[kind_of(stream)].encode(state)
@@ -121,12 +123,11 @@ class _Actors:
             self._report.add(error.code, place, error.message)
 
     def _entity(self, stream: str) -> Entity:
-        return Entity(stream, self._kinds[kind_of(stream)], _NoTurns())
+        return Entity(stream, self._kinds[kind_of(stream)], Unheard())
 
     def _compare_snapshots(self, partition: int, stream: str, replayed: Any, seq: int) -> None:
         """Compare each kept snapshot and the facts after it with full replay, replies too."""
-        full = self._entity(stream)
-        begin(full, ())
+        full = first_state(self._journal, partition, self._entity(stream))
         fold_durable(full, self._journal, partition, RecentFrames())
         for snapshot in find_snapshots(self._entity(stream), self._journal, partition):
             self._report.snapshots += 1
@@ -151,17 +152,6 @@ class _Actors:
             keys = [key for key in replayed if replayed[key] != activated.get(key)]
             text = f"the actor activates with another {', '.join(keys)} than full replay gives"
             self._report.add(DIFFERS, place, text)
-
-
-class _NoTurns:
-    """What an actor is made with that is only loaded, never told anything."""
-
-    def __init__(self) -> None:
-        self.ready: deque[Entity] = deque()
-
-    def handle(self, entity: Entity, message: Message) -> None:
-        """Refuse: nothing is handled here."""
-        raise AssertionError((entity.stream, message.body))
 
 
 def _check_views(journal: Journal, path: Path, report: ReplayReport) -> None:

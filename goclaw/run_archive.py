@@ -9,6 +9,7 @@ from goclaw.errors import GoclawError, RunNotFound, UsageInvalid
 from goclaw.results import RunUnsuccessful
 from goclaw.run_records import run_outcome, run_summary, time_text
 from goclaw_actors.executors.resolve import resolved
+from goclaw_events.errors import HistoryExpired
 from goclaw_events.faults import Suggester
 from goclaw_events.ids import workflow_stream
 from goclaw_events.plan import unpack_plan
@@ -114,11 +115,19 @@ class RunArchive:
         return resolved(run.result, self._load)
 
     def record_of(self, run: RunView, *, timeline: bool = False) -> dict[str, Any]:
-        """Return everything that is known of a run, as JSON data; values are whole."""
+        """Return everything that is known of a run, as JSON data; values are whole.
+
+        `expired`: its facts were given up, and its input with them.
+        """
         result = resolved(run.result, self._load)
+        try:
+            given, expired = resolved(self._input_of(run.run_id), self._load), False
+        except HistoryExpired:
+            given, expired = None, True
         record = {
             **run_summary(run),
-            "input": resolved(self._input_of(run.run_id), self._load),
+            "input": given,
+            "expired": expired,
             **run_outcome(run, self.tasks_of(run), result),
         }
         if timeline:
@@ -135,7 +144,10 @@ class RunArchive:
         return record
 
     def _input_of(self, run_id: str) -> Value:
-        """Return the input that a run was submitted with: the first fact of its stream has it."""
+        """Return the input that a run was submitted with: the first fact of its stream has it.
+
+        Raises `HistoryExpired` where that was given up.
+        """
         first = next(stream_turns(self._journal, workflow_stream(run_id)))
         return first.facts[0].data[2]
 

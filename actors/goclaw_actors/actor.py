@@ -86,9 +86,11 @@ class Entity(pykka.Actor):
     reaches the message and not pykka's start. `seq` counts its facts, `number` is the position
     of the last one (an actor whose last fact is not durable is never passivated). `held` are the
     snapshots that the log has of it, `base` is the one that the state began with or was last
-    written to; another is due once `seq` reaches `snapshot_due`.
+    written to; another is due once `seq` reaches `snapshot_due`. An actor of an `archived` run
+    records nothing once it is final.
     """
 
+    archived = False
     snapshot_due = NEVER
     base: Held | None = None
     held: Sequence[Held] = ()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from goclaw_actors.actor import Entity
     from goclaw_actors.decider import Accepted, Refused
     from goclaw_actors.message import Message, Reply
+    from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
 
 
@@ -33,8 +34,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_open", "_pack", "_timers", "attempts", "builder", "ended", "frame", "messages", "now_ns",
-        "outcomes", "replies", "sent", "starts", "stops", "touched",
+        "_open", "_pack", "_timers", "after", "attempts", "builder", "ended", "frame", "messages",
+        "now_ns", "outcomes", "replies", "sent", "starts", "stops", "touched",
     )  # fmt: skip
 
     def __init__(self, first: int, now_ns: int, pack: Callable[[object], bytes]) -> None:
@@ -49,6 +50,7 @@ class Batch:
         self.stops: list[StopAttempt] = []
         self.ended: list[RunEnded] = []
         self.outcomes: list[Message] = []
+        self.after: list[Callable[[CodedError | None], None]] = []
         self.attempts: dict[int, AttemptRow] = {}
         self._timers: dict[TimerRow, bool] = {}
         self._open: dict[str, tuple[bool, OpenRow | None]] = {}

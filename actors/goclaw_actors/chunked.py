@@ -66,6 +66,10 @@ class Chunked(Generic[V]):
         for chunk in self._chunks.values():
             yield from chunk.items()
 
+    def chunks(self) -> Iterator[tuple[int, dict[int, V]]]:
+        """Yield every chunk by its id, changed or not; the map may not be changed meanwhile."""
+        yield from self._chunks.items()
+
     def __len__(self) -> int:
         return sum(map(len, self._chunks.values()))
 

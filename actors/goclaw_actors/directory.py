@@ -59,6 +59,11 @@ class Directory:
         entity.actor_stopped.set()
         del self.live[entity.stream]
 
+    def release(self, entity: Entity) -> None:
+        """Drop an actor that was activated for a look, unless it has got something to do."""
+        if self.live.get(entity.stream) is entity and not entity.inbox.messages:
+            self.drop(entity)
+
     def clear(self) -> None:
         """Drop every actor, with what waits in their inboxes."""
         for entity in list(self.live.values()):

@@ -8,7 +8,7 @@ methods run on one thread, the node's; the simulation drives the same methods st
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.batch import Batch
 from goclaw_actors.decider import Refused
@@ -16,6 +16,7 @@ from goclaw_actors.exchange import Exchange
 from goclaw_actors.failures import poisoned_streams
 from goclaw_actors.message import Message, Reply
 from goclaw_actors.messages import CheckAttempt, LoseAttempt, TimerFired
+from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
 from goclaw_actors.work import AttemptToken, Outcome, Progress
@@ -28,11 +29,12 @@ from goclaw_events.ids import PARTITION_STREAM
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
     from goclaw_actors.ports import Limits, Ports
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
+    from goclaw_events.journal import Done, Head
 
 _CLOCK_EVERY = 64
 
@@ -62,6 +64,9 @@ class Dispatcher:
         self._last_ns = 0
         self._opening = False
         self._opened_count = 0
+        self._to_record: deque[tuple[Sequence[Any], Done]] = deque()
+        self._standing_by = False
+        self._closed_before = False
         self.confirmed = True
         """Whether a commit succeeded since the last one that failed."""
 
@@ -73,18 +78,10 @@ class Dispatcher:
         Activates nothing that has nothing to do. Undelivered messages come before anything new;
         the first batch records `PartitionOpened`.
         """
-        journal = self._ports.journal
-        head = journal.head(self.partition)
-        self._epoch = head.epoch + 1
-        self._number, self._hash = head.number, head.hash
-        self._last_ns = max(self._last_ns, head.time_ns)
+        head = self._take_over()
         self._opening = True
-        self._opened_count += 1
-        self.turns.era = head.era
-        self.turns.poisoned = poisoned_streams(journal, self.partition)
-        self.turns.partition_seq = journal.last_seq(self.partition, PARTITION_STREAM)
-        stopped = self._was_closed()
-        self.timers = Timers(journal, self.partition)
+        stopped = self._closed_before
+        self.timers = Timers(self._ports.journal, self.partition)
         for row, record in self.exchange.open():
             self.turns.deliver_record(record, row)
         self._live_attempts = {}
@@ -97,6 +94,28 @@ class Dispatcher:
                 lose = LoseAttempt(attempt.token, self._limits.lost_max, stopped)
                 self.commands.append(Message(attempt.stream, lose))
 
+    def stand_by(self) -> None:
+        """Read where the partition stands, to keep house in it: nothing that is unfinished goes on.
+
+        Only `record` and `require_snapshots` are served. A partition that was closed as it was
+        asked to stays so: every frame says it again.
+        """
+        self._take_over()
+        self._standing_by = True
+
+    def _take_over(self) -> Head:
+        journal = self._ports.journal
+        head = journal.head(self.partition)
+        self._epoch = head.epoch + 1
+        self._number, self._hash = head.number, head.hash
+        self._last_ns = max(self._last_ns, head.time_ns)
+        self._opened_count += 1
+        self.turns.era = head.era
+        self.turns.poisoned = poisoned_streams(journal, self.partition)
+        self.turns.partition_seq = journal.last_seq(self.partition, PARTITION_STREAM)
+        self._closed_before = self._was_closed()
+        return head
+
     def _was_closed(self) -> bool:
         """Tell whether the process before this one stopped as it was asked to."""
         last = self.turns.partition_seq
@@ -106,12 +125,37 @@ class Dispatcher:
 
     def record_closed(self) -> None:
         """Record, as the last batch, that this process stops because it was asked to."""
+        if self._standing_by:
+            return
         batch = self._begin(self._last_ns)
-        identity = self._ports.identity
-        closed = PartitionClosed(identity.node, identity.boot)
-        self.turns.record_of_partition(Cause(), [closed])
+        self.turns.record_of_partition(Cause(), [self._closed()])
         self._close(batch)
         self.turns.batch = None
+
+    def _closed(self) -> PartitionClosed:
+        return PartitionClosed(self._ports.identity.node, self._ports.identity.boot)
+
+    # -- keeping house -----------------------------------------------------------------------
+
+    def record(self, facts: Sequence[Any], done: Done) -> None:
+        """Record facts on `$partition`; `done` hears when they are durable, or why not.
+
+        After an error it is not known whether they were recorded.
+        """
+        self._to_record.append((facts, done))
+
+    def require_snapshots(self, streams: Iterable[str], below: int, done: Done) -> None:
+        """Have the unfinished actors of some streams need no fact below `below` any more.
+
+        `done` hears when their snapshots are durable, or why not.
+        """
+        self.turns.snapshots.required.add(streams, below, done)
+
+    def _record_asked(self, batch: Batch) -> None:
+        while self._to_record:
+            facts, done = self._to_record.popleft()
+            batch.after.append(done)
+            self.turns.record_of_partition(Cause(), facts)
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -139,17 +183,25 @@ class Dispatcher:
 
     def wake_ns(self) -> int:
         """Return when the next timer wants a batch."""
-        return self.timers.next_ns()
+        return NEVER if self._standing_by else self.timers.next_ns()
 
     def _has_work(self) -> bool:
-        return bool(self.turns.ready or self.commands or self._opening or self.exchange.waiting)
+        turns = self.turns
+        return bool(
+            turns.ready
+            or self.commands
+            or self._opening
+            or self.exchange.waiting
+            or self._to_record
+            or turns.snapshots.required
+        )
 
     def step(self) -> bool:
         """Decide one batch and hand it to the journal; False if there is nothing to do now."""
         now_ns = self._last_ns = max(self._ports.clock.now_ns(), self._last_ns)
         if len(self.turns.in_flight) >= self._limits.commits_in_flight_max:
             return False
-        if not self._has_work() and self.timers.next_ns() > now_ns:
+        if not self._has_work() and self.wake_ns() > now_ns:
             return False
         batch = self._begin(now_ns)
         if self._opening:
@@ -157,7 +209,9 @@ class Dispatcher:
             identity = self._ports.identity
             opened = PartitionOpened(identity.node, identity.boot, self._ports.version)
             self.turns.record_of_partition(Cause(), [opened])
-        self._fire_timers(now_ns)
+        self._record_asked(batch)
+        if not self._standing_by:
+            self._fire_timers(now_ns)
         self._run(batch, now_ns + int(self._limits.batch_time_s * 1e9))
         self._close(batch)
         self.turns.batch = None
@@ -212,10 +266,13 @@ class Dispatcher:
         self._keep_undelivered(batch)
         batch.settle()
         self.exchange.settle(builder)
-        if builder.is_empty():
+        snapshots = self.turns.snapshots
+        if builder.is_empty() and not snapshots.required:
             self._ride_along(batch)
             return
-        if builder.count == 0:
+        if self._standing_by and self._closed_before:
+            self.turns.record_of_partition(Cause(), [self._closed()])
+        elif builder.count == 0:
             self.turns.record_of_partition(Cause(), [Marked()])
         for token in builder.attempts_removed:
             self._live_attempts.pop(token, None)
@@ -224,8 +281,9 @@ class Dispatcher:
         builder.attempts_oldest = next(iter(self._live_attempts), 0)
         frame = batch.frame = self.encode(batch)
         self._number, self._hash = frame.last, frame.hash
-        frame.rows.extend(self.turns.snapshots.rows(self.turns.era))
         self.turns.in_flight.append(batch)
+        frame.rows.extend(snapshots.rows(self.turns.era))
+        batch.after += snapshots.required.take_met()
         opened = self._opened_count
         try:
             self._ports.journal.append(
@@ -307,6 +365,8 @@ class Dispatcher:
         for ended in batch.ended:
             self._ports.run_ended(ended, position)
         self.turns.directory.passivate(list(batch.touched.values()), batch.frame.last)
+        for done in batch.after:
+            done(None)
 
     def abandon(self, error: CodedError) -> None:
         """Give up what is not durable, after a commit failed; `open` again before the next step.
@@ -323,6 +383,10 @@ class Dispatcher:
             self._ports.contents.take_back(batch.builder.blobs)
             for reply_to, _, _ in batch.replies:
                 reply_to(Reply(refused, None))
+            for done in batch.after:
+                done(error)
+        while self._to_record:
+            self._to_record.popleft()[1](error)
         kept = []
         for message in self.commands:
             if message.reply_to is not None:
@@ -336,4 +400,5 @@ class Dispatcher:
         self.turns.ready.clear()
         self.turns.directory.clear()
         self.turns.snapshots.forget()
+        self.turns.snapshots.required.forget(error)
         self._opened_count += 1

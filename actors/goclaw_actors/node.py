@@ -44,6 +44,13 @@ class Node:
         self.failure: CodedError | None = None
         self._ailing: CodedError | None = None
         self._retry_ns = 0
+        self._standing_by = False
+
+    def stand_by(self) -> None:
+        """Take the log over to keep house only: nothing that is unfinished goes on."""
+        self._standing_by = True
+        for dispatcher in self.dispatchers:
+            dispatcher.stand_by()
 
     def open(self) -> None:
         """Go on where the log ends."""
@@ -127,7 +134,10 @@ class Node:
             log.warning("the log cannot be opened again yet: %s", error)
             return False
         self.failure = None
-        self.open()
+        if self._standing_by:
+            self.stand_by()
+        else:
+            self.open()
         self._ports.reopened()
         return True
 

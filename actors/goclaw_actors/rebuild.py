@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections import deque
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.actor import Entity
+from goclaw_actors.baseline import seq_given_up, snapshot_of
 from goclaw_actors.errors import StreamBroken
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import Known, fold_reply
 from goclaw_actors.snapshotter import Held
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
-from goclaw_events.replay import StreamTurn
+from goclaw_events.ids import kind_of
+from goclaw_events.replay import StreamTurn, stream_turns
 from goclaw_events.snapshots import read_manifests, usable
 from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from goclaw_actors.actor import Entity
     from goclaw_actors.decider import Decider
+    from goclaw_actors.message import Message
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import FrameBuilder
     from goclaw_events.journal import Journal
@@ -49,10 +53,10 @@ def load(
     fold_durable(entity, journal, partition, recent)
     for data in in_flight:
         for turn in recent.turns(data, entity.stream, 0):
-            _fold(entity, turn)
+            fold_turn(entity, turn)
     if builder is not None:
         for turn in _open_turns(builder, entity.stream, time_ns):
-            _fold(entity, turn)
+            fold_turn(entity, turn)
 
 
 def find_snapshots(entity: Entity, journal: Journal, partition: int) -> Iterator[Snapshot]:
@@ -68,7 +72,13 @@ def find_snapshots(entity: Entity, journal: Journal, partition: int) -> Iterator
         Held(number, manifest.seq if manifest else 0, manifest.chunks if manifest else None)
         for number, manifest in manifests
     ]
-    yield from usable(journal, partition, entity.stream, manifests, form.version, _warn)
+    gone = seq_given_up(journal, partition, entity.stream)
+    for snapshot in usable(journal, partition, entity.stream, manifests, form.version, _warn):
+        if snapshot.manifest.seq >= gone:  # otherwise facts behind it are gone too
+            yield snapshot
+    first = snapshot_of(journal, partition, entity)
+    if first is not None:
+        yield first
 
 
 def _warn(error: CodedError) -> None:
@@ -104,10 +114,11 @@ def fold_durable(entity: Entity, journal: Journal, partition: int, recent: Recen
     frames = journal.stream_frames(partition, stream, entity.seq + 1)
     for at, (_, data) in enumerate(frames):
         for turn in recent.turns(data, stream, at):
-            _fold(entity, turn)
+            fold_turn(entity, turn)
 
 
-def _fold(entity: Entity, turn: StreamTurn) -> None:
+def fold_turn(entity: Entity, turn: StreamTurn) -> None:
+    """Apply a turn of the stream, unless the actor has it; raises `StreamBroken` at a gap."""
     facts = turn.facts
     if facts[-1].seq <= entity.seq:
         return
@@ -128,6 +139,47 @@ def _open_turns(builder: FrameBuilder, stream: str, time_ns: int) -> Iterator[St
         if decoded[0].stream == stream:
             yield StreamTurn(number, time_ns, Cause(*unpack(cause)), decoded)
         number += len(decoded)
+
+
+def actor_at(
+    journal: Journal,
+    kinds: Mapping[str, Decider[Any]],
+    partition: int,
+    stream: str,
+    below: int | None = None,
+) -> Entity:
+    """Return an actor as the facts numbered below `below` (None: all durable ones) leave it.
+
+    No snapshot of the log is used but the one that history begins with.
+    """
+    entity = Entity(stream, kinds[kind_of(stream)], Unheard())
+    first_state(journal, partition, entity)
+    for turn in stream_turns(journal, stream, entity.seq + 1, partition):
+        if below is not None and turn.number >= below:
+            break
+        fold_turn(entity, turn)
+    return entity
+
+
+def first_state(journal: Journal, partition: int, entity: Entity) -> Entity:
+    """Put an actor where its history begins: at the baseline's snapshot, or before its first fact.
+
+    Returns it. Raises `LogDamaged`.
+    """
+    found = snapshot_of(journal, partition, entity)
+    begin(entity, () if found is None else (found,))
+    return entity
+
+
+class Unheard:
+    """What an actor is made with that is only loaded, never told anything."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Entity] = deque()
+
+    def handle(self, entity: Entity, message: Message) -> None:
+        """Refuse: nothing is handled here."""
+        raise AssertionError((entity.stream, message.body))
 
 
 def fold(decider: Decider[Any], stream: str, turns: Iterable[StreamTurn]) -> Any:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import SnapshotForm
     from goclaw_actors.env import Clock
     from goclaw_actors.ports import Limits
+    from goclaw_actors.required import Required
     from goclaw_events.journal import Journal
     from goclaw_events.snapshots import Place
 
@@ -47,9 +48,15 @@ class Held(NamedTuple):
 
 
 class Snapshotter:
-    """Take the snapshots of one partition's actors; all methods run on the dispatcher's thread."""
+    """Take the snapshots of one partition's actors; all methods run on the dispatcher's thread.
 
-    def __init__(self, partition: int, journal: Journal, clock: Clock, limits: Limits) -> None:
+    Those that are due by their count of facts come first, then those that are `required`.
+    """
+
+    def __init__(
+        self, partition: int, journal: Journal, clock: Clock, limits: Limits, required: Required
+    ) -> None:
+        self.required = required
         self._partition = partition
         self._journal = journal
         self._clock = clock
@@ -78,12 +85,12 @@ class Snapshotter:
 
         Encodes until `snapshot_time_s` is over (the last chunk may end a little later).
         """
-        if not self._due and self._writing is None:
+        if not self._due and self._writing is None and not self.required:
             return []
         end_ns = self._clock.now_ns() + int(self._limits.snapshot_time_s * 1e9)
         chunks_left = self._limits.snapshot_chunks_max
         rows: list[Row] = []
-        while (entity := self._next(rows)) is not None:
+        while (entity := self._next(rows, end_ns)) is not None:
             mark = len(rows)
             try:
                 writing = self._writing = self._writing or self._begin(entity, era)
@@ -102,7 +109,7 @@ class Snapshotter:
                 break
         return rows
 
-    def _next(self, rows: list[Row]) -> Entity | None:
+    def _next(self, rows: list[Row], end_ns: int) -> Entity | None:
         """Return whose snapshot is being written, or the next actor that is due one."""
         if self._writing is not None:
             if self._writing.is_current():
@@ -113,7 +120,7 @@ class Snapshotter:
             state = entity.state
             if not (_is_gone(entity, state) or entity.decider.is_final(state)):
                 return entity
-        return None
+        return self.required.next(lambda: self._clock.now_ns() >= end_ns)
 
     def _begin(self, entity: Entity, era: int) -> _Writing:
         form = entity.decider.form

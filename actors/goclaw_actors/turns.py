@@ -10,7 +10,8 @@ from collections import deque
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.decider import ClearOpen, Moment, Refused, RunEnded, Send
+from goclaw_actors.archived import answer, archived_run, without_facts
+from goclaw_actors.decider import NOTHING, ClearOpen, Moment, Refused, RunEnded, Send
 from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
 from goclaw_actors.failures import failure_of, gives_up, storable
@@ -26,12 +27,13 @@ from goclaw_actors.messages import (
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import known_reply, remember
+from goclaw_actors.required import Required
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
 from goclaw_actors.work import Outcome
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
-from goclaw_events.errors import JournalUnavailable
+from goclaw_events.errors import HistoryExpired, JournalUnavailable
 from goclaw_events.facts import RunSubmitted, StreamPoisoned
 from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
 from goclaw_events.replay import stream_turns
@@ -63,7 +65,8 @@ class Turns:
         self.ready: deque[Entity] = deque()
         self.poisoned: set[str] = set()
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
-        self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits)
+        required = Required(self.activate, self.directory.release)
+        self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits, required)
         self._snapshot_every = limits.snapshot_every_facts
         self._recent = RecentFrames()
         self.in_flight: deque[Batch] = deque()
@@ -118,8 +121,11 @@ class Turns:
             return
         _settle_source(batch, message)
         try:
-            if entity.state is None:
-                self._load(entity, message, batch)
+            if entity.state is None and (
+                self._answer_archived(batch, entity, message)
+                or not self._begin(entity, message, batch)
+            ):
+                return
             if message.command_id is not None:
                 reply = known_reply(entity, message, batch.now_ns)
                 if reply is not None:
@@ -127,17 +133,72 @@ class Turns:
                     return
             moment = Moment(batch.now_ns, batch.next_number, self.partition, self.era, self._holder)
             decision = self.decide(entity, message.body, moment)
+            if decision.facts and entity.archived and entity.decider.is_final(entity.state):
+                decision = without_facts(decision)
             self._record(batch, entity, message, decision)
         except JournalUnavailable:
             raise  # the disk failed, not the message: the node stops, and starts again from the log
         except Exception as error:  # noqa: BLE001 - a bug ends here, recorded with its trace
             self._message_failed(batch, entity, message, error)
 
-    def _load(self, entity: Entity, message: Message, batch: Batch) -> None:
+    def activate(self, stream: str) -> tuple[Entity, bool] | None:
+        """Return the live actor of a stream, loaded, and whether it was live; None: it has none.
+
+        Called while a batch is closed. Raises what reading its stream raises.
+        """
+        batch = self.batch
+        assert batch is not None, "a batch is being closed"
+        if stream in self.poisoned or not self.directory.knows(stream):
+            return None
+        entity = self.directory.live.get(stream)
+        was_live = entity is not None
+        if entity is None:
+            entity = self.directory.entity(stream)
+        if entity.state is None:
+            try:
+                self._load(entity, batch)
+            except Exception:
+                entity.forget()
+                raise
+        return entity, was_live
+
+    def _answer_archived(self, batch: Batch, entity: Entity, message: Message) -> bool:
+        """Answer a message to an archived run, if that needs no actor; note that it is archived."""
+        if message.fresh:
+            return False
+        ended = archived_run(self._ports.journal, self.partition, entity.stream)
+        entity.archived = ended is not None
+        if ended is None or message.command_id is not None:
+            return False
+        decision = answer(entity.stream, ended, message.body)
+        if decision is not None:
+            self._say(batch, entity, message, decision)
+        return decision is not None
+
+    def _say(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
+        if decision.reply is not None:
+            _reply(batch, message, decision.reply, 0)
+        self.directory.release(entity)
+
+    def _begin(self, entity: Entity, message: Message, batch: Batch) -> bool:
+        """Bring an actor to where its stream stands; False if nothing is left to decide with."""
         if message.fresh and not entity.rebuild:
             entity.state = entity.decider.initial(entity.stream)
             entity.snapshot_due = self._snapshot_every
-            return
+            return True
+        try:
+            self._load(entity, batch)
+        except HistoryExpired:
+            ended = archived_run(self._ports.journal, self.partition, entity.stream)
+            if ended is None:
+                raise
+            entity.forget()
+            decision = answer(entity.stream, ended, message.body) or NOTHING
+            self._say(batch, entity, message, decision)
+            return False
+        return True
+
+    def _load(self, entity: Entity, batch: Batch) -> None:
         stream = entity.stream
         frames = [
             flying.frame.data

@@ -25,7 +25,7 @@ COMMANDS: Final = {
     "resume": Entry("goclaw.cli.run:resume", "Go on with every run that is not finished."),
     "runs": Entry("goclaw.cli.runs:runs", "List runs; show one, or its result."),
     "replay": Entry("goclaw.cli.replay:replay", "Show state as it was, or verify the replay."),
-    "log": Entry("goclaw.cli.log:log", "Read, verify, export or import the log."),
+    "log": Entry("goclaw.cli.log:log", "Read, verify, export, archive the log."),
     "backup": Entry("goclaw.cli.backup:backup", "Copy a data directory."),
     "restore": Entry("goclaw.cli.backup:restore", "Make a data directory from a backup."),
     "fsck": Entry("goclaw.cli.fsck:fsck", "Check a data directory, and mend it."),

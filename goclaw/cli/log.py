@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from goclaw.cli.log_upkeep import archive, compact, expire
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
 from goclaw.errors import EXIT_DAMAGED, EXIT_OK, UsageInvalid
@@ -27,7 +28,11 @@ DATA_CHARACTERS_MAX: Final = 200
 
 @click.group()
 def log() -> None:
-    """Read, verify, export or import the log."""
+    """Read, verify, export or import the log; keep it small."""
+
+
+for _command in (archive, expire, compact):
+    log.add_command(_command)
 
 
 @log.command()
@@ -160,6 +165,12 @@ def _reading(settings: Settings) -> Iterator[RocksJournal]:
     try:
         for fault in journal.watermark_faults():
             say(f"warning[{fault.code}]: {fault.message}")
+        for partition in range(journal.partitions):
+            begin = journal.history(partition)
+            if begin > 1:
+                say(
+                    f"the history of partition {partition} begins at {begin}; the rest was given up"
+                )
         yield journal
     finally:
         journal.close()

@@ -115,7 +115,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("labels", " ".join(f"{key}={value}" for key, value in record["labels"].items())),
         ("parent", _parent(record["parent"])),
         ("position", record["position"]),
-        ("input", _short(record["input"])),
+        ("input", "given up" if record["expired"] else _short(record["input"])),
         ("result", _short(record["result"])),
         ("error", _error(record["error"])),
     ]

@@ -9,6 +9,8 @@ from goclaw_events.frame import read_header
 from goclaw_events.value import pack, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from goclaw_events.journal import Journal
 
 
@@ -64,8 +66,13 @@ def is_lost(journal: Journal, partition: int, place: Place) -> bool:
     return True
 
 
-def reason_to_rebuild(journal: Journal, version: int, found: Checkpoint | None) -> str | None:
-    """Return why rows cannot be continued from their checkpoint; None if they can."""
+def reason_to_rebuild(
+    journal: Journal, version: int, found: Checkpoint | None, begins: Sequence[int]
+) -> str | None:
+    """Return why rows cannot be continued from their checkpoint; None if they can.
+
+    `begins` has, for each partition, the first number that can still be read.
+    """
     if found is None:
         return "there is no checkpoint"
     if found.version != version:
@@ -73,6 +80,8 @@ def reason_to_rebuild(journal: Journal, version: int, found: Checkpoint | None) 
     if found.log_id != journal.log_id or len(found.places) != journal.partitions:
         return "the rows were made from another log"
     for partition, place in enumerate(found.places):
-        if is_lost(journal, partition, place):
+        if place.number < begins[partition] - 1:
+            return f"facts behind {partition}:{place.number} were given up"
+        if place.number >= begins[partition] and is_lost(journal, partition, place):
             return f"history beyond {partition}:{place.number} was given up"
     return None

@@ -6,10 +6,12 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.envelope import Position
-from goclaw_events.errors import CodedError
+from goclaw_events.errors import CodedError, HistoryExpired
+from goclaw_projections.baseline import LogBaselines
 from goclaw_projections.checkpoint import (
     START,
     Checkpoint,
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from goclaw_events.journal import Journal
+    from goclaw_projections.baseline import Baselines
     from goclaw_projections.projection import Projection, ReadFrame
     from goclaw_projections.store import Change, ViewStore
 
 _log = logging.getLogger(__name__)
+BASELINE_ROWS: Final = 1_000
+"""So many rows of a baseline are written at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,10 @@ class ProjectionRunner:
         store: ViewStore,
         projections: Sequence[Projection],
         settings: RunnerSettings | None = None,
+        baselines: Baselines | None = None,
     ) -> None:
         self._journal = journal
+        self._baselines = baselines or LogBaselines(journal)
         self._store = store
         self._settings = settings or RunnerSettings()
         self._applying = threading.RLock()
@@ -109,7 +116,8 @@ class ProjectionRunner:
         member = _Member(projection, rows, [START] * self._journal.partitions)
         data = self._store.get(checkpoint_key(projection.name))
         found = None if data is None else Checkpoint.read(data)
-        reason = reason_to_rebuild(self._journal, projection.version, found)
+        begins = [self._baselines.begin(p) for p in range(self._journal.partitions)]
+        reason = reason_to_rebuild(self._journal, projection.version, found, begins)
         if reason is None and found is not None:
             member.places = list(found.places)
             return member
@@ -123,6 +131,37 @@ class ProjectionRunner:
         member.places = [START] * self._journal.partitions
         prefix = member.projection.name.encode() + b"/"
         self._store.write([member.checkpoint(self._journal.log_id)], [prefix])
+        try:
+            for partition in range(self._journal.partitions):
+                self._begin_with_baseline(member, partition)
+        except HistoryExpired as error:
+            self._fail(member, error, Position(partition, self._baselines.begin(partition)))
+
+    def _begin_with_baseline(self, member: _Member, partition: int) -> None:
+        """Take in what the view was where the partition's history begins.
+
+        Raises `HistoryExpired` where that is of another version, or not there: a view that
+        lacked history would say so of no row.
+        """
+        begin = self._baselines.begin(partition)
+        if begin <= 1:
+            return
+        name, version = member.projection.name, member.projection.version
+        found = self._baselines.view(partition, name)
+        if found is None or found.version != version:
+            has = "none of this view" if found is None else f"rows of version {found.version}"
+            msg = (
+                f"view {name} cannot be built: the facts below {partition}:{begin} were given up,"
+                f" and the baseline has {has}, not of version {version}"
+            )
+            hint = "use the version of Goclaw that gave them up, or restore a copy of the views"
+            raise HistoryExpired(msg, hint=hint, view=name)
+        rows = iter(found.rows)
+        while chunk := list(islice(rows, BASELINE_ROWS)):
+            self._store.write(chunk)
+        place = Place(self._journal.head(partition).era, begin - 1)
+        self._store.write([member.checkpoint(self._journal.log_id, partition, place)])
+        member.places[partition] = place
 
     # --- the thread
 
@@ -305,8 +344,8 @@ class ProjectionRunner:
         """
         with self._applying:
             member = self._member(name)
-            self._drop(member)
             member.failure = None
+            self._drop(member)
         self._awake.set()
 
     def _member(self, name: str) -> _Member:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from goclaw_events.journal import Journal
+    from goclaw_projections.baseline import Baselines
     from goclaw_projections.projection import Projection
     from goclaw_projections.store import ViewStore
 
@@ -26,14 +27,17 @@ class Difference(NamedTuple):
 
 
 def differences(
-    journal: Journal, store: ViewStore, projections: Sequence[Projection]
+    journal: Journal,
+    store: ViewStore,
+    projections: Sequence[Projection],
+    baselines: Baselines | None = None,
 ) -> Iterator[Difference]:
     """Yield the rows in which views differ from their rebuild; they must be caught up.
 
     The rebuild is made in memory. Raises `ProjectionFailed` if one cannot be made.
     """
     rebuilt = MemoryViewStore()
-    runner = ProjectionRunner(journal, rebuilt, projections)
+    runner = ProjectionRunner(journal, rebuilt, projections, baselines=baselines)
     runner.catch_up()
     for status in runner.status():
         if status.state == "failed":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw.datadir import DataDirectory
 from goclaw.replay_check import check_replay
 from goclaw_events.codec import FACTS
+from goclaw_events.errors import CodedError, HistoryExpired
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptStarted,
@@ -23,6 +24,7 @@ from goclaw_events.facts import (
 from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import verify_directory
+from goclaw_events.rocks.backup import restore
 from scripts.harness.ledger import effects_of, faults_of, read, totals
 from scripts.harness.programs import program
 
@@ -37,12 +39,18 @@ _REASONS = {"condition": "skipped", "needs_skipped": "skipped", "needs_failed": 
 
 
 def play(request: dict[str, Any], talk: Talk) -> None:
-    """Say every fault of the world in `home`, then what was found; `runs` were acknowledged."""
+    """Say every fault of the world in `home`, then what was found; `runs` were acknowledged.
+
+    Of those in `cancelled` it is not known how far they came; `backups` must be whole.
+    """
     home = Path(request["home"])
     data = home / "data"
     for problem in verify_directory(data).problems:
         talk.say("wrong", f"verify: {problem}")
     programs = [program(request["seed"], number) for number in request["runs"]]
+    cancelled = {program(request["seed"], number).run_id for number in request["cancelled"]}
+    for made in programs:
+        made.exact = made.exact and made.run_id not in cancelled
     entries = read(home / "ledger")
     boots = [(born, dead) for born, dead in request["boots"]]
     lanes = {lane: slots for made in programs for lane, slots in made.lanes.items()}
@@ -52,13 +60,23 @@ def play(request: dict[str, Any], talk: Talk) -> None:
         report = check_replay(journal, data / "views")
         faults += [f"replay: {problem}" for problem in report.problems]
         faults += _effect_faults(programs, entries)
+        gone = 0
         for made in programs:
-            faults += _run_faults(journal, made, entries)
+            may_end = {made.status, "cancelled"} if made.run_id in cancelled else {made.status}
+            try:
+                faults += _run_faults(journal, made, entries, may_end)
+            except HistoryExpired:
+                gone += 1  # verified by replay as far as it is there; its effects are counted
+        counts: Counter[str] = Counter(given_up=gone)
+        counts["segments"] = sum(1 for _ in journal.rows("meta", b"segment/"))
+        counts["snapshots"] = sum(1 for _ in journal.rows("snapshots"))
     finally:
         journal.close()
+    for place, backup in enumerate(request["backups"]):
+        faults += _backup_faults(Path(backup), home / f"restored-{place}")
     for fault in faults:
         talk.say("wrong", fault)
-    counts = Counter(entry.kind for entry in entries)
+    counts.update(entry.kind for entry in entries)
     counts["repeated"] = counts["effect"] - len(effects_of(entries)[0])
     talk.say("audited", {"facts": report.facts, "tasks": _tasks(programs), **counts})
 
@@ -83,7 +101,18 @@ def _effect_faults(programs: list[Program], entries: list[Entry]) -> list[str]:
     return faults
 
 
-def _run_faults(journal: Journal, made: Program, entries: list[Entry]) -> list[str]:
+def _backup_faults(backup: Path, here: Path) -> list[str]:
+    """Restore a copy that was said to be whole, and verify it."""
+    try:
+        restore(backup, here)
+    except CodedError as error:
+        return [f"{backup.name} cannot be restored: {error}"]
+    return [f"{backup.name}: {problem}" for problem in verify_directory(here).problems]
+
+
+def _run_faults(
+    journal: Journal, made: Program, entries: list[Entry], may_end: set[str]
+) -> list[str]:
     """Compare the facts of a run and its tasks with the program and the ledger."""
     faults = []
     kinds: Counter[type] = Counter()
@@ -95,7 +124,7 @@ def _run_faults(journal: Journal, made: Program, entries: list[Entry]) -> list[s
         elif isinstance(fact, TasksSkipped):
             statuses |= dict.fromkeys(fact.tasks, _REASONS[fact.reason])
     ended = [status for kind, status in _ENDS.items() for _ in range(kinds[kind])]
-    if kinds[RunSubmitted] != 1 or ended != [made.status]:
+    if kinds[RunSubmitted] != 1 or len(ended) != 1 or ended[0] not in may_end:
         faults.append(f"{made.run_id} ended {ended}, expected {made.status}; {dict(kinds)}")
     if made.exact and statuses != made.statuses:
         differ = sorted(statuses.items() ^ made.statuses.items())

@@ -9,11 +9,19 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goclaw.config import EngineSettings, ExecutorSettings, LaneSettings, Settings
+from goclaw.config import (
+    EngineSettings,
+    ExecutorSettings,
+    LaneSettings,
+    RetentionSettings,
+    Settings,
+)
 from goclaw.engine import Engine
+from goclaw_events.errors import HistoryExpired
 from scripts.harness.failpoint import arm
 from scripts.harness.ledger import Ledger
 from scripts.harness.programs import SHARED, SHARED_SLOTS, program
+from scripts.harness.upheaval import upheaval, watch
 from scripts.harness.workers import agents_on
 
 if TYPE_CHECKING:
@@ -25,9 +33,10 @@ def play(request: dict[str, Any], talk: Talk) -> None:
 
     Says `open`; `ack` with run, position and whether it was known, once a run is accepted; `end`
     with run, status and a digest of the result; `done` when all have ended. Then waits for `stop`.
-    `kill_at` is a step of the commit and how often it is reached before the child kills itself.
+    `kill_at` is a step of a commit, or of archiving, and how often it is reached before the child
+    kills itself. What it does besides: see `upheaval`.
     """
-    arm(request["kill_at"])
+    step = arm(request["kill_at"])
     home = Path(request["home"])
     registry = agents_on(Ledger(home / "ledger", request["boot"]))
     settings = Settings(
@@ -36,12 +45,16 @@ def play(request: dict[str, Any], talk: Talk) -> None:
         engine=EngineSettings(lost_max=100_000, **request["engine"]),
         executors=ExecutorSettings(**request["executors"]),
         lanes={SHARED: LaneSettings(concurrency=SHARED_SLOTS)},
+        retention=RetentionSettings(**request["retention"]),
     )
 
     async def run() -> None:
         async with Engine(home / "data", settings=settings, agents=registry) as engine:
             talk.say("open")
-            await _see_to_the_end(engine, request, talk)
+            watch(engine, step)
+            await asyncio.gather(
+                _see_to_the_end(engine, request, talk), upheaval(engine, request, talk)
+            )
             talk.say("done")
             await asyncio.to_thread(talk.hear)
 
@@ -59,7 +72,11 @@ async def _see_to_the_end(engine: Engine, request: dict[str, Any], talk: Talk) -
             await asyncio.sleep(pause_s)
             accepted = await engine.submit(made.workflow, run_id=made.run_id)
             talk.say("ack", number, str(accepted.position), accepted.repeated)
-        ended = await engine.result(made.run_id)
+        try:
+            ended = await engine.result(made.run_id)
+        except HistoryExpired as gone:
+            talk.say("gone", number, gone.details["status"])
+            return
         text = json.dumps(ended.result, sort_keys=True)
         talk.say("end", number, ended.status, blake2b(text.encode(), digest_size=8).hexdigest())
 

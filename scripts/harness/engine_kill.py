@@ -8,6 +8,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw.expiry import STEPS as STEPS_OF_EXPIRY
+from goclaw_actors.archiving import STEPS as STEPS_OF_ARCHIVING
 from scripts.harness.nursery import Harm
 
 if TYPE_CHECKING:
@@ -20,8 +22,11 @@ OPEN_RUNS: Final = 8
 """So many runs are unfinished when an engine starts; new programs make up for what has ended."""
 DEADLINE_S: Final = 120.0
 STEPS: Final = ("blobs", "write", "flush", "watermark")
-WAYS: Final = ("opening", "time", "time", "word", "word", "step", "step")
-"""When an engine is killed: while it opens, after a while, after a word, before a step."""
+ARCHIVE_STEPS: Final = (*STEPS_OF_ARCHIVING, *STEPS_OF_EXPIRY)
+WAYS: Final = ("opening", "time", "time", "word", "word", "step", "step", "archive", "backup")
+"""When an engine is killed: while it opens, after a while, after a word, before a step of a commit
+or of archiving, while it is copied."""
+EAGER: Final = {"archive_after_s": 0, "archive_facts_min": 1, "check_every_s": 0.005}
 
 
 @dataclass
@@ -38,6 +43,20 @@ class EngineCounts:
     """Kills right after the word of an acknowledgement or of an end came."""
     at_step: int = 0
     """Kills right before a step of a commit."""
+    at_archive: int = 0
+    """Kills right before a step of archiving or of expiry."""
+    at_backup: int = 0
+    """Kills while the directory was copied."""
+    cancels: int = 0
+    """Runs that were asked to be cancelled."""
+    backups: int = 0
+    """Copies that were whole, and restored."""
+    segments: int = 0
+    """Segments that a world was left with, or had given up."""
+    given_up: int = 0
+    """Runs of which facts were given up."""
+    snapshots: int = 0
+    """Snapshots that a world was left with."""
     stops: int = 0
     """Engines that were asked to stop while they worked."""
     rivals: int = 0
@@ -66,10 +85,13 @@ class _World:
         self.acknowledged: set[int] = set()
         self.waiting: set[int] = set()
         self.ended: dict[int, list[Any]] = {}
-        self.done = self.opened = False
+        self.done = self.opened = self.backing = False
+        self.cancelled: set[int] = set()
+        self.backups: list[str] = []
+        self._forgets = self.rng.random() < 0.4  # noqa: PLR2004
         home.mkdir()
 
-    def start(self, *, more: bool, kill_at: tuple[str, int] | None = None) -> Child:
+    def start(self, *, more: bool, kill_at: tuple[str, int] | None = None, way: str = "") -> Child:
         """Start the next engine with options drawn at random; `more` adds programs."""
         rng = random.Random(f"{self.seed}/start/{len(self.boots)}")  # noqa: S311
         options = _engine_options(rng)
@@ -82,8 +104,13 @@ class _World:
         again = {number for number in self.ended if rng.random() < 0.2}  # noqa: PLR2004
         known = [n for n in self.acknowledged if n not in self.ended]
         resubmitted = {number for number in known if rng.random() < 0.2}  # noqa: PLR2004
-        self.done = self.opened = False
+        cancel = {n for n in self.waiting | set(known) if more and rng.random() < 0.1}  # noqa: PLR2004
+        self.cancelled |= cancel
+        self.done = self.opened = self.backing = False
         child = self._child(
+            cancel=sorted(cancel),
+            backup=str(self.home / f"backup-{len(self.boots)}") if way == "backup" else "",
+            retention=_retention(rng, forgets=self._forgets, sure=way == "archive"),
             submit=sorted(self.waiting | resubmitted),
             follow=sorted(again | set(known) - resubmitted),
             kill_at=kill_at,
@@ -106,7 +133,10 @@ class _World:
 
     def rival(self) -> None:
         """Start a second engine beside the one that runs; it must be refused."""
-        child = self._child(submit=[], follow=[], kill_at=None, engine={}, executors={})
+        child = self._child(
+            submit=[], follow=[], kill_at=None, engine={}, executors={},
+            cancel=[], backup="", retention={},
+        )  # fmt: skip
         said: list[list[Any]] = []
         while child.talking and not any(words[0] == "open" for words in said):
             said += child.lines(DEADLINE_S)
@@ -130,18 +160,35 @@ class _World:
                     count += 1
                 case "end":
                     number, *end = rest
-                    if self.ended.setdefault(number, end) != end:
-                        raise Harm(f"run p{number} ended as {self.ended[number]}, then as {end}")
+                    self._same_end(number, end)
                     count += 1
+                case "gone":
+                    self._same_end(rest[0], rest[1:])
+                    count += 1
+                case "backing":
+                    self.backing = True
+                case "backed":
+                    self.backing = False
+                    self.backups.append(rest[0])
                 case "done":
                     self.done = True
                 case "fault":
                     raise Harm("\n".join(rest))
         return count
 
+    def _same_end(self, number: int, end: list[Any]) -> None:
+        """Compare an end with what was said of it before; of one given up only the status is."""
+        known = self.ended.setdefault(number, end)
+        if any(a != b for a, b in zip(known, end, strict=False)):
+            raise Harm(f"run p{number} ended as {known}, then as {end}")
+        self.ended[number] = max(known, end, key=len)
+
     def listen(self, child: Child, until_s: float, words: int) -> int:
         """Listen until a time, some words of acknowledgement, or nothing is left to do."""
+        copying = self.backing
         while child.talking and not self.done and words > 0 and time.monotonic() < until_s:
+            if self.backing and not copying:
+                break
             words -= self.keep(child.lines(until_s - time.monotonic()))
         return words
 
@@ -167,6 +214,8 @@ class _World:
             seed=self.seed,
             boots=boots,
             runs=runs,
+            cancelled=sorted(self.cancelled),
+            backups=self.backups,
         )
         lines: list[list[Any]] = []
         end_s = time.monotonic() + DEADLINE_S
@@ -184,6 +233,11 @@ class _World:
         counts.begun += found.get("begin", 0)
         counts.effects += found.get("effect", 0)
         counts.repeated_effects += found["repeated"]
+        counts.cancels += len(self.cancelled)
+        counts.backups += len(self.backups)
+        counts.segments += found["segments"]
+        counts.given_up += found["given_up"]
+        counts.snapshots += found["snapshots"]
 
 
 def _engine_options(rng: random.Random) -> dict[str, Any]:
@@ -193,7 +247,15 @@ def _engine_options(rng: random.Random) -> dict[str, Any]:
         "batch_time_s": rng.choice([0.001, 0.02]),
         "commits_in_flight_max": rng.choice([1, 2, 8]),
         "live_actors_max": rng.choice([1, 10, 50_000]),
+        "snapshot_every_facts": rng.choice([200, 200, 5_000]),
     }
+
+
+def _retention(rng: random.Random, *, forgets: bool, sure: bool) -> dict[str, Any]:
+    if not sure and rng.random() < 0.5:  # noqa: PLR2004
+        return {}
+    facts = rng.choice([50, 500, 1_000_000])
+    return {**EAGER, "archive_facts_max": facts, "expire_after_s": 0 if forgets else None}
 
 
 def engine_world(nursery: Nursery, home: Path, seed: str, kills: int, counts: EngineCounts) -> None:
@@ -228,12 +290,16 @@ def _kill_once(world: _World, counts: EngineCounts, place: int, *, rival: bool) 
     rng = random.Random(f"{world.seed}/kill/{place}")  # noqa: S311 - whatever went before
     way = "word" if rival else rng.choice(WAYS)
     at = (rng.choice(STEPS), rng.randint(1, 80)) if way == "step" else None
-    child = world.start(more=True, kill_at=at)
+    if way == "archive":
+        at = (rng.choice(ARCHIVE_STEPS), rng.randint(1, 3))
+    child = world.start(more=True, kill_at=at, way=way)
     limits_s = {"opening": rng.uniform(0, 0.15), "time": rng.uniform(0.1, 0.8)}
     words = rng.randint(1, 6) if way == "word" else 1 << 60
     left = world.listen(child, time.monotonic() + limits_s.get(way, DEADLINE_S), words)
+    if way == "backup" and world.backing:
+        world.listen(child, time.monotonic() + rng.uniform(0, 0.03), 1 << 60)
     stuck = way == "word" and left > 0 and not world.done
-    if stuck or (way == "step" and child.talking and not world.done):
+    if stuck or (way in ("step", "archive") and child.talking and not world.done):
         raise Harm(f"the engine came to no end within {DEADLINE_S} s")
     at_step = not child.talking and at is not None
     if rival:
@@ -249,6 +315,8 @@ def _kill_once(world: _World, counts: EngineCounts, place: int, *, rival: bool) 
         raise Harm("the engine ended before it was killed")
     counts.kills += 1
     counts.at_acknowledgement += way == "word" and not world.done
-    counts.at_step += at_step
+    counts.at_step += at_step and way == "step"
+    counts.at_archive += at_step and way == "archive"
+    counts.at_backup += world.backing
     counts.idle += world.done
     counts.opening += not world.opened

@@ -26,8 +26,8 @@ def killer(kill_at: list[Any] | None) -> Callable[[str], None]:
     return step
 
 
-def arm(kill_at: list[Any] | None) -> None:
-    """Have every journal that this process opens reach the failpoint."""
+def arm(kill_at: list[Any] | None) -> Callable[[str], None]:
+    """Have every journal that this process opens reach the failpoint; return what it tells."""
     step, original = killer(kill_at), RocksJournal._reach  # noqa: SLF001 - no other way in
 
     def reach(self: RocksJournal, reached: str) -> None:
@@ -35,3 +35,4 @@ def arm(kill_at: list[Any] | None) -> None:
         original(self, reached)
 
     RocksJournal._reach = reach  # type: ignore[method-assign, assignment]  # noqa: SLF001
+    return step

@@ -6,12 +6,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.actor import Entity
+from goclaw_actors.archived import archived_run
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.rebuild import begin, find_snapshots, fold_durable
+from goclaw_actors.rebuild import begin, find_snapshots, first_state, fold_durable
 from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
-from goclaw_events.ids import kind_of
+from goclaw_events.ids import kind_of, partition_of
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
@@ -41,13 +42,17 @@ def known_streams(journal: Journal, partition: int) -> list[str]:
 
 
 def folded(decider: Decider[Any], journal: Journal, stream: str, seq: int = 1 << 62) -> Any:
-    """Return what the facts of a stream up to `seq` give, as plain data."""
-    state = decider.initial(stream)
-    for turn in stream_turns(journal, stream):
+    """Return what the facts of a stream up to `seq` give, as plain data.
+
+    Those that were given up are what the baseline says.
+    """
+    partition = partition_of(stream, journal.partitions)
+    first = first_state(journal, partition, Entity(stream, decider, NoTurns()))
+    for turn in stream_turns(journal, stream, first.seq + 1):
         for fact in turn.facts:
             if fact.seq <= seq:
-                decider.evolve(state, FACTS.decode(fact.type, fact.version, fact.data))
-    return decider.encode(state)
+                decider.evolve(first.state, FACTS.decode(fact.type, fact.version, fact.data))
+    return decider.encode(first.state)
 
 
 def check_snapshots(journal: Journal, partition: int, streams: Iterable[str] | None = None) -> int:
@@ -55,8 +60,7 @@ def check_snapshots(journal: Journal, partition: int, streams: Iterable[str] | N
     kinds, count = deciders(StoredContents(journal)), 0
     for stream in known_streams(journal, partition) if streams is None else streams:
         decider = kinds[kind_of(stream)]
-        full = Entity(stream, decider, NoTurns())
-        begin(full, ())
+        full = first_state(journal, partition, Entity(stream, decider, NoTurns()))
         fold_durable(full, journal, partition, RecentFrames())
         for snapshot in find_snapshots(Entity(stream, decider, NoTurns()), journal, partition):
             count += 1
@@ -80,6 +84,8 @@ def check_node(node: Node, journal: Journal) -> tuple[int, int]:
         for entity in dispatcher.turns.directory.live.values():
             if entity.state is None or entity.number > journal.durable(partition):
                 continue
+            if journal.history(partition) > 1 and archived_run(journal, partition, entity.stream):
+                continue  # what it was made from may be gone
             facts = folded(entity.decider, journal, entity.stream)
             assert entity.decider.encode(entity.state) == facts, f"{entity.stream} differs"
             live += 1

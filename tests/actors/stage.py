@@ -96,6 +96,7 @@ class Stage:
         limits: Limits | None = None,
         change: Callable[[dict[str, Decider[Any]]], None] | None = None,
         boot: int = 1,
+        standing_by: bool = False,
     ) -> None:
         self.journal = journal or MemoryJournal(partitions=partitions, autocommit=False)
         self.limits = limits or Limits()
@@ -110,7 +111,10 @@ class Stage:
         self.ended: dict[str, tuple[str, Any]] = {}
         self.replies: list[Reply] = []
         self.node = Node(self._ports(), self.limits)
-        self.node.open()
+        if standing_by:
+            self.node.stand_by()
+        else:
+            self.node.open()
 
     def _ports(self) -> Ports:
         return Ports(

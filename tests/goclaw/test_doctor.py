@@ -157,3 +157,17 @@ def test_the_flush_floor_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyP
     floor = doctor.measure_flush(tmp_path, flushes=10, clock=lambda: next(ticks))
     assert floor == (2.0, 2.0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_archived_is_said(tmp_path: Path) -> None:
+    """How many segments there are, and whether history was given up; nothing where none is."""
+    assert found(tmp_path, "archive") is None
+    (tmp_path / "segments").mkdir()
+    (tmp_path / "segments" / "0-1-a.segment").write_bytes(b"x" * (1 << 20))
+    archive = found(tmp_path, "archive")
+    assert archive is not None
+    assert archive.says == "1 segments of 1.0 MiB"
+    (tmp_path / "segments" / "0-2-b.baseline").write_bytes(b"x")
+    archive = found(tmp_path, "archive")
+    assert archive is not None
+    assert "history was given up" in archive.says

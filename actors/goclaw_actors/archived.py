@@ -1,0 +1,57 @@
+"""Answers for runs whose every fact is archived: from their row of `ended`, recording nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from goclaw_actors.decider import Accepted, Decision, Refused
+from goclaw_actors.messages import CancelRun, SubmitRun
+from goclaw_events.ids import kind_of, routing_key
+
+if TYPE_CHECKING:
+    from goclaw_actors.decider import Body
+    from goclaw_events.journal import Journal
+    from goclaw_events.segments.records import Ended
+
+_OF_RUNS: Final = frozenset({"workflow", "task"})
+_STATUS: Final = {
+    "run.completed": "completed",
+    "run.failed": "failed",
+    "run.cancelled": "cancelled",
+}
+
+
+def archived_run(journal: Journal, partition: int, stream: str) -> Ended | None:
+    """Return how the run of a workflow's or task's stream ended, if all of it is archived."""
+    if kind_of(stream) not in _OF_RUNS:
+        return None
+    return journal.ended(partition, routing_key(stream))
+
+
+def status_of(ended: Ended) -> str:
+    """Return the final state of an archived run; a run that a bug ended has failed."""
+    return _STATUS.get(ended.state, "failed")
+
+
+def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
+    """Answer a command to an archived run as its actor would; None: only its actor can."""
+    run_id = routing_key(stream)
+    match body:
+        case SubmitRun(digest=digest) if digest == ended.body_digest:
+            return Decision(reply=Accepted(run_id, repeated=True))
+        case SubmitRun():
+            text = f"run {run_id} was submitted before with another definition or input"
+            return Decision(reply=Refused("command_conflict", text, "choose another run id"))
+        case CancelRun():
+            text = f"run {run_id} is {status_of(ended)} already"
+            return Decision(reply=Refused("run_finished", text))
+        case _:
+            return None
+
+
+def without_facts(decision: Decision) -> Decision:
+    """Return a decision that records nothing: the actor's last fact is archived.
+
+    What it says to others still leaves: a lane that offers a slot must get it back.
+    """
+    return Decision((), decision.sends, (), decision.reply)

@@ -1,0 +1,122 @@
+"""Actors at the place where a log's history begins: what the facts below it came to.
+
+A stream of which some facts were given up begins with a snapshot that stands in the baseline, as
+in `snapshots` and `chunks`, but is never replaced. Only streams that go on have one there: lanes,
+and the actors of runs with facts on both sides.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from goclaw_events.errors import LogDamaged
+from goclaw_events.ids import kind_of
+from goclaw_events.snapshots import (
+    HASH_BYTES,
+    Manifest,
+    Snapshot,
+    chunk_row,
+    decode_manifest,
+    manifest_row,
+    read_chunks,
+    stream_prefix,
+)
+from goclaw_events.tables import u64
+from goclaw_events.value import pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from goclaw_actors.actor import Entity
+    from goclaw_events.journal import Baseline, Journal
+    from goclaw_events.tables import Row
+
+SECTION: Final = "snapshots"
+_CHUNK: Final = b"c"
+_MANIFEST: Final = b"m"
+"""Behind the stream in a key; a stream's chunks come first."""
+
+
+def snapshot_of(journal: Journal, partition: int, entity: Entity) -> Snapshot | None:
+    """Return what an actor is where history begins; None if it begins with its first fact.
+
+    Raises `LogDamaged`; a snapshot of another schema version is none.
+    """
+    form, baseline = entity.decider.form, journal.baseline(partition)
+    if form is None or baseline is None:
+        return None
+    prefix = stream_prefix(partition, entity.stream)
+    stored = baseline.get(SECTION, prefix + _MANIFEST)
+    if stored is None:
+        return None
+    number, body, digest = unpack(stored)
+    manifest = decode_manifest(prefix + u64(number), body + digest)
+    if manifest.version != form.version:
+        return None
+    return read_chunks(_Chunks(baseline, prefix), prefix, manifest)
+
+
+def seq_given_up(journal: Journal, partition: int, stream: str) -> int:
+    """Return the seq of the last fact of a stream that was given up and kept as a snapshot."""
+    baseline = journal.baseline(partition)
+    return 0 if baseline is None else baseline.seq(stream_prefix(partition, stream)) or 0
+
+
+class _Chunks:
+    """The table `chunks` of a baseline, for one stream."""
+
+    def __init__(self, baseline: Baseline, prefix: bytes) -> None:
+        self._baseline = baseline
+        self._prefix = prefix
+
+    def rows(
+        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """Refuse: chunks are looked up by their keys."""
+        msg = f"{table} of a baseline is not read row by row"
+        raise LogDamaged(msg, prefix=prefix.hex(), stop=stop)
+
+    def get(self, table: str, key: bytes) -> bytes | None:
+        """Return one chunk."""
+        del table
+        return self._baseline.get(SECTION, self._prefix + _CHUNK + key[len(self._prefix) :])
+
+
+def lanes_of(journal: Journal, partition: int) -> Iterator[str]:
+    """Yield the lanes that a partition's baseline has."""
+    baseline = journal.baseline(partition)
+    if baseline is None:
+        return
+    for key, _ in baseline.rows(SECTION):
+        end = 4 + int.from_bytes(key[2:4], "big")
+        stream = key[4:end].decode()
+        if key[end:] == _MANIFEST and kind_of(stream) == "lane":
+            yield stream
+
+
+def snapshot_rows(entity: Entity, partition: int, era: int) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the rows of an actor as it stands, in order of key."""
+    prefix = stream_prefix(partition, entity.stream)
+    chunks, manifest = _written(entity, prefix, era)
+    for row in sorted(chunks):
+        yield prefix + _CHUNK + row.key[len(prefix) :], row.value or b""
+    data = manifest.value or b""
+    # In parts, each of which can be read without knowing what it is: it may refer to blobs.
+    parts = [entity.number, data[:-HASH_BYTES], data[-HASH_BYTES:]]
+    yield prefix + _MANIFEST, pack(parts)
+
+
+def _written(entity: Entity, prefix: bytes, era: int) -> tuple[list[Row], Row]:
+    """Return the chunks of an actor, all of them, and its manifest."""
+    form = entity.decider.form
+    assert form is not None, "only what has a form is kept"
+    rows, chunks = [], {}
+    for at, chunked in enumerate(form.maps(entity.state)):
+        for chunk_id, entries in chunked.chunks():
+            row, chunk = chunk_row(prefix, (at, chunk_id), entity.number, entries)
+            chunks[at, chunk_id] = chunk
+            rows.append(row)
+    shell = [[name, *known] for name, known in (entity.replies or {}).items()]
+    root = pack(form.root(entity.state))
+    manifest = Manifest(entity.number, entity.seq, form.version, era, shell, root, chunks)
+    return rows, manifest_row(prefix, manifest)

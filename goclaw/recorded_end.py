@@ -1,0 +1,61 @@
+"""How a run ended, as the log has it: from its facts, or from what is kept when they are gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw.errors import RunNotFound
+from goclaw.results import RunFailure, RunResult
+from goclaw_actors.archived import status_of
+from goclaw_actors.rebuild import actor_at
+from goclaw_actors.workflow.state import FINAL
+from goclaw_events.envelope import Position
+from goclaw_events.errors import HistoryExpired
+from goclaw_events.ids import check_id, partition_of, workflow_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_actors.decider import Decider
+    from goclaw_events.journal import Journal
+
+
+def recorded_end(
+    journal: Journal, kinds: Mapping[str, Decider[Any]], run_id: str
+) -> RunResult | None:
+    """Return the end of a run as recorded, or None if it has none yet.
+
+    Raises `RunNotFound`, and `HistoryExpired` with the final state of a run whose result is gone.
+    """
+    check_id(run_id, "run id")
+    stream = workflow_stream(run_id)
+    partition = partition_of(stream, journal.partitions)
+    try:
+        actor = actor_at(journal, kinds, partition, stream)
+    except HistoryExpired as error:
+        raise _expired(journal, partition, run_id, error) from error
+    if not actor.seq:
+        msg = f"there is no run {run_id}"
+        raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
+    run = actor.state
+    if run.status not in FINAL:
+        return None
+    position = Position(partition, actor.number)
+    return RunResult(run_id, run.status, run.result, failure(run.error), position)
+
+
+def failure(error: tuple[str, str, str] | None) -> RunFailure | None:
+    """Return why a run failed, as callers get it."""
+    return None if error is None else RunFailure(*error)
+
+
+def _expired(
+    journal: Journal, partition: int, run_id: str, error: HistoryExpired
+) -> HistoryExpired:
+    ended = journal.ended(partition, run_id)
+    if ended is None:
+        return error
+    status = status_of(ended)
+    msg = f"run {run_id} {status}; what it recorded was given up, its result with it"
+    hint = f"goclaw runs show {run_id} tells what the views keep of it"
+    return HistoryExpired(msg, hint=hint, run_id=run_id, status=status)

@@ -1,0 +1,118 @@
+"""Archive and give up what is old while an engine runs: step by step, on a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from logging import getLogger
+from typing import TYPE_CHECKING, Final
+
+from goclaw.expiry import Expirer
+from goclaw_actors.archiving import Archiver, number_before
+from goclaw_actors.contents import StoredContents
+from goclaw_actors.directory import deciders
+from goclaw_actors.env import SystemClock
+from goclaw_actors.errors import Stopping
+from goclaw_events.errors import CodedError
+
+if TYPE_CHECKING:
+    from goclaw.config import RetentionSettings, Settings
+    from goclaw_actors.archiving import Post
+    from goclaw_actors.env import Clock
+    from goclaw_actors.node import Node
+    from goclaw_events.rocks import RocksJournal
+
+log = getLogger(__name__)
+STOP_S: Final = 30.0
+"""A segment that is being written when the engine stops is waited for so long."""
+
+
+class Retention:
+    """Keep to the settings of `retention`. Made, started and stopped by the engine.
+
+    What fails is logged and tried again at the next look; the engine goes on.
+    """
+
+    def __init__(
+        self,
+        settings: RetentionSettings,
+        journal: RocksJournal,
+        archiver: Archiver,
+        expirer: Expirer,
+        clock: Clock,
+    ) -> None:
+        self.archiver = archiver
+        self.expirer = expirer
+        self._settings = settings
+        self._journal = journal
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._told = ""
+        self._thread = threading.Thread(target=self._run, name="goclaw-retention", daemon=True)
+
+    def start(self) -> None:
+        """Look for what is old, from now on; does nothing if nothing is ever archived."""
+        if self._settings.archive_after_s is not None:
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End after the step that is being taken. Idempotent."""
+        self._stopping.set()
+        self.archiver.stop()
+        if self._thread.ident is not None:
+            self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(self._settings.check_every_s):
+            for partition in range(self._journal.partitions):
+                self._look(partition)
+
+    def _look(self, partition: int) -> None:
+        try:
+            while not self._stopping.is_set() and self.archive_step(partition):
+                pass
+            self.expire_step(partition)
+        except Stopping:
+            return
+        except CodedError as error:
+            if error.code != self._told:
+                self._told = error.code
+                extra = {"action": "retention_failed", "code": error.code}
+                log.warning("old facts are kept: %s", error, extra=extra)
+        else:
+            self._told = ""
+
+    def archive_step(self, partition: int) -> bool:
+        """Archive one segment if enough is old; tell whether another one may follow."""
+        settings = self._settings
+        if settings.archive_after_s is None:
+            return False
+        floor = self._journal.floor(partition)
+        old = self._number_at(partition, settings.archive_after_s, floor)
+        if old - floor < settings.archive_facts_min:
+            return False
+        before = min(old, floor + settings.archive_facts_max)
+        info = self.archiver.archive(partition, before) or self.archiver.archive(partition, old)
+        return info is not None and info.last + 1 < old
+
+    def expire_step(self, partition: int) -> None:
+        """Give up the segments that are old enough, as far as no unfinished run needs them."""
+        age_s = self._settings.expire_after_s
+        if age_s is not None:
+            old = self._number_at(partition, age_s, self._journal.history(partition))
+            plan = self.expirer.plan(partition, old)
+            if plan is not None:
+                self.expirer.expire(plan)
+
+    def _number_at(self, partition: int, age_s: float, least: int) -> int:
+        return number_before(
+            self._journal, partition, self._clock.now_ns() - int(age_s * 1e9), least
+        )
+
+
+def retention_of(journal: RocksJournal, node: Node, post: Post, settings: Settings) -> Retention:
+    """Return what keeps to the settings over a node, whether it runs or stands by."""
+    kinds = deciders(StoredContents(journal))  # of its own: this is another thread than the node's
+    archiver = Archiver(journal, node, kinds, post)
+    expirer = Expirer(journal, archiver, kinds)
+    clock = SystemClock(max(journal.head(p).time_ns for p in range(journal.partitions)))
+    return Retention(settings.retention, journal, archiver, expirer, clock)

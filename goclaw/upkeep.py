@@ -1,0 +1,108 @@
+"""The log of a data directory that no engine uses, opened to keep house in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Self
+
+from goclaw.cli.version import goclaw_version
+from goclaw.datadir import DataDirectory
+from goclaw.results import EngineDied
+from goclaw.retention import retention_of
+from goclaw_actors.contents import StoredContents
+from goclaw_actors.directory import deciders
+from goclaw_actors.env import Identity, SystemClock, new_boot
+from goclaw_actors.node import Node, NodeThread
+from goclaw_actors.ports import Limits, Ports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from goclaw.config import Settings
+    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
+    from goclaw_events.segments.records import SegmentInfo
+
+STOP_S: Final = 60.0
+
+
+class _NoWork:
+    """The executor of a node that only stands by."""
+
+    def start_many(self, attempts: Sequence[StartAttempt]) -> None:
+        """Refuse: nothing begins here."""
+        raise AssertionError(attempts)
+
+    def stop_many(self, stops: Sequence[StopAttempt]) -> None:
+        """Refuse: nothing runs here."""
+        raise AssertionError(stops)
+
+    def holds(self, token: AttemptToken) -> bool:  # noqa: ARG002 - whichever it is
+        """Tell that it does not."""
+        return False
+
+
+class Upkeep:
+    """Archive in the place of an engine: its dispatchers stand by, nothing that waits goes on.
+
+    Raises `NotFound` where there is no log, `EngineRunning` where one is in use, and what opening
+    a log raises.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.journal = DataDirectory(settings.data_dir).open_journal()
+        try:
+            heads = (self.journal.head(p) for p in range(self.journal.partitions))
+            self.clock = SystemClock(max(head.time_ns for head in heads))
+            self._thread = NodeThread(self._died)
+            node = Node(self._ports(), Limits(**settings.engine.model_dump()))
+            node.stand_by()
+        except BaseException:
+            self.journal.close()
+            raise
+        self._retention = retention_of(self.journal, node, self._thread.post, settings)
+        self.archiver = self._retention.archiver
+        self.expirer = self._retention.expirer
+        self._thread.start(node, self.clock.now_ns)
+
+    def _ports(self) -> Ports:
+        contents = StoredContents(self.journal)
+        return Ports(
+            self.journal,
+            _NoWork(),
+            self.clock,
+            Identity(self.journal.log_id.hex()[:8], new_boot()),
+            deciders(contents),
+            goclaw_version(),
+            self._thread.post,
+            lambda _, __: None,
+            lambda _, __: None,
+            contents,
+        )
+
+    def archive(self, partition: int, before: int) -> Iterator[SegmentInfo]:
+        """Archive everything of a partition below a number; yield each segment that was sealed."""
+        step = self._settings.retention.archive_facts_max
+        while (floor := self.journal.floor(partition)) < before:
+            part = min(before, floor + step)
+            # A frame may be larger than a step; it is not cut.
+            info = self.archiver.archive(partition, part) or self.archiver.archive(
+                partition, before
+            )
+            if info is None:
+                return
+            yield info
+
+    def _died(self, error: BaseException) -> None:
+        self.archiver.stop(EngineDied(f"the dispatchers stopped: {error}"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the dispatchers end, close the log."""
+        self.archiver.stop()
+        self._thread.stop(STOP_S)
+        self.journal.close()

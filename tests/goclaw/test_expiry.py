@@ -1,0 +1,200 @@
+"""History that was given up: what is kept of it answers, the rest says that it is gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import goclaw
+from goclaw.datadir import DataDirectory
+from goclaw.expiry import STEPS
+from goclaw.log_records import Selection, select
+from goclaw.results import CommandRefused
+from goclaw.upkeep import Upkeep
+from goclaw_events.envelope import Position
+from goclaw_events.errors import HistoryExpired
+from tests.goclaw.test_archive import (
+    FAR,
+    Killed,
+    archive,
+    check,
+    engine_on,
+    single,
+    sums,
+    view_rows,
+    work,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from goclaw.expiry import ExpiryPlan
+
+
+def expire(path: Path, before: int = FAR) -> list[ExpiryPlan]:
+    """Give up what can be given up while no engine runs; return what that was."""
+    with Upkeep(goclaw.Settings(data_dir=path)) as upkeep:
+        partitions = range(upkeep.journal.partitions)
+        plans = [upkeep.expirer.plan(partition, before) for partition in partitions]
+        found = [plan for plan in plans if plan is not None]
+        for plan in found:
+            upkeep.expirer.expire(plan)
+    return found
+
+
+def forget_views(path: Path) -> None:
+    """Delete the views: the next who opens them builds them again."""
+    for file in DataDirectory(path).views.iterdir():
+        file.unlink()
+
+
+def files_of(path: Path) -> list[str]:
+    """Return the kinds of files of the archive; nothing else may be left of an expiry."""
+    assert not [left for left in path.iterdir() if left.name.startswith(".baseline")]
+    return sorted(file.suffix for file in DataDirectory(path).segments.iterdir())
+
+
+async def end_what_is_left(path: Path, partitions: int = 1) -> None:
+    """Cancel the unfinished run of `work`."""
+    async with engine_on(path, partitions) as engine:
+        await engine.cancel("unfinished")
+        assert (await engine.result("unfinished")).status == "cancelled"
+
+
+@pytest.fixture(params=[1, 3], ids=["1 partition", "3 partitions"])
+def partitions(request: pytest.FixtureRequest) -> int:
+    """Run the test with one partition and with three."""
+    count: int = request.param
+    return count
+
+
+async def test_what_is_kept_answers(tmp_path: Path, partitions: int) -> None:
+    """Repeats and cancels are answered, results are typed as gone, views have every row."""
+    results = await work(tmp_path, partitions)
+    await end_what_is_left(tmp_path, partitions)
+    archive(tmp_path)
+    check(tmp_path)
+    before = view_rows(tmp_path)
+    plans = expire(tmp_path)
+    assert sorted(run for plan in plans for run in plan.runs) == sorted([*results, "unfinished"])
+    assert view_rows(tmp_path) == before
+    forget_views(tmp_path)
+    check(tmp_path)
+    assert view_rows(tmp_path) == before
+    async with engine_on(tmp_path, partitions) as engine:
+        for run_id, (status, _) in results.items():
+            with pytest.raises(HistoryExpired) as gone:
+                await engine.result(run_id)
+            assert gone.value.details["status"] == status
+            with pytest.raises(CommandRefused) as refused:
+                await engine.cancel(run_id)
+            assert refused.value.code == "run_finished"
+        assert (await engine.submit(sums(), input={"start": 2}, run_id="sum2")).repeated
+        with pytest.raises(CommandRefused) as refused:
+            await engine.submit(sums(), input={"start": 3}, run_id="sum2")
+        assert refused.value.code == "command_conflict"
+        assert (await engine.run(sums(), run_id="new")).result == {"sum": 12}
+        with pytest.raises(goclaw.errors.RunNotFound):
+            await engine.result("nobody")
+    check(tmp_path)
+
+
+async def test_unfinished_runs_hold_history_back(tmp_path: Path) -> None:
+    """Nothing is given up that a run which goes on has facts in, or anything behind it."""
+    await work(tmp_path)
+    archive(tmp_path)
+    assert expire(tmp_path) == []
+    await end_what_is_left(tmp_path)
+    assert expire(tmp_path) == []  # its end is not archived yet
+    archive(tmp_path)
+    plans = expire(tmp_path)
+    assert [len(plan.segments) for plan in plans] == [2]
+    check(tmp_path)
+
+
+async def test_a_run_on_both_sides_keeps_its_end(tmp_path: Path) -> None:
+    """Of a run that began in what went and ended in what stays, result and replay remain."""
+    await work(tmp_path)
+    archive(tmp_path)
+    await end_what_is_left(tmp_path)
+    async with engine_on(tmp_path) as engine:
+        await engine.run(sums(), run_id="later")
+    archive(tmp_path)
+    with Upkeep(goclaw.Settings(data_dir=tmp_path)) as upkeep:
+        plan = upkeep.expirer.plan(0, _end_of_first(upkeep))
+        assert plan is not None
+        assert "unfinished" in plan.runs
+        assert "later" not in plan.runs
+        upkeep.expirer.expire(plan)
+    forget_views(tmp_path)
+    check(tmp_path)
+    async with engine_on(tmp_path) as engine:
+        assert (await engine.result("unfinished")).status == "cancelled"
+        assert (await engine.result("later")).result == {"sum": 12}
+        with pytest.raises(HistoryExpired):
+            await engine.result("sum1")
+
+
+def _end_of_first(upkeep: Upkeep) -> int:
+    return upkeep.journal.shelves.current[0].readers[0].info.last + 1
+
+
+async def test_again_and_again(tmp_path: Path, partitions: int) -> None:
+    """Rounds of work, archive and expiry: the views stay those of one long history."""
+    rows: dict[bytes, bytes] = {}
+    for round_ in range(3):
+        async with engine_on(tmp_path, partitions) as engine:
+            await engine.run(sums(), input={"start": round_}, run_id=f"round{round_}")
+            await engine.submit(single("hang"), run_id=f"hang{round_}")
+            if round_:
+                await engine.cancel(f"hang{round_ - 1}")
+                await engine.result(f"hang{round_ - 1}")
+        archive(tmp_path)
+        check(tmp_path)
+        rows = view_rows(tmp_path)
+        expire(tmp_path)
+        forget_views(tmp_path)
+        check(tmp_path)
+        assert view_rows(tmp_path) == rows
+    assert len([key for key in rows if key.startswith(b"runs/run/")]) == 6
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_a_crash_stops_is_completed(tmp_path: Path, step: str) -> None:
+    """Killed before any step: the log is whole, and the next attempt completes it."""
+    await work(tmp_path)
+    await end_what_is_left(tmp_path)
+    archive(tmp_path)
+
+    def die(reached: str) -> None:
+        if reached == step:
+            raise Killed
+
+    with Upkeep(goclaw.Settings(data_dir=tmp_path)) as upkeep:
+        upkeep.expirer.step = die
+        plan = upkeep.expirer.plan(0, FAR)
+        assert plan is not None
+        with pytest.raises(Killed):
+            upkeep.expirer.expire(plan)
+    check(tmp_path)
+    assert len(expire(tmp_path)) == (step != "drop")
+    check(tmp_path)
+    assert files_of(tmp_path) == [".baseline"]
+
+
+async def test_the_fact_counts_what_the_plan_names(tmp_path: Path) -> None:
+    """What is recorded says how far history went and how many runs lost some."""
+    await work(tmp_path)
+    await end_what_is_left(tmp_path)
+    archive(tmp_path)
+    plan = expire(tmp_path)[0]
+    journal = DataDirectory(tmp_path).open_journal(read_only=True)
+    try:
+        begin = Position(0, journal.history(0))
+        found = list(select(journal, Selection(type="partition.segments_expired", start=begin)))
+    finally:
+        journal.close()
+    assert len(found) == 1
+    data: dict[str, Any] = found[0].data()
+    assert (data["below"], data["runs"]) == (plan.below, len(plan.runs))

@@ -1,0 +1,160 @@
+"""Baselines: a view that begins with its rows at a place is the view that saw everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from goclaw_events.errors import HistoryExpired
+from goclaw_events.frame import read_header
+from goclaw_events.ids import partition_of
+from goclaw_events.memory_journal import MemoryJournal
+from goclaw_projections.baseline import LogBaselines, ViewRows, fold_views
+from goclaw_projections.errors import ProjectionFailed
+from goclaw_projections.runner import ProjectionRunner, RunnerSettings
+from goclaw_projections.store import MemoryViewStore
+from goclaw_projections.verify import differences
+from tests.projections.log_writer import LogWriter, Said, said, submitted
+from tests.projections.test_rebuild_property import owner_of, projections, turns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Kept(NamedTuple):
+    """The rows of a view, read out."""
+
+    version: int
+    rows: list[tuple[bytes, bytes]]
+
+
+class Begun:
+    """Baselines in memory."""
+
+    def __init__(self) -> None:
+        self.begins: dict[int, int] = {}
+        self.kept: dict[tuple[int, str], Kept] = {}
+
+    def begin(self, partition: int) -> int:
+        """Return where a partition begins."""
+        return self.begins.get(partition, 1)
+
+    def view(self, partition: int, name: str) -> ViewRows | None:
+        """Return a view's rows there."""
+        found = self.kept.get((partition, name))
+        return None if found is None else ViewRows(name, found.version, iter(found.rows))
+
+    def expire(self, journal: Expired, partition: int, below: int) -> None:
+        """Keep what the views are at a place, then let nothing below it be read."""
+        made = fold_views(journal, partition, below, self, MemoryViewStore(), projections)
+        kept = {(partition, name): Kept(version, list(rows)) for name, version, rows in made}
+        self.kept.update(kept)
+        self.begins[partition] = journal.begins[partition] = below
+
+
+class Expired(MemoryJournal):
+    """A log of which nothing below some places can be read."""
+
+    begins: dict[int, int]
+
+    def frames(self, partition: int, start: int = 1, stop: int | None = None) -> Iterator[bytes]:
+        """Yield frames; raise where they are gone."""
+        if start < self.begins.get(partition, 1):
+            raise HistoryExpired(f"{partition}:{start} is gone")
+        return super().frames(partition, start, stop)
+
+
+def expired(partitions: int = 1) -> Expired:
+    """Return an empty log of which nothing is gone yet."""
+    journal = Expired(partitions=partitions)
+    journal.begins = {}
+    return journal
+
+
+def cut(journal: Expired, partition: int, share: float) -> int:
+    """Return a number at which a frame begins, so far along what is left of a partition."""
+    begin, durable = journal.begins.get(partition, 1), journal.durable(partition)
+    wanted = begin + int((durable - begin) * share)
+    for data in journal.frames(partition, wanted, wanted):
+        return read_header(data).first
+    return begin
+
+
+steps = st.lists(st.one_of(turns, turns, turns, st.floats(0, 1)), max_size=40)
+
+
+@settings(max_examples=80)
+@given(partitions=st.sampled_from([1, 3]), frames_max=st.integers(1, 4), plan=steps)
+def test_views_do_not_lack_what_expired(
+    partitions: int, frames_max: int, plan: list[Said | float]
+) -> None:
+    """However often history is cut, a rebuild from the baseline makes the rows of whole history."""
+    journal, whole, begun = expired(partitions), MemoryJournal(partitions=partitions), Begun()
+    writers = [LogWriter(journal), LogWriter(whole)]
+    for step in plan:
+        if isinstance(step, Said):
+            for writer in writers:
+                writer.frame(step, partition=partition_of(owner_of(step), partitions))
+            continue
+        for partition in range(partitions):
+            below = cut(journal, partition, step)
+            if below > journal.begins.get(partition, 1):
+                begun.expire(journal, partition, below)
+    store, limits = MemoryViewStore(), RunnerSettings(frames_max=frames_max)
+    runner = ProjectionRunner(journal, store, projections(), limits, begun)
+    runner.catch_up()
+    assert [status.state for status in runner.status()] == ["running"] * 3
+    assert list(differences(whole, store, projections())) == []
+    assert list(differences(journal, store, projections(), begun)) == []
+
+
+def two_runs() -> tuple[Expired, LogWriter]:
+    """Return a log with a run before and a run after number 2."""
+    journal = expired()
+    writer = LogWriter(journal)
+    writer.frame(said("workflow/a", submitted()))
+    writer.frame(said("workflow/b", submitted()))
+    return journal, writer
+
+
+def test_rows_that_stopped_before_history_begins_are_made_again() -> None:
+    """Views that had not folded what is now gone begin with the baseline, not with a gap."""
+    journal, writer = two_runs()
+    begun, store = Begun(), MemoryViewStore()
+    ProjectionRunner(journal, store, projections()).catch_up()
+    writer.frame(said("workflow/c", submitted()))
+    writer.frame(said("workflow/d", submitted()))
+    begun.expire(journal, 0, 4)
+    runner = ProjectionRunner(journal, store, projections(), baselines=begun)
+    runner.catch_up()
+    assert list(differences(journal, store, projections(), begun)) == []
+    assert len(list(store.scan(b"runs/run/"))) == 4
+
+
+def test_a_view_of_another_version_says_that_it_lacks_history() -> None:
+    """Such a view fails with a typed error; the others are built."""
+    journal, _ = two_runs()
+    begun = Begun()
+    begun.expire(journal, 0, 2)
+    begun.kept[0, "runs"] = begun.kept[0, "runs"]._replace(version=99)
+    runner = ProjectionRunner(journal, MemoryViewStore(), projections(), baselines=begun)
+    runner.catch_up()
+    assert {s.name: (s.state, s.code) for s in runner.status()} == {
+        "runs": ("failed", "history_expired"),
+        "tasks": ("running", ""),
+        "timeline": ("running", ""),
+    }
+    runner.rebuild("runs")
+    assert runner.status()[0].code == "history_expired"
+    with pytest.raises(ProjectionFailed):
+        fold_views(journal, 0, 3, begun, MemoryViewStore(), projections)
+
+
+def test_a_log_that_gave_nothing_up_has_no_baseline() -> None:
+    """Then a view begins with nothing, at the first fact."""
+    found = LogBaselines(MemoryJournal())
+    assert found.begin(0) == 1
+    assert found.view(0, "runs") is None
