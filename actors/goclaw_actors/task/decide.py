@@ -125,8 +125,9 @@ class _Decide:
 
     def _outcome(self, task: Task, outcome: Outcome, moment: Moment) -> Decision:
         token = outcome.token.number
-        if token != task.token or task.status not in (RUNNING, CANCELLING):
-            if token == task.token and task.status != SCHEDULED:
+        current = _is_current(task, outcome.token, moment)
+        if not current or task.status not in (RUNNING, CANCELLING):
+            if current and task.status != SCHEDULED:
                 return NOTHING  # the same outcome, delivered again
             return Decision((OutcomeRefused(token, outcome.status),))
         closed = (CloseAttempt(token),)
@@ -177,6 +178,15 @@ class _Decide:
         return Decision((lost, fact), (), (*closed, *effects))
 
 
+def _is_current(task: Task, token: AttemptToken, moment: Moment) -> bool:
+    """Tell whether a token is that of the task's last attempt, in the history that is written now.
+
+    Where a log was cut or restored numbers are given again, in another era: what was started in
+    the one before is not told apart by its number.
+    """
+    return token.number == task.token and token.era == moment.era
+
+
 def _schedule(task: Task, message: ScheduleTask, _moment: Moment) -> Decision:
     if task.status != PENDING:
         return NOTHING
@@ -200,11 +210,11 @@ def _slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision
     )  # fmt: skip
 
 
-def _progress(task: Task, progress: Progress, _moment: Moment) -> Decision:
-    token = progress.token.number
-    if token != task.token or task.status not in (RUNNING, CANCELLING):
+def _progress(task: Task, progress: Progress, moment: Moment) -> Decision:
+    token = progress.token
+    if not _is_current(task, token, moment) or task.status not in (RUNNING, CANCELLING):
         return NOTHING
-    return Decision((ProgressReported(token, progress.fraction, progress.message),))
+    return Decision((ProgressReported(token.number, progress.fraction, progress.message),))
 
 
 def _timer(task: Task, _message: TimerFired, _moment: Moment) -> Decision:
