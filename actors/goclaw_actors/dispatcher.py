@@ -18,7 +18,7 @@ from goclaw_actors.message import Message, Reply
 from goclaw_actors.messages import CheckAttempt, LoseAttempt, TimerFired
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
-from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_actors.work import AttemptToken, Outcome, Progress, StopAttempt
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
@@ -28,7 +28,7 @@ from goclaw_events.ids import PARTITION_STREAM
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from goclaw_actors.ports import Limits, Ports
     from goclaw_events.errors import CodedError
@@ -293,7 +293,7 @@ class Dispatcher:
         if batch.starts:
             self._ports.executor.start_many(batch.starts)
         if batch.stops:
-            self._ports.executor.stop_many(batch.stops)
+            self._stop(batch.stops)
         if batch.frame is None:
             self.turns.directory.passivate([], self._number)
             return
@@ -307,6 +307,23 @@ class Dispatcher:
         for ended in batch.ended:
             self._ports.run_ended(ended, position)
         self.turns.directory.passivate(list(batch.touched.values()), batch.frame.last)
+
+    def _stop(self, stops: Sequence[StopAttempt]) -> None:
+        """Stop attempts; one that nobody holds any more has no outcome to come, and is lost.
+
+        So it is where a bug swallowed its outcome. An outcome that was handed over just now was
+        posted before, and comes first.
+        """
+        executor = self._ports.executor
+        executor.stop_many(stops)
+        for token, _ in stops:
+            if token.number in self._live_attempts and not executor.holds(token):
+                self._ports.post(self._lose, token.number)
+
+    def _lose(self, number: int) -> None:
+        stream = self._live_attempts.get(number)
+        if stream is not None:
+            self.commands.append(Message(stream, LoseAttempt(number, self._limits.lost_max)))
 
     def abandon(self, error: CodedError) -> None:
         """Give up what is not durable, after a commit failed; `open` again before the next step.

@@ -9,6 +9,7 @@ import pytest
 
 from goclaw_actors.decider import Refused
 from goclaw_actors.messages import Release, ScheduleTask, TaskReported
+from goclaw_actors.work import Outcome
 from goclaw_events.facts import (
     MessageFailed,
     RunFailed,
@@ -84,9 +85,23 @@ def test_a_bug_in_evolve_leaves_no_trace_in_the_state() -> None:
     stage.rest()
     assert stage.ended["r"][0] == "failed"
     assert "TaskCompleted" not in stage.names("task/r/a")
-    # The run's end cancels the task, which is rebuilt as running, and stops its attempt.
-    assert stage.names("task/r/a")[-1] == "TaskCancelRequested"
+    # The run's end cancels the task, which is rebuilt as running, and stops its attempt, which
+    # nobody holds any more.
+    assert stage.names("task/r/a")[-3:] == ["TaskCancelRequested", "AttemptLost", "TaskCancelled"]
     assert len(stage.executor.stops) == 1
+
+
+def test_a_bug_while_an_outcome_is_handled_keeps_no_slot() -> None:
+    """The outcome is gone, so the attempt is lost as soon as it is stopped: the next one runs."""
+    one: dict[str, Any] = {"lanes": {"io": {"concurrency": 1}}}
+    stage = Stage(change=breaking("task", Outcome, "task/bad/a"))
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "bad", **one)
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "good", **one)
+    stage.finish()
+    assert stage.ended["bad"][0] == "failed"
+    assert stage.ended["good"][0] == "completed"
+    assert stage.names("task/bad/a")[-2:] == ["AttemptLost", "TaskCancelled"]
+    assert [stage.rows(table) for table in ("attempts", "open")] == [0, 0]
 
 
 def test_an_actor_that_fails_after_facts_of_the_same_batch_is_dropped() -> None:
