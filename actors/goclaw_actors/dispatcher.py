@@ -13,9 +13,15 @@ from typing import TYPE_CHECKING
 from goclaw_actors.batch import Batch
 from goclaw_actors.decider import Refused
 from goclaw_actors.exchange import Exchange
-from goclaw_actors.failures import poisoned_streams
+from goclaw_actors.given_up import given_up
 from goclaw_actors.message import Message, Reply
-from goclaw_actors.messages import CheckAttempt, LoseAttempt, TimerFired
+from goclaw_actors.messages import (
+    CheckAttempt,
+    LoseAttempt,
+    RecheckSlots,
+    RefuseWaiting,
+    TimerFired,
+)
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
 from goclaw_actors.work import AttemptToken, Outcome, Progress, StopAttempt
@@ -24,7 +30,7 @@ from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
 from goclaw_events.facts import Marked, PartitionClosed, PartitionOpened
 from goclaw_events.frame import FrameHeader
-from goclaw_events.ids import PARTITION_STREAM
+from goclaw_events.ids import PARTITION_STREAM, kind_of
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
@@ -35,6 +41,8 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
 
 _CLOCK_EVERY = 64
+_FOUND_AGAIN = (CheckAttempt, LoseAttempt, TimerFired, RecheckSlots, RefuseWaiting)
+"""What `open` says: it is not kept from a log that is opened again."""
 
 
 class Dispatcher:
@@ -81,7 +89,7 @@ class Dispatcher:
         self._opening = True
         self._opened_count += 1
         self.turns.era = head.era
-        self.turns.poisoned = poisoned_streams(journal, self.partition)
+        self._open_given_up()
         self.turns.partition_seq = journal.last_seq(self.partition, PARTITION_STREAM)
         stopped = self._was_closed()
         self.timers = Timers(journal, self.partition)
@@ -96,6 +104,16 @@ class Dispatcher:
             else:
                 lose = LoseAttempt(attempt.token, self._limits.lost_max, stopped)
                 self.commands.append(Message(attempt.stream, lose))
+
+    def _open_given_up(self) -> None:
+        """Go on refusing what waits for lanes given up; try again those that were damaged."""
+        found = given_up(self._ports.journal, self.partition)
+        self.turns.poisoned = found.poisoned
+        self.turns.refusals.clear()
+        lanes = [stream for stream in sorted(found.poisoned) if kind_of(stream) == "lane"]
+        self.commands.extend(Message(lane, RefuseWaiting()) for lane in lanes)
+        mendable = sorted(found.mendable)
+        self.commands.extend(Message(lane, RecheckSlots(None)) for lane in mendable)
 
     def _was_closed(self) -> bool:
         """Tell whether the process before this one stopped as it was asked to."""
@@ -345,8 +363,8 @@ class Dispatcher:
             if message.reply_to is not None:
                 answer = Refused(error.code, error.message, error.hint)
                 message.reply_to(Reply(answer, None))
-            elif not isinstance(message.body, (CheckAttempt, LoseAttempt, TimerFired)):
-                kept.append(message)  # `open` finds the others again
+            elif not isinstance(message.body, _FOUND_AGAIN):
+                kept.append(message)
         self.commands = deque([*outcomes, *kept])
         self.confirmed = False
         self.turns.in_flight.clear()

@@ -18,6 +18,7 @@ from goclaw_actors.decider import (
 from goclaw_actors.messages import (
     CancelTask,
     CheckAttempt,
+    CheckSlot,
     Enqueue,
     LoseAttempt,
     Release,
@@ -85,6 +86,7 @@ class _Decide:
             Progress: _progress,
             TimerFired: _timer,
             CheckAttempt: _check,
+            CheckSlot: _check_slot,
             LoseAttempt: self._lose,
             CancelTask: _cancel,
         }
@@ -248,6 +250,12 @@ def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
     if message.token == task.token and task.status == RUNNING:
         return NOTHING
     return Decision((), (), (_stop(message.token, "stopped before", moment),))
+
+
+def _check_slot(task: Task, _message: CheckSlot, _moment: Moment) -> Decision:
+    """Give a slot back again, if the lane did not hear that it was given back."""
+    needed = task.status in (SCHEDULED, RUNNING, CANCELLING)
+    return NOTHING if needed or not task.lane else Decision((), (_release(task),))
 
 
 def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
