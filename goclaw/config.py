@@ -104,7 +104,7 @@ class EngineSettings(Section):
     """Restart a task whose attempts were lost with their process at most so many times."""
     snapshot_every_facts: Annotated[int, Field(ge=200, le=1_000_000_000)] = 5_000
     """Write an actor away when it has so many facts that no snapshot holds."""
-    snapshot_time_s: Annotated[float, Field(gt=0, le=1)] = 0.002
+    snapshot_time_s: Annotated[float, Field(gt=0, le=1)] = 0.001
     """Encode snapshots for at most so much time a turn batch."""
 
 

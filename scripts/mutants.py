@@ -59,10 +59,8 @@ MUTANTS = (
            "if len(lane.queued) >= lane.capacity and", "if False and"),
     Mutant("a stale token may record a result",
            "actors/goclaw_actors/task/decide.py",
-           "if token != task.token or task.status not in (RUNNING, CANCELLING):\n"
-           "            if token == task.token and",
-           "if task.status not in (RUNNING, CANCELLING):\n"
-           "            if token == task.token and"),
+           "if not current or task.status not in (RUNNING, CANCELLING):",
+           "if task.status not in (RUNNING, CANCELLING):"),
     Mutant("attempts start before their commit",
            "actors/goclaw_actors/dispatcher.py",
            "        self.turns.in_flight.append(batch)\n",
@@ -146,6 +144,9 @@ MUTANTS = (
     Mutant("a task whose lane was given up is not told",
            "actors/goclaw_actors/turns.py",
            "            self._refuse_slot(batch, message)  # nobody else tells the task\n", ""),
+    Mutant("an attempt whose outcome a bug swallowed is not lost",
+           "actors/goclaw_actors/dispatcher.py",
+           "and not executor.holds(token)", "and not token"),
 )  # fmt: skip
 
 

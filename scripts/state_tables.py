@@ -18,11 +18,14 @@ from goclaw_actors.messages import (
     CancelRun,
     CancelTask,
     CheckAttempt,
+    CheckSlot,
     ChildEnded,
     DeclareLane,
     Enqueue,
     FailRun,
     LoseAttempt,
+    RecheckSlots,
+    RefuseWaiting,
     Release,
     ScheduleMore,
     ScheduleTask,
@@ -182,6 +185,7 @@ def task() -> Aggregate:
         "LoseAttempt (process asked to stop)": LoseAttempt(TOKEN, 0, stopped=True),
         "LoseAttempt of another attempt": LoseAttempt(TOKEN - 1, 10),
         "CheckAttempt": CheckAttempt(TOKEN),
+        "CheckSlot": CheckSlot(),
         "CancelTask": CancelTask("why"),
         "CancelTask (only if queued)": CancelTask("why", queued_only=True),
     }
@@ -264,6 +268,9 @@ def lane() -> Aggregate:
         "Withdraw of a task that holds a slot": Withdraw("task/r/a"),
         "DeclareLane (one slot more)": DeclareLane(3, 9, "reject", "w"),
         "DeclareLane (one slot less)": DeclareLane(1, 9, "reject", "w"),
+        "RecheckSlots": RecheckSlots(None),
+        "RecheckSlots of one task": RecheckSlots(["task/r/a"]),
+        "RefuseWaiting": RefuseWaiting(),
     }
     about = (
         "Two slots. *Free*: one is leased; *taken*: both are; *queueing*: both are, and `c` waits;"

@@ -13,19 +13,25 @@ from typing import TYPE_CHECKING, Any
 from goclaw_actors.batch import Batch
 from goclaw_actors.decider import Refused
 from goclaw_actors.exchange import Exchange
-from goclaw_actors.failures import poisoned_streams
+from goclaw_actors.given_up import given_up
 from goclaw_actors.message import Message, Reply
-from goclaw_actors.messages import CheckAttempt, LoseAttempt, TimerFired
+from goclaw_actors.messages import (
+    CheckAttempt,
+    LoseAttempt,
+    RecheckSlots,
+    RefuseWaiting,
+    TimerFired,
+)
 from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
-from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_actors.work import AttemptToken, Outcome, Progress, StopAttempt
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
 from goclaw_events.facts import Marked, PartitionClosed, PartitionOpened
 from goclaw_events.frame import FrameHeader
-from goclaw_events.ids import PARTITION_STREAM
+from goclaw_events.ids import PARTITION_STREAM, kind_of
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
@@ -37,6 +43,8 @@ if TYPE_CHECKING:
     from goclaw_events.journal import Done, Head
 
 _CLOCK_EVERY = 64
+_FOUND_AGAIN = (CheckAttempt, LoseAttempt, TimerFired, RecheckSlots, RefuseWaiting)
+"""What `open` says: it is not kept from a log that is opened again."""
 
 
 class Dispatcher:
@@ -80,6 +88,7 @@ class Dispatcher:
         """
         head = self._take_over()
         self._opening = True
+        self._open_given_up()
         stopped = self._closed_before
         self.timers = Timers(self._ports.journal, self.partition)
         for row, record in self.exchange.open():
@@ -111,10 +120,19 @@ class Dispatcher:
         self._last_ns = max(self._last_ns, head.time_ns)
         self._opened_count += 1
         self.turns.era = head.era
-        self.turns.poisoned = poisoned_streams(journal, self.partition)
         self.turns.partition_seq = journal.last_seq(self.partition, PARTITION_STREAM)
         self._closed_before = self._was_closed()
         return head
+
+    def _open_given_up(self) -> None:
+        """Go on refusing what waits for lanes given up; try again those that were damaged."""
+        found = given_up(self._ports.journal, self.partition)
+        self.turns.poisoned = found.poisoned
+        self.turns.refusals.clear()
+        lanes = [stream for stream in sorted(found.poisoned) if kind_of(stream) == "lane"]
+        self.commands.extend(Message(lane, RefuseWaiting()) for lane in lanes)
+        mendable = sorted(found.mendable)
+        self.commands.extend(Message(lane, RecheckSlots(None)) for lane in mendable)
 
     def _was_closed(self) -> bool:
         """Tell whether the process before this one stopped as it was asked to."""
@@ -351,7 +369,7 @@ class Dispatcher:
         if batch.starts:
             self._ports.executor.start_many(batch.starts)
         if batch.stops:
-            self._ports.executor.stop_many(batch.stops)
+            self._stop(batch.stops)
         if batch.frame is None:
             self.turns.directory.passivate([], self._number)
             return
@@ -367,6 +385,23 @@ class Dispatcher:
         self.turns.directory.passivate(list(batch.touched.values()), batch.frame.last)
         for done in batch.after:
             done(None)
+
+    def _stop(self, stops: Sequence[StopAttempt]) -> None:
+        """Stop attempts; one that nobody holds any more has no outcome to come, and is lost.
+
+        So it is where a bug swallowed its outcome. An outcome that was handed over just now was
+        posted before, and comes first.
+        """
+        executor = self._ports.executor
+        executor.stop_many(stops)
+        for token, _ in stops:
+            if token.number in self._live_attempts and not executor.holds(token):
+                self._ports.post(self._lose, token.number)
+
+    def _lose(self, number: int) -> None:
+        stream = self._live_attempts.get(number)
+        if stream is not None:
+            self.commands.append(Message(stream, LoseAttempt(number, self._limits.lost_max)))
 
     def abandon(self, error: CodedError) -> None:
         """Give up what is not durable, after a commit failed; `open` again before the next step.
@@ -392,8 +427,8 @@ class Dispatcher:
             if message.reply_to is not None:
                 answer = Refused(error.code, error.message, error.hint)
                 message.reply_to(Reply(answer, None))
-            elif not isinstance(message.body, (CheckAttempt, LoseAttempt, TimerFired)):
-                kept.append(message)  # `open` finds the others again
+            elif not isinstance(message.body, _FOUND_AGAIN):
+                kept.append(message)
         self.commands = deque([*outcomes, *kept])
         self.confirmed = False
         self.turns.in_flight.clear()

@@ -1,21 +1,16 @@
-"""What is recorded of a message whose handling raised, and which streams were given up."""
+"""What is recorded of a message whose handling raised."""
 
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from goclaw_actors.messages import MESSAGES, FailRun
+from goclaw_actors.messages import MESSAGES
 from goclaw_actors.spill import spill
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import MessageFailed
-from goclaw_events.ids import kind_of
-from goclaw_events.tables import u16
-from goclaw_events.value import pack, unpack
-
-if TYPE_CHECKING:
-    from goclaw_events.journal import Journal
+from goclaw_events.value import pack
 
 TRACE_CHARS_MAX: Final = 4096
 
@@ -50,18 +45,3 @@ def _trace(error: Exception) -> str:
 def storable(text: str) -> str:
     """Return text without lone surrogates, which UTF-8 cannot hold."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def gives_up(stream: str, message_type: str) -> bool:
-    """Tell whether a message that failed costs its stream: a lane, or a run that cannot fail."""
-    return kind_of(stream) == "lane" or message_type == MESSAGES.names[FailRun].name
-
-
-def poisoned_streams(journal: Journal, partition: int) -> set[str]:
-    """Return the streams of a partition that were given up, from its parked messages."""
-    found = set()
-    for _, value in journal.rows("parked", u16(partition)):
-        failed = MessageFailed(*unpack(value))
-        if gives_up(failed.target, failed.message_type):
-            found.add(failed.target)
-    return found

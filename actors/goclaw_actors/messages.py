@@ -101,6 +101,10 @@ class SlotRefused(NamedTuple):
     reason: str
 
 
+class CheckSlot(NamedTuple):
+    """Give the slot back again if it is not needed: the lane could not be read for a while."""
+
+
 class CheckAttempt(NamedTuple):
     """The attempt still runs, but what was last said to it may have been lost with a commit."""
 
@@ -167,6 +171,19 @@ class Withdraw(NamedTuple):
     task: str
 
 
+class RecheckSlots(NamedTuple):
+    """Ask who holds a slot whether it still does (None: everybody, in turns of their own).
+
+    What was said to the lane while it could not be read is gone.
+    """
+
+    tasks: list[str] | None
+
+
+class RefuseWaiting(NamedTuple):
+    """Tell those who wait that the lane was given up; handled without asking its decider."""
+
+
 MESSAGES: Final = Codec()
 """Every message that may stand in an inbox or outbox row."""
 
@@ -181,6 +198,7 @@ for _cls, _name in (
     (WaitTask, "task.wait"),
     (SlotLeased, "task.slot_leased"),
     (SlotRefused, "task.slot_refused"),
+    (CheckSlot, "task.check_slot"),
     (CheckAttempt, "task.check_attempt"),
     (LoseAttempt, "task.lose_attempt"),
     (CancelTask, "task.cancel"),
@@ -190,6 +208,8 @@ for _cls, _name in (
     (Enqueue, "lane.enqueue"),
     (Release, "lane.release"),
     (Withdraw, "lane.withdraw"),
+    (RecheckSlots, "lane.recheck_slots"),
+    (RefuseWaiting, "lane.refuse_waiting"),
 ):
     MESSAGES.register(_cls, _name)
 MESSAGES.register(Outcome, "task.outcome")

@@ -29,7 +29,7 @@ class Limits:
     commands_max: int = 100_000
     lost_max: int = 10
     snapshot_every_facts: int = 5_000
-    snapshot_time_s: float = 0.002
+    snapshot_time_s: float = 0.001
     snapshot_chunks_max: int = 1_000
 
 

@@ -14,13 +14,15 @@ from goclaw_actors.archived import answer, archived_run, without_facts
 from goclaw_actors.decider import NOTHING, ClearOpen, Moment, Refused, RunEnded, Send
 from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
-from goclaw_actors.failures import failure_of, gives_up, storable
+from goclaw_actors.failures import failure_of, storable
+from goclaw_actors.given_up import POISONED, Refusals, gives_up
 from goclaw_actors.message import Message, from_record
 from goclaw_actors.messages import (
     CancelRun,
     ChildEnded,
     Enqueue,
     FailRun,
+    RefuseWaiting,
     SlotRefused,
     SubmitRun,
 )
@@ -64,6 +66,7 @@ class Turns:
         self.partition_seq = 0
         self.ready: deque[Entity] = deque()
         self.poisoned: set[str] = set()
+        self.refusals = Refusals()
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
         required = Required(self.activate, self.directory.release)
         self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits, required)
@@ -117,7 +120,7 @@ class Turns:
         batch = self.batch
         assert batch is not None, "turns are taken within a batch"
         if entity.stream in self.poisoned:
-            self._refuse(message)
+            self._refuse(entity, message)
             return
         _settle_source(batch, message)
         try:
@@ -316,6 +319,8 @@ class Turns:
         if gives_up(entity.stream, failed.message_type):
             self._poison(batch, entity.stream, code, text)
             self._refuse_slot(batch, message)  # nobody else tells the task
+            if kind_of(entity.stream) == "lane":
+                self._send(batch, entity.stream, message, Send(entity.stream, RefuseWaiting()))
             return
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
@@ -353,18 +358,21 @@ class Turns:
                     ended = ChildEnded(routing_key(message.target), "failed", None, [code, text])
                     self._send(batch, message.target, message, Send(parent, ended))
 
-    def _refuse(self, message: Message) -> None:
+    def _refuse(self, entity: Entity, message: Message) -> None:
         batch = self.batch
         assert batch is not None, "turns are taken within a batch"
         _settle_source(batch, message)
         self._refuse_slot(batch, message)
+        if isinstance(message.body, RefuseWaiting):
+            for send in self.refusals.next(entity, lambda: self._load(entity, batch)):
+                self._send(batch, entity.stream, message, send)
         text = f"stream {message.target} cannot go on after a bug"
-        self._tell_parent(batch, message, "stream_poisoned", text)
-        _reply(batch, message, Refused("stream_poisoned", text, "see goclaw log show"), 0)
+        self._tell_parent(batch, message, POISONED, text)
+        _reply(batch, message, Refused(POISONED, text, "see goclaw log show"), 0)
 
     def _refuse_slot(self, batch: Batch, message: Message) -> None:
         if isinstance(message.body, Enqueue):
-            refusal = Send(message.body.task, SlotRefused("stream_poisoned"))
+            refusal = Send(message.body.task, SlotRefused(POISONED))
             self._send(batch, message.target, message, refusal)
 
 

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.decider import Refused
+from goclaw_actors.given_up import given_up
 from goclaw_actors.messages import Release, ScheduleTask, TaskReported
+from goclaw_actors.ports import Limits
+from goclaw_actors.work import Outcome
+from goclaw_events.errors import LogDamaged
 from goclaw_events.facts import (
     MessageFailed,
     RunFailed,
@@ -22,7 +26,10 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import Decider
 
 
-def breaking(kind: str, body: type, target: str = "") -> Any:
+ONE_SLOT: dict[str, Any] = {"lanes": {"io": {"concurrency": 1, "capacity": 1_000}}}
+
+
+def breaking(kind: str, body: type, target: str = "", error: type[Exception] = RuntimeError) -> Any:
     """Make the decider of a kind raise for messages of a type."""
 
     def change(kinds: dict[str, Decider[Any]]) -> None:
@@ -31,7 +38,7 @@ def breaking(kind: str, body: type, target: str = "") -> Any:
         def decide(state: Any, message: Any, moment: Any) -> Any:
             if isinstance(message, body) and target in str(message):
                 msg = "a \udc80 bug"
-                raise RuntimeError(msg)
+                raise error(msg)
             return decider.decide(state, message, moment)
 
         kinds[kind] = replace(decider, decide=decide)
@@ -84,9 +91,22 @@ def test_a_bug_in_evolve_leaves_no_trace_in_the_state() -> None:
     stage.rest()
     assert stage.ended["r"][0] == "failed"
     assert "TaskCompleted" not in stage.names("task/r/a")
-    # The run's end cancels the task, which is rebuilt as running, and stops its attempt.
-    assert stage.names("task/r/a")[-1] == "TaskCancelRequested"
+    # The run's end cancels the task, which is rebuilt as running, and stops its attempt, which
+    # nobody holds any more.
+    assert stage.names("task/r/a")[-3:] == ["TaskCancelRequested", "AttemptLost", "TaskCancelled"]
     assert len(stage.executor.stops) == 1
+
+
+def test_a_bug_while_an_outcome_is_handled_keeps_no_slot() -> None:
+    """The outcome is gone, so the attempt is lost as soon as it is stopped: the next one runs."""
+    stage = Stage(change=breaking("task", Outcome, "task/bad/a"))
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "bad", **ONE_SLOT)
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "good", **ONE_SLOT)
+    stage.finish()
+    assert stage.ended["bad"][0] == "failed"
+    assert stage.ended["good"][0] == "completed"
+    assert stage.names("task/bad/a")[-2:] == ["AttemptLost", "TaskCancelled"]
+    assert [stage.rows(table) for table in ("attempts", "open")] == [0, 0]
 
 
 def test_an_actor_that_fails_after_facts_of_the_same_batch_is_dropped() -> None:
@@ -177,3 +197,76 @@ def test_a_poisoned_lane_leases_no_more_and_its_runs_say_why() -> None:
     assert stage.facts("task/late/a")[-1] == TaskFailed(
         "stream_poisoned", "lane w/io did not take the task in: stream_poisoned"
     )
+
+
+@pytest.mark.parametrize("crash_after", [None, 0, 1, 2])
+def test_those_that_wait_in_a_poisoned_lane_are_told(crash_after: int | None) -> None:
+    """All of them, over several turns, and again by the next process if this one died meanwhile."""
+    tasks = {f"t{number}": {"agent": "x", "lane": "io"} for number in range(700)}
+    stage = Stage(change=breaking("lane", Release), limits=Limits(batch_messages_max=200))
+    stage.submit(tasks, **ONE_SLOT, on_failure="continue")
+    stage.rest()
+    stage.end_all()
+    if crash_after is None:
+        stage.rest()
+    else:
+        stage.node.run_once()
+        stage.commit()
+        for _ in range(crash_after):
+            stage.node.run_once()
+        stage = stage.crash()
+        stage.rest()
+    assert stage.ended["r"][0] == "failed"
+    last = {said.stream: type(said.fact).__name__ for said in stage.log()}
+    ends = [last[f"task/r/t{number}"] for number in range(700)]
+    assert sorted(set(ends)) == ["TaskCompleted", "TaskFailed"]
+    assert ends.count("TaskCompleted") == 1
+    assert [stage.rows(table) for table in ("inbox", "attempts")] == [0, 0]
+
+
+def test_a_lane_that_damage_kept_from_reading_goes_on_once_it_is_mended() -> None:
+    """Who waits in it waits; when the log is opened again it leases, and slots are asked after."""
+    damaged: list[str] = []
+
+    def change(kinds: dict[str, Decider[Any]]) -> None:
+        decider = kinds["lane"]
+
+        def evolve(state: Any, fact: Any) -> Any:
+            if damaged:
+                raise LogDamaged(damaged[0])
+            return decider.evolve(state, fact)
+
+        kinds["lane"] = replace(decider, evolve=evolve)
+
+    stage = Stage(change=change)
+    task = {"agent": "x", "lane": "io"}
+    stage.submit({"a": task}, "first", **ONE_SLOT)
+    stage.submit({"a": task}, "second", **ONE_SLOT)
+    stage.rest()
+    damaged.append("a block cannot be read")
+    stage.end_all()
+    stage.rest()
+    assert stage.ended["first"][0] == "completed"
+    assert any(isinstance(said.fact, StreamPoisoned) for said in stage.log())
+    stage.submit({"a": task}, "refused", **ONE_SLOT)
+    stage.rest()
+    assert stage.ended["refused"][0] == "failed"
+    after = stage.crash()
+    after.submit({"a": task}, "late", **ONE_SLOT)
+    after.finish()
+    assert {run: status for run, (status, _) in after.ended.items()} == {
+        "second": "completed", "late": "completed",
+    }  # fmt: skip
+    assert [after.rows(table) for table in ("inbox", "attempts", "open")] == [0, 0, 0]
+
+
+def test_a_damaged_lane_is_given_up_again_while_it_is_not_mended() -> None:
+    """Each opening tries it once more; a lane with a bug of its own is not tried."""
+    stage = Stage(change=breaking("lane", Release, error=LogDamaged))
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, **ONE_SLOT)
+    stage.finish()
+    after = stage.crash(change=breaking("lane", object, error=LogDamaged))
+    after.rest()
+    poisoned = [said for said in after.log() if isinstance(said.fact, StreamPoisoned)]
+    assert len(poisoned) == 2
+    assert given_up(after.journal, 0).mendable == {"lane/w/io"}

@@ -218,6 +218,18 @@ def test_a_stale_outcome_is_refused_and_changes_nothing() -> None:
     assert done.facts == (TaskCompleted(2, current, "new"),)
 
 
+def test_an_outcome_of_another_era_is_refused() -> None:
+    """Numbers are given again after data loss was accepted: the era tells the attempts apart."""
+    scenario = task()
+    token = running(scenario)
+    other = AttemptToken(0, 2, token)
+    assert scenario.when(Progress(STREAM, other, 0.5, "")).facts == ()
+    refused = scenario.when(Outcome(STREAM, other, "completed", "of a lost history"))
+    assert refused.facts == (OutcomeRefused(token, "completed"),)
+    done = scenario.when(outcome(token, "completed", result="r"))
+    assert done.facts == (TaskCompleted(1, token, "r"),)
+
+
 def test_the_same_outcome_twice_counts_once() -> None:
     """An outcome that is delivered again after a failed commit has no second effect."""
     scenario = task()

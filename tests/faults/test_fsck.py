@@ -252,7 +252,7 @@ def test_a_log_that_does_not_open_is_opened_without_loss(
     path = written(tmp_path)
     damage(path)
     with pytest.raises(LogDamaged):
-        RocksJournal(path, create=True)
+        RocksJournal(path, trust_watermark=False)
     found = fsck(path)
     assert (found.whole, found.loss) == (False, None)
     mended = fsck(path, repair=True)

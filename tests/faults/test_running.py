@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ import goclaw
 from goclaw.config import EngineSettings
 from goclaw.results import CommandRefused, EngineDied
 from goclaw_actors.executors.agents import AgentRegistry
+from goclaw_actors.node import RETRY_NS
 from goclaw_events.rocks import RocksJournal, verify_directory
 
 if TYPE_CHECKING:
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw import TaskContext, Workflow
+    from goclaw_actors.batch import Batch
 
 WAIT_S = 30.0
 RESUME_S = 10.0
+ATTEMPTS = 4
 
 
 class Steps:
@@ -40,8 +44,17 @@ class Steps:
         self.open.set()
         self.reached = threading.Event()
         self.failures: dict[str, int] = {}
-        self.failed = 0
+        self.failed_at: list[float] = []
         self.hit = threading.Event()
+        self.written = threading.Event()
+        (dispatcher,) = engine.parts.node.dispatchers
+        let_out = dispatcher._let_out
+
+        def let_out_and_tell(batch: Batch) -> None:
+            let_out(batch)
+            self.written.set()
+
+        dispatcher._let_out = let_out_and_tell  # type: ignore[method-assign]
 
     def __call__(self, step: str) -> None:
         """Be called before each step of a commit."""
@@ -50,7 +63,7 @@ class Steps:
             assert self.open.wait(WAIT_S)
         code = self.failures.get(step)
         if code is not None:
-            self.failed += 1
+            self.failed_at.append(time.monotonic())
             self.hit.set()
             raise OSError(code, os.strerror(code))
 
@@ -90,14 +103,16 @@ async def refusal(engine: goclaw.Engine, run_id: str) -> str:
     return ""
 
 
-async def resumed(engine: goclaw.Engine, run_id: str) -> float:
-    """Submit until it is accepted; return how long that took."""
+async def resumed(engine: goclaw.Engine, steps: Steps, run_id: str) -> float:
+    """Submit each time that something was written, until accepted; return how long that took."""
     start = time.monotonic()
-    while (code := await refusal(engine, run_id)) != "":
+    while True:
+        steps.written.clear()
+        code = await refusal(engine, run_id)
+        if code == "":
+            return time.monotonic() - start
         assert code in {"disk_full", "outcome_unknown"}, code
-        assert time.monotonic() - start < RESUME_S, "work is not taken again"
-        await asyncio.sleep(0.05)
-    return time.monotonic() - start
+        assert await asyncio.to_thread(steps.written.wait, RESUME_S), "work is not taken again"
 
 
 @pytest.mark.parametrize("step", ["blobs", "write", "flush", "watermark"])
@@ -112,9 +127,9 @@ async def test_a_full_disk_refuses_work_and_resumes(tmp_path: Path, step: str) -
         assert codes == ["disk_full"] * 5
         assert (await engine.result("before")).result == before.result == 7
         steps.failures.clear()
-        assert await resumed(engine, "first") < RESUME_S
+        assert await resumed(engine, steps, "first") < RESUME_S
         assert (await engine.result("first", timeout_s=WAIT_S)).result == 7
-    assert steps.failed >= 1
+    assert steps.failed_at
     assert verify_directory(tmp_path).problems == []
 
 
@@ -124,10 +139,13 @@ async def test_a_full_disk_is_not_asked_without_end(tmp_path: Path) -> None:
         steps = Steps(engine)
         steps.failures["write"] = errno.ENOSPC
         assert await refusal(engine, "first") == "outcome_unknown"
-        await asyncio.sleep(1.5)
-        assert 1 <= steps.failed <= 5
+        while len(steps.failed_at) < ATTEMPTS:
+            steps.hit.clear()
+            assert await asyncio.to_thread(steps.hit.wait, WAIT_S)
+        pauses = [later - sooner for sooner, later in pairwise(steps.failed_at)]
+        assert min(pauses[1:]) > RETRY_NS / 1e9 / 2, "at once after the first failure, then slower"
         steps.failures.clear()
-        await resumed(engine, "first")
+        await resumed(engine, steps, "first")
 
 
 async def test_running_tasks_outlive_a_full_disk(tmp_path: Path) -> None:
@@ -203,9 +221,7 @@ async def test_a_flush_that_fails_after_the_write_is_an_unknown_outcome(tmp_path
         steps.failures["watermark"] = errno.ENOSPC
         assert await refusal(engine, "r") == "outcome_unknown"
         steps.failures.clear()
-        while (code := await refusal(engine, "other")) != "":
-            assert code in {"disk_full", "outcome_unknown"}
-            await asyncio.sleep(0.02)
+        await resumed(engine, steps, "other")
         assert (await engine.submit(echoes(), run_id="r")).repeated
         assert (await engine.result("r", timeout_s=WAIT_S)).result == 7
 
@@ -266,6 +282,7 @@ async def test_a_real_full_disk(small_disk: Path) -> None:
     data, ballast = small_disk / "data", small_disk / "ballast"
     acknowledged = []
     async with engine_on(data) as engine:
+        steps = Steps(engine)
         await engine.run(echoes(), run_id="before")
         fill(ballast, leave=256 * 1024)
         code, at = "", 0
@@ -278,7 +295,7 @@ async def test_a_real_full_disk(small_disk: Path) -> None:
         assert code in {"disk_full", "outcome_unknown"}
         assert (await engine.result("before")).result == 7
         ballast.unlink()
-        assert await resumed(engine, "after") < RESUME_S
+        assert await resumed(engine, steps, "after") < RESUME_S
         for run_id in [*acknowledged, "after"]:
             assert (await engine.result(run_id, timeout_s=WAIT_S)).ok, run_id
     assert acknowledged

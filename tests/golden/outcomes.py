@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw.log_records import plain
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.failures import poisoned_streams
+from goclaw_actors.given_up import given_up
 from goclaw_actors.rebuild import fold
 from goclaw_actors.workflow.state import STATUS_NAMES
 from goclaw_events.ids import kind_of
@@ -27,7 +27,7 @@ def outcomes(journal: Journal) -> dict[str, Any]:
             if kind in kinds:
                 state = fold(kinds[kind], stream, stream_turns(journal, stream))
                 found[stream] = plain(_OF[kind](state))
-        for stream in poisoned_streams(journal, partition):
+        for stream in given_up(journal, partition).poisoned:
             found[f"poisoned {stream}"] = True
     return dict(sorted(found.items()))
 

@@ -48,10 +48,11 @@ def test_a_power_cut_loses_nothing_that_was_flushed(nursery: Nursery, tmp_path: 
     assert counts.refused == 0
 
 
-def test_a_disk_out_of_order_loses_nothing_in_silence(nursery: Nursery, tmp_path: Path) -> None:
-    """What a power cut left out of order is recovered with all acknowledged, or refused typed."""
-    counts = play_storage(nursery, "disorder", 5, tmp_path)
-    assert sum(counts.tails.values()) > 0
+def test_a_disk_out_of_order_loses_nothing(nursery: Nursery, tmp_path: Path) -> None:
+    """What a power cut left out of order is set aside: the log opens with all acknowledged."""
+    counts = play_storage(nursery, "disorder", 10, tmp_path)
+    assert sum(counts.tails.values()) > 1
+    assert counts.refused == 0
 
 
 def test_a_killed_engine_finishes_what_it_accepted(nursery: Nursery, tmp_path: Path) -> None:

@@ -88,8 +88,6 @@ def heal(world: World) -> None:
     world.journal.full_reopens = 0
     while world.posts:
         world.act(world.deliver_post)
-    if world.options.rate("bug"):
-        world.restart()  # what a bug left behind is mended when the log is opened
     quiet = 0
     for _ in range(HEAL_ROUNDS_MAX):
         if _heal_round(world):

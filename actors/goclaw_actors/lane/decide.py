@@ -8,8 +8,11 @@ from typing import Any, Final
 from goclaw_actors.decider import NOTHING, ClearOpen, Decider, Decision, Moment, Send, SetOpen
 from goclaw_actors.lane.state import FORM, Lane, encode, evolve
 from goclaw_actors.messages import (
+    CheckSlot,
     DeclareLane,
     Enqueue,
+    RecheckSlots,
+    RefuseWaiting,
     Release,
     SlotLeased,
     SlotRefused,
@@ -39,6 +42,10 @@ def decide(lane: Lane, message: Any, _moment: Moment) -> Decision:  # noqa: PLR0
             return NOTHING
         case DeclareLane():
             return _declare(lane, message)
+        case RecheckSlots(tasks):
+            return _recheck(lane, tasks)
+        case RefuseWaiting():
+            return NOTHING  # it can be read again
         case _:
             msg = f"a lane does not understand {type(message).__name__}"
             raise TypeError(msg)
@@ -100,6 +107,19 @@ def _declare(lane: Lane, message: DeclareLane) -> Decision:
     if len(leased) == LEASES_PER_TURN_MAX:
         sends.append(Send(lane.stream, message))  # more may be free
     return Decision(facts, sends) if facts else NOTHING
+
+
+def _recheck(lane: Lane, tasks: list[str] | None) -> Decision:
+    """Ask some of those that hold slots; all, in messages to the lane itself."""
+    if tasks is not None:
+        return Decision((), [Send(task, CheckSlot()) for task in tasks if task in lane.leased])
+    parts = _batched(list(lane.leased), LEASES_PER_TURN_MAX)
+    return Decision((), [Send(lane.stream, RecheckSlots(part)) for part in parts])
+
+
+def _batched(items: list[str], size: int) -> list[list[str]]:
+    """Cut a list into lists of at most `size`."""
+    return [items[at : at + size] for at in range(0, len(items), size)]
 
 
 def _is_final(_lane: Lane) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.lane.sweep import sweep
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Lane:
     """Who waits and who holds a slot.
 
     `queue` is a heap of (-priority, order, task); an entry whose task is not in `queued` with
-    the same order was withdrawn. The top of the heap is never a withdrawn one. Order counts up
+    the same order was withdrawn; they are swept out once they are more than half. The top
+    of the heap is never a withdrawn one. Order counts up
     for arrivals and down for those that come back at the head. `entries` holds those of the heap
     that were not withdrawn, by order: what a snapshot keeps, and makes the two others from.
     """
@@ -69,7 +71,9 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
     for task in fact.released:
         del lane.leased[task]
     for task in fact.withdrawn:
-        lane.entries.remove(lane.queued.pop(task))
+        order = lane.queued.pop(task)
+        lane.entries.remove(order)
+        sweep(lane.queue, lane.queued, order)
     if fact.withdrawn:
         _clean_top(lane)
     for task, priority, at_head in fact.queued:

@@ -18,6 +18,7 @@ from goclaw_actors.decider import (
 from goclaw_actors.messages import (
     CancelTask,
     CheckAttempt,
+    CheckSlot,
     ChildEnded,
     Enqueue,
     LoseAttempt,
@@ -94,6 +95,7 @@ class _Decide:
             Progress: _progress,
             TimerFired: self._timer,
             CheckAttempt: _check,
+            CheckSlot: _check_slot,
             LoseAttempt: self._lose,
             CancelTask: _cancel,
         }
@@ -180,8 +182,9 @@ class _Decide:
 
     def _outcome(self, task: Task, outcome: Outcome, moment: Moment) -> Decision:
         token = outcome.token.number
-        if token != task.token or task.status not in (RUNNING, CANCELLING):
-            if token == task.token and task.status != SCHEDULED:
+        current = _is_current(task, outcome.token, moment)
+        if not current or task.status not in (RUNNING, CANCELLING):
+            if current and task.status != SCHEDULED:
                 return NOTHING  # the same outcome, delivered again
             return Decision((OutcomeRefused(token, outcome.status),))
         return self._ended(task, outcome, moment, (CloseAttempt(token),))
@@ -270,6 +273,15 @@ class _Decide:
         return Decision((fact,), (Send(lane_stream(task.lane), enqueue),), timers)
 
 
+def _is_current(task: Task, token: AttemptToken, moment: Moment) -> bool:
+    """Tell whether a token is that of the task's last attempt, in the history that is written now.
+
+    Where a log was cut or restored numbers are given again, in another era: what was started in
+    the one before is not told apart by its number.
+    """
+    return token.number == task.token and token.era == moment.era
+
+
 def _wait(task: Task, message: WaitTask, _moment: Moment) -> Decision:
     if task.status != PENDING:
         return NOTHING
@@ -287,11 +299,11 @@ def _slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision
     )  # fmt: skip
 
 
-def _progress(task: Task, progress: Progress, _moment: Moment) -> Decision:
-    token = progress.token.number
-    if token != task.token or task.status not in (RUNNING, CANCELLING):
+def _progress(task: Task, progress: Progress, moment: Moment) -> Decision:
+    token = progress.token
+    if not _is_current(task, token, moment) or task.status not in (RUNNING, CANCELLING):
         return NOTHING
-    return Decision((ProgressReported(token, progress.fraction, progress.message),))
+    return Decision((ProgressReported(token.number, progress.fraction, progress.message),))
 
 
 def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
@@ -339,6 +351,12 @@ def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
     if message.token == task.token and task.status == RUNNING:
         return NOTHING
     return Decision((), (), (_stop(message.token, "stopped before", moment),))
+
+
+def _check_slot(task: Task, _message: CheckSlot, _moment: Moment) -> Decision:
+    """Give a slot back again, if the lane did not hear that it was given back."""
+    needed = task.status in (SCHEDULED, RUNNING, CANCELLING)
+    return NOTHING if needed or not task.lane else Decision((), (_release(task),))
 
 
 def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:

@@ -18,18 +18,21 @@ from goclaw_events.eras import era_rows
 from goclaw_events.errors import LogDamaged, LogMissing, LossNotAccepted
 from goclaw_events.reading import load_era
 from goclaw_events.rocks.directory import verify_files, verify_segments
+from goclaw_events.rocks.failure import classify
 from goclaw_events.rocks.journal import log_exists
 from goclaw_events.rocks.probe import probe
 from goclaw_events.rocks.rebuild import rebuild
 from goclaw_events.rocks.salvage import remove, salvage
 from goclaw_events.rocks.store import RocksStore
 from goclaw_events.rocks.stored import (
+    COPY_NAME,
     LOG_DIRECTORY,
     WATERMARK_NAME,
     LogName,
     RocksLog,
     read_name,
 )
+from goclaw_events.rocks.tail import find_damage
 from goclaw_events.rocks.wal import check_wal
 from goclaw_events.verify import Report, verify
 from goclaw_events.watermark import Mark, Watermark, find_marks, sync_directory
@@ -38,7 +41,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-COPY_NAME: Final = "log.copy"
 MENDED_NAME: Final = "log.mended"
 DAMAGED_NAME: Final = "log.damaged"
 VIEWS_NAME: Final = "views"
@@ -60,7 +62,11 @@ class PartitionLoss(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """What cannot be saved. Not `certain`: the watermark is gone, so it may be more."""
+    """What cannot be saved. Not `certain`: it may be more.
+
+    So it is where the watermark is gone, or whole records stand behind a damaged one: that one had
+    been flushed, and a power cut can set back the watermark.
+    """
 
     facts: int
     certain: bool
@@ -113,6 +119,8 @@ class _Check:
         self.mended = path / MENDED_NAME
         self.findings = Findings(Report())
         self.marks = find_marks(path / WATERMARK_NAME)
+        self.flushed = False
+        """Something that had been flushed is damaged, whatever the watermark says."""
 
     def run(self, *, repair: bool, accept: int | None) -> Findings:
         """Look, and mend if asked to."""
@@ -144,6 +152,7 @@ class _Check:
             probe(self.log)
         except LogDamaged as error:
             report.add_error(error, "log/")
+            self._look_for_damage()
         else:
             return self.log
         try:
@@ -153,6 +162,17 @@ class _Check:
         except LogDamaged as error:
             report.add_error(error, "log/")
         return None
+
+    def _look_for_damage(self) -> None:
+        """Tell a tail that a power cut tore from damage to what had been flushed."""
+        try:
+            found = find_damage(self.log)
+        except OSError as error:
+            raise classify(error, f"reading {self.log}") from error
+        if found is not None and found.followed is not None:
+            self.flushed = True
+            what = f"whole records stand behind a damaged one at byte {found.cut}"
+            self.findings.report.add(LogDamaged.code, f"log/{found.path.name}", what)
 
     def _examine(self, source: Path, *, repair: bool, accept: int | None) -> None:
         findings = self.findings
@@ -232,6 +252,7 @@ class _Check:
             reached = max(mark.number, prefix.seen, prefix.last)
             if reached > end:
                 lost.append(PartitionLoss(partition, end, reached))
+        certain = certain and not self.flushed
         return Loss(sum(part.facts for part in lost), certain, tuple(lost))
 
     def _agreed(self, loss: Loss, accept: int | None) -> bool:

@@ -15,12 +15,12 @@ from goclaw_events.eras import era_rows
 from goclaw_events.errors import (
     CodedError,
     JournalUnavailable,
-    LogBehindWatermark,
     LogDamaged,
     LogMismatch,
     LogMissing,
 )
-from goclaw_events.reading import StoredLog, check_frame_at
+from goclaw_events.reading import StoredLog
+from goclaw_events.rocks.acknowledged import watermark_faults
 from goclaw_events.rocks.archiving import drop_archived, drop_expired
 from goclaw_events.rocks.blobfiles import BlobFiles
 from goclaw_events.rocks.blobstore import BlobStore
@@ -34,19 +34,20 @@ from goclaw_events.rocks.stored import (
     WATERMARK_NAME,
     read_name,
 )
+from goclaw_events.rocks.torn import cut_tail
 from goclaw_events.rocks.wal import wal_bytes
 from goclaw_events.segments.baseline import find_baseline
 from goclaw_events.segments.rows import ArchivedRows
 from goclaw_events.segments.shelf import Shelf, Shelves
 from goclaw_events.tips import Tips, meta_rows
-from goclaw_events.watermark import Mark, Watermark, read_watermark
+from goclaw_events.watermark import Mark, Watermark
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from goclaw_events.framing import EncodedFrame
-    from goclaw_events.journal import Done, Head
+    from goclaw_events.journal import Done
     from goclaw_events.segments.baseline import BaselineReader
     from goclaw_events.value import BlobRef
 
@@ -165,13 +166,22 @@ class RocksJournal(StoredLog):
     def _open_store(self, *, create: bool) -> RocksStore:
         directory = self.path / LOG_DIRECTORY
         directory.mkdir(mode=0o700, exist_ok=True)
-        self._store = store = RocksStore(directory, create=create)
+        self._store = store = self._open_rows(directory, create=create)
         known = (self.path / WATERMARK_NAME).exists()
         if create and not known and store.get("meta", b"format") is None:
             rows = meta_rows(secrets.token_bytes(16), self._wanted or 1, time.time_ns())
             store.write(rows)
             store.flush()
         return store
+
+    def _open_rows(self, directory: Path, *, create: bool) -> RocksStore:
+        """Open the database; a tail that a power cut left out of order is first set aside."""
+        try:
+            return RocksStore(directory, create=create)
+        except LogDamaged as error:
+            if not self._trust or not cut_tail(self.path, error):
+                raise
+            return RocksStore(directory, create=create)
 
     def _identity(self, store: RocksStore) -> tuple[bytes, int]:
         log_id, partitions = read_name(store, str(self.path))
@@ -189,46 +199,10 @@ class RocksJournal(StoredLog):
             marks = [Mark(head.era, head.number, head.hash) for head in self._heads]
             self._watermark = Watermark(self.path / WATERMARK_NAME, self._log_id, marks)
 
-    def _read_marks(self) -> list[Mark] | None:
-        return read_watermark(self.path / WATERMARK_NAME, self._log_id, self._partitions)
-
     def watermark_faults(self) -> Iterator[CodedError]:
         """Yield what the watermark says was acknowledged and the log does not hold."""
-        try:
-            marks = self._read_marks()
-        except CodedError as error:
-            yield error
-            return
-        if marks is None:
-            if any(head.number for head in self._heads):
-                msg = f"{self.path / WATERMARK_NAME} is missing"
-                hint = "without it lost facts cannot be noticed; restore it, or see `goclaw fsck`"
-                yield LogDamaged(msg, hint=hint)
-            return
-        for partition, mark in enumerate(marks):
-            fault = self._compare(partition, mark, self._heads[partition])
-            if fault is not None:
-                yield fault
-
-    def _compare(self, partition: int, mark: Mark, head: Head) -> CodedError | None:
-        if head.number < mark.number:
-            lost = mark.number - head.number
-            msg = (
-                f"partition {partition} ends at {head.number}, but {mark.number} was acknowledged:"
-                f" {lost} facts are missing"
-            )
-            hint = "restore a copy, or see with `goclaw fsck` what going on without them means"
-            return LogBehindWatermark(msg, hint=hint, partition=partition, number=head.number + 1)
-        if mark.number == 0:
-            return None
-        try:
-            found = check_frame_at(self._source, partition, mark.number)
-        except LogDamaged as error:
-            return error
-        if found != mark.hash:
-            msg = f"what stands at {partition}:{mark.number} is not what was acknowledged"
-            return LogDamaged(msg, hint=HINT_DAMAGED, partition=partition, number=mark.number)
-        return None
+        path = self.path / WATERMARK_NAME
+        return watermark_faults(self._source, path, self._log_id, self._heads)
 
     # writing
 

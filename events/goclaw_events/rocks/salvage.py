@@ -35,7 +35,7 @@ def salvage(directory: Path, target: Path) -> None:
     ways: tuple[How, ...] = ("salvage", "repair")
     for how in ways:
         try:
-            _copy(directory, target)
+            copy_files(directory, target)
             if how == "repair":
                 _forget_manifest(target)
             else:
@@ -60,7 +60,8 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def _copy(directory: Path, target: Path) -> None:
+def copy_files(directory: Path, target: Path) -> None:
+    """Copy a database that nothing has open, its table files as links; raises `OSError`."""
     remove(target)
     target.mkdir(mode=0o700)
     for path in sorted(directory.iterdir()):

@@ -30,6 +30,8 @@ LOG_DIRECTORY: Final = "log"
 BLOB_DIRECTORY: Final = "blobs"
 SEGMENT_DIRECTORY: Final = "segments"
 WATERMARK_NAME: Final = "watermark"
+COPY_NAME: Final = "log.copy"
+"""A copy of a log that does not open, while it is tried what can be saved of it."""
 
 
 class LogName(NamedTuple):

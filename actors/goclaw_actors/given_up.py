@@ -1,0 +1,91 @@
+"""Streams that were given up: which they are, and what those that wait for them are told."""
+
+from __future__ import annotations
+
+from itertools import islice
+from logging import getLogger
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from goclaw_actors.decider import Send
+from goclaw_actors.messages import MESSAGES, FailRun, RefuseWaiting, SlotRefused
+from goclaw_events.errors import BlobMissing, JournalUnavailable, LogBehindWatermark, LogDamaged
+from goclaw_events.facts import MessageFailed
+from goclaw_events.ids import kind_of
+from goclaw_events.tables import u16
+from goclaw_events.value import unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from goclaw_actors.actor import Entity
+    from goclaw_events.journal import Journal
+
+POISONED: Final = "stream_poisoned"
+REFUSALS_PER_TURN_MAX: Final = 256
+_DAMAGE: Final = frozenset(kind.code for kind in (LogDamaged, LogBehindWatermark, BlobMissing))
+
+log = getLogger(__name__)
+
+
+class GivenUp(NamedTuple):
+    """Streams of a partition that were given up; `mendable`: lanes that damage kept from reading.
+
+    Those are tried again whenever the log is opened: it may have been mended meanwhile.
+    """
+
+    poisoned: set[str]
+    mendable: set[str]
+
+
+def gives_up(stream: str, message_type: str) -> bool:
+    """Tell whether a message that failed costs its stream: a lane, or a run that cannot fail."""
+    return kind_of(stream) == "lane" or message_type == MESSAGES.names[FailRun].name
+
+
+def given_up(journal: Journal, partition: int) -> GivenUp:
+    """Return the streams of a partition that were given up, from its parked messages."""
+    poisoned: set[str] = set()
+    damaged: set[str] = set()
+    for _, value in journal.rows("parked", u16(partition)):
+        failed = MessageFailed(*unpack(value))
+        if gives_up(failed.target, failed.message_type):
+            is_mendable = kind_of(failed.target) == "lane" and failed.code in _DAMAGE
+            (damaged if is_mendable else poisoned).add(failed.target)
+    return GivenUp(poisoned, damaged - poisoned)
+
+
+class Refusals:
+    """Tell the tasks that wait in a lane given up that it will not lease, some in each turn.
+
+    Such a lane changes no more. Who was told is not kept: after an opening all are told again,
+    and a task that does not wait any more passes over it.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Iterator[str]] = {}
+
+    def clear(self) -> None:
+        """Begin anew: the batches that told may have been abandoned."""
+        self._waiting.clear()
+
+    def next(self, entity: Entity, load: Callable[[], None]) -> list[Send]:
+        """Return what is said next on behalf of a lane; `load` has its state read."""
+        waiting = self._waiting.get(entity.stream)
+        if waiting is None:
+            try:
+                if entity.state is None:
+                    load()
+            except JournalUnavailable:
+                raise
+            except Exception:
+                log.exception("%s cannot be read: who waits in it waits on", entity.stream)
+                entity.forget()
+                return []
+            waiting = self._waiting[entity.stream] = iter(list(entity.state.queued))
+        told = [
+            Send(task, SlotRefused(POISONED)) for task in islice(waiting, REFUSALS_PER_TURN_MAX)
+        ]
+        if len(told) == REFUSALS_PER_TURN_MAX:
+            return [*told, Send(entity.stream, RefuseWaiting())]
+        del self._waiting[entity.stream]
+        return told
