@@ -23,7 +23,7 @@ from goclaw_events.tips import meta_rows
 from tests.segments.archive import Author, contents
 
 STEPS = (*SEAL_STEPS, *(f"drop {step}" for step in DROP_STEPS), "told", "")
-EXAMPLES = 25
+EXAMPLES = 15
 
 
 class Killed(Exception):

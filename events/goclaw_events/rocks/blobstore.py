@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Final
 
 from goclaw_events.tables import Row
@@ -24,14 +25,15 @@ SPARED_MAX: Final = 10_000
 class BlobStore:
     """Write the blobs that frames bring, and delete those that nothing refers to.
 
-    `rows_for` and `remove` are called while no other commit or deletion runs; `told` by any
-    thread. A collection first calls `watch`, then looks for references, then calls `remove`:
+    `rows_for` and `remove` are called while no other commit or deletion runs; `has` and `read`
+    by any thread. A collection first calls `watch`, then looks for references, then calls `remove`:
     what a frame brought in between, or what somebody was told is there, is left alone.
     """
 
     def __init__(self, files: BlobFiles) -> None:
         self._files = files
         self._known: set[bytes] = set()
+        self._lock = threading.Lock()
         self._spared: dict[bytes, None] = {}
         self._brought: set[bytes] = set()
         self._watching = False
@@ -63,9 +65,10 @@ class BlobStore:
         """Tell whether a blob is stored; one that is told to be there is not deleted soon."""
         if source.get("blobs", sha256) is None and not self._files.has(sha256):
             return False
-        self._spared[sha256] = None
-        if len(self._spared) > SPARED_MAX:
-            self._spared.pop(next(iter(self._spared)), None)
+        with self._lock:
+            self._spared[sha256] = None
+            if len(self._spared) > SPARED_MAX:
+                del self._spared[next(iter(self._spared))]
         return True
 
     def forget(self) -> None:
