@@ -101,6 +101,7 @@ def test_list_as_json_is_an_array_newest_first(
         "ended_at": "2023-11-14T22:13:23.000000000Z",
         "duration_s": 2.0,
         "error": None,
+        "parent": None,
     }
     assert (bad["status"], off["status"], good2["status"]) == ("failed", "cancelled", "running")
     assert bad["error"] == {"code": "agent_error", "message": "boom", "task": "scan"}

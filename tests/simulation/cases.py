@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 COMMON: Final = (
+    "child run begun",
+    "run took too long",
+    "task waited too long",
     "snapshot compared",
     "crash with a snapshot begun or due",
     "crash",
@@ -193,6 +196,10 @@ def _fact(entry: Entry) -> Iterator[str]:
             yield "stream given up"
         case "run.completed" | "run.failed" | "run.cancelled" as name:
             yield name.replace(".", " ")
+        case "run.timed_out":
+            yield "run took too long"
+        case "task.child_started":
+            yield "child run begun"
         case "run.tasks_skipped":
             yield f"task skipped: {fact.reason}"
         case "task.attempt_lost":
@@ -220,6 +227,8 @@ def _task(entries: list[Entry]) -> Iterator[str]:
                 yield "timer a minute late or more"
         if name == "task.requeued":
             yield "task retried"
+        if name == "task.failed" and fact.code == "timeout" and "_timeout" in fact.message:
+            yield "task waited too long"
         if name == "task.failed":
             yield "task lost too often" if fact.code == "lost_too_often" else "task failed for good"
             if types.count("task.attempt_failed") > 1:

@@ -11,7 +11,7 @@ from goclaw_actors.messages import CancelRun, SubmitRun
 from goclaw_events.ids import workflow_stream
 from goclaw_events.plan import Plan, pack_plan
 from goclaw_events.value import blob_of
-from tests.simulation.workload import LARGE, random_plan
+from tests.simulation.workload import CHILD, LARGE, child_plan, random_plan
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -34,7 +34,10 @@ class Clients:
     def __init__(self, world: World) -> None:
         self.world = world
         self.submitted: dict[str, list[Submission]] = {}
-        self.plans: dict[bytes, Plan] = {}
+        child = child_plan()
+        self._child_packed = pack_plan(child)
+        self._child = blob_of(self._child_packed)
+        self.plans: dict[bytes, Plan] = {self._child.sha256: child}
         self.acknowledged: dict[str, bytes] = {}
         self.cancelled: dict[tuple[str, str], bytes] = {}
         self.answered: set[str] = set()
@@ -46,7 +49,7 @@ class Clients:
             known.append(self._request(run_id, len(known)))
         plan, packed, body = known[variant]
         message = Message(workflow_stream(run_id), body)
-        message.blobs = {body.definition.sha256: packed}
+        message.blobs = {body.definition.sha256: packed, self._child.sha256: self._child_packed}
         self.world.contents.hold(body.definition, plan)
         message.reply_to = lambda reply: self._submit_answered(run_id, body.digest, reply)
         self.world.node.accept(message)
@@ -60,7 +63,9 @@ class Clients:
         self.plans[ref.sha256] = plan
         given = {"text": LARGE} if options.rate("large") and rng.random() < 0.1 else {}
         digest = f"{run_id} {variant}".encode()
-        body = SubmitRun(ref, plan.name, given, {}, digest, None, "sim")
+        body = SubmitRun(
+            ref, plan.name, given, {}, digest, None, "sim", children={CHILD: self._child}
+        )
         return Submission(plan, packed, body)
 
     def cancel(self, run_id: str, which: int, digest: bytes = b"cancel") -> None:

@@ -115,12 +115,26 @@ def _run(world: World, stream: str, entries: list[Entry]) -> None:
                 assert task not in ended, f"{task} ended twice in {run_id}"
                 ended[task] = entry
                 statuses[task] = entry.decoded.reason
+    if entries[0].decoded.parent:
+        _is_the_child_of(world, run_id, entries[0].decoded)
     _dependencies(world, run_id, plan, ended)
     _conditions(world, run_id, plan, ended, statuses)
     _data_flow(world, run_id, plan, ended)
     status = world.history.ended.get(run_id)
     if status is not None:
         _end_of_run(world, run_id, plan, entries, statuses)
+
+
+def _is_the_child_of(world: World, run_id: str, submitted: Any) -> None:
+    """Check that a task recorded that it begins this run, once, and handed its deadline on."""
+    own = world.history.streams.get(submitted.parent, [])
+    begun = [e for e in own if e.fact.type == "task.child_started"]
+    assert [e.decoded.run_id for e in begun].count(run_id) == 1, f"{run_id} is nobody's child"
+    _, parent, _ = submitted.parent.split("/", 2)
+    above = world.history.streams[f"workflow/{parent}"][0].decoded
+    assert submitted.depth == above.depth + 1
+    if above.deadline_ns:
+        assert 0 < submitted.deadline_ns <= above.deadline_ns, f"{run_id} outlives {parent}"
 
 
 def _dependencies(world: World, run_id: str, plan: Plan, ended: dict[str, Entry]) -> None:
@@ -230,6 +244,9 @@ def _end_of_run(
             e for e in own if e.fact.type in ("task.completed", "task.failed", "task.cancelled")
         ]
         assert over or not own, f"{run_id} ended before {task.id}"
+        if own and own[-1].fact.type == "task.child_started":
+            msg = f"{run_id} ended while {own[-1].decoded.run_id} goes on"
+            raise AssertionError(msg)
         if over and task.id in statuses:
             assert over[0].fact.type == f"task.{statuses[task.id]}", f"{run_id}/{task.id}"
     if last.fact.type == "run.cancelled":
@@ -290,6 +307,16 @@ def unfinished(world: World) -> set[str]:
     runs = {stream.partition("/")[2] for stream, _ in history.of_kind("workflow")}
     runs -= set(history.ended)
     runs -= {stream.partition("/")[2] for stream in history.poisoned}
+    above = {
+        stream.partition("/")[2]: entries[0].decoded.parent.split("/")[1]
+        for stream, entries in history.of_kind("workflow")
+        if entries[0].decoded.parent
+    }
+    given_up = {stream.partition("/")[2] for stream, _ in history.of_kind("workflow")}
+    given_up -= runs | set(history.ended)
+    while given_up:  # who waits for one of these waits on
+        given_up = {above[run] for run in given_up if run in above} & runs
+        runs -= given_up
     return runs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.work import Outcome
@@ -10,12 +11,11 @@ from goclaw_events.plan import Plan, compile_plan
 from goclaw_events.value import store
 
 if TYPE_CHECKING:
-    import random
-
     from goclaw_actors.work import StartAttempt
     from tests.simulation.options import Options
 
 LARGE: Final = "x" * (66 * 1024)
+CHILD: Final = "kid"
 CODES: Final = (
     "agent_error", "timeout", "agent_cancelled", "", "bad_params", "value_not_storable",
     "value_too_large", "agent_unknown", "executor_exhausted", "own.code",
@@ -59,7 +59,44 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
     }
     if rng.random() < 0.2:
         definition["output"] = {"last": f"${{tasks.{list(tasks)[-1]}.result.n}}"}
+    _limit_and_nest(definition)
     return compile_plan(definition_from(definition, name))
+
+
+def child_plan() -> Plan:
+    """Return the plan of the runs that are tasks of other runs."""
+    definition = {
+        "name": CHILD,
+        "input": {name: {"required": False} for name in ("from", "read", "n", "all")},
+        "tasks": {
+            "work": {"agent": "sim.agent", "lane": "/shared", "retry": {"attempts": 2}},
+            "pause": {"wait": "1s", "needs": ["work"]},
+            "more": {"agent": "sim.agent", "needs": ["pause"]},
+        },
+        "output": "${tasks.more.result}",
+        "metadata": {"conditions": {}},
+    }
+    return compile_plan(definition_from(definition, CHILD))
+
+
+def _limit_and_nest(definition: dict[str, Any]) -> None:
+    """Give some tasks limits of time, make some of them runs, let some runs have a deadline.
+
+    What is drawn depends on the definition alone: nothing else of a seed changes by it.
+    """
+    rng = random.Random(repr(definition))
+    if rng.random() < 0.1:
+        definition["timeout"] = rng.choice(["5s", "5m", "1h"])
+    for task in definition["tasks"].values():
+        if "wait" in task:
+            continue
+        if rng.random() < 0.05:
+            task["queue_timeout"] = rng.choice(["1s", "90s"])
+        if rng.random() < 0.05:
+            task["total_timeout"] = rng.choice(["1s", "90s", "10m"])
+        if rng.random() < 0.06:
+            del task["agent"]
+            task["workflow"] = CHILD
 
 
 def _task(
