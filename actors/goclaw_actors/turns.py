@@ -181,6 +181,8 @@ class Turns:
     def _say(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         if decision.reply is not None:
             _reply(batch, message, decision.reply, 0)
+        for send in decision.sends:
+            self._send(batch, entity.stream, message, send)
         self.directory.release(entity)
 
     def _begin(self, entity: Entity, message: Message, batch: Batch) -> bool:
