@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 from goclaw_actors.actor import Entity
 from goclaw_actors.baseline import lanes_of
 from goclaw_actors.rebuild import Unheard, load
+from goclaw_actors.workflow.state import ACTIVE
 from goclaw_events.envelope import AttemptRow
-from goclaw_events.ids import kind_of, partition_of, routing_key
+from goclaw_events.ids import kind_of, partition_of, routing_key, task_stream
 from goclaw_events.snapshots import BEGUN, read_manifests
 from goclaw_events.tables import timer_of, u16
 from goclaw_events.value import unpack
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from goclaw_actors.decider import Decider
+    from goclaw_actors.workflow.state import Run
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Journal
 
@@ -36,16 +38,29 @@ def loaded(journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str) -> 
 
 
 def alive(journal: Journal, kinds: Mapping[str, Decider[Any]], partition: int) -> set[str]:
-    """Return the streams of a partition that go on: unfinished runs, their active tasks, lanes.
+    """Return the streams of a partition that go on: unfinished runs, tasks at work, lanes.
 
-    A task that has begun and not ended waits in a lane or holds a slot of one, has a timer, or
-    an attempt that runs.
+    A task is at work while it waits in a lane or holds a slot of one, has a timer, or an attempt
+    that runs. One that waits for a run or a person is known to its run alone: `active_tasks`.
     """
     found = set(lanes(journal, partition))
     found.update(stream for stream in _open(journal, partition) if kind_of(stream) in kinds)
     tasks = (*_running(journal, partition), *_timed(journal, partition), *_in_lanes(journal, kinds))
     found.update(s for s in tasks if partition_of(s, journal.partitions) == partition)
     return found
+
+
+def active_tasks(
+    journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str, below: int
+) -> Iterator[str]:
+    """Yield the tasks of a run that have begun and not ended, if it began below `below`."""
+    partition = partition_of(stream, journal.partitions)
+    first = next((number for number, _ in journal.stream_frames(partition, stream)), below)
+    if first < below:
+        run: Run = loaded(journal, kinds, stream).state
+        for index, status in enumerate(run.statuses):
+            if status == ACTIVE and run.plan is not None:
+                yield task_stream(run.run_id, run.plan.tasks[index].id)
 
 
 def lanes(journal: Journal, partition: int) -> set[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from goclaw_actors.decider import Accepted, Decision, Refused
-from goclaw_actors.messages import CancelRun, SubmitRun
+from goclaw_actors.decider import Accepted, Decision, Refused, Send
+from goclaw_actors.messages import CancelRun, ChildEnded, SubmitRun
+from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import kind_of, routing_key
 
 if TYPE_CHECKING:
@@ -34,19 +35,29 @@ def status_of(ended: Ended) -> str:
 
 
 def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
-    """Answer a command to an archived run as its actor would; None: only its actor can."""
+    """Answer a command to an archived run as its actor would; None: only its actor can.
+
+    A task that asks for a run as its child must not wait for ever: it hears that it gets nothing.
+    """
     run_id = routing_key(stream)
     match body:
-        case SubmitRun(digest=digest) if digest == ended.body_digest:
-            return Decision(reply=Accepted(run_id, repeated=True))
-        case SubmitRun():
+        case SubmitRun(digest=digest, parent=parent) if digest == ended.body_digest:
+            text = f"run {run_id} {status_of(ended)}, and what it recorded was given up"
+            sends = _tell(parent, run_id, HistoryExpired.code, text)
+            return Decision((), sends, (), Accepted(run_id, repeated=True))
+        case SubmitRun(parent=parent):
             text = f"run {run_id} was submitted before with another definition or input"
-            return Decision(reply=Refused("command_conflict", text, "choose another run id"))
+            refused = Refused("command_conflict", text, "choose another run id")
+            return Decision((), _tell(parent, run_id, refused.code, text), (), refused)
         case CancelRun():
             text = f"run {run_id} is {status_of(ended)} already"
             return Decision(reply=Refused("run_finished", text))
         case _:
             return None
+
+
+def _tell(parent: str, run_id: str, code: str, text: str) -> tuple[Send, ...]:
+    return (Send(parent, ChildEnded(run_id, "failed", None, [code, text])),) if parent else ()
 
 
 def without_facts(decision: Decision) -> Decision:

@@ -11,10 +11,11 @@ import threading
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.alive import alive, needs_snapshot
+from goclaw_actors.alive import active_tasks, alive, needs_snapshot
 from goclaw_actors.errors import Stopping
 from goclaw_events.facts import SegmentSealed
 from goclaw_events.frame import read_header
+from goclaw_events.ids import kind_of
 from goclaw_events.rocks.archiving import STEPS as DROP_STEPS
 from goclaw_events.rocks.archiving import drop_archived
 from goclaw_events.segments.sealing import STEPS as SEAL_STEPS
@@ -111,11 +112,11 @@ class Archiver:
         return info
 
     def _require_snapshots(self, partition: int, stop: int) -> None:
-        streams = [
-            stream
-            for stream in sorted(alive(self._journal, self._kinds, partition))
-            if needs_snapshot(self._journal, partition, stream, stop)
-        ]
+        journal, kinds = self._journal, self._kinds
+        found = alive(journal, kinds, partition)
+        for stream in [each for each in found if kind_of(each) == "workflow"]:
+            found.update(active_tasks(journal, kinds, stream, stop))
+        streams = [s for s in sorted(found) if needs_snapshot(journal, partition, s, stop)]
         if streams:
             dispatcher = self._node.dispatchers[partition]
             self._await(lambda done: dispatcher.require_snapshots(streams, stop, done))

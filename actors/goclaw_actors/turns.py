@@ -171,8 +171,8 @@ class Turns:
             return False
         ended = archived_run(self._ports.journal, self.partition, entity.stream)
         entity.archived = ended is not None
-        if ended is None or message.command_id is not None:
-            return False
+        if ended is None or message.command_id is not None or message.reply_to is None:
+            return False  # whoever is no command from outside may have to be told more
         decision = answer(entity.stream, ended, message.body)
         if decision is not None:
             self._say(batch, entity, message, decision)
@@ -181,6 +181,8 @@ class Turns:
     def _say(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         if decision.reply is not None:
             _reply(batch, message, decision.reply, 0)
+        for send in decision.sends:
+            self._send(batch, entity.stream, message, send)
         self.directory.release(entity)
 
     def _begin(self, entity: Entity, message: Message, batch: Batch) -> bool:

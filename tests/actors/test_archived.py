@@ -100,3 +100,19 @@ def test_the_final_state_is_told(state: str, status: str) -> None:
     ended = ENDED._replace(state=state)
     assert status_of(ended) == status
     assert answer("task/r/a", ended, SlotLeased()) is None
+
+
+@pytest.mark.parametrize(
+    ("digest", "code"), [(b"d", "history_expired"), (b"x", "command_conflict")]
+)
+def test_a_task_that_asks_for_an_archived_run_hears_that_there_is_none(
+    digest: bytes, code: str
+) -> None:
+    """It is told once, as of a child that failed; it would wait for ever otherwise."""
+    stage = archived()
+    body = stage.submission(ONE, digest=digest, **LANES).body._replace(parent="task/p/child")
+    decision = answer("workflow/r", ENDED, body)
+    assert decision is not None
+    (send,) = decision.sends
+    assert send.target == "task/p/child"
+    assert (send.body.run_id, send.body.status, send.body.error[0]) == ("r", "failed", code)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import goclaw
 from goclaw.datadir import DataDirectory
 from goclaw.results import CommandRefused
 from goclaw_actors import archiving
@@ -23,8 +24,6 @@ from tests.projections.log_writer import LogWriter, said, submitted
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    import goclaw
 
 WAIT_S = 30.0
 EAGER: dict[str, Any] = {
@@ -104,6 +103,25 @@ async def test_an_engine_that_forgets_answers_like_one_that_does_not(
             engine.views.runner.rebuild(("runs", "tasks", "timeline")[number])
         assert await shown(engine) == expected_views
     assert ".baseline" in files_of(tmp_path / "short")
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_runs_that_run_others_do_not_miss_what_is_given_up(
+    tmp_path: Path, partitions: int
+) -> None:
+    """Children end, are archived and given up, while the run that began them goes on."""
+    child = sums("child")
+    parent = goclaw.Workflow("parent")
+    last = parent.task("t0", workflow="child", with_={"start": 0})
+    for number in range(1, 4):
+        pause = parent.wait(f"pause{number}", "60ms", needs=[last])
+        last = parent.task(f"t{number}", workflow="child", with_={"start": number}, needs=[pause])
+    parent.output = {"last": last.result}
+    async with engine_on(tmp_path, partitions, **EAGER) as engine:
+        await engine.register(child)
+        done = await engine.run(parent, run_id="top", timeout_s=WAIT_S)
+        assert (done.status, done.result) == ("completed", {"last": {"sum": 14}})
+    check(tmp_path)
 
 
 async def until_gone(engine: goclaw.Engine, run_id: str) -> None:
