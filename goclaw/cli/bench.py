@@ -94,6 +94,23 @@ def recovery(facts: int, entries: int, restarts: int, directory: Path, as_json: 
     _print(figures, as_json=as_json)
 
 
+@bench.command("overload")
+@click.option("--commands", type=click.IntRange(1, 100_000), default=2_000, show_default=True,
+              help="How many submissions may wait.")  # fmt: skip
+@click.option("--times", type=click.IntRange(1, 100), default=10, show_default=True,
+              help="How many times as many come at once.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1, 1_000), default=5, show_default=True,
+              help="How often they come.")  # fmt: skip
+@_directory_option
+@json_option
+def overload(commands: int, times: int, rounds: int, directory: Path, as_json: bool) -> None:
+    """Measure a process's memory while ten times too much is asked of its engine."""
+    from goclaw.bench.overload import Overload, measure_overload
+
+    figures = measure_overload(directory, Overload(commands, times, rounds), say)
+    _print(figures, as_json=as_json)
+
+
 _GROUPS = ("stages_us_per_task", "shapes", "machine")
 
 

@@ -75,3 +75,17 @@ def test_bench_recovery_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert lane["batches_with_snapshot"] >= 1
     assert lane["hold_cpu_ms"]["p50"] <= lane["hold_cpu_ms"]["p99"] <= lane["hold_cpu_ms"]["max"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bench_overload_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten times too much is refused with `busy`; what was taken in ends; memory stays bounded."""
+    args = ["bench", "overload", "--commands", "40", "--times", "10", "--rounds", "3"]
+    assert main([*args, "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    answers = found["answers"]
+    assert answers["accepted"] + answers["busy"] == found["offered"] == 3 * 400
+    assert answers["busy"] > found["offered"] // 3
+    assert answers["completed"] == answers["accepted"] >= 3 * 40
+    assert (found["lost"], found["stored_though_refused"]) == (0, 0)
+    assert found["rss_mb"]["most"] < found["rss_mb"]["idle"] + 100
+    assert list(tmp_path.iterdir()) == []
