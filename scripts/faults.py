@@ -1,8 +1,10 @@
 """Damage logs in every way that files are damaged, and see that nothing is lost in silence.
 
-Usage: python scripts/faults.py --wal 5000 --files 500 --segments 500 --seed 1 [--mend-every 10]
+Usage: python scripts/faults.py --wal 5000 --files 500 --segments 500 --seed 1
+       [--first 0] [--mend-every 10]
 Progress goes to stderr, one JSON object to stdout; the exit code is 1 if any case failed.
-docs/reference/fsck.md says what is checked.
+docs/robustness.md says what is checked. In pieces: each the same seed, and `--first` where the one
+before ended.
 """
 
 from __future__ import annotations
@@ -42,16 +44,17 @@ def main(args: list[str]) -> int:
     for kind in KINDS:
         parser.add_argument(f"--{kind}", type=int, default=0, metavar="CASES")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=0, metavar="CASE")
     parser.add_argument("--mend-every", type=int, default=10, metavar="N")
     asked = parser.parse_args(args)
     start = time.monotonic()
-    summary: dict[str, Any] = {"seed": asked.seed}
+    summary: dict[str, Any] = {"seed": asked.seed, "first": asked.first}
     failures: list[str] = []
     with tempfile.TemporaryDirectory(prefix="goclaw-faults-") as home, Opener() as opener:
         for kind, (damage, settled, archived) in KINDS.items():
             trials = Trials(opener, Path(home))
             base = make_base(Path(home), settled=settled, archived=archived)
-            for case in range(getattr(asked, kind)):
+            for case in range(asked.first, asked.first + getattr(asked, kind)):
                 seed = f"{asked.seed}-{kind}-{case}"
                 trials.play(base, damage, seed, mend=case % asked.mend_every == 0)
                 if (case + 1) % TOLD_EVERY == 0:
