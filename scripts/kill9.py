@@ -2,7 +2,7 @@
 
 Usage: python scripts/kill9.py --engine 200 --storage 1000 --power 500 --disorder 100 --seed 1
 Progress goes to stderr, one JSON object to stdout; the exit code is 1 if any world failed.
-docs/reference/robustness.md says what is checked.
+docs/robustness.md says what is checked.
 """
 
 from __future__ import annotations
