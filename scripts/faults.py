@@ -1,7 +1,7 @@
 """Damage logs in every way that files are damaged, and see that nothing is lost in silence.
 
-Usage: python scripts/faults.py --wal 5000 --files 500 --segments 500 --seed 1 [--first 0]
-       [--mend-every 10]
+Usage: python scripts/faults.py --wal 5000 --files 500 --segments 500 --seed 1
+       [--first 0] [--mend-every 10]
 Progress goes to stderr, one JSON object to stdout; the exit code is 1 if any case failed.
 docs/robustness.md says what is checked. In pieces: each the same seed, and `--first` where the one
 before ended.
