@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import goclaw
+from goclaw.cli import main
 from goclaw.errors import meaning_of
 from goclaw_actors.errors import ChildUnknown
 from goclaw_actors.executors.agents import AgentRegistry
+from goclaw_actors.task.child import child_id
 from goclaw_events.faults import InvalidInput
 
 if TYPE_CHECKING:
@@ -65,6 +69,29 @@ async def test_a_workflow_runs_another(tmp_path: Path, agents: AgentRegistry) ->
         assert (run.parent, run.status, run.result) == ("task/top/first", "completed", 6)
     async with goclaw.Engine(tmp_path, agents=agents) as engine:
         assert (await engine.result(child, timeout_s=30)).unwrap() == 6
+
+
+def test_the_command_line_names_parent_and_child(
+    tmp_path: Path, agents: AgentRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`runs show` says which run a task began, and whose child a run is."""
+
+    async def begin() -> None:
+        async with goclaw.Engine(tmp_path, agents=agents) as engine:
+            await engine.register(doubling())
+            assert (await engine.run(calling(), run_id="top", timeout_s=30)).ok
+
+    asyncio.run(begin())
+    child = child_id("top", "first", 0, 1)
+    data = ["--data-dir", str(tmp_path)]
+    assert main(["runs", "show", "top", *data]) == 0
+    assert child in capsys.readouterr().out
+    assert main(["runs", "show", child, *data]) == 0
+    assert "task first of run top" in capsys.readouterr().out
+    assert main(["runs", "show", child, *data, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["parent"] == {"run_id": "top", "task": "first"}
+    assert record["input"] == {"n": 3}
 
 
 async def test_names_are_looked_up_when_a_run_is_submitted(agents: AgentRegistry) -> None:

@@ -104,6 +104,28 @@ async def test_cancelling_a_run_ends_its_request() -> None:
     assert outcome.status == "cancelled"
 
 
+async def test_a_secret_reaches_the_server_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a header and in the query; the result, which repeats the URL, does not hold it."""
+    monkeypatch.setenv("GOCLAW_SECRET_API_KEY", "hush-hush-1234")
+    with Web() as web:
+        url = web.json("/keyed", 1)
+        http = {
+            "url": url + "?key=${secret.API_KEY}",
+            "headers": {"Authorization": "Bearer ${secret.API_KEY}"},
+        }
+        workflow = WorkflowDefinition.model_validate(
+            {"name": "keyed", "input": {"who": {}}, "tasks": {"ask": {"http": http}}}
+        )
+        outcome = await run(workflow, "127.0.0.0/8")
+    seen = web.seen[0]
+    assert seen["headers"]["authorization"] == "Bearer hush-hush-1234"
+    assert seen["path"] == "/keyed?key=hush-hush-1234"
+    assert outcome.unwrap()["status"] == 200
+    assert "hush" not in str(outcome.result)
+
+
 def test_a_rule_that_cannot_be_read_is_a_fault_of_the_settings() -> None:
     """It is found when the settings are read, not when the first request is made."""
     with pytest.raises(ValidationError, match="names no network"):

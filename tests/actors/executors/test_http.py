@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from goclaw_actors.executors.http.executor import HttpExecutor
 from goclaw_actors.executors.http.limits import HttpLimits
+from goclaw_actors.executors.http.transport import tls_context
 from tests.actors.executors.web import Resolver, Web
 
 if TYPE_CHECKING:
@@ -265,6 +267,29 @@ def test_failures_of_the_connection_are_typed(call: Caller) -> None:
         assert (outcome.code, outcome.retryable) == ("connection_failed", True), outcome
     unknown = call("http://no-such-host.invalid/")
     assert (unknown.code, unknown.retryable) == ("host_unresolved", True)
+
+
+def test_tls_names_the_host_and_not_the_address(make_bench: Callable[..., Bench]) -> None:
+    """The server is told, and its certificate has to say, the name of the URL."""
+    said: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def listen() -> None:
+            with server.accept()[0] as peer:
+                said.append(peer.recv(4096))
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        resolver = Resolver(service_example=[["127.0.0.1"]])
+        call = Caller(make_bench, allow_private=(f"service.example:{port}",), resolver=resolver)
+        outcome = call(f"https://service.example:{port}/")
+        thread.join()
+    assert b"service.example" in said[0]
+    assert (outcome.code, outcome.retryable) == ("connection_failed", True)
+    context = tls_context()
+    assert context.check_hostname
+    assert context.verify_mode is ssl.CERT_REQUIRED
 
 
 def test_a_timeout_and_a_stop_close_the_connection(web: Web, call: Caller) -> None:
