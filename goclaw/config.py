@@ -103,7 +103,7 @@ class EngineSettings(Section):
     lost_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10
     """Restart a task whose attempts were lost with their process at most so many times."""
     snapshot_every_facts: Annotated[int, Field(ge=200, le=1_000_000_000)] = 5_000
-    """Write an actor away when it has so many facts that no snapshot holds."""
+    """Write an actor away when it has so many facts (a lane: messages) that no snapshot holds."""
     snapshot_time_s: Annotated[float, Field(gt=0, le=1)] = 0.001
     """Encode snapshots for at most so much time a turn batch."""
 
@@ -168,7 +168,7 @@ class ViewSettings(Section):
     """Fold at most so many frames into one write."""
     bytes_max: Annotated[int, Field(ge=1, le=1 << 30)] = 4 * 1024 * 1024
     """Fold frames of at most so many bytes into one write."""
-    linger_s: Annotated[float, Field(ge=0, le=60)] = 0.01
+    linger_s: Annotated[float, Field(ge=0, le=60)] = 0.05
     """Wait so long for further frames; who asks for a position is served at once."""
 
 

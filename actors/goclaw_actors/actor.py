@@ -8,7 +8,7 @@ ready actors in turn. Everything here runs on the dispatcher's thread.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pykka
 from pykka import ActorRef
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from goclaw_actors.snapshotter import Held
 
 
+_NONE: Final[frozenset[type]] = frozenset()
+
+
 class Turns(Protocol):
     """Whoever handles messages of actors: the dispatcher."""
 
     ready: deque[Entity]
+    later: deque[Entity]
 
     def handle(self, entity: Entity, message: Message) -> None:
         """Take one turn of an actor."""
@@ -36,24 +40,34 @@ class Turns(Protocol):
 
 
 class Inbox:
-    """An actor's messages, first in first out; the first one makes the actor ready."""
+    """An actor's messages, first in first out; the first one puts the actor in line for a turn.
 
-    __slots__ = ("_entity", "_ready", "messages", "scheduled")
+    Messages that the actor pools wait for others of their kind, `later`; others are `ready`.
+    """
 
-    def __init__(self, entity: Entity, ready: deque[Entity]) -> None:
+    __slots__ = ("_entity", "_turns", "kinds", "messages", "scheduled")
+
+    def __init__(self, entity: Entity, turns: Turns, kinds: frozenset[type]) -> None:
         self._entity = entity
-        self._ready = ready
-        self.messages: deque[Any] = deque()
+        self._turns = turns
+        self.kinds = kinds
+        self.messages: deque[Message] = deque()
         self.scheduled = False
 
     def put(self, envelope: Any, /) -> None:
+        """Take in what pykka's `tell` brings."""
+        self.add(envelope.message)
+
+    def add(self, message: Message) -> None:
         """Take a message in."""
-        self.messages.append(envelope)
+        self.messages.append(message)
         if not self.scheduled:
             self.scheduled = True
-            self._ready.append(self._entity)
+            turns = self._turns
+            line = turns.later if type(message.body) in self.kinds else turns.ready
+            line.append(self._entity)
 
-    def get(self) -> Any:
+    def get(self) -> Message:
         """Return the next message."""
         return self.messages.popleft()
 
@@ -62,21 +76,21 @@ class Inbox:
         return not self.messages
 
 
-class _Flag:
+class _Stopped:
     """What pykka asks of a `threading.Event`, for an actor that only one thread touches."""
 
-    __slots__ = ("_set",)
+    __slots__ = ("_entity",)
 
-    def __init__(self) -> None:
-        self._set = False
+    def __init__(self, entity: Entity) -> None:
+        self._entity = entity
 
     def is_set(self) -> bool:
         """Tell whether the actor stopped."""
-        return self._set
+        return self._entity.stopped
 
     def set(self) -> None:
         """Stop the actor."""
-        self._set = True
+        self._entity.stopped = True
 
 
 class Entity(pykka.Actor):
@@ -96,8 +110,9 @@ class Entity(pykka.Actor):
     held: Sequence[Held] = ()
 
     def __init__(self, stream: str, decider: Decider[Any], turns: Turns) -> None:
-        # pykka's own __init__ makes a uuid4 and a lock for each actor: 4 of the 12 µs that an
-        # actor costs. The urn is the stream's name, and only one thread comes here.
+        # pykka's own __init__ makes a uuid4, a lock and a reference for each actor: most of the
+        # 12 µs that an actor costs. The urn is the stream's name, only one thread comes here, and
+        # a reference is made when one is asked for.
         self.stream = stream
         self.decider = decider
         self.state: Any = None
@@ -105,25 +120,34 @@ class Entity(pykka.Actor):
         self.number = 0
         self.rebuild = False
         self.replies: dict[str, Any] | None = None
+        self.stopped = False
         self._turns = turns
         self.actor_urn = stream
-        self.inbox = Inbox(self, turns.ready)
-        self.actor_inbox = self.inbox
-        self.actor_stopped = _Flag()  # type: ignore[assignment]
-        self._actor_ref = ActorRef(self)
+        self.inbox = Inbox(self, turns, _NONE if decider.pool is None else decider.pool.kinds)
+
+    @property
+    def actor_ref(self) -> ActorRef[Entity]:
+        """Return pykka's reference to this actor; the dispatcher tells it without one."""
+        return ActorRef(self)
+
+    @property
+    def actor_inbox(self) -> Any:  # type: ignore[override]  # pykka writes it in its __init__ alone
+        """Return the inbox, as pykka asks for it."""
+        return self.inbox
+
+    @property
+    def actor_stopped(self) -> Any:  # type: ignore[override]  # as above
+        """Return whether the actor stopped, as pykka asks for it."""
+        return _Stopped(self)
 
     def on_receive(self, message: Message) -> None:
-        """Handle a message; called through pykka's `_handle_receive`."""
+        """Handle a message, as the dispatcher has it done."""
         self._turns.handle(self, message)
 
     def forget(self) -> None:
         """Drop a state that a failed turn may have half changed; it is rebuilt when next told."""
         self.state = None
         self.rebuild = True
-
-    def take(self) -> None:
-        """Handle the next message of the inbox, as pykka's own loop would."""
-        self._handle_receive(self.inbox.get().message)
 
     @staticmethod
     def _create_actor_inbox() -> Any:

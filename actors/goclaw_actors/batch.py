@@ -62,27 +62,32 @@ class Batch:
 
     def apply(self, stream: str, effect: Any) -> None:
         """Take in an effect of a turn of `stream`."""
+        kind = type(effect)
+        if kind is StartAttempt:
+            self.starts.append(effect)
+        elif kind is OpenAttempt:
+            row = AttemptRow(effect.token, stream, effect.attempt, effect.holder, 0)
+            self.attempts[effect.token] = row
+            self.builder.attempts_added.append(row)
+        elif kind is CloseAttempt:
+            self.builder.attempts_removed.append(effect.token)
+        elif kind is StopAttempt:
+            self.stops.append(effect)
+        elif kind is RunEnded:
+            self.ended.append(effect)
+        else:
+            self._change_row(stream, effect)
+
+    def _change_row(self, stream: str, effect: Any) -> None:
         match effect:
-            case StartAttempt():
-                self.starts.append(effect)
-            case OpenAttempt(token, attempt, holder):
-                row = AttemptRow(token, stream, attempt, holder, 0)
-                self.attempts[token] = row
-                self.builder.attempts_added.append(row)
-            case CloseAttempt(token):
-                self.builder.attempts_removed.append(token)
             case SetTimer(name, due_ns):
                 self.timer(TimerRow(due_ns, stream, name), added=True)
             case ClearTimer(name, due_ns):
                 self.timer(TimerRow(due_ns, stream, name), added=False)
-            case StopAttempt():
-                self.stops.append(effect)
             case SetOpen(kind, referent, wake_ns):
                 self._opened(stream, OpenRow(stream, kind, referent, wake_ns, self.now_ns))
             case ClearOpen():
                 self._opened(stream, None)
-            case RunEnded():
-                self.ended.append(effect)
             case _:
                 msg = f"unknown effect {effect!r}"
                 raise TypeError(msg)

@@ -143,6 +143,20 @@ class SnapshotForm(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
+class Pool(Generic[S]):
+    """Messages that an actor answers together, in one turn with one cause: that of the first.
+
+    Up to `messages_max` that follow each other in its inbox, of the types `kinds`. They are
+    taken when nothing else of the batch can be decided, so that many have come by then. One
+    message decided by `decide` gives what `Decider.decide` gives.
+    """
+
+    kinds: frozenset[type]
+    decide: Callable[[S, Sequence[Body], Moment], Decision]
+    messages_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class Decider(Generic[S]):
     """An aggregate as a value. `evolve` is total, and costs at most O(log n) of its state."""
 
@@ -154,3 +168,5 @@ class Decider(Generic[S]):
     """The state as plain data, for comparing live with replayed, and for people."""
     form: SnapshotForm[S] | None = None
     """None: the actor gets no snapshots."""
+    pool: Pool[S] | None = None
+    """None: every message has a turn of its own."""

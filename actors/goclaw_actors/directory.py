@@ -56,7 +56,7 @@ class Directory:
 
     def drop(self, entity: Entity) -> None:
         """Stop an actor; its stream can activate another one."""
-        entity.actor_stopped.set()
+        entity.stopped = True
         del self.live[entity.stream]
 
     def release(self, entity: Entity) -> None:

@@ -206,7 +206,7 @@ class Dispatcher:
     def _has_work(self) -> bool:
         turns = self.turns
         return bool(
-            turns.ready
+            turns.waiting
             or self.commands
             or self._opening
             or self.exchange.waiting
@@ -230,7 +230,7 @@ class Dispatcher:
         self._record_asked(batch)
         if not self._standing_by:
             self._fire_timers(now_ns)
-        self._run(batch, now_ns + int(self._limits.batch_time_s * 1e9))
+        self._run(batch, now_ns)
         self._close(batch)
         self.turns.batch = None
         return True
@@ -246,25 +246,47 @@ class Dispatcher:
             message.timer = row
             self.commands.append(message)
 
-    def _run(self, batch: Batch, deadline_ns: int) -> None:
-        """Take turns until nothing is runnable or the batch is full: by count, bytes or time."""
-        turns, commands, limits, clock = self.turns, self.commands, self._limits, self._ports.clock
+    def _run(self, batch: Batch, now_ns: int) -> None:
+        """Take turns until nothing is runnable or the batch is full: by count, bytes or time.
+
+        Nothing new is taken in once it is half full: what follows from the rest has room then,
+        and need not be written down as undelivered. Who comes later comes when nothing else can.
+        """
+        turns, limits, clock = self.turns, self._limits, self._ports.clock
         ready, builder = turns.ready, batch.builder
+        passed_s, look_at, taken_in = 0.0, _CLOCK_EVERY, 0
         while True:
             if ready:
                 turns.take_next()
                 batch.messages += 1
-            elif commands:
-                turns.deliver(commands.popleft())
+            elif (
+                (batch.messages + taken_in) * 2 <= limits.batch_messages_max
+                and builder.body_bytes * 2 <= limits.batch_bytes_max
+                and passed_s * 2 <= limits.batch_time_s
+                and self._take_in(batch)
+            ):
+                taken_in += 1
                 continue
-            elif not self._receive(batch):
+            elif turns.later:
+                batch.messages += turns.take_later()
+            else:
                 return
+            if batch.messages >= look_at:
+                look_at = batch.messages + _CLOCK_EVERY
+                passed_s = (clock.now_ns() - now_ns) / 1e9
             if (
                 batch.messages >= limits.batch_messages_max
                 or builder.body_bytes >= limits.batch_bytes_max
-                or (batch.messages % _CLOCK_EVERY == 0 and clock.now_ns() > deadline_ns)
+                or passed_s > limits.batch_time_s
             ):
                 return
+
+    def _take_in(self, batch: Batch) -> bool:
+        """Deliver a command, or what came from another partition, if any waits."""
+        if self.commands:
+            self.turns.deliver(self.commands.popleft())
+            return True
+        return self._receive(batch)
 
     def _receive(self, batch: Batch) -> bool:
         """Take in messages of another partition, if any wait."""
@@ -423,7 +445,8 @@ class Dispatcher:
         while self._to_record:
             self._to_record.popleft()[1](error)
         kept = []
-        for message in self.commands:
+        delivered = [message for message in self.turns.undelivered() if message.id is None]
+        for message in (*delivered, *self.commands):
             if message.reply_to is not None:
                 answer = Refused(error.code, error.message, error.hint)
                 message.reply_to(Reply(answer, None))
@@ -433,6 +456,7 @@ class Dispatcher:
         self.confirmed = False
         self.turns.in_flight.clear()
         self.turns.ready.clear()
+        self.turns.later.clear()
         self.turns.directory.clear()
         self.turns.snapshots.forget()
         self.turns.snapshots.required.forget(error)

@@ -134,10 +134,11 @@ def fold_turn(entity: Entity, turn: StreamTurn) -> None:
 
 def _open_turns(builder: FrameBuilder, stream: str, time_ns: int) -> Iterator[StreamTurn]:
     number = builder.first
-    for _, cause, *facts in builder.turns:
-        decoded = [Fact(*unpack(fact)) for fact in facts]
+    for data in builder.turns:
+        cause, *facts = unpack(data)
+        decoded = [Fact(*fact) for fact in facts]
         if decoded[0].stream == stream:
-            yield StreamTurn(number, time_ns, Cause(*unpack(cause)), decoded)
+            yield StreamTurn(number, time_ns, Cause(*cause), decoded)
         number += len(decoded)
 
 
@@ -176,6 +177,7 @@ class Unheard:
 
     def __init__(self) -> None:
         self.ready: deque[Entity] = deque()
+        self.later: deque[Entity] = deque()
 
     def handle(self, entity: Entity, message: Message) -> None:
         """Refuse: nothing is handled here."""

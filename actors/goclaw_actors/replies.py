@@ -12,7 +12,6 @@ from goclaw_actors.decider import Accepted, Refused
 
 if TYPE_CHECKING:
     from goclaw_actors.actor import Entity
-    from goclaw_actors.batch import Batch
     from goclaw_actors.message import Message
     from goclaw_events.envelope import Cause
 
@@ -39,12 +38,10 @@ def known_reply(entity: Entity, message: Message, now_ns: int) -> Accepted | Ref
     return Accepted(known.reply[0] if known.reply else "", repeated=True)
 
 
-def remember(entity: Entity, message: Message, reply: Any, batch: Batch) -> Cause:
-    """Keep an accepted command; return the cause that records it."""
-    answer = list(reply) if isinstance(reply, Accepted) else None
-    cause = message.cause(answer)
-    fold_reply(entity, cause, batch.now_ns)
-    return cause
+def cause_of(message: Message, reply: Any) -> Cause:
+    """Return the cause of a turn; that of an accepted command holds the answer."""
+    kept = message.command_id is not None and isinstance(reply, Accepted)
+    return message.cause(list(reply) if kept else None)
 
 
 def fold_reply(entity: Entity, cause: Cause, time_ns: int) -> None:

@@ -7,6 +7,7 @@ rebuilt before its next message, and `MessageFailed` is recorded on `$partition`
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,13 +29,13 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
-from goclaw_actors.replies import known_reply, remember
+from goclaw_actors.replies import cause_of, fold_reply, known_reply
 from goclaw_actors.required import Required
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
 from goclaw_actors.work import Outcome
 from goclaw_events.codec import FACTS
-from goclaw_events.envelope import Cause
+from goclaw_events.envelope import Cause, Told
 from goclaw_events.errors import HistoryExpired, JournalUnavailable
 from goclaw_events.facts import RunSubmitted, StreamPoisoned
 from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
@@ -58,13 +59,18 @@ TURN_BYTES_MAX: Final = 3 * 1024 * 1024
 
 
 class Turns:
-    """Take turns in the open batch. `ready` holds the actors whose inbox is not empty, in order."""
+    """Take turns in the open batch.
+
+    `ready` holds the actors whose inbox is not empty, in order; `later` those that are taken once
+    nothing is ready: they pool what is said to them, or go on with a large piece of work.
+    """
 
     def __init__(self, partition: int, ports: Ports, limits: Limits, exchange: Exchange) -> None:
         self.partition = partition
         self.era = 0
         self.partition_seq = 0
         self.ready: deque[Entity] = deque()
+        self.later: deque[Entity] = deque()
         self.poisoned: set[str] = set()
         self.refusals = Refusals()
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
@@ -84,7 +90,7 @@ class Turns:
 
     def deliver(self, message: Message) -> None:
         """Put a message into its actor's inbox."""
-        self.directory.entity(message.target).actor_ref.tell(message)
+        self.directory.entity(message.target).inbox.add(message)
 
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
         """Deliver a message that was stored, in an inbox row or another partition's frame."""
@@ -99,30 +105,57 @@ class Turns:
         others: what waits in inboxes when a batch ends stays small.
         """
         entity = self.ready[0]
-        entity.take()
-        waiting = entity.inbox.messages
-        if not waiting:
+        inbox = entity.inbox
+        self.handle(entity, inbox.messages.popleft())
+        if not inbox.messages:
             self.ready.popleft()
-            entity.inbox.scheduled = False
-        elif waiting[0].message.continues:
-            self.ready.rotate(-1)
+            inbox.scheduled = False
+        elif _comes_later(inbox.messages[0], inbox.kinds):
+            self.later.append(self.ready.popleft())
+
+    def take_later(self) -> int:
+        """Let the first of those that come later have a turn; return how many messages it had."""
+        entity = self.later.popleft()
+        inbox, pool = entity.inbox, entity.decider.pool
+        taken = [inbox.get()]
+        waiting = inbox.messages
+        if pool is not None and _may_pool(taken[0], pool.kinds):
+            limit = pool.messages_max
+            while waiting and len(taken) < limit and _may_pool(waiting[0], pool.kinds):
+                taken.append(waiting.popleft())
+        if len(taken) == 1:
+            self.handle(entity, taken[0])
+        else:
+            self._handle_together(entity, taken)
+        if not waiting:
+            inbox.scheduled = False
+        elif _comes_later(waiting[0], inbox.kinds):
+            self.later.append(entity)
+        else:
+            self.ready.append(entity)
+        return len(taken)
+
+    @property
+    def waiting(self) -> bool:
+        """Tell whether an actor has messages in its inbox."""
+        return bool(self.ready or self.later)
 
     def undelivered(self) -> Iterator[Message]:
         """Yield what waits in inboxes, in order of delivery."""
-        for entity in self.ready:
-            for envelope in entity.inbox.messages:
-                yield envelope.message
+        for entity in chain(self.ready, self.later):
+            yield from entity.inbox.messages
 
     # -- a turn ----------------------------------------------------------------------------
 
     def handle(self, entity: Entity, message: Message) -> None:
-        """Take one turn of an actor; called by its shell."""
+        """Take one turn of an actor."""
         batch = self.batch
         assert batch is not None, "turns are taken within a batch"
         if entity.stream in self.poisoned:
             self._refuse(entity, message)
             return
-        _settle_source(batch, message)
+        if not message.is_plain:
+            _settle_source(batch, message)
         try:
             if entity.state is None and (
                 self._answer_archived(batch, entity, message)
@@ -134,8 +167,7 @@ class Turns:
                 if reply is not None:
                     _reply(batch, message, reply, entity.number)
                     return
-            moment = Moment(batch.now_ns, batch.next_number, self.partition, self.era, self._holder)
-            decision = self.decide(entity, message.body, moment)
+            decision = self.decide(entity, message.body, self._moment(batch))
             if decision.facts and entity.archived and entity.decider.is_final(entity.state):
                 decision = without_facts(decision)
             self._record(batch, entity, message, decision)
@@ -143,6 +175,47 @@ class Turns:
             raise  # the disk failed, not the message: the node stops, and starts again from the log
         except Exception as error:  # noqa: BLE001 - a bug ends here, recorded with its trace
             self._message_failed(batch, entity, message, error)
+
+    def _handle_together(self, entity: Entity, messages: list[Message]) -> None:
+        """Take one turn for several messages.
+
+        Where that fails, or the actor's run is archived, each has one of its own.
+        """
+        batch, pool = self.batch, entity.decider.pool
+        assert batch is not None, "turns are taken within a batch"
+        assert pool is not None, "only what an actor pools is handled together"
+        if entity.stream not in self.poisoned and not self._is_archived(entity, messages[0]):
+            for message in messages:
+                if not message.is_plain:
+                    _settle_source(batch, message)
+            try:
+                if entity.state is None:
+                    self._load(entity, batch)
+                bodies = [message.body for message in messages]
+                decision = pool.decide(entity.state, bodies, self._moment(batch))
+                # To read the facts again costs by the message, not by the fact.
+                entity.snapshot_due -= len(messages) - 1
+                self._record(batch, entity, messages[0], decision)
+            except JournalUnavailable:
+                raise
+            except Exception:
+                # The message that it comes from is found, and recorded, below.
+                log.exception("%d messages failed together on %s", len(messages), entity.stream)
+                entity.forget()
+            else:
+                return
+        for message in messages:
+            self.handle(entity, message)
+
+    def _is_archived(self, entity: Entity, message: Message) -> bool:
+        if entity.state is None and not message.fresh:
+            found = archived_run(self._ports.journal, self.partition, entity.stream)
+            entity.archived = found is not None
+        return entity.archived
+
+    def _moment(self, batch: Batch) -> Moment:
+        number = batch.builder.first + batch.builder.count
+        return Moment(batch.now_ns, number, self.partition, self.era, self._holder)
 
     def activate(self, stream: str) -> tuple[Entity, bool] | None:
         """Return the live actor of a stream, loaded, and whether it was live; None: it has none.
@@ -218,23 +291,25 @@ class Turns:
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         facts, sends, effects, reply = decision
         if facts:
-            facts, packed = self.encode(batch, entity, facts)
-            if sum(map(len, packed)) > TURN_BYTES_MAX:
+            is_command = message.command_id is not None
+            cause = cause_of(message, reply) if is_command else message.cause()
+            facts, data = self.encode(batch, entity, cause, facts)
+            if len(data) > TURN_BYTES_MAX:
                 text = f"the facts of one message take more than {TURN_BYTES_MAX} bytes"
                 if message.reply_to is None:
                     raise TurnTooLarge(text, stream=entity.stream)
                 _reply(batch, message, Refused(TurnTooLarge.code, text), entity.number)
                 return
             self.evolve(entity, facts)
-            cause = message.cause()
-            if message.command_id is not None:
-                cause = remember(entity, message, reply, batch)
-            batch.builder.add_turn(cause, entity.stream, entity.seq + 1, packed)
-            entity.seq += len(packed)
-            entity.number = batch.next_number - 1
+            if is_command:
+                fold_reply(entity, cause, batch.now_ns)
+            builder, stream = batch.builder, entity.stream
+            builder.add_told(Told(stream, entity.seq + 1, facts), data)
+            entity.seq += len(facts)
+            entity.number = builder.first + builder.count - 1
             if entity.seq >= entity.snapshot_due:
                 self.snapshots.want(entity)
-            batch.touched[entity.stream] = entity
+            batch.touched[stream] = entity
         for effect in effects:
             batch.apply(entity.stream, effect)
         for send in sends:
@@ -257,34 +332,38 @@ class Turns:
             evolve(state, fact)
 
     def encode(
-        self, batch: Batch, entity: Entity, facts: Sequence[Any]
-    ) -> tuple[Sequence[Any], list[bytes]]:
-        """Pack each fact once; a fact with a large value is replaced by one that refers to it."""
-        names, stream, seq = FACTS.names, entity.stream, entity.seq
-        packed = []
-        for index, fact in enumerate(facts):
-            seq += 1
-            name, version = names[type(fact)]
-            data = self.pack((stream, seq, name, version, fact))
-            if len(data) > INLINE_BYTES_MAX:
-                smaller = spill(fact, batch.builder.blobs)
-                facts = [*facts[:index], smaller, *facts[index + 1 :]]
-                data = self.pack((stream, seq, name, version, smaller))
-            packed.append(data)
-        return facts, packed
+        self, batch: Batch, entity: Entity, cause: Cause, facts: Sequence[Any]
+    ) -> tuple[Sequence[Any], bytes]:
+        """Pack a turn; a fact with a large value is replaced by one that refers to it."""
+        turn = _turn_of(cause, entity.stream, entity.seq + 1, facts)
+        data = self.pack(turn)
+        if len(data) > INLINE_BYTES_MAX:
+            smaller = []
+            for at, told in enumerate(turn[1:], 1):
+                fact = told[-1]
+                if len(self.pack(told)) > INLINE_BYTES_MAX:
+                    fact = spill(fact, batch.builder.blobs)
+                    turn[at] = (*told[:-1], fact)
+                smaller.append(fact)
+            facts, data = smaller, self.pack(turn)
+        return facts, data
 
     def _send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
         target, body, fresh = send
-        message = Message(target, body, fresh=fresh)
-        message.continues = target == sender
-        message.id = (batch.builder.first, batch.sent)
-        message.correlation = cause.correlation
-        message.traceparent = cause.traceparent
+        message = Message(
+            target,
+            body,
+            fresh=fresh,
+            continues=target == sender,
+            id=(batch.builder.first, batch.sent),
+            correlation=cause.correlation,
+            traceparent=cause.traceparent,
+        )
         batch.sent += 1
         if self._partitions > 1:
             destination = partition_of(target, self._partitions)
             if destination != self.partition:
-                message.id = (self.partition, *message.id)
+                message.id = (self.partition, batch.builder.first, batch.sent - 1)
                 self._exchange.send(destination, message.record(batch.builder.blobs))
                 return
         self.deliver(message)
@@ -295,13 +374,9 @@ class Turns:
         """Record facts on `$partition`, which no actor has."""
         batch = self.batch
         assert batch is not None, "facts are recorded within a batch"
-        first = self.partition_seq + 1
-        packed = [
-            self.pack((PARTITION_STREAM, first + at, *FACTS.names[type(fact)], fact))
-            for at, fact in enumerate(facts)
-        ]
-        batch.builder.add_turn(cause, PARTITION_STREAM, first, packed)
-        self.partition_seq += len(packed)
+        told = Told(PARTITION_STREAM, self.partition_seq + 1, facts)
+        batch.builder.add_told(told, self.pack(_turn_of(cause, *told)))
+        self.partition_seq += len(facts)
 
     def _message_failed(
         self, batch: Batch, entity: Entity, message: Message, error: Exception
@@ -376,6 +451,26 @@ class Turns:
         if isinstance(message.body, Enqueue):
             refusal = Send(message.body.task, SlotRefused(POISONED))
             self._send(batch, message.target, message, refusal)
+
+
+def _turn_of(cause: Cause, stream: str, seq: int, facts: Sequence[Any]) -> list[Any]:
+    """Return a turn as a frame holds it."""
+    names = FACTS.names
+    turn: list[Any] = [cause]
+    for fact in facts:
+        turn.append((stream, seq, *names[type(fact)], fact))
+        seq += 1
+    return turn
+
+
+def _comes_later(message: Message, kinds: frozenset[type]) -> bool:
+    """Tell whether a message waits until nothing else can be decided."""
+    return message.continues or type(message.body) in kinds
+
+
+def _may_pool(message: Message, kinds: frozenset[type]) -> bool:
+    """Tell whether nobody waits for an answer to this very message."""
+    return type(message.body) in kinds and message.reply_to is None and message.command_id is None
 
 
 def _settle_source(batch: Batch, message: Message) -> None:

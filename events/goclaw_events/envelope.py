@@ -11,7 +11,7 @@ import msgpack
 from goclaw_events.errors import EventsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 MessageId: TypeAlias = tuple[int, ...]
 """(first, index) within the partition, (source partition, first, index) from another one."""
@@ -20,6 +20,7 @@ MessageId: TypeAlias = tuple[int, ...]
 class Cause(NamedTuple):
     """Why a turn happened. Written once a turn; every field may be None.
 
+    A turn that answered several messages names the first of them.
     `message` is set for a message of an actor; `command_id`, `digest` (of the command's body) and
     `reply` (packed, at most 1 KiB) for a command from outside; `correlation` and `traceparent`
     are handed on from cause to effect.
@@ -48,6 +49,14 @@ class Turn(NamedTuple):
 
     cause: Cause
     facts: list[Fact]
+
+
+class Told(NamedTuple):
+    """A turn as the process that recorded it has it: the facts as objects, from `seq` on."""
+
+    stream: str
+    seq: int
+    facts: Sequence[Any]
 
 
 class MessageRecord(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_events.frame import FrameHeader, array_header, encode_header, hash_of, seal
@@ -14,7 +13,7 @@ from goclaw_events.value import unpack
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from goclaw_events.envelope import AttemptRow, Cause, MessageRecord, OpenRow, TimerRow
+    from goclaw_events.envelope import AttemptRow, Cause, MessageRecord, OpenRow, TimerRow, Told
 
 _BODY_FIELDS: Final = 10
 _OF_ARCHIVE: Final = (SEALED.encode(), EXPIRED.encode())
@@ -22,12 +21,21 @@ _ARRAYS: Final = tuple(array_header(length) for length in range(64))
 
 
 class EncodedFrame(NamedTuple):
-    """A frame ready to be written: its bytes, its rows and the blobs that go before it."""
+    """A frame ready to be written: its bytes, its rows and the blobs that go before it.
+
+    `told` has its turns as objects, for readers in the same process, if the writer had them.
+    """
 
     header: FrameHeader
     data: bytes
     rows: list[Row]
     blobs: dict[bytes, bytes]
+    told: Sequence[Told] = ()
+
+    @property
+    def is_told(self) -> bool:
+        """Tell whether `told` has all facts of the frame."""
+        return sum(len(turn.facts) for turn in self.told) == self.header.facts_count
 
     @property
     def last(self) -> int:
@@ -68,6 +76,7 @@ class FrameBuilder:
         "streams",
         "timers_added",
         "timers_removed",
+        "told",
         "turns",
     )
 
@@ -75,7 +84,8 @@ class FrameBuilder:
         self._pack = pack
         self.first = first
         self.count = 0
-        self.turns: list[tuple[bytes, ...]] = []
+        self.turns: list[bytes] = []
+        self.told: list[Told] = []
         self.body_bytes = 0
         self.streams: dict[str, tuple[int, int]] = {}
         self.left: list[tuple[int, MessageRecord]] = []
@@ -97,14 +107,22 @@ class FrameBuilder:
     def add_turn(self, cause: Cause, stream: str, seq: int, facts: Sequence[bytes]) -> None:
         """Append a turn whose facts (packed `Fact`s) start at `seq` of `stream`."""
         count = len(facts)
-        self.turns.append((_array(count + 1), self._pack(cause), *facts))
+        data = b"".join((_array(count + 1), self._pack(cause), *facts))
+        self._add(stream, seq, count, data)
+
+    def add_told(self, told: Told, data: bytes) -> None:
+        """Append a turn that is packed whole: its cause, then its facts."""
+        self.told.append(told)
+        self._add(told.stream, told.seq, len(told.facts), data)
+
+    def _add(self, stream: str, seq: int, count: int, data: bytes) -> None:
+        self.turns.append(data)
         self.count += count
-        for fact in facts:
-            self.body_bytes += len(fact)
+        self.body_bytes += len(data)
         known = self.streams.get(stream)
         self.streams[stream] = (seq, count) if known is None else (known[0], known[1] + count)
-        if stream == PARTITION_STREAM:
-            self.archive.extend(f for f in facts if any(kind in f for kind in _OF_ARCHIVE))
+        if stream == PARTITION_STREAM and any(kind in data for kind in _OF_ARCHIVE):
+            self.archive.append(data)
 
     def park(self, number: int, data: bytes) -> None:
         """Add the `parked` row of a `MessageFailed` fact that took `number`."""
@@ -138,15 +156,17 @@ class FrameBuilder:
             (self.open_added, self.open_removed),
         )
         tail = [self._pack(part) for part in rest]
-        turns = chain.from_iterable(self.turns)
-        body = b"".join((_array(_BODY_FIELDS), _array(len(self.turns)), *turns, *tail))
+        body = b"".join((_array(_BODY_FIELDS), _array(len(self.turns)), *self.turns, *tail))
         data = seal(encode_header(header), body)
-        return EncodedFrame(header, data, rows_of(header, data, self._changes(header)), self.blobs)
+        rows = rows_of(header, data, self._changes(header))
+        return EncodedFrame(header, data, rows, self.blobs, self.told)
 
     def _changes(self, header: FrameHeader) -> Changes:
         archive = [
             row
-            for _, _, kind, _, data in map(unpack, self.archive)
+            for turn in self.archive
+            for _, _, kind, _, data in unpack(turn)[1:]
+            if kind in (SEALED, EXPIRED)
             for row in archive_rows(header.partition, kind, data)
         ]
         return Changes(

@@ -1,4 +1,4 @@
-"""Measure the engine: throughput by shape of workflow, latency under light load, time by stage.
+"""Measure the engine: throughput by shape, latency under light load, lag of views, time by stage.
 
 Everything is real: RocksDB with the flush on, the projections, the agents' loop; the agents do
 nothing. Latencies are measured first, on an idle engine; throughput is the median of runs.
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw.bench.lag import LagWatch
 from goclaw.bench.machine import describe_machine, percentiles
 from goclaw.bench.stages import StageClock
 from goclaw.builder import Workflow
@@ -95,6 +96,7 @@ def measure_engine(directory: Path, load: Load, tell: Any = lambda _: None) -> d
         "tasks_per_s": best["tasks_per_s"],
         "facts_per_s": best["facts_per_s"],
         "facts_per_task": best["facts_per_task"],
+        "views_lag_ms": best["views_lag_ms"],
         **latencies,
         "rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         "stages_us_per_task": staged,
@@ -120,9 +122,11 @@ async def _throughput(path: Path, shape: str, load: Load, *, stages: bool) -> di
             await engine.run(prepared)
         before = _facts(engine)
         clock = StageClock(engine.parts, inside=stages)
+        lag = LagWatch(engine)
         started = time.perf_counter()
         await _run_all(engine, prepared, workflows, min(load.in_flight, IN_FLIGHT_MAX))
         passed = time.perf_counter() - started
+        behind = lag.stop()
         facts = _facts(engine) - before
         tasks = workflows * TASKS[shape]
         return {
@@ -131,6 +135,7 @@ async def _throughput(path: Path, shape: str, load: Load, *, stages: bool) -> di
             "facts_per_task": round(facts / tasks, 2),
             "workflows_per_s": round(workflows / passed, 1),
             "us_per_task": round(passed / tasks * 1e6, 1),
+            "views_lag_ms": behind,
             "cpu_us_per_task": clock.per_task(tasks),
         }
 

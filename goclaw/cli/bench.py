@@ -57,6 +57,14 @@ def log(frames: int, facts: int, seconds: float, directory: Path, as_json: bool)
 @click.option("--shape", "shapes", multiple=True,
               type=click.Choice(["chain", "fan", "wide", "single"]),
               help="Measure only this shape; repeatable.")  # fmt: skip
+@click.option("--queued", type=click.IntRange(1, 10_000_000), metavar="TASKS",
+              help="Measure instead with so many tasks that wait for one slot.")  # fmt: skip
+@click.option("--waiting", type=click.IntRange(1, 10_000_000), metavar="RUNS",
+              help="Measure instead with so many runs that wait for a timer.")  # fmt: skip
+@click.option("--rest", "rest_s", type=click.FloatRange(0.1, 3600), default=10.0,
+              show_default=True, help="How many seconds --waiting looks on.")  # fmt: skip
+@click.option("--blocked", "block_s", type=click.FloatRange(0.2, 60), metavar="SECONDS",
+              help="Measure instead while an async agent blocks its loop so long.")  # fmt: skip
 @_directory_option
 @json_option
 def engine(
@@ -66,15 +74,37 @@ def engine(
     samples: int,
     partitions: int,
     shapes: tuple[str, ...],
+    queued: int | None,
+    waiting: int | None,
+    rest_s: float,
+    block_s: float | None,
     directory: Path,
     as_json: bool,
 ) -> None:
-    """Measure tasks a second, latencies, and where the time of a task goes."""
+    """Measure tasks a second, latencies, how far views lag, and where the time of a task goes."""
+    if queued or waiting or block_s:
+        figures = _scenarios(queued or 0, waiting or 0, rest_s, block_s, samples, directory)
+        _print(figures, as_json=as_json)
+        return
     from goclaw.bench.engine import SHAPES, Load, measure_engine
 
     load = Load(tasks, in_flight, runs, samples, partitions, shapes or SHAPES)
     figures = measure_engine(directory, load, say)
     _print(figures, as_json=as_json)
+
+
+def _scenarios(
+    queued: int, waiting: int, rest_s: float, block_s: float | None, samples: int, directory: Path
+) -> dict[str, Any]:
+    from goclaw.bench.blocked import measure_blocked
+    from goclaw.bench.crowd import Crowd, measure_crowd
+
+    figures: dict[str, Any] = {}
+    if queued or waiting:
+        figures.update(measure_crowd(directory, Crowd(queued, waiting, samples, rest_s), say))
+    if block_s:
+        figures.update(measure_blocked(directory, block_s, say))
+    return figures
 
 
 @bench.command("recovery")
@@ -111,7 +141,9 @@ def overload(commands: int, times: int, rounds: int, directory: Path, as_json: b
     _print(figures, as_json=as_json)
 
 
-_GROUPS = ("stages_us_per_task", "shapes", "machine")
+_GROUPS = (
+    "stages_us_per_task", "shapes", "queued_wide", "queued_single", "waiting", "blocked", "machine",
+)  # fmt: skip
 
 
 def _print(figures: dict[str, Any], *, as_json: bool) -> None:

@@ -9,6 +9,10 @@ from goclaw_events.frame import read_header, read_turns
 from goclaw_events.ids import PARTITION_STREAM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from goclaw_events.envelope import Told
+    from goclaw_events.frame import FrameHeader
     from goclaw_projections.rows import Rows
 
 _READ_KINDS = frozenset({"workflow", "task", PARTITION_STREAM})
@@ -25,7 +29,7 @@ class ReadTurn(NamedTuple):
     run_id: str
     task_id: str
     seq: int
-    facts: list[Any]
+    facts: Sequence[Any]
 
 
 class ReadFrame(NamedTuple):
@@ -95,6 +99,19 @@ def read_frame(data: bytes) -> ReadFrame:
         number += count
     last = header.first + header.facts_count - 1
     return ReadFrame(header.partition, header.era, header.first, last, header.time_ns, turns)
+
+
+def frame_told(header: FrameHeader, told: Sequence[Told]) -> ReadFrame:
+    """Return what `read_frame` gives for the same frame, from the objects that made it."""
+    number = header.first
+    turns = []
+    for stream, seq, facts in told:
+        kind, _, rest = stream.partition("/")
+        if kind in _READ_KINDS:
+            run_id, _, task_id = rest.partition("/")
+            turns.append(ReadTurn(number, kind, run_id, task_id, seq, facts))
+        number += len(facts)
+    return ReadFrame(header.partition, header.era, header.first, number - 1, header.time_ns, turns)
 
 
 def _decode(turn: list[Any]) -> list[Any]:

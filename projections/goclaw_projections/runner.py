@@ -20,12 +20,14 @@ from goclaw_projections.checkpoint import (
     reason_to_rebuild,
 )
 from goclaw_projections.errors import ProjectionFailed, ProjectionUnknown, ViewsBehind
-from goclaw_projections.projection import read_frame
+from goclaw_projections.feed import Feed
+from goclaw_projections.projection import frame_told, read_frame
 from goclaw_projections.rows import CACHE_ROWS_MAX, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Journal
     from goclaw_projections.baseline import Baselines
     from goclaw_projections.projection import Projection, ReadFrame
@@ -48,7 +50,7 @@ class RunnerSettings:
 
     frames_max: int = 256
     bytes_max: int = 4 * 1024 * 1024
-    linger_s: float = 0.01
+    linger_s: float = 0.05
     retry_s: float = 1.0
     cache_rows_max: int = CACHE_ROWS_MAX
 
@@ -109,6 +111,7 @@ class ProjectionRunner:
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._broken: CodedError | None = None
+        self._feeds = [Feed() for _ in range(journal.partitions)]
         self._members = [self._open(projection) for projection in projections]
 
     def _open(self, projection: Projection) -> _Member:
@@ -182,8 +185,13 @@ class ProjectionRunner:
             self._urgent.set()
             thread.join()
 
-    def notify(self, partition: int) -> None:  # noqa: ARG002 - the caller need not know that one flag serves all
-        """Say that more of a partition is durable. Cheap; called by the committer's thread."""
+    def notify(self, partition: int, frame: EncodedFrame | None = None) -> None:
+        """Say that more of a partition is durable, and hand over the frame, if it is at hand.
+
+        Cheap; called by one thread, in the order of the log.
+        """
+        if frame is not None:
+            self._feeds[partition].put(frame)
         if not self._awake.is_set():
             self._awake.set()
 
@@ -226,7 +234,7 @@ class ProjectionRunner:
         with self._applying:
             found = False
             for partition in range(self._journal.partitions):
-                durable = self._journal.durable(partition)
+                durable = self._end(partition)
                 cohorts: dict[int, list[_Member]] = {}
                 for member in self._members:
                     number = member.places[partition].number
@@ -251,18 +259,45 @@ class ProjectionRunner:
 
     def _fold_frames(self, partition: int, start: int, members: list[_Member]) -> Place:
         frames, size, last = 0, 0, START
-        stored = self._journal.frames(partition, start)
-        for data in stored:
-            frame = read_frame(data)
+        for frame, frame_bytes in self._frames(partition, start):
             last = Place(frame.era, frame.last)
             for member in members:
                 if member.failure is None:
                     self._apply(member, frame)
-            frames, size = frames + 1, size + len(data)
+            frames, size = frames + 1, size + frame_bytes
             if frames >= self._settings.frames_max or size >= self._settings.bytes_max:
                 break
             time.sleep(0)  # let go of the GIL: whoever decides and commits goes first
         return last
+
+    def _end(self, partition: int) -> int:
+        """Return how far to fold: what the writer is about to hand over is not read from the log.
+
+        Without a thread nobody else will come, so all that is durable is folded.
+        """
+        durable = self._journal.durable(partition)
+        last = self._feeds[partition].last
+        return last if last and self._thread is not None else durable
+
+    def _frames(self, partition: int, start: int) -> Iterator[tuple[ReadFrame, int]]:
+        """Yield frames and their sizes from a number on: those at hand, else those of the log."""
+        feed, number, end = self._feeds[partition], start, self._end(partition)
+        while number <= end:
+            fed = feed.take(number)
+            if fed is not None:
+                yield frame_told(fed.header, fed.told), fed.frame_bytes
+                number = fed.last + 1
+                continue
+            at_hand = feed.first
+            if at_hand == number:
+                continue  # it came just now
+            before = end if at_hand is None else min(end, at_hand - 1)
+            for data in self._journal.frames(partition, number, before):
+                frame = read_frame(data)
+                yield frame, len(data)
+                number = frame.last + 1
+            if number <= before:
+                return
 
     def _apply(self, member: _Member, frame: ReadFrame) -> None:
         try:

@@ -10,7 +10,7 @@ from goclaw_events.ids import PARTITION_STREAM, kind_of
 from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from goclaw_projections.projection import ReadFrame
     from goclaw_projections.rows import Rows
@@ -63,7 +63,7 @@ class TimelineProjection:
             rows.add(f"{run_id}/{first:016x}", [time_ns, first, entries])
 
 
-def _add_poisoned(offset: int, said: list[Any], runs: dict[str, list[list[Any]]]) -> None:
+def _add_poisoned(offset: int, said: Sequence[Any], runs: dict[str, list[list[Any]]]) -> None:
     for fact in said:
         if isinstance(fact, facts.StreamPoisoned) and kind_of(fact.stream) in ("workflow", "task"):
             run_id, _, task = fact.stream.partition("/")[2].partition("/")

@@ -29,6 +29,7 @@ class NoTurns:
 
     def __init__(self) -> None:
         self.ready: deque[Entity] = deque()
+        self.later: deque[Entity] = deque()
 
     def handle(self, entity: Entity, message: Message) -> None:
         """Refuse: nothing is handled here."""

@@ -23,6 +23,7 @@ class Handled:
 
     def __init__(self) -> None:
         self.ready: deque[Entity] = deque()
+        self.later: deque[Entity] = deque()
         self.seen: list[tuple[str, Any]] = []
 
     def handle(self, entity: Entity, message: Message) -> None:
@@ -128,13 +129,13 @@ def test_actors_are_told_never_asked() -> None:
 def test_messages_are_taken_in_order_of_arrival() -> None:
     """An actor is ready once, however many messages wait for it."""
     turns = Handled()
-    found = directory(100, turns)
+    found = Directory({"lane": replace(LANE, pool=None)}, turns, 100)
     entity = loaded(found, "a")
     for task in "xyz":
         entity.actor_ref.tell(Message("lane/a", Release(task)))
-    assert list(turns.ready) == [entity]
+    assert (list(turns.ready), list(turns.later)) == ([entity], [])
     while entity.inbox.messages:
-        entity.take()
+        entity.on_receive(entity.inbox.get())
     assert [body.task for _, body in turns.seen] == ["x", "y", "z"]
 
 

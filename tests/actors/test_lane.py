@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from goclaw_actors.decider import ClearOpen, SetOpen
 from goclaw_actors.lane import LANE, Lane
-from goclaw_actors.lane.decide import LEASES_PER_TURN_MAX
+from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX
 from goclaw_actors.lane.sweep import WITHDRAWN_MIN
 from goclaw_actors.messages import (
     DeclareLane,

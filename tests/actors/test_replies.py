@@ -10,7 +10,7 @@ import pytest
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun
-from goclaw_actors.replies import REPLIES_MAX, REPLY_AGE_NS, fold_reply, known_reply, remember
+from goclaw_actors.replies import REPLIES_MAX, REPLY_AGE_NS, cause_of, fold_reply, known_reply
 from goclaw_events.envelope import Cause
 
 NOW_NS = 10 * REPLY_AGE_NS
@@ -36,8 +36,9 @@ def kept(entity: Any, command_id: str, now_ns: int = NOW_NS, digest: bytes = b"d
 
 def accept(entity: Any, command_id: str, time_ns: int = NOW_NS) -> Cause:
     """Accept a command."""
-    batch: Any = SimpleNamespace(now_ns=time_ns)
-    return remember(entity, command(command_id), Accepted("r"), batch)
+    cause = cause_of(command(command_id), Accepted("r"))
+    fold_reply(entity, cause, time_ns)
+    return cause
 
 
 def test_the_same_command_gets_the_same_answer() -> None:

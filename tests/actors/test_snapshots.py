@@ -28,8 +28,9 @@ SMALL = Limits(snapshot_every_facts=4)
 
 
 def deaf(kinds: dict[str, Decider[Any]]) -> None:
-    """Let tasks hear nothing, so that a lane can be filled with names alone."""
+    """Let tasks hear nothing, so that a lane can be filled with names alone, each by a fact."""
     kinds["task"] = replace(kinds["task"], decide=lambda *_: NOTHING)
+    kinds["lane"] = replace(kinds["lane"], pool=None)
 
 
 def fill(stage: Stage, count: int, first: int = 0, commit: bool = True) -> None:
@@ -42,8 +43,15 @@ def fill(stage: Stage, count: int, first: int = 0, commit: bool = True) -> None:
 
 
 def lane_stage(**limits: Any) -> Stage:
-    """Return a stage whose lane takes names."""
-    return Stage(limits=Limits(snapshot_every_facts=100, **limits), change=deaf)
+    """Return a stage whose lane takes names, thousands in a batch."""
+    return Stage(limits=lane_limits(**limits), change=deaf)
+
+
+def lane_limits(**limits: Any) -> Limits:
+    """Return limits with a snapshot every 100 facts."""
+    return Limits(
+        snapshot_every_facts=100, batch_messages_max=16384, batch_bytes_max=512 * 1024, **limits
+    )
 
 
 def keys(stage: Stage, table: str) -> list[bytes]:
@@ -225,7 +233,7 @@ def test_a_bug_in_the_middle_takes_its_rows_away() -> None:
 
         kinds["lane"] = replace(kinds["lane"], decide=maybe)
 
-    stage = Stage(limits=Limits(snapshot_every_facts=100, snapshot_chunks_max=1), change=change)
+    stage = Stage(limits=lane_limits(snapshot_chunks_max=1), change=change)
     fill(stage, 5_000)
     assert keys(stage, "chunks")
     broken.append("once")
@@ -244,6 +252,16 @@ def test_few_facts_get_no_snapshot() -> None:
     fill(stage, 1, 99)
     fill(stage, 99, 100)
     assert [manifest.seq for manifest in manifests(stage)] == [100]
+
+
+def test_what_is_handled_together_counts_by_the_message() -> None:
+    """A lane whose facts hold many entries is written away as often as one with a fact each."""
+    together = Stage(limits=Limits(snapshot_every_facts=100))
+    together.submit({f"t{number}": {"agent": "x"} for number in range(150)})
+    together.rest()
+    facts = len(together.facts("lane//default"))
+    assert facts < 10
+    assert [found.seq for found in manifests(together) if found.seq == facts] == [facts]
 
 
 def test_what_ended_gets_none() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw_events import facts
 from goclaw_events.codec import FACTS
-from goclaw_events.envelope import Cause, Fact
+from goclaw_events.envelope import Cause, Fact, Told
 from goclaw_events.frame import FrameHeader
 from goclaw_events.framing import FrameBuilder
 from goclaw_events.ids import partition_of
@@ -15,6 +15,7 @@ from goclaw_events.value import BlobRef, packer
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Journal
 
 PLAN = BlobRef(bytes(range(32)), 123)
@@ -60,6 +61,7 @@ class LogWriter:
         self._heads = [journal.head(p) for p in range(journal.partitions)]
         self._tips = [(head.number, head.hash) for head in self._heads]
         self.time_ns = T0
+        self.frames: list[EncodedFrame] = []
 
     def frame(
         self, *turns: Said, partition: int | None = None, blobs: Mapping[bytes, bytes] | None = None
@@ -70,6 +72,7 @@ class LogWriter:
         number, previous = self._tips[partition]
         builder = FrameBuilder(number + 1, self._pack)
         builder.blobs.update(blobs or {})
+        objects: list[Told] = []
         for stream, told in turns:
             seq = self._seqs.get((partition, stream), 0) + 1
             packed = []
@@ -77,6 +80,7 @@ class LogWriter:
                 name, version = FACTS.names[type(fact)]
                 packed.append(self._pack(Fact(stream, seq + place, name, version, fact)))
             builder.add_turn(Cause(), stream, seq, packed)
+            objects.append(Told(stream, seq, told))
             self._seqs[(partition, stream)] = seq + len(told) - 1
         self.time_ns += SECOND_NS
         head = self._heads[partition]
@@ -84,7 +88,8 @@ class LogWriter:
             self.journal.log_id, partition, head.era, 1, number + 1, builder.count,
             self.time_ns, previous,
         )  # fmt: skip
-        frame = builder.close(header)
+        frame = builder.close(header)._replace(told=objects)
+        self.frames.append(frame)
         self._tips[partition] = (frame.last, frame.hash)
         self.journal.append(frame, _raise)
         return frame.last

@@ -77,7 +77,7 @@ def expired(partitions: int = 1) -> Expired:
 def cut(journal: Expired, partition: int, share: float) -> int:
     """Return a number at which a frame begins, so far along what is left of a partition."""
     begin, durable = journal.begins.get(partition, 1), journal.durable(partition)
-    wanted = begin + int((durable - begin) * share)
+    wanted = begin + int(max(0, durable - begin) * share)
     for data in journal.frames(partition, wanted, wanted):
         return read_header(data).first
     return begin

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from goclaw_actors.decider import Decider, Decision, Moment
     from tests.simulation.world import World
@@ -45,6 +45,17 @@ def _with_bugs(decider: Decider[Any], world: World) -> Decider[Any]:
         deciding = bool(decision.facts)
         return decision
 
+    def decide_together(state: Any, messages: Sequence[Any], moment: Moment) -> Decision:
+        nonlocal deciding
+        assert decider.pool is not None, "only what pools is decided together"
+        world.points.hit("decide")
+        if strikes():
+            world.note("bug in deciding several messages together")
+            raise InjectedBug(f"{len(messages)} messages")
+        decision = decider.pool.decide(state, messages, moment)
+        deciding = bool(decision.facts)
+        return decision
+
     def evolve(state: Any, fact: Any) -> Any:
         nonlocal deciding
         if not deciding:
@@ -57,4 +68,5 @@ def _with_bugs(decider: Decider[Any], world: World) -> Decider[Any]:
             raise InjectedBug(type(fact).__name__)
         return state
 
-    return replace(decider, decide=decide, evolve=evolve)
+    pool = None if decider.pool is None else replace(decider.pool, decide=decide_together)
+    return replace(decider, decide=decide, evolve=evolve, pool=pool)

@@ -58,8 +58,6 @@ class _Model:
         for task, priority, at_head in fact.queued:
             known = self.leased | {entry[2] for entry in self.queue}
             assert task not in known, f"{self.stream} has {task} twice"
-            room = len(self.queue) < self.capacity or at_head or task in fact.leased
-            assert room, f"{self.stream} takes in {task} without room"
             if at_head:
                 self.returned -= 1
             else:
@@ -74,6 +72,9 @@ class _Model:
             self.leased |= set(fact.leased)
             lent = len(self.leased)
             assert lent <= self.concurrency, f"{self.stream} lends {lent} of {self.concurrency}"
+        new = [task for task, _, at_head in fact.queued if not at_head and task not in fact.leased]
+        room = len(self.queue) <= self.capacity
+        assert room or not new, f"{self.stream} takes in {new} without room"
 
     def check(self, number: int) -> None:
         """Check that nobody waits beside a free slot."""

@@ -218,7 +218,7 @@ class World:
         dispatcher = self.rng.choice(self.node.dispatchers)
         if dispatcher.step():
             self.note("batch", dispatcher.partition)
-            if dispatcher.turns.ready:
+            if dispatcher.turns.waiting:
                 self.note("batch full: messages left in the inbox")
         elif dispatcher.turns.in_flight:
             self.note("a batch waits for the flush of those before it")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from heapq import nsmallest
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.decider import NOTHING, ClearOpen, Decider, Decision, Moment, Send, SetOpen
+from goclaw_actors.decider import NOTHING, Decider, Decision, Moment, Pool, Send
+from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX, Draft
 from goclaw_actors.lane.state import FORM, Lane, encode, evolve
 from goclaw_actors.messages import (
     CheckSlot,
@@ -14,32 +14,19 @@ from goclaw_actors.messages import (
     RecheckSlots,
     RefuseWaiting,
     Release,
-    SlotLeased,
-    SlotRefused,
     Withdraw,
 )
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+from goclaw_events.facts import LaneDeclared
 
-LEASES_PER_TURN_MAX: Final = 256
-_LEASED: Final = SlotLeased()
-_FULL: Final = "lane_full"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
-def decide(lane: Lane, message: Any, _moment: Moment) -> Decision:  # noqa: PLR0911 - a table
+def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
     """Answer a message; see the table in docs/reference/states.md."""
     match message:
-        case Enqueue():
-            return _enqueue(lane, message)
-        case Release(task):
-            if task in lane.leased:
-                return _advance(lane, released=task)
-            return NOTHING
-        case Withdraw(task):
-            if task in lane.queued:
-                return _advance(lane, withdrawn=task)
-            if task in lane.leased:
-                return _advance(lane, released=task)
-            return NOTHING
+        case Enqueue() | Release() | Withdraw():
+            return decide_together(lane, (message,), moment)
         case DeclareLane():
             return _declare(lane, message)
         case RecheckSlots(tasks):
@@ -51,60 +38,20 @@ def decide(lane: Lane, message: Any, _moment: Moment) -> Decision:  # noqa: PLR0
             raise TypeError(msg)
 
 
-def _enqueue(lane: Lane, message: Enqueue) -> Decision:
-    task = message.task
-    if task in lane.queued or task in lane.leased:
-        return NOTHING
-    free = len(lane.leased) < lane.concurrency
-    if len(lane.queued) >= lane.capacity and not message.at_head and not (free and not lane.queue):
-        return Decision((LaneRefused([task], _FULL),), (Send(task, SlotRefused(_FULL)),))
-    entry = (task, message.priority, message.at_head)
-    if free and not lane.queue:
-        fact = LaneAdvanced([], [], [entry], [task])
-        return Decision((fact,), (Send(task, _LEASED),), _opened(lane))
-    return Decision((LaneAdvanced([], [], [entry], []),), (), _opened(lane))
-
-
-def _opened(lane: Lane) -> tuple[SetOpen, ...]:
-    return () if lane.leased or lane.queued else (SetOpen("lane", ""),)
-
-
-def _advance(lane: Lane, released: str = "", withdrawn: str = "") -> Decision:
-    """Take one task out and give what became free to the next in order."""
-    running = len(lane.leased) - (1 if released else 0)
-    free = lane.concurrency - running
-    leased = _next(lane, free, without=withdrawn)
-    fact = LaneAdvanced(
-        [released] if released else [], [withdrawn] if withdrawn else [], [], leased
-    )
-    waiting = len(lane.queued) - (1 if withdrawn else 0)
-    empty = running == 0 and waiting == 0
-    return Decision(
-        (fact,), [Send(task, _LEASED) for task in leased], (ClearOpen(),) if empty else ()
-    )
-
-
-def _next(lane: Lane, free: int, without: str = "") -> list[str]:
-    """Return the tasks that get the free slots, first in the order of the queue."""
-    if free <= 0 or not lane.queue:
-        return []
-    if free == 1 and lane.queue[0][2] != without:
-        return [lane.queue[0][2]]
-    stale = len(lane.queue) - len(lane.queued)
-    wanted = min(free, LEASES_PER_TURN_MAX)
-    entries = nsmallest(wanted + stale + 1, lane.queue)
-    valid = [task for _, order, task in entries if lane.queued.get(task) == order]
-    return [task for task in valid if task != without][:wanted]
+def decide_together(lane: Lane, messages: Sequence[Any], _moment: Moment) -> Decision:
+    """Answer what came and went as one: slots are given when all of it is known."""
+    draft = Draft(lane, lane.concurrency)
+    draft.take(messages)
+    return draft.decision()
 
 
 def _declare(lane: Lane, message: DeclareLane) -> Decision:
     same = (lane.concurrency, lane.capacity, lane.overflow) == message[:3]
     facts: list[Any] = [] if same and lane.declared_by else [LaneDeclared(*message)]
-    leased = _next(lane, message.concurrency - len(lane.leased))
-    if leased:
-        facts.append(LaneAdvanced([], [], [], leased))
-    sends = [Send(task, _LEASED) for task in leased]
-    if len(leased) == LEASES_PER_TURN_MAX:
+    given = Draft(lane, message.concurrency).decision()
+    facts.extend(given.facts)
+    sends = list(given.sends)
+    if len(sends) == LEASES_PER_TURN_MAX:
         sends.append(Send(lane.stream, message))  # more may be free
     return Decision(facts, sends) if facts else NOTHING
 
@@ -126,5 +73,14 @@ def _is_final(_lane: Lane) -> bool:
     return False
 
 
-LANE: Final = Decider(Lane, decide, evolve, _is_final, encode, FORM)
-"""The lane as a value."""
+LANE: Final = Decider(
+    Lane,
+    decide,
+    evolve,
+    _is_final,
+    encode,
+    FORM,
+    Pool(frozenset({Enqueue, Release, Withdraw}), decide_together, LEASES_PER_TURN_MAX),
+)
+"""The lane as a value. A turn takes in at most as many messages as it may lease slots, so no slot
+stays free while a task waits."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
@@ -11,10 +11,14 @@ from goclaw_actors.lane.sweep import sweep
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from goclaw_actors.decider import MapChunks
     from goclaw_events.value import Value
 
-    Entry = tuple[int, int, str]
+Entry: TypeAlias = tuple[int, int, str]
+"""A task that waits: (-priority, order, task)."""
+
 
 CONCURRENCY_DEFAULT: Final = 16
 CAPACITY_DEFAULT: Final = 100_000
@@ -98,6 +102,19 @@ def _clean_top(lane: Lane) -> None:
     queue, queued = lane.queue, lane.queued
     while queue and queued.get(queue[0][2]) != queue[0][1]:
         heappop(queue)
+
+
+def waiting(lane: Lane) -> Iterator[Entry]:
+    """Yield who waits, first to be leased first; an entry costs O(log n) of those before it."""
+    queue, queued = lane.queue, lane.queued
+    frontier = [(entry, 0) for entry in queue[:1]]
+    while frontier:
+        entry, at = heappop(frontier)
+        below = 2 * at + 1
+        for child, place in enumerate(queue[below : below + 2], below):
+            heappush(frontier, (place, child))
+        if queued.get(entry[2]) == entry[1]:
+            yield entry
 
 
 def encode(lane: Lane) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from goclaw_actors.decider import (
     Decider,
     Decision,
     Moment,
+    Pool,
     Refused,
     RunEnded,
     Send,
@@ -51,13 +52,15 @@ from goclaw_events.facts import RunCancelRequested, RunFailed, RunSubmitted, Tas
 from goclaw_events.ids import workflow_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from goclaw_actors.contents import Contents
     from goclaw_events.plan import Plan
 
 DEADLINE: Final = "deadline"
 RUN_FAILED: Final = "the run failed"
+REPORTS_PER_TURN_MAX: Final = 32
+"""Each may bring a result of 64 KiB: together they must fit into a turn."""
 
 
 class _Decide:
@@ -103,17 +106,22 @@ class _Decide:
         )
 
     def _reported(self, run: Run, message: TaskReported, moment: Moment) -> Decision:
+        return self.reported(run, (message,), moment)
+
+    def reported(self, run: Run, messages: Sequence[TaskReported], moment: Moment) -> Decision:
+        """Answer tasks that ended; what becomes ready is scheduled when all are known."""
         plan = run.plan
         if plan is None or run.status in FINAL:
             return NOTHING
-        index = plan.index[message.task]
-        if run.statuses[index] != ACTIVE:
-            return NOTHING  # reported before
-        kept = message.result if plan.tasks[index].result_read else None
         draft = Draft(run, plan, self._contents, moment)
-        draft.end_task(
-            index, TaskEnded(message.task, message.generation, message.status, kept, message.error)
-        )
+        for task, generation, status, result, error in messages:
+            index = plan.index[task]
+            if draft.status_of(index) != ACTIVE:
+                continue  # reported before
+            kept = result if plan.tasks[index].result_read else None
+            draft.end_task(index, TaskEnded(task, generation, status, kept, error))
+        if not draft.facts:
+            return NOTHING
         draft.schedule(draft.take_ready())
         return _finish(run, draft)
 
@@ -219,6 +227,6 @@ def _is_final(run: Run) -> bool:
 
 def workflow_decider(contents: Contents) -> Decider[Run]:
     """Return the run as a value."""
-    return Decider(
-        Run, _Decide(contents), Evolve(contents), _is_final, encode, snapshot_form(contents)
-    )
+    decide, form = _Decide(contents), snapshot_form(contents)
+    pool = Pool(frozenset({TaskReported}), decide.reported, REPORTS_PER_TURN_MAX)
+    return Decider(Run, decide, Evolve(contents), _is_final, encode, form, pool)
