@@ -13,7 +13,7 @@ from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
 from goclaw.children import children_of
 from goclaw.config import Settings
-from goclaw.errors import EngineClosed, TimedOut, UsageInvalid
+from goclaw.errors import DefinitionNotFound, EngineClosed, TimedOut, UsageInvalid
 from goclaw.parts import MEMORY, Parts
 from goclaw.recorded_end import failure, recorded_end
 from goclaw.results import CommandRefused, EngineDied, RunResult, Submitted
@@ -23,10 +23,15 @@ from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
-from goclaw_actors.messages import CancelRun, SubmitRun
+from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun
 from goclaw_events.errors import CodedError
-from goclaw_events.faults import Suggester
-from goclaw_events.ids import check_id, routing_key, task_stream, workflow_stream
+from goclaw_events.ids import (
+    catalogue_stream,
+    check_id,
+    routing_key,
+    task_stream,
+    workflow_stream,
+)
 from goclaw_events.rocks import RocksJournal
 from goclaw_events.rocks.backup import back_up
 from goclaw_events.value import pack
@@ -35,7 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import TracebackType
 
-    from goclaw.submission import Prepared, Submittable
+    from goclaw.catalogue import Registered
+    from goclaw.submission import Prepared, Submittable, Unregistered
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.message import Reply
@@ -73,7 +79,6 @@ class Engine:
         self._data_dir = None if chosen == MEMORY else Path(chosen)
         self._agents = agents
         self._preparer = Preparer()
-        self._registered: dict[str, Prepared] = {}
         self._parts: Parts | None = None
         self._bridge: Bridge | None = None
         self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
@@ -152,9 +157,14 @@ class Engine:
         """Compile a workflow once, to submit it often.
 
         Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
-        `SecretMissing`.
+        `SecretMissing`, and `DefinitionNotFound` for a name under which nothing is registered.
         """
-        prepared = self._preparer.prepare(workflow)
+        if isinstance(workflow, str):
+            parts = self._open_parts()
+            ref = parts.catalogue.find(workflow).definition
+            prepared = self._preparer.stored(ref, parts.journal.blob)
+        else:
+            prepared = self._preparer.prepare(workflow)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)
@@ -162,23 +172,30 @@ class Engine:
             self._open_parts().secrets.require(prepared.secrets)
         return prepared
 
-    async def register(self, workflow: Submittable) -> Prepared:
-        """Let a workflow be run by its name, as a child of others, while this engine is open.
+    async def register(
+        self, workflow: Unregistered, *, version: str | None = None, registered_by: str = ""
+    ) -> Registered:
+        """Let a workflow be run by its name, from now on; returns once that is durable.
 
-        Runs that were submitted before keep what the name stood for then. Raises what `prepare`
-        raises.
+        The version is `version`, or the definition's own, or the next number. Registering the
+        same again changes nothing; the same version with another body is refused with
+        `definition_conflict`. Raises `CommandRefused`, `InvalidDefinition`, `Unsupported`.
         """
-        prepared = self.prepare(workflow)
-        self._registered[prepared.plan.name] = prepared
-        return prepared
+        parts = self._open_parts()
+        prepared = self._preparer.prepare(workflow)
+        name = prepared.plan.name
+        body = RegisterDefinition(version or prepared.plan.version, prepared.ref, registered_by)
+        message = Message(catalogue_stream(name), body)
+        message.blobs = {prepared.ref.sha256: prepared.data}
+        accepted = _accepted(await self._ask(parts, message))
+        return await asyncio.to_thread(parts.catalogue.find, f"{name}@{accepted.id}")
 
     def _child(self, name: str) -> Prepared:
         """Return what a `workflow:` task stands for; raises `ChildUnknown`."""
-        prepared = self._registered.get(name)
-        if prepared is None:
-            hint = Suggester().hint(name, self._registered) or "register it first"
-            raise ChildUnknown(f"no definition is registered as {name!r}", hint=hint, name=name)
-        return self.prepare(prepared)
+        try:
+            return self.prepare(name)
+        except DefinitionNotFound as error:
+            raise ChildUnknown(error.message, hint=error.hint, name=name) from error
 
     async def submit(
         self,

@@ -43,6 +43,12 @@ class NotFound(GoclawError):
     code = "not_found"
 
 
+class DefinitionNotFound(GoclawError):
+    """No definition is registered under this name, or not in this version."""
+
+    code = "definition_not_found"
+
+
 class TimedOut(GoclawError):
     """What was waited for did not happen in time; it may still happen."""
 
@@ -139,6 +145,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     # it is not there
     "not_found": _NOT_FOUND,
     "run_not_found": _NOT_FOUND,
+    "definition_not_found": _NOT_FOUND,
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
@@ -179,6 +186,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "cursor_from_lost_history": _WRONG_STATE,
     "agent_taken": _CONFLICT,
     "command_conflict": _CONFLICT,
+    "definition_conflict": _CONFLICT,
+    "catalogue_full": _WRONG_STATE,
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.retention import Retention, retention_of
@@ -90,6 +91,7 @@ class Parts:
         self.contents = StoredContents(self.journal)
         self.deciders = deciders(self.contents)
         self.tail = Tail(self.journal)
+        self.catalogue = CatalogueReader(self.journal)
         self.thread = NodeThread(died)
         self.executor = AgentExecutor(
             agents,
