@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from logging import getLogger
@@ -13,11 +15,21 @@ from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
 from goclaw.children import children_of
 from goclaw.config import Settings
-from goclaw.errors import DefinitionNotFound, EngineClosed, TimedOut, UsageInvalid
+from goclaw.engine_status import status_of
+from goclaw.errors import (
+    DefinitionNotFound,
+    EngineClosed,
+    EngineOwned,
+    TimedOut,
+    UsageInvalid,
+)
+from goclaw.following import follow_log
+from goclaw.operations.desk import EngineDesk
 from goclaw.parts import MEMORY, Parts
 from goclaw.recorded_end import failure, recorded_end
 from goclaw.results import CommandRefused, EngineDied, RunResult, Submitted
 from goclaw.submission import Preparer, request_of, run_id_for
+from goclaw.wire.listener import listen
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
@@ -29,7 +41,6 @@ from goclaw_events.ids import (
     catalogue_stream,
     check_id,
     routing_key,
-    task_stream,
     workflow_stream,
 )
 from goclaw_events.rocks import RocksJournal
@@ -42,10 +53,12 @@ if TYPE_CHECKING:
 
     from goclaw.catalogue import Registered
     from goclaw.submission import Prepared, Submittable, Unregistered
+    from goclaw.wire.listener import Listener
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.message import Reply
     from goclaw_events.envelope import Cursor, Position
+    from goclaw_events.loading import Format
     from goclaw_events.rocks.backup import Backup
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.views import Views
@@ -63,8 +76,10 @@ class Engine:
     Opening it goes on with every run that is unfinished. `settings` default to those of the
     package (files and variables are read by the command line, not here); `agents` to what
     `@goclaw.agent` registered. All methods belong to the loop that opened the engine.
-    Opening raises `EngineRunning` if another process holds the directory, `LogDamaged`,
-    `LogMismatch`, `LogBehindWatermark`.
+    Other programs of the same user can talk to it, through `engine.sock` in the directory
+    (`goclaw.Client`); `on_stop` is called when one of them wants it to stop. An `idle` engine
+    starts no work. Opening raises `EngineRunning` if another process holds the directory,
+    `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
     """
 
     def __init__(
@@ -73,18 +88,24 @@ class Engine:
         *,
         settings: Settings | None = None,
         agents: AgentRegistry = REGISTRY,
+        idle: bool = False,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         chosen = self.settings.data_dir if data_dir is None else data_dir
         self._data_dir = None if chosen == MEMORY else Path(chosen)
         self._agents = agents
+        self._idle = idle
+        self._on_stop = on_stop
         self._preparer = Preparer()
         self._parts: Parts | None = None
         self._bridge: Bridge | None = None
+        self.listener: Listener | None = None
         self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
         self._replies: set[asyncio.Future[Reply]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._started_ns = 0
         self._death: BaseException | None = None
 
     # -- life ------------------------------------------------------------------------------
@@ -105,10 +126,19 @@ class Engine:
         """Open the log, and go on with whatever is unfinished."""
         self._bridge = Bridge(asyncio.get_running_loop())
         self._parts = await asyncio.to_thread(self._open)
+        self._started_ns = time.time_ns()
+        if self._data_dir is not None:
+            self.listener = await listen(EngineDesk(self), self._data_dir)
 
     def _open(self) -> Parts:
         parts = Parts(
-            self._data_dir, self.settings, self._agents, self._run_ended, self._died, self._reopened
+            self._data_dir,
+            self.settings,
+            self._agents,
+            self._run_ended,
+            self._died,
+            self._reopened,
+            idle=self._idle,
         )
         try:
             parts.start()
@@ -125,8 +155,11 @@ class Engine:
         if self._parts is None or self._stopping:
             return
         self._stopping = True
-        await asyncio.to_thread(self._parts.stop)
+        await asyncio.to_thread(self._parts.rest)
         self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
+        if self.listener is not None:
+            await self.listener.close()
+        await asyncio.to_thread(self._parts.close)
         self._parts = None
 
     def _open_parts(self) -> Parts:
@@ -145,6 +178,32 @@ class Engine:
     def parts(self) -> Parts:
         """Return what the open engine is made of: for measuring and for tests."""
         return self._open_parts()
+
+    @property
+    def bridge(self) -> Bridge:
+        """Return the way from the engine's threads to its loop."""
+        assert self._bridge is not None, "an open engine has a bridge"
+        return self._bridge
+
+    @property
+    def state(self) -> str:
+        """Return `running`, `stopping` or `failed`; `closed` before and after."""
+        if self._parts is None:
+            return "closed"
+        if self._death is not None:
+            return "failed"
+        return "stopping" if self._stopping else "running"
+
+    def status(self) -> dict[str, Any]:
+        """Return how the engine is, as plain data; while it stops, too."""
+        return status_of(self, self._parts or self._open_parts(), self._started_ns)
+
+    def ask_to_stop(self) -> None:
+        """Tell whoever opened the engine to stop it; raises `EngineOwned` if nobody listens."""
+        if self._on_stop is None:
+            msg = f"the engine in process {os.getpid()} belongs to a program that stops it itself"
+            raise EngineOwned(msg, hint="stop that program")
+        self._on_stop()
 
     @property
     def views(self) -> Views:
@@ -171,6 +230,10 @@ class Engine:
         if prepared.secrets:
             self._open_parts().secrets.require(prepared.secrets)
         return prepared
+
+    async def document(self, text: str, text_format: Format, source: str) -> Prepared:
+        """Compile the text of a definition, once, off the loop; raises `InvalidDefinition`."""
+        return await asyncio.to_thread(self._preparer.document, text, text_format, source)
 
     async def register(
         self, workflow: Unregistered, *, version: str | None = None, registered_by: str = ""
@@ -298,8 +361,7 @@ class Engine:
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        bridge = self._bridge
-        assert bridge is not None, "an open engine has a bridge"
+        bridge = self.bridge
         message.reply_to = lambda reply: bridge.post(_resolve, future, reply)
         self._replies.add(future)
         future.add_done_callback(self._replies.discard)
@@ -376,24 +438,10 @@ class Engine:
         loses nothing. Ends when the engine stops.
         """
         parts = self._open_parts()
-        bridge = self._bridge
-        assert bridge is not None, "an open engine has a bridge"
-        ready = asyncio.Event()
-        subscription = parts.tail.subscribe(
-            after,
-            keep=None if run_id is None else _of_run(run_id),
-            on_ready=lambda: bridge.post(ready.set),
-        )
-        try:
-            while not subscription.closed:
-                found = await asyncio.to_thread(subscription.poll, _EVENTS_AT_ONCE)
-                for recorded in found:
-                    yield recorded
-                if not found:
-                    await ready.wait()
-                    ready.clear()
-        finally:
-            subscription.close()
+        found = follow_log(parts.tail, self.bridge, after, run_id=run_id, at_once=_EVENTS_AT_ONCE)
+        async for items, _ in found:
+            for recorded in items:
+                yield recorded
 
     # -- the engine's threads ----------------------------------------------------------------
 
@@ -432,6 +480,8 @@ class Engine:
 
     def _died(self, error: BaseException) -> None:
         self._death = error
+        if self._on_stop is not None and self._bridge is not None:
+            self._bridge.post(self._on_stop)
         if self._bridge is not None:
             text = f"the engine stopped: {error}"
             self._bridge.post(self._fail_waiting, EngineDied(text, hint="start it again"))
@@ -444,12 +494,6 @@ class Engine:
                 future.set_exception(error)
 
 
-def _of_run(run_id: str) -> Callable[[str], bool]:
-    """Return what accepts the streams of a run and of its tasks."""
-    own, tasks = workflow_stream(run_id), task_stream(run_id, "")
-    return lambda stream: stream == own or stream.startswith(tasks)
-
-
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
@@ -459,23 +503,3 @@ def _accepted(reply: Reply) -> Accepted:
     if isinstance(reply.answer, Refused):
         raise CommandRefused(reply.answer)
     return reply.answer
-
-
-def run(
-    workflow: Submittable,
-    *,
-    input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
-    data_dir: str | Path = MEMORY,
-    settings: Settings | None = None,
-    agents: AgentRegistry = REGISTRY,
-) -> RunResult:
-    """Run one workflow to its end, blocking; by default on a log in memory.
-
-    Not to be called from a running loop: there, use `Engine`.
-    """
-
-    async def main() -> RunResult:
-        async with Engine(data_dir, settings=settings, agents=agents) as engine:
-            return await engine.run(workflow, input=input)
-
-    return asyncio.run(main())

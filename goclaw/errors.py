@@ -61,6 +61,58 @@ class EngineClosed(GoclawError):
     code = "engine_closed"
 
 
+class EngineOwned(GoclawError):
+    """The engine is stopped by the program that opened it, not from outside."""
+
+    code = "engine_owned"
+
+
+class EngineNotRunning(GoclawError):
+    """No engine runs on the data directory."""
+
+    code = "engine_not_running"
+
+
+class ConnectionLost(GoclawError):
+    """The engine went away before it answered: what was asked may have been done."""
+
+    code = "connection_lost"
+
+
+class InvalidRequest(GoclawError):
+    """A request cannot be understood, or its parameters are wrong; nothing was done."""
+
+    code = "invalid_request"
+
+
+class OperationUnknown(GoclawError):
+    """There is no operation of this name."""
+
+    code = "operation_unknown"
+
+
+class ProtocolMismatch(GoclawError):
+    """The two ends of a connection do not speak the same version of the protocol."""
+
+    code = "protocol_mismatch"
+
+
+class PeerRefused(GoclawError):
+    """The other end of a connection belongs to another user."""
+
+    code = "peer_refused"
+
+
+class RemoteError(GoclawError):
+    """An engine reported an error that this program has no class for; `code` is its own."""
+
+    code = "remote_error"
+
+    def __init__(self, code: str, message: str, *, hint: str = "", **details: object) -> None:
+        super().__init__(message, hint=hint, **details)
+        self.code = code  # type: ignore[misc]
+
+
 class Meaning(NamedTuple):
     """What a code is at the edges: a process, an HTTP answer, a gRPC answer."""
 
@@ -88,6 +140,7 @@ _NOT_FOUND: Final = Meaning(EXIT_NOT_FOUND, 404, "NOT_FOUND")
 _GONE: Final = Meaning(EXIT_NOT_FOUND, 410, "NOT_FOUND")
 _TIMEOUT: Final = Meaning(EXIT_TIMEOUT, 504, "DEADLINE_EXCEEDED")
 _UNAVAILABLE: Final = Meaning(EXIT_UNAVAILABLE, 503, "UNAVAILABLE")
+_FORBIDDEN: Final = Meaning(EXIT_UNAVAILABLE, 403, "PERMISSION_DENIED")
 _FULL: Final = Meaning(EXIT_UNAVAILABLE, 503, "RESOURCE_EXHAUSTED")
 _BUSY: Final = Meaning(EXIT_UNAVAILABLE, 429, "RESOURCE_EXHAUSTED")
 _DAMAGED: Final = Meaning(EXIT_DAMAGED, 500, "DATA_LOSS")
@@ -101,8 +154,10 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "actors_error": BUG,
     "projections_error": BUG,
     "goclaw_error": BUG,
+    "remote_error": BUG,
     # what was asked is wrong, and would be wrong again
     "usage": _INVALID,
+    "invalid_request": _INVALID,
     "invalid_config": _INVALID,
     "config_missing": _INVALID,
     "invalid_id": _INVALID,
@@ -126,6 +181,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "secret_unfit": _INVALID,
     "unsupported": _UNSUPPORTED,
     "executor_missing": _UNSUPPORTED,
+    "operation_unknown": _UNSUPPORTED,
+    "protocol_mismatch": _UNSUPPORTED,
     # a run, or a task of it, failed
     "run_failed": _FAILED,
     "run_cancelled": _FAILED,
@@ -158,7 +215,10 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "timeout": _TIMEOUT,
     # it cannot be done now
     "engine_running": _UNAVAILABLE,
+    "engine_not_running": _UNAVAILABLE,
     "engine_closed": _UNAVAILABLE,
+    "connection_lost": _UNAVAILABLE,
+    "peer_refused": _FORBIDDEN,
     "engine_died": _UNAVAILABLE,
     "stopping": _UNAVAILABLE,
     "outcome_unknown": _UNAVAILABLE,
@@ -191,6 +251,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
+    "engine_owned": _WRONG_STATE,
 }
 """One row for each code of every `CodedError` in the house; a test holds it complete."""
 

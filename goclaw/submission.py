@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from hashlib import blake2b, sha256
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw.builder import Workflow
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.ids import check_id
-from goclaw_events.loading import load_definition_file
+from goclaw_events.loading import load_definition, load_definition_file
 from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
 from goclaw_events.templates import references
 from goclaw_events.unsupported import require_supported
@@ -19,6 +20,7 @@ from goclaw_events.value import BlobRef, blob_of, pack, store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from goclaw_events.loading import Format
     from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
@@ -46,6 +48,8 @@ class Preparer:
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, tuple[WorkflowDefinition, Prepared]] = OrderedDict()
+        self._documents: OrderedDict[bytes, Prepared] = OrderedDict()
+        self._lock = Lock()
         self._stored: OrderedDict[bytes, Prepared] = OrderedDict()
 
     def stored(self, ref: BlobRef, load: Callable[[BlobRef], bytes]) -> Prepared:
@@ -56,6 +60,19 @@ class Preparer:
             known = self._stored[ref.sha256] = _prepared(unpack_plan(data), data)
             while len(self._stored) > PREPARED_MAX:
                 self._stored.popitem(last=False)
+        return known
+
+    def document(self, text: str, text_format: Format, source: str) -> Prepared:
+        """Return the compiled form of a text; any thread. Raises `InvalidDefinition`."""
+        key = sha256(f"{text_format} {text}".encode(errors="surrogatepass")).digest()
+        with self._lock:
+            known = self._documents.get(key)
+        if known is None:
+            known = _prepare(load_definition(text, text_format, source))
+            with self._lock:
+                self._documents[key] = known
+                while len(self._documents) > PREPARED_MAX:
+                    self._documents.popitem(last=False)
         return known
 
     def prepare(self, workflow: Unregistered) -> Prepared:

@@ -90,12 +90,12 @@ def tail(settings: Settings, lines: int, ndjson: bool, as_json: bool) -> None:
 @json_option
 def verify(settings: Settings, as_json: bool) -> int:
     """Read everything and compare everything; exits 0 only if all is whole, otherwise 6."""
-    from goclaw.datadir import DataDirectory
+    from goclaw.asking import readable
     from goclaw_events.rocks import verify_directory
 
-    directory = DataDirectory(settings.data_dir)
-    directory.require()
-    report = verify_directory(directory.path)
+    with readable(settings) as directory:
+        directory.require()
+        report = verify_directory(directory.path)
     if as_json:
         emit({"whole": report.whole, **asdict(report)})
     else:
@@ -159,21 +159,21 @@ def import_(settings: Settings, file: Path, partitions: int | None, as_json: boo
 
 @contextmanager
 def _reading(settings: Settings) -> Iterator[RocksJournal]:
-    from goclaw.datadir import DataDirectory
+    from goclaw.asking import readable
 
-    journal = DataDirectory(settings.data_dir).open_journal(read_only=True)
-    try:
-        for fault in journal.watermark_faults():
-            say(f"warning[{fault.code}]: {fault.message}")
-        for partition in range(journal.partitions):
-            begin = journal.history(partition)
-            if begin > 1:
-                say(
-                    f"the history of partition {partition} begins at {begin}; the rest was given up"
-                )
-        yield journal
-    finally:
-        journal.close()
+    with readable(settings) as directory:
+        journal = directory.open_journal(read_only=True)
+        try:
+            for fault in journal.watermark_faults():
+                say(f"warning[{fault.code}]: {fault.message}")
+            for partition in range(journal.partitions):
+                begin = journal.history(partition)
+                if begin > 1:
+                    say(f"the history of partition {partition} begins at {begin}; "
+                        "the rest was given up")
+            yield journal
+        finally:
+            journal.close()
 
 
 def _print(records: Iterable[Record], *, as_json: bool, ndjson: bool) -> None:

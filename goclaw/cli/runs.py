@@ -46,12 +46,11 @@ def list_runs(
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
-    from goclaw.run_archive import RunArchive
-    from goclaw.run_records import run_summary
+    from goclaw.asking import ask
 
-    with RunArchive(settings) as archive:
-        page = archive.views.runs.list(status=status, name=name, labels=labels, limit=limit)
-    found = [run_summary(run) for run in page.runs]
+    wanted = {"status": status, "name": name, "labels": dict(labels), "limit": limit}
+    page = ask(settings, "runs.list", **wanted, min_position="now")
+    found = page["runs"]
     if as_json:
         emit(found)
     elif found:
@@ -61,7 +60,7 @@ def list_runs(
         )
     else:
         say("no runs")
-    if page.cursor is not None:
+    if page["cursor"] is not None:
         say(f"there may be more than these {limit}; --limit shows more")
 
 
@@ -72,10 +71,9 @@ def list_runs(
 @json_option
 def show(settings: Settings, run: str, timeline: bool, as_json: bool) -> None:
     """Show a run and its tasks. RUN is an id, the beginning of one, or @last."""
-    from goclaw.run_archive import RunArchive
+    from goclaw.asking import ask
 
-    with RunArchive(settings) as archive:
-        record = archive.record_of(archive.find(run), timeline=timeline)
+    record = ask(settings, "runs.show", run=run, timeline=timeline, min_position="now")
     if as_json:
         emit(record)
     else:
@@ -91,11 +89,9 @@ def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001
 
     Exits 1 if the run failed or was cancelled, 5 if it has not ended.
     """
-    from goclaw.run_archive import RunArchive
+    from goclaw.asking import ask
 
-    with RunArchive(settings) as archive:
-        value = archive.result_of(archive.find(run))
-    emit(value)
+    emit(ask(settings, "runs.result", run=run, min_position="now"))
 
 
 def _list_row(run: Mapping[str, Any]) -> tuple[str, ...]:
