@@ -81,6 +81,15 @@ def _ask_idle(settings: Settings, name: str, params: Mapping[str, Any]) -> Any:
     return asyncio.run(main())
 
 
+def engine_runs(settings: Settings) -> bool:
+    """Tell whether an engine listens on the data directory at this moment."""
+    try:
+        SyncLink(settings.data_dir).close()
+    except EngineNotRunning:
+        return False
+    return True
+
+
 @contextmanager
 def readable(settings: Settings) -> Iterator[DataDirectory]:
     """Give a data directory that nobody writes: the one itself, or a copy of it as it is now.

@@ -14,7 +14,7 @@ from goclaw_events.replay import stream_turns
 from goclaw_events.tables import u16
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.workflow.state import Run
@@ -67,13 +67,13 @@ def _agents_of(plan: Plan, statuses: bytearray) -> tuple[str, ...]:
     return tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
 
 
-def require_agents(runs: Iterable[UnfinishedRun], registry: AgentRegistry) -> None:
-    """Raise `AgentsMissing` unless every agent that a run still needs is registered."""
+def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:
+    """Raise `AgentsMissing` unless every agent that a run (by its id) needs is registered."""
     missing: dict[str, list[str]] = {}
-    for run in runs:
-        for agent in run.agents:
+    for run_id, agents in needs.items():
+        for agent in agents:
             if registry.get(agent) is None:
-                missing.setdefault(agent, []).append(run.run_id)
+                missing.setdefault(agent, []).append(run_id)
     if not missing:
         return
     lines = []

@@ -90,13 +90,20 @@ def _result(ground: Ground, asked: NameRun) -> Any:
     return ground.runs.result_of(ground.runs.find(asked.run))
 
 
-def _plan(ground: Ground, asked: NameRun) -> dict[str, Any]:
+def _board(ground: Ground, asked: NameRun) -> dict[str, Any]:
     ground.wait_for(asked.min_position)
     run = ground.runs.find(asked.run)
+    tasks = ground.runs.tasks_of(run)
     return {
         "run_id": run.run_id,
+        "status": run.status,
         "submitted_at_ns": run.submitted_at_ns,
+        "ended_at_ns": run.ended_at_ns,
         "plan": ground.journal.blob(run.definition),
+        "tasks": {
+            task_id: [task.status, task.attempts, task.started_at_ns, task.completed_at_ns]
+            for task_id, task in tasks.items()
+        },
     }
 
 
@@ -119,10 +126,11 @@ OPERATIONS: Final = (
     read("runs.show", ShowRun, _show, "Show a run and its tasks; values are whole.", "the record"),
     read("runs.find", NameRun, _find, "Find the run that a name means.", "its summary"),
     read("runs.result", NameRun, _result, "Give the result of a run that completed.", "the value"),
-    read("runs.plan", NameRun, _plan, "Give the compiled plan that a run follows.",
-         "`{run_id, submitted_at_ns, plan: bytes}`"),
+    read("runs.board", NameRun, _board, "Give what is needed to draw a run.",
+         "`{run_id, status, submitted_at_ns, ended_at_ns, plan: bytes, tasks: {id: [status, "
+         "attempts, started_at_ns, completed_at_ns]}}`"),
     read("runs.ids", RunIds, _ids, "Give ids of runs: by their beginning, or the newest.",
          "a list of ids"),
     read("runs.unfinished", NoParams, _unfinished, "List what has not ended, the oldest first.",
-         "`[{run_id, name, agents}]`"),
+         "`[{run_id, name, agents}]`", log_only=True),
 )  # fmt: skip
