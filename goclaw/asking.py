@@ -14,7 +14,7 @@ from goclaw.wire.sync_link import SyncLink
 from goclaw_events.errors import EngineRunning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
     from pathlib import Path
 
     from goclaw.config import Settings
@@ -79,6 +79,31 @@ def _ask_idle(settings: Settings, name: str, params: Mapping[str, Any]) -> Any:
             return await EngineDesk(engine).ask(name, params)
 
     return asyncio.run(main())
+
+
+def follow(settings: Settings, name: str, /, **params: Any) -> Generator[Any, None, None]:
+    """Yield the parts of an operation that goes on; without an engine, until the log ends."""
+    try:
+        link = SyncLink(settings.data_dir)
+    except EngineNotRunning:
+        yield from _follow_directory(settings, name, params)
+        return
+    with link:
+        yield from link.follow(name, params)
+
+
+def _follow_directory(settings: Settings, name: str, params: Mapping[str, Any]) -> Iterator[Any]:
+    import asyncio
+
+    from goclaw.operations.ground import opened_ground
+    from goclaw.operations.table import operation_of
+
+    operation = operation_of(name)
+    asked = operation.accept(params)
+    with opened_ground(settings, log_only=True) as ground, asyncio.Runner() as runner:
+        parts = operation.handler(ground, asked)
+        while (part := runner.run(anext(parts, None))) is not None:
+            yield part
 
 
 def engine_runs(settings: Settings) -> bool:

@@ -216,6 +216,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     # it cannot be done now
     "engine_running": _UNAVAILABLE,
     "engine_not_running": _UNAVAILABLE,
+    "engine_not_started": _UNAVAILABLE,
     "engine_closed": _UNAVAILABLE,
     "connection_lost": _UNAVAILABLE,
     "peer_refused": _FORBIDDEN,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from goclaw.errors import GoclawError
@@ -40,11 +41,14 @@ class UnfinishedRun(NamedTuple):
     agents: tuple[str, ...]
 
 
-def unfinished_runs(journal: Journal) -> list[UnfinishedRun]:
-    """Return the unfinished runs, the oldest first. Reads those runs only; raises `LogDamaged`."""
+def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[UnfinishedRun]:
+    """Return the unfinished runs (at most `count_max`), the oldest first; reads those runs only.
+
+    Raises `LogDamaged`.
+    """
     workflow = deciders(StoredContents(journal))["workflow"]
     found = []
-    for run_id in _open_runs(journal):
+    for run_id in islice(_open_runs(journal), count_max):
         stream = workflow_stream(run_id)
         turns = list(stream_turns(journal, stream))
         run: Run = fold(workflow, stream, turns)

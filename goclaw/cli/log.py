@@ -181,7 +181,7 @@ def _print(records: Iterable[Record], *, as_json: bool, ndjson: bool) -> None:
         _print_array(record.as_json() for record in records)
         return
     for record in records:
-        sys.stdout.write((json_line(record.as_json()) if ndjson else _line(record)) + "\n")
+        sys.stdout.write((json_line(record.as_json()) if ndjson else line_of(record)) + "\n")
     sys.stdout.flush()
 
 
@@ -199,7 +199,8 @@ def _print_array(items: Iterable[dict[str, Any]]) -> None:
         sys.stdout.flush()
 
 
-def _line(record: Record) -> str:
+def line_of(record: Record) -> str:
+    """Return a fact on one line, its data cut short."""
     data = json_line(record.data())
     if len(data) > DATA_CHARACTERS_MAX:
         data = data[: DATA_CHARACTERS_MAX - 1] + "…"

@@ -224,7 +224,7 @@ def test_a_timeout_exits_4_and_keeps_the_run(capsys: pytest.CaptureFixture[str])
 def test_the_first_interrupt_stops_gracefully_and_says_how_to_resume(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Exit 130 after the engine has closed; meanwhile others talk to it, or are told that it runs."""
+    """Exit 130 after the engine has closed; meanwhile others talk to it, or are told it runs."""
     prepare(tmp_path)
     process = start_blocked(tmp_path, "--json", "--data-dir", "d", "--trust-dir")
     code, lines, _ = called(capsys, "runs", "list", "--data-dir", "d", "--json")
