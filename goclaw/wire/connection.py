@@ -99,11 +99,11 @@ class Connection:
 
     async def _take(self, message: Mapping[str, Any]) -> None:
         match message:
-            case {"drop": int(number)}:
+            case {"drop": int(number), **rest} if not rest:
                 task = self._tasks.get(number)
                 if task is not None:
                     task.cancel()
-            case {"more": int(number)}:
+            case {"more": int(number), **rest} if not rest:
                 if number in self._credits:
                     self._credits[number].release()
             case {"id": int(number), "op": str(name), "params": dict(params), **rest} if not rest:
