@@ -35,6 +35,7 @@ COMMANDS: Final = {
     "demo": Entry("goclaw.cli.demo:demo", "Let a team of agents audit a source tree."),
     "bench": Entry("goclaw.cli.bench:bench", "Measure the log or the engine on this machine."),
     "import": Entry("goclaw.cli.importing:import_", "Turn foreign workflows into definitions."),
+    "completion": Entry("goclaw.cli.completion:completion", "Let a shell complete commands."),
     "config": Entry("goclaw.cli.config:config", "Show, check or describe the settings."),
     "doctor": Entry("goclaw.cli.doctor:doctor", "Look for what would keep Goclaw from working."),
     "version": Entry("goclaw.cli.version:version", "Print the version."),

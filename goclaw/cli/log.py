@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from goclaw.cli.completing import run_ids
 from goclaw.cli.log_upkeep import archive, compact, expire
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
@@ -36,7 +37,13 @@ for _command in (archive, expire, compact):
 
 
 @log.command()
-@click.option("--run", default="", metavar="RUN", help="Only facts of this run and its tasks.")
+@click.option(
+    "--run",
+    default="",
+    metavar="RUN",
+    shell_complete=run_ids,
+    help="Only facts of this run and its tasks.",
+)
 @click.option("--stream", default="", metavar="STREAM", help="Only facts of this stream.")
 @click.option("--type", "type_", default="", metavar="TYPE", help="Only this type, or its family.")
 @click.option("--from", "start", metavar="POSITION", help="Begin here (number or part:number).")
@@ -108,7 +115,13 @@ def verify(settings: Settings, as_json: bool) -> int:
     "-o", "--output", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write to this file  [default: stdout]",
 )  # fmt: skip
-@click.option("--run", default="", metavar="RUN", help="Only the facts of this run and its tasks.")
+@click.option(
+    "--run",
+    default="",
+    metavar="RUN",
+    shell_complete=run_ids,
+    help="Only the facts of this run and its tasks.",
+)
 @settings_options
 @json_option
 def export(settings: Settings, out: Path | None, run: str, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from goclaw.cli.completing import run_ids
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
 from goclaw.errors import EXIT_DAMAGED, EXIT_OK, UsageInvalid
@@ -25,6 +26,7 @@ _PARAMS_CHARS_MAX = 60
     "--run",
     "run_id",
     metavar="RUN",
+    shell_complete=run_ids,
     help="Show this run (an id, its beginning, or @last) with its tasks and lanes.",
 )
 @click.option("--to", metavar="POSITION", help="Show it as it was here (number or part:number).")

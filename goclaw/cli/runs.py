@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from goclaw.cli.completing import run_ids
 from goclaw.cli.options import json_option, key_values, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
 from goclaw.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
@@ -67,7 +68,7 @@ def list_runs(
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--timeline", is_flag=True, help="Show what happened, fact by fact.")
 @settings_options
 @json_option
@@ -83,7 +84,7 @@ def show(settings: Settings, run: str, timeline: bool, as_json: bool) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @settings_options
 @json_option
 def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001 - the option belongs to the command's form
@@ -97,7 +98,7 @@ def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
 @settings_options
 @json_option
@@ -118,7 +119,7 @@ def cancel(settings: Settings, run: str, reason: str, as_json: bool) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--new", is_flag=True, help="Only what comes from now on.")
 @click.option("--ndjson", is_flag=True, help="Print one JSON object a line for each fact.")
 @settings_options

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from goclaw.cli.completing import workflow_names
 from goclaw.cli.options import json_option, key_values, settings_options
 from goclaw.cli.output import emit, json_pretty, say
 from goclaw.errors import EXIT_FAILED, EXIT_OK
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("name", metavar="NAME[@VERSION]")
+@click.argument("name", metavar="NAME[@VERSION]", shell_complete=workflow_names)
 @click.option(
     "--input", "inputs", multiple=True, callback=key_values, metavar="KEY=VALUE",
     help="An input; JSON, or a text where the workflow wants one. May be repeated.",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from goclaw.cli.completing import workflow_names
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, print_table, say
 
@@ -67,7 +68,7 @@ def list_workflows(settings: Settings, as_json: bool) -> None:
 
 
 @workflows.command()
-@click.argument("name", metavar="NAME[@VERSION]")
+@click.argument("name", metavar="NAME[@VERSION]", shell_complete=workflow_names)
 @settings_options
 @json_option
 def show(settings: Settings, name: str, as_json: bool) -> None:

@@ -61,7 +61,7 @@ references to blobs (msgpack extension 1, see [the format of the log](log-format
 
 | what | limit | beyond |
 |---|---|---|
-| a request | {REQUEST_BYTES_MAX // _MIB} MiB, refused before it is read | `value_too_large`, and the end |
+| a request | {REQUEST_BYTES_MAX // _MIB} MiB, refused unread | `value_too_large`, and the end |
 | its depth | {DEPTH_MAX} levels, no extensions | `invalid_request`, and the end |
 | an answer | {ANSWER_BYTES_MAX // _MIB} MiB | `value_too_large` |
 | requests of a connection that wait | {IN_FLIGHT_MAX} | `busy` |

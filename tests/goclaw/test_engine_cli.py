@@ -71,6 +71,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "bench engine": ("", 0),
     "bench log": ("", 0),
     "bench recovery": ("", 0),
+    "completion": ("completion bash", 0),
     "config schema": ("config schema", 0),
     "config show": ("config show", 0),
     "config validate": ("config validate", 0),
