@@ -78,8 +78,8 @@ class Engine:
     `@goclaw.agent` registered. All methods belong to the loop that opened the engine.
     Other programs of the same user can talk to it, through `engine.sock` in the directory
     (`goclaw.Client`); `on_stop` is called when one of them wants it to stop. An `idle` engine
-    starts no work. Opening raises `EngineRunning` if another process holds the directory,
-    `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
+    starts no work and does not listen. Opening raises `EngineRunning` if another process holds
+    the directory, `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Engine:
         self._bridge = Bridge(asyncio.get_running_loop())
         self._parts = await asyncio.to_thread(self._open)
         self._started_ns = time.time_ns()
-        if self._data_dir is not None:
+        if self._data_dir is not None and not self._idle:
             self.listener = await listen(EngineDesk(self), self._data_dir)
 
     def _open(self) -> Parts:
@@ -155,11 +155,13 @@ class Engine:
         if self._parts is None or self._stopping:
             return
         self._stopping = True
-        await asyncio.to_thread(self._parts.rest)
-        self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
-        if self.listener is not None:
-            await self.listener.close()
-        await asyncio.to_thread(self._parts.close)
+        try:
+            await asyncio.to_thread(self._parts.rest)
+        finally:
+            self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
+            if self.listener is not None:
+                await self.listener.close()
+            await asyncio.to_thread(self._parts.close)
         self._parts = None
 
     def _open_parts(self) -> Parts:

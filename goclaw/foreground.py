@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from goclaw.board import RunBoard
 from goclaw.client import Client
 from goclaw.engine import Engine
-from goclaw.errors import EngineNotRunning
+from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.interrupts import Interrupts
 from goclaw.operations.desk import EngineDesk
 from goclaw_events.plan import unpack_plan
@@ -125,6 +125,10 @@ class _Foreground:
             return
         try:
             yield attached, None
+        except (ConnectionLost, EngineClosed) as error:
+            msg = f"the engine on {self._settings.data_dir} went away before everything had ended"
+            hint = "the next one goes on: goclaw resume, or goclaw engine start"
+            raise ConnectionLost(msg, hint=hint) from error
         finally:
             await attached.close()
 

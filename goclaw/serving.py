@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
 
 log = getLogger(__name__)
-STOP_S: Final = 10.0
-"""An engine that has not stopped by then ends anyway: what was acknowledged is in the log."""
+STOP_MARGIN_S: Final = 5.0
+"""An engine that has not stopped so long after the grace of its agents (10 s in all, unless set
+otherwise) ends anyway: what was acknowledged is in the log."""
 READY: Final = b"ready\n"
 LOG_TAIL_BYTES: Final = 64 * 1024
 
@@ -44,13 +45,14 @@ def serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> None:
     """Run an engine until SIGINT, SIGTERM or `engine.stop`; a second signal ends it at once.
 
     `ready` is told how the engine is once others can talk to it. Raises what opening an engine
-    raises, and `EngineDied`. Ends the process if stopping takes more than `STOP_S`.
+    raises, and `EngineDied`. Ends the process if stopping takes too long.
     """
     asyncio.run(_serve(settings, ready))
 
 
 async def _serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) -> None:
-    watchdog = threading.Timer(STOP_S, _give_up)
+    within_s = settings.executors.stop_grace_s + STOP_MARGIN_S
+    watchdog = threading.Timer(within_s, _give_up, (within_s,))
     watchdog.daemon = True
 
     def stopping() -> None:
@@ -74,8 +76,8 @@ async def _serve(settings: Settings, ready: Callable[[dict[str, Any]], None]) ->
     log.info("the engine has stopped", extra={"action": "engine_stopped"})
 
 
-def _give_up() -> None:
-    sys.stderr.write(f"the engine did not stop within {STOP_S} s, and is ended\n")
+def _give_up(within_s: float) -> None:
+    sys.stderr.write(f"the engine did not stop within {within_s:g} s, and is ended\n")
     sys.stderr.flush()
     os._exit(EXIT_FAILED)
 

@@ -38,6 +38,7 @@ def runs() -> None:
     "--limit", type=click.IntRange(1, 100_000), default=50, metavar="N", show_default=True,
     help="At most N runs.",
 )  # fmt: skip
+@click.option("--cursor", metavar="CURSOR", help="Go on where a listing ended.")
 @settings_options
 @json_option
 def list_runs(
@@ -46,12 +47,14 @@ def list_runs(
     name: str | None,
     labels: Mapping[str, str],
     limit: int,
+    cursor: str | None,
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
     from goclaw.asking import ask
 
     wanted = {"status": status, "name": name, "labels": dict(labels), "limit": limit}
+    wanted["cursor"] = cursor
     page = ask(settings, "runs.list", **wanted, min_position="now")
     found = page["runs"]
     if as_json:
@@ -64,7 +67,8 @@ def list_runs(
     else:
         say("no runs")
     if page["cursor"] is not None:
-        say(f"there may be more than these {limit}; --limit shows more")
+        say(f"there may be more than these {limit}; --limit shows more, as does")
+        say(f"  --cursor {page['cursor']}")
 
 
 @runs.command()

@@ -49,7 +49,10 @@ async def _log_level(_: Engine, asked: LogLevel) -> dict[str, Any]:
 def _back_up(ground: Ground, asked: BackUp) -> dict[str, Any]:
     if not isinstance(ground.journal, RocksJournal):
         raise UsageInvalid("a log in memory cannot be copied", hint="open it on a directory")
-    return back_up(ground.journal, Path(asked.directory))._asdict()
+    directory = Path(asked.directory)
+    if not directory.is_absolute():
+        raise UsageInvalid(f"{directory} is not an absolute path", hint="name it from the root")
+    return back_up(ground.journal, directory)._asdict()
 
 
 OPERATIONS: Final = (

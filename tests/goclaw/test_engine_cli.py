@@ -154,6 +154,21 @@ def test_a_run_of_the_engine_is_followed(capsys: pytest.CaptureFixture[str], dat
     assert called(capsys, "runs", "cancel", record["run_id"])[0] == 0
 
 
+def test_an_interrupt_only_stops_watching(
+    capsys: pytest.CaptureFixture[str], data: Path, here: Path
+) -> None:
+    """Exit 130, and how to follow the run, which the engine goes on with."""
+    process = start(here, "run", "long.yaml", "--run-id", "watched", "--data-dir", "d")
+    assert process.stderr is not None
+    read_until(process.stderr, b"run watched")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, b"the engine goes on" in err) == (130, True)
+    assert b"goclaw runs tail watched --data-dir d" in err
+    assert called(capsys, "runs", "show", "watched")[1]["status"] == "running"
+    assert called(capsys, "runs", "cancel", "watched")[0] == 0
+
+
 def test_submit_by_name(capsys: pytest.CaptureFixture[str], data: Path) -> None:
     """Texts become what the definition wants; --wait gives the result; labels are found again."""
     assert called(capsys, "workflows", "register", "hello.yaml")[1]["version"] == "1.0"
@@ -267,7 +282,8 @@ def test_an_engine_does_not_start_without_the_agents_of_what_is_unfinished(
     assert (code, error["error"]["code"]) == (2, "agents_missing")
     assert called(capsys, *words, "--module", "work")[0] == 0
     try:
-        code, resumed = called(capsys, "resume", "--data-dir", "d")
-        assert (code, resumed) == (0, {"resumed": [{"run_id": "r", "status": "completed"}]})
+        code, summary = called(capsys, "runs", "tail", "r", "--data-dir", "d")
+        assert (code, summary["status"]) == (0, "completed")
+        assert called(capsys, "resume", "--data-dir", "d") == (0, {"resumed": []})
     finally:
         assert called(capsys, "engine", "stop", "--data-dir", "d")[0] == 0

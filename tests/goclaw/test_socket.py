@@ -6,10 +6,13 @@ import asyncio
 import os
 import socket
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import goclaw
 from goclaw.errors import ConnectionLost, EngineNotRunning, InvalidRequest, PeerRefused
@@ -17,7 +20,7 @@ from goclaw.operations.operation import NoParams, Operation
 from goclaw.operations.table import OPERATIONS
 from goclaw.wire import address, connection, listener
 from goclaw.wire.address import NAME
-from goclaw.wire.frames import DEPTH_MAX, PROTOCOL, REQUEST_BYTES_MAX, frame
+from goclaw.wire.frames import DEPTH_MAX, PROTOCOL, REQUEST_BYTES_MAX, frame, read_request
 from goclaw.wire.link import Link
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.errors import Busy
@@ -159,6 +162,22 @@ async def test_what_is_no_request_ends_the_connection(
     other.say({"id": 1, "op": "engine.status", "params": {}})
     assert await other.hear() is not None
     other.writer.close()
+
+
+@given(
+    st.binary(max_size=64)
+    | st.recursive(
+        st.none() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=3) | st.binary(max_size=3),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+        ),
+        max_leaves=8,
+    ).map(msgpack.packb)
+)
+def test_any_bytes_are_a_request_or_refused(data: bytes) -> None:
+    """Nothing else is raised, whatever the bytes are."""
+    with suppress(InvalidRequest):
+        assert read_request(data) == msgpack.unpackb(data)
 
 
 async def test_sizes_and_depths_are_limited(engine: goclaw.Engine) -> None:
