@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw.errors import DefinitionNotFound
+from goclaw_actors.alive import standing
+from goclaw_actors.catalogue import CATALOGUE
+from goclaw_actors.rebuild import actor_at
+from goclaw_events.errors import HistoryExpired
 from goclaw_events.facts import DefinitionRegistered
 from goclaw_events.faults import Suggester
 from goclaw_events.ids import catalogue_stream, check_id, partition_of
@@ -14,20 +19,25 @@ from goclaw_events.replay import stream_turns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from goclaw_actors.catalogue import Catalogue
     from goclaw_events.journal import Journal
     from goclaw_events.value import BlobRef
 
 NAMES_KEPT_MAX: Final = 256
 _PREFIX: Final = catalogue_stream("")
+_KINDS: Final = {"catalogue": CATALOGUE}
 
 
 class Registered(NamedTuple):
-    """A version of a definition: its plan's blob, when and by whom it was registered."""
+    """A version of a definition: its plan's blob, when and by whom it was registered.
+
+    When and by whom is not known any more where that part of history was given up.
+    """
 
     name: str
     version: str
     definition: BlobRef
-    registered_at_ns: int
+    registered_at_ns: int | None
     registered_by: str
 
     def __str__(self) -> str:
@@ -46,7 +56,7 @@ class CatalogueReader:
         found = (
             stream[len(_PREFIX) :]
             for partition in range(self._journal.partitions)
-            for stream in self._journal.streams(partition, _PREFIX)
+            for stream in standing(self._journal, partition, "catalogue")
         )
         return sorted(found)
 
@@ -62,12 +72,16 @@ class CatalogueReader:
         return kept[1]
 
     def _read(self, name: str, stream: str) -> Iterator[Registered]:
-        for turn in stream_turns(self._journal, stream):
-            for fact in turn.facts:
-                said = DefinitionRegistered(*fact.data)
-                yield Registered(
-                    name, said.version, said.definition, turn.time_ns, said.registered_by
-                )
+        partition = partition_of(stream, self._journal.partitions)
+        state: Catalogue = actor_at(self._journal, _KINDS, partition, stream).state
+        told: dict[str, tuple[int, str]] = {}
+        with suppress(HistoryExpired):  # then only the versions themselves are kept
+            for turn in stream_turns(self._journal, stream):
+                for fact in turn.facts:
+                    said = DefinitionRegistered(*fact.data)
+                    told[said.version] = (turn.time_ns, said.registered_by)
+        for version, definition in state.versions.items():
+            yield Registered(name, version, definition, *told.get(version, (None, "")))
 
     def find(self, text: str) -> Registered:
         """Return what `NAME` (its latest version) or `NAME@VERSION` stands for.

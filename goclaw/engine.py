@@ -27,10 +27,9 @@ from goclaw.following import follow_log
 from goclaw.operations.desk import EngineDesk
 from goclaw.parts import MEMORY, Parts
 from goclaw.recorded_end import failure, recorded_end
-from goclaw.results import CommandRefused, EngineDied, RunResult, Submitted
+from goclaw.results import EngineDied, RunResult, Submitted, accepted_of
 from goclaw.submission import Preparer, request_of, run_id_for
 from goclaw.wire.listener import listen
-from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
@@ -252,7 +251,7 @@ class Engine:
         body = RegisterDefinition(version or prepared.plan.version, prepared.ref, registered_by)
         message = Message(catalogue_stream(name), body)
         message.blobs = {prepared.ref.sha256: prepared.data}
-        accepted = _accepted(await self._ask(parts, message))
+        accepted = accepted_of(await self._ask(parts, message))
         return await asyncio.to_thread(parts.catalogue.find, f"{name}@{accepted.id}")
 
     def _child(self, name: str) -> Prepared:
@@ -284,7 +283,7 @@ class Engine:
             parts, workflow, input, run_id, idempotency_key, labels, submitted_by
         )
         reply = await self._ask(parts, message)
-        return Submitted(routing_key(message.target), reply.position, _accepted(reply).repeated)
+        return Submitted(routing_key(message.target), reply.position, accepted_of(reply).repeated)
 
     def _submission(
         self,
@@ -342,7 +341,7 @@ class Engine:
         name = routing_key(message.target)
         # Waited for before it is sent: a run that ends at once is not looked up in the log.
         with self._waiter(name) as ended:
-            accepted = _accepted(await self._ask(parts, message))
+            accepted = accepted_of(await self._ask(parts, message))
             if accepted.repeated:
                 return await self.result(name, timeout_s=timeout_s)
             return await self._wait(parts, name, ended, timeout_s)
@@ -359,7 +358,7 @@ class Engine:
         message = Message(workflow_stream(run_id), body)
         message.command_id = command_id
         message.digest = pack(list(body)) if command_id else None
-        _accepted(await self._ask(parts, message))
+        accepted_of(await self._ask(parts, message))
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
@@ -499,9 +498,3 @@ class Engine:
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
-
-
-def _accepted(reply: Reply) -> Accepted:
-    if isinstance(reply.answer, Refused):
-        raise CommandRefused(reply.answer)
-    return reply.answer

@@ -182,8 +182,10 @@ def _reading(settings: Settings) -> Iterator[RocksJournal]:
             for partition in range(journal.partitions):
                 begin = journal.history(partition)
                 if begin > 1:
-                    say(f"the history of partition {partition} begins at {begin}; "
-                        "the rest was given up")
+                    say(
+                        f"the history of partition {partition} begins at {begin}; "
+                        "the rest was given up"
+                    )
             yield journal
         finally:
             journal.close()

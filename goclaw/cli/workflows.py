@@ -58,7 +58,7 @@ def list_workflows(settings: Settings, as_json: bool) -> None:
         emit(found)
     elif found:
         rows = [
-            (row["name"], row["version"], row["versions"], row["registered_at"],
+            (row["name"], row["version"], row["versions"], row["registered_at"] or "",
              row["digest"][:_DIGEST_CHARS])
             for row in found
         ]  # fmt: skip
@@ -92,6 +92,6 @@ def show(settings: Settings, name: str, as_json: bool) -> None:
     click.echo()
     print_table(
         ("version", "registered", "digest"),
-        [(row["version"], row["registered_at"], row["digest"][:_DIGEST_CHARS])
+        [(row["version"], row["registered_at"] or "", row["digest"][:_DIGEST_CHARS])
          for row in found["versions"]],
     )  # fmt: skip

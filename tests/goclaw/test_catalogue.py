@@ -9,6 +9,7 @@ import pytest
 import goclaw
 from goclaw.errors import DefinitionNotFound
 from goclaw.results import CommandRefused
+from goclaw.upkeep import Upkeep
 from goclaw_actors.decider import Decider
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.facts import MessageFailed
@@ -38,6 +39,29 @@ async def test_what_is_registered_runs_by_its_name(tmp_path: Path) -> None:
         catalogue = engine.parts.catalogue
         assert catalogue.names() == ["greet"]
         assert [known.version for known in catalogue.versions("greet")] == ["1", "beta"]
+
+
+async def test_it_outlives_its_history(tmp_path: Path) -> None:
+    """Archived and given up, a name still stands for what it stood for."""
+    path = tmp_path / "data"
+    async with goclaw.Engine(path) as engine:
+        await engine.register(definition("one"))
+        await engine.register(definition("two"))
+        await engine.run("greet")
+    settings = goclaw.Settings(data_dir=path)
+    with Upkeep(settings) as upkeep:
+        assert list(upkeep.archive(0, upkeep.journal.durable(0) + 1))
+        plan = upkeep.expirer.plan(0, upkeep.journal.durable(0))
+        assert plan is not None
+        upkeep.expirer.expire(plan)
+    async with goclaw.Engine(path) as engine:
+        catalogue = engine.parts.catalogue
+        assert catalogue.names() == ["greet"]
+        known = [(one.version, one.registered_at_ns) for one in catalogue.versions("greet")]
+        assert known == [("1", None), ("2", None)]
+        assert str(await engine.register(definition("one"))) == "greet@1"
+        assert (await engine.run("greet")).result == "two"
+        assert str(await engine.register(definition("three"))) == "greet@3"
 
 
 async def test_a_version_never_changes() -> None:
