@@ -11,35 +11,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from goclaw.agents import agent as agent
     from goclaw.builder import Workflow as Workflow
+    from goclaw.client import Client as Client
     from goclaw.config import Settings as Settings
     from goclaw.engine import Engine as Engine
-    from goclaw.engine import run as run
     from goclaw.results import RunResult as RunResult
     from goclaw.results import Submitted as Submitted
+    from goclaw.run_once import run as run
+    from goclaw.sync_client import SyncClient as SyncClient
     from goclaw_actors.executors.context import TaskContext as TaskContext
     from goclaw_actors.executors.errors import Fail as Fail
     from goclaw_actors.executors.errors import RetryAfter as RetryAfter
 
 _HOMES = {
+    "Client": "goclaw.client",
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",
     "RetryAfter": "goclaw_actors.executors.errors",
     "RunResult": "goclaw.results",
     "Settings": "goclaw.config",
+    "SyncClient": "goclaw.sync_client",
     "Submitted": "goclaw.results",
     "TaskContext": "goclaw_actors.executors.context",
     "Workflow": "goclaw.builder",
     "agent": "goclaw.agents",
-    "run": "goclaw.engine",
+    "run": "goclaw.run_once",
 }
 
 __all__ = [
+    "Client",
     "Engine",
     "Fail",
     "RetryAfter",
     "RunResult",
     "Settings",
     "Submitted",
+    "SyncClient",
     "TaskContext",
     "Workflow",
     "agent",

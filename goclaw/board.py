@@ -10,11 +10,10 @@ from goclaw_events import facts
 from goclaw_projections.tasks import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from goclaw_events.plan import Plan
     from goclaw_projections.subscription import Recorded
-    from goclaw_projections.tasks import TaskView
 
 ACTIVE: Final = frozenset({"running", "cancelling", "retrying", "waiting"})
 
@@ -81,14 +80,17 @@ class RunBoard:
         """Return how many tasks have ended, however."""
         return sum(self.counts[status] for status in ENDED)
 
-    def seed(self, status: str, tasks: Mapping[str, TaskView]) -> None:
-        """Begin with what was recorded before anybody watched."""
+    def seed(self, status: str, tasks: Mapping[str, Sequence[Any]]) -> None:
+        """Begin with what was recorded before anybody watched.
+
+        Of each task: status, attempts, when it began and ended (ns or None).
+        """
         self.status = status
-        for task_id, view in tasks.items():
+        for task_id, (task_status, attempts, started_ns, ended_ns) in tasks.items():
             line = self.tasks[task_id]
-            line.attempt = view.attempts
-            line.started_ns, line.ended_ns = view.started_at_ns, view.completed_at_ns
-            self._set(line, view.status)
+            line.attempt = attempts
+            line.started_ns, line.ended_ns = started_ns, ended_ns
+            self._set(line, task_status)
 
     def apply(self, recorded: Recorded) -> TaskLine | None:
         """Apply a fact of the run or of one of its tasks; return the task that it changed.

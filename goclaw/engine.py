@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from logging import getLogger
@@ -13,20 +15,33 @@ from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
 from goclaw.children import children_of
 from goclaw.config import Settings
-from goclaw.errors import EngineClosed, TimedOut, UsageInvalid
+from goclaw.engine_status import status_of
+from goclaw.errors import (
+    DefinitionNotFound,
+    EngineClosed,
+    EngineOwned,
+    TimedOut,
+    UsageInvalid,
+)
+from goclaw.following import follow_log
+from goclaw.operations.desk import EngineDesk
 from goclaw.parts import MEMORY, Parts
 from goclaw.recorded_end import failure, recorded_end
-from goclaw.results import CommandRefused, EngineDied, RunResult, Submitted
+from goclaw.results import EngineDied, RunResult, Submitted, accepted_of
 from goclaw.submission import Preparer, request_of, run_id_for
-from goclaw_actors.decider import Accepted, Refused
+from goclaw.wire.listener import listen
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
-from goclaw_actors.messages import CancelRun, SubmitRun
+from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun
 from goclaw_events.errors import CodedError
-from goclaw_events.faults import Suggester
-from goclaw_events.ids import check_id, routing_key, task_stream, workflow_stream
+from goclaw_events.ids import (
+    catalogue_stream,
+    check_id,
+    routing_key,
+    workflow_stream,
+)
 from goclaw_events.rocks import RocksJournal
 from goclaw_events.rocks.backup import back_up
 from goclaw_events.value import pack
@@ -35,11 +50,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import TracebackType
 
-    from goclaw.submission import Prepared, Submittable
+    from goclaw.catalogue import Registered
+    from goclaw.submission import Prepared, Submittable, Unregistered
+    from goclaw.wire.listener import Listener
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.message import Reply
     from goclaw_events.envelope import Cursor, Position
+    from goclaw_events.loading import Format
     from goclaw_events.rocks.backup import Backup
     from goclaw_projections.subscription import Recorded
     from goclaw_projections.views import Views
@@ -57,8 +75,10 @@ class Engine:
     Opening it goes on with every run that is unfinished. `settings` default to those of the
     package (files and variables are read by the command line, not here); `agents` to what
     `@goclaw.agent` registered. All methods belong to the loop that opened the engine.
-    Opening raises `EngineRunning` if another process holds the directory, `LogDamaged`,
-    `LogMismatch`, `LogBehindWatermark`.
+    Other programs of the same user can talk to it, through `engine.sock` in the directory
+    (`goclaw.Client`); `on_stop` is called when one of them wants it to stop. An `idle` engine
+    starts no work and does not listen. Opening raises `EngineRunning` if another process holds
+    the directory, `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
     """
 
     def __init__(
@@ -67,19 +87,24 @@ class Engine:
         *,
         settings: Settings | None = None,
         agents: AgentRegistry = REGISTRY,
+        idle: bool = False,
+        on_stop: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         chosen = self.settings.data_dir if data_dir is None else data_dir
         self._data_dir = None if chosen == MEMORY else Path(chosen)
         self._agents = agents
+        self._idle = idle
+        self._on_stop = on_stop
         self._preparer = Preparer()
-        self._registered: dict[str, Prepared] = {}
         self._parts: Parts | None = None
         self._bridge: Bridge | None = None
+        self.listener: Listener | None = None
         self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
         self._replies: set[asyncio.Future[Reply]] = set()
         self._looking: set[asyncio.Task[None]] = set()
         self._stopping = False
+        self._started_ns = 0
         self._death: BaseException | None = None
 
     # -- life ------------------------------------------------------------------------------
@@ -100,10 +125,19 @@ class Engine:
         """Open the log, and go on with whatever is unfinished."""
         self._bridge = Bridge(asyncio.get_running_loop())
         self._parts = await asyncio.to_thread(self._open)
+        self._started_ns = time.time_ns()
+        if self._data_dir is not None and not self._idle:
+            self.listener = await listen(EngineDesk(self), self._data_dir)
 
     def _open(self) -> Parts:
         parts = Parts(
-            self._data_dir, self.settings, self._agents, self._run_ended, self._died, self._reopened
+            self._data_dir,
+            self.settings,
+            self._agents,
+            self._run_ended,
+            self._died,
+            self._reopened,
+            idle=self._idle,
         )
         try:
             parts.start()
@@ -120,8 +154,13 @@ class Engine:
         if self._parts is None or self._stopping:
             return
         self._stopping = True
-        await asyncio.to_thread(self._parts.stop)
-        self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
+        try:
+            await asyncio.to_thread(self._parts.rest)
+        finally:
+            self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
+            if self.listener is not None:
+                await self.listener.close()
+            await asyncio.to_thread(self._parts.close)
         self._parts = None
 
     def _open_parts(self) -> Parts:
@@ -142,6 +181,32 @@ class Engine:
         return self._open_parts()
 
     @property
+    def bridge(self) -> Bridge:
+        """Return the way from the engine's threads to its loop."""
+        assert self._bridge is not None, "an open engine has a bridge"
+        return self._bridge
+
+    @property
+    def state(self) -> str:
+        """Return `running`, `stopping` or `failed`; `closed` before and after."""
+        if self._parts is None:
+            return "closed"
+        if self._death is not None:
+            return "failed"
+        return "stopping" if self._stopping else "running"
+
+    def status(self) -> dict[str, Any]:
+        """Return how the engine is, as plain data; while it stops, too."""
+        return status_of(self, self._parts or self._open_parts(), self._started_ns)
+
+    def ask_to_stop(self) -> None:
+        """Tell whoever opened the engine to stop it; raises `EngineOwned` if nobody listens."""
+        if self._on_stop is None:
+            msg = f"the engine in process {os.getpid()} belongs to a program that stops it itself"
+            raise EngineOwned(msg, hint="stop that program")
+        self._on_stop()
+
+    @property
     def views(self) -> Views:
         """Return the readers of runs, tasks and timelines."""
         return self._open_parts().views
@@ -152,9 +217,14 @@ class Engine:
         """Compile a workflow once, to submit it often.
 
         Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
-        `SecretMissing`.
+        `SecretMissing`, and `DefinitionNotFound` for a name under which nothing is registered.
         """
-        prepared = self._preparer.prepare(workflow)
+        if isinstance(workflow, str):
+            parts = self._open_parts()
+            ref = parts.catalogue.find(workflow).definition
+            prepared = self._preparer.stored(ref, parts.journal.blob)
+        else:
+            prepared = self._preparer.prepare(workflow)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)
@@ -162,23 +232,34 @@ class Engine:
             self._open_parts().secrets.require(prepared.secrets)
         return prepared
 
-    async def register(self, workflow: Submittable) -> Prepared:
-        """Let a workflow be run by its name, as a child of others, while this engine is open.
+    async def document(self, text: str, text_format: Format, source: str) -> Prepared:
+        """Compile the text of a definition, once, off the loop; raises `InvalidDefinition`."""
+        return await asyncio.to_thread(self._preparer.document, text, text_format, source)
 
-        Runs that were submitted before keep what the name stood for then. Raises what `prepare`
-        raises.
+    async def register(
+        self, workflow: Unregistered, *, version: str | None = None, registered_by: str = ""
+    ) -> Registered:
+        """Let a workflow be run by its name, from now on; returns once that is durable.
+
+        The version is `version`, or the definition's own, or the next number. Registering the
+        same again changes nothing; the same version with another body is refused with
+        `definition_conflict`. Raises `CommandRefused`, `InvalidDefinition`, `Unsupported`.
         """
-        prepared = self.prepare(workflow)
-        self._registered[prepared.plan.name] = prepared
-        return prepared
+        parts = self._open_parts()
+        prepared = self._preparer.prepare(workflow)
+        name = prepared.plan.name
+        body = RegisterDefinition(version or prepared.plan.version, prepared.ref, registered_by)
+        message = Message(catalogue_stream(name), body)
+        message.blobs = {prepared.ref.sha256: prepared.data}
+        accepted = accepted_of(await self._ask(parts, message))
+        return await asyncio.to_thread(parts.catalogue.find, f"{name}@{accepted.id}")
 
     def _child(self, name: str) -> Prepared:
         """Return what a `workflow:` task stands for; raises `ChildUnknown`."""
-        prepared = self._registered.get(name)
-        if prepared is None:
-            hint = Suggester().hint(name, self._registered) or "register it first"
-            raise ChildUnknown(f"no definition is registered as {name!r}", hint=hint, name=name)
-        return self.prepare(prepared)
+        try:
+            return self.prepare(name)
+        except DefinitionNotFound as error:
+            raise ChildUnknown(error.message, hint=error.hint, name=name) from error
 
     async def submit(
         self,
@@ -202,7 +283,7 @@ class Engine:
             parts, workflow, input, run_id, idempotency_key, labels, submitted_by
         )
         reply = await self._ask(parts, message)
-        return Submitted(routing_key(message.target), reply.position, _accepted(reply).repeated)
+        return Submitted(routing_key(message.target), reply.position, accepted_of(reply).repeated)
 
     def _submission(
         self,
@@ -260,7 +341,7 @@ class Engine:
         name = routing_key(message.target)
         # Waited for before it is sent: a run that ends at once is not looked up in the log.
         with self._waiter(name) as ended:
-            accepted = _accepted(await self._ask(parts, message))
+            accepted = accepted_of(await self._ask(parts, message))
             if accepted.repeated:
                 return await self.result(name, timeout_s=timeout_s)
             return await self._wait(parts, name, ended, timeout_s)
@@ -277,12 +358,11 @@ class Engine:
         message = Message(workflow_stream(run_id), body)
         message.command_id = command_id
         message.digest = pack(list(body)) if command_id else None
-        _accepted(await self._ask(parts, message))
+        accepted_of(await self._ask(parts, message))
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        bridge = self._bridge
-        assert bridge is not None, "an open engine has a bridge"
+        bridge = self.bridge
         message.reply_to = lambda reply: bridge.post(_resolve, future, reply)
         self._replies.add(future)
         future.add_done_callback(self._replies.discard)
@@ -359,24 +439,10 @@ class Engine:
         loses nothing. Ends when the engine stops.
         """
         parts = self._open_parts()
-        bridge = self._bridge
-        assert bridge is not None, "an open engine has a bridge"
-        ready = asyncio.Event()
-        subscription = parts.tail.subscribe(
-            after,
-            keep=None if run_id is None else _of_run(run_id),
-            on_ready=lambda: bridge.post(ready.set),
-        )
-        try:
-            while not subscription.closed:
-                found = await asyncio.to_thread(subscription.poll, _EVENTS_AT_ONCE)
-                for recorded in found:
-                    yield recorded
-                if not found:
-                    await ready.wait()
-                    ready.clear()
-        finally:
-            subscription.close()
+        found = follow_log(parts.tail, self.bridge, after, run_id=run_id, at_once=_EVENTS_AT_ONCE)
+        async for items, _ in found:
+            for recorded in items:
+                yield recorded
 
     # -- the engine's threads ----------------------------------------------------------------
 
@@ -415,6 +481,8 @@ class Engine:
 
     def _died(self, error: BaseException) -> None:
         self._death = error
+        if self._on_stop is not None and self._bridge is not None:
+            self._bridge.post(self._on_stop)
         if self._bridge is not None:
             text = f"the engine stopped: {error}"
             self._bridge.post(self._fail_waiting, EngineDied(text, hint="start it again"))
@@ -427,38 +495,6 @@ class Engine:
                 future.set_exception(error)
 
 
-def _of_run(run_id: str) -> Callable[[str], bool]:
-    """Return what accepts the streams of a run and of its tasks."""
-    own, tasks = workflow_stream(run_id), task_stream(run_id, "")
-    return lambda stream: stream == own or stream.startswith(tasks)
-
-
 def _resolve(future: asyncio.Future[Any], value: Any) -> None:
     if not future.done():
         future.set_result(value)
-
-
-def _accepted(reply: Reply) -> Accepted:
-    if isinstance(reply.answer, Refused):
-        raise CommandRefused(reply.answer)
-    return reply.answer
-
-
-def run(
-    workflow: Submittable,
-    *,
-    input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
-    data_dir: str | Path = MEMORY,
-    settings: Settings | None = None,
-    agents: AgentRegistry = REGISTRY,
-) -> RunResult:
-    """Run one workflow to its end, blocking; by default on a log in memory.
-
-    Not to be called from a running loop: there, use `Engine`.
-    """
-
-    async def main() -> RunResult:
-        async with Engine(data_dir, settings=settings, agents=agents) as engine:
-            return await engine.run(workflow, input=input)
-
-    return asyncio.run(main())

@@ -43,6 +43,12 @@ class NotFound(GoclawError):
     code = "not_found"
 
 
+class DefinitionNotFound(GoclawError):
+    """No definition is registered under this name, or not in this version."""
+
+    code = "definition_not_found"
+
+
 class TimedOut(GoclawError):
     """What was waited for did not happen in time; it may still happen."""
 
@@ -53,6 +59,58 @@ class EngineClosed(GoclawError):
     """The engine was closed, or was never opened."""
 
     code = "engine_closed"
+
+
+class EngineOwned(GoclawError):
+    """The engine is stopped by the program that opened it, not from outside."""
+
+    code = "engine_owned"
+
+
+class EngineNotRunning(GoclawError):
+    """No engine runs on the data directory."""
+
+    code = "engine_not_running"
+
+
+class ConnectionLost(GoclawError):
+    """The engine went away before it answered: what was asked may have been done."""
+
+    code = "connection_lost"
+
+
+class InvalidRequest(GoclawError):
+    """A request cannot be understood, or its parameters are wrong; nothing was done."""
+
+    code = "invalid_request"
+
+
+class OperationUnknown(GoclawError):
+    """There is no operation of this name."""
+
+    code = "operation_unknown"
+
+
+class ProtocolMismatch(GoclawError):
+    """The two ends of a connection do not speak the same version of the protocol."""
+
+    code = "protocol_mismatch"
+
+
+class PeerRefused(GoclawError):
+    """The other end of a connection belongs to another user."""
+
+    code = "peer_refused"
+
+
+class RemoteError(GoclawError):
+    """An engine reported an error that this program has no class for; `code` is its own."""
+
+    code = "remote_error"
+
+    def __init__(self, code: str, message: str, *, hint: str = "", **details: object) -> None:
+        super().__init__(message, hint=hint, **details)
+        self.code = code  # type: ignore[misc]
 
 
 class Meaning(NamedTuple):
@@ -82,6 +140,7 @@ _NOT_FOUND: Final = Meaning(EXIT_NOT_FOUND, 404, "NOT_FOUND")
 _GONE: Final = Meaning(EXIT_NOT_FOUND, 410, "NOT_FOUND")
 _TIMEOUT: Final = Meaning(EXIT_TIMEOUT, 504, "DEADLINE_EXCEEDED")
 _UNAVAILABLE: Final = Meaning(EXIT_UNAVAILABLE, 503, "UNAVAILABLE")
+_FORBIDDEN: Final = Meaning(EXIT_UNAVAILABLE, 403, "PERMISSION_DENIED")
 _FULL: Final = Meaning(EXIT_UNAVAILABLE, 503, "RESOURCE_EXHAUSTED")
 _BUSY: Final = Meaning(EXIT_UNAVAILABLE, 429, "RESOURCE_EXHAUSTED")
 _DAMAGED: Final = Meaning(EXIT_DAMAGED, 500, "DATA_LOSS")
@@ -95,8 +154,10 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "actors_error": BUG,
     "projections_error": BUG,
     "goclaw_error": BUG,
+    "remote_error": BUG,
     # what was asked is wrong, and would be wrong again
     "usage": _INVALID,
+    "invalid_request": _INVALID,
     "invalid_config": _INVALID,
     "config_missing": _INVALID,
     "invalid_id": _INVALID,
@@ -120,6 +181,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "secret_unfit": _INVALID,
     "unsupported": _UNSUPPORTED,
     "executor_missing": _UNSUPPORTED,
+    "operation_unknown": _UNSUPPORTED,
+    "protocol_mismatch": _UNSUPPORTED,
     # a run, or a task of it, failed
     "run_failed": _FAILED,
     "run_cancelled": _FAILED,
@@ -139,6 +202,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     # it is not there
     "not_found": _NOT_FOUND,
     "run_not_found": _NOT_FOUND,
+    "definition_not_found": _NOT_FOUND,
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
@@ -151,7 +215,11 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "timeout": _TIMEOUT,
     # it cannot be done now
     "engine_running": _UNAVAILABLE,
+    "engine_not_running": _UNAVAILABLE,
+    "engine_not_started": _UNAVAILABLE,
     "engine_closed": _UNAVAILABLE,
+    "connection_lost": _UNAVAILABLE,
+    "peer_refused": _FORBIDDEN,
     "engine_died": _UNAVAILABLE,
     "stopping": _UNAVAILABLE,
     "outcome_unknown": _UNAVAILABLE,
@@ -179,9 +247,12 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "cursor_from_lost_history": _WRONG_STATE,
     "agent_taken": _CONFLICT,
     "command_conflict": _CONFLICT,
+    "definition_conflict": _CONFLICT,
+    "catalogue_full": _WRONG_STATE,
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
+    "engine_owned": _WRONG_STATE,
 }
 """One row for each code of every `CodedError` in the house; a test holds it complete."""
 

@@ -41,10 +41,15 @@ class Interrupts:
             with contextlib.suppress(RuntimeError, ValueError, NotImplementedError):
                 self._loop.remove_signal_handler(number)
 
-    def _caught(self) -> None:
+    def interrupt(self) -> None:
+        """Do what a first signal does."""
         if not self.first.is_set():
             self.first.set()
             self._on_first()
+
+    def _caught(self) -> None:
+        if not self.first.is_set():
+            self.interrupt()
             return
         with contextlib.suppress(Exception):
             self._on_second()

@@ -10,6 +10,7 @@ from goclaw.errors import NotFound, RunNotFound, UsageInvalid
 from goclaw.logs import rfc3339
 from goclaw_actors.baseline import seq_given_up
 from goclaw_events.codec import FACTS
+from goclaw_events.envelope import Cause, Fact
 from goclaw_events.errors import UnknownType
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import PARTITION_STREAM, partition_of, workflow_stream
@@ -19,7 +20,7 @@ from goclaw_events.value import BlobRef, SecretText
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from goclaw_events.envelope import Cause, Fact, Position
+    from goclaw_events.envelope import Position
     from goclaw_events.frame import Frame
     from goclaw_events.journal import Journal
 
@@ -65,6 +66,14 @@ class Record(NamedTuple):
             "data": self.data(),
             "cause": {k: plain(v) for k, v in cause._asdict().items() if v is not None},
         }
+
+
+def record_from(fact: Sequence[Any]) -> Record:
+    """Return a fact as `subscribe` gives it."""
+    (partition, number), time_ns, stream, seq, name, version, fields, cause = fact
+    return Record(
+        time_ns, partition, number, Cause(*cause), Fact(stream, seq, name, version, fields)
+    )
 
 
 class Selection(NamedTuple):

@@ -82,6 +82,19 @@ def configure_logs(settings: LogSettings, stream: TextIO | None = None) -> Calla
     return close
 
 
+def set_level(level: str, logger: str = "") -> dict[str, str]:
+    """Let a logger ('': all) write records from a level on, at once; return what holds now."""
+    named = logging.getLogger(logger)
+    named.setLevel(level.upper())
+    if not logger:
+        for name in _QUIET:
+            logging.getLogger(name).setLevel(max(logging.WARNING, named.level))
+    known = [logging.getLogger(name) for name in sorted(logging.root.manager.loggerDict)]
+    chosen = {other.name: other.level for other in known if other.level != logging.NOTSET}
+    held = {"": logging.root.level, **chosen}
+    return {name: logging.getLevelName(number).lower() for name, number in held.items()}
+
+
 class _Entry(logging.handlers.QueueHandler):
     """Take a record on the thread that logs: bind its context, queue it, never wait."""
 

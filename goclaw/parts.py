@@ -8,6 +8,7 @@ from functools import lru_cache
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.retention import Retention, retention_of
@@ -18,6 +19,7 @@ from goclaw_actors.env import Identity, SystemClock, new_boot
 from goclaw_actors.executors.executor import AgentExecutor
 from goclaw_actors.executors.http.executor import HttpExecutor
 from goclaw_actors.executors.http.limits import HttpLimits
+from goclaw_actors.executors.idle import IdleExecutor
 from goclaw_actors.executors.run import ExecutorLimits
 from goclaw_actors.executors.secrets import Secrets
 from goclaw_actors.message import Message
@@ -70,8 +72,11 @@ class Parts:
         run_ended: Callable[[RunEnded, Position], None],
         died: Callable[[BaseException], None],
         reopened: Callable[[], None],
+        *,
+        idle: bool = False,
     ) -> None:
         self.settings = settings
+        self.data_dir = data_dir
         self.agents = agents
         self.secrets = Secrets(SecretSource(settings.secrets.file))
         self.secrets.learn()
@@ -90,6 +95,7 @@ class Parts:
         self.contents = StoredContents(self.journal)
         self.deciders = deciders(self.contents)
         self.tail = Tail(self.journal)
+        self.catalogue = CatalogueReader(self.journal)
         self.thread = NodeThread(died)
         self.executor = AgentExecutor(
             agents,
@@ -100,10 +106,11 @@ class Parts:
             secrets=self.secrets,
             kinds=executors_by_kind(settings),
         )
+        working = IdleExecutor(self._sink) if idle else self.executor
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(
             self.journal,
-            self.executor,
+            working,
             self.clock,
             identity,
             self.deciders,
@@ -160,13 +167,12 @@ class Parts:
         self.views.runner.notify(partition, frame)
         self.tail.notify(partition, frame.last)
 
-    def stop(self) -> None:
-        """Stop agents, write what is decided, close everything; blocks."""
+    def rest(self) -> None:
+        """Stop agents and write what is decided; blocks. What is durable can still be read."""
         self._stop_upkeep()
         self.executor.close(self.settings.executors.stop_grace_s)
         if not self.thread.stop(STOP_S):
             log.error("the dispatchers did not come to rest within %s s", STOP_S)
-        self.close()
 
     def _stop_upkeep(self) -> None:
         if self.retention is not None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from goclaw.errors import GoclawError
+from goclaw_actors.decider import Refused
 
 if TYPE_CHECKING:
-    from goclaw_actors.decider import Refused
+    from goclaw_actors.decider import Accepted
+    from goclaw_actors.message import Reply
     from goclaw_events.envelope import Position
 
 
@@ -75,3 +77,10 @@ class RunResult:
         why = f": {error.message} [{error.code}]" if error else ""
         msg = f"run {self.run_id} {self.status}{why}"
         raise RunUnsuccessful(msg, hint=f"goclaw runs show {self.run_id}", run_id=self.run_id)
+
+
+def accepted_of(reply: Reply) -> Accepted:
+    """Return what a command was answered; raises `CommandRefused`."""
+    if isinstance(reply.answer, Refused):
+        raise CommandRefused(reply.answer)
+    return reply.answer

@@ -1,10 +1,9 @@
-"""The runs of a data directory that no engine is using: opened, caught up, asked, closed."""
+"""What is known of runs, asked of the views and the log."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
-from goclaw.datadir import DataDirectory
 from goclaw.errors import GoclawError, RunNotFound, UsageInvalid
 from goclaw.results import RunUnsuccessful
 from goclaw.run_records import run_outcome, run_summary, time_text
@@ -15,14 +14,13 @@ from goclaw_events.ids import workflow_stream
 from goclaw_events.plan import unpack_plan
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
-from goclaw_projections.runner import RunnerSettings
-from goclaw_projections.views import Views
 
 if TYPE_CHECKING:
-    from goclaw.config import Settings
+    from goclaw_events.journal import Journal
     from goclaw_events.value import BlobRef, Value
     from goclaw_projections.runs import RunView
     from goclaw_projections.tasks import TaskView
+    from goclaw_projections.views import Views
 
 LAST: Final = "@last"
 CANDIDATES_MAX: Final = 10
@@ -37,39 +35,11 @@ class RunUnfinished(GoclawError):
 
 
 class RunArchive:
-    """Answer questions about runs from the views of a data directory, brought up to date.
+    """Answer questions about runs from the views of a log, as far as they have folded it."""
 
-    Raises `NotFound` where there is no log, `EngineRunning` where one is in use, and
-    `ProjectionFailed` where a view cannot be brought up to date.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        directory = DataDirectory(settings.data_dir)
-        self._journal = directory.open_journal(read_only=True)
-        try:
-            limits = RunnerSettings(**settings.views.model_dump())
-            self.views = Views.open(self._journal, directory.views, limits)
-        except BaseException:
-            self._journal.close()
-            raise
-        try:
-            partitions = range(self._journal.partitions)
-            durable = {partition: self._journal.durable(partition) for partition in partitions}
-            self.views.runner.wait_for(durable, timeout_s=0.0)
-        except BaseException:
-            self.close()
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close views and log."""
-        self.views.close()
-        self._journal.close()
+    def __init__(self, journal: Journal, views: Views) -> None:
+        self._journal = journal
+        self.views = views
 
     def find(self, text: str) -> RunView:
         """Return the run with this id, or the only one whose id begins so; `@last`: the newest.

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import OrderedDict
 from hashlib import blake2b, sha256
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw.builder import Workflow
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.ids import check_id
-from goclaw_events.loading import load_definition_file
-from goclaw_events.plan import check_input, compile_plan, pack_plan
+from goclaw_events.loading import load_definition, load_definition_file
+from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
 from goclaw_events.templates import references
 from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from goclaw_events.loading import Format
     from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
@@ -35,8 +37,10 @@ class Prepared(NamedTuple):
     secrets: tuple[str, ...] = ()
 
 
-Submittable: TypeAlias = Workflow | WorkflowDefinition | Prepared | Path
-"""What can be run: a builder, a definition, the path of a file, or what `prepare` returned."""
+Unregistered: TypeAlias = Workflow | WorkflowDefinition | Prepared | Path
+"""A workflow itself: a builder, a definition, the path of a file, or what `prepare` returned."""
+Submittable: TypeAlias = Unregistered | str
+"""What can be run: a workflow, or the `NAME` or `NAME@VERSION` under which one is registered."""
 
 
 class Preparer:
@@ -44,8 +48,34 @@ class Preparer:
 
     def __init__(self) -> None:
         self._known: OrderedDict[int, tuple[WorkflowDefinition, Prepared]] = OrderedDict()
+        self._documents: OrderedDict[bytes, Prepared] = OrderedDict()
+        self._lock = Lock()
+        self._stored: OrderedDict[bytes, Prepared] = OrderedDict()
 
-    def prepare(self, workflow: Submittable) -> Prepared:
+    def stored(self, ref: BlobRef, load: Callable[[BlobRef], bytes]) -> Prepared:
+        """Return the compiled form that a log keeps; `load` reads a blob."""
+        known = self._stored.get(ref.sha256)
+        if known is None:
+            data = load(ref)
+            known = self._stored[ref.sha256] = _prepared(unpack_plan(data), data)
+            while len(self._stored) > PREPARED_MAX:
+                self._stored.popitem(last=False)
+        return known
+
+    def document(self, text: str, text_format: Format, source: str) -> Prepared:
+        """Return the compiled form of a text; any thread. Raises `InvalidDefinition`."""
+        key = sha256(f"{text_format} {text}".encode(errors="surrogatepass")).digest()
+        with self._lock:
+            known = self._documents.get(key)
+        if known is None:
+            known = _prepare(load_definition(text, text_format, source))
+            with self._lock:
+                self._documents[key] = known
+                while len(self._documents) > PREPARED_MAX:
+                    self._documents.popitem(last=False)
+        return known
+
+    def prepare(self, workflow: Unregistered) -> Prepared:
         """Return the compiled form; raises `InvalidDefinition`, `Unsupported`."""
         if isinstance(workflow, Prepared):
             return workflow
@@ -64,7 +94,10 @@ class Preparer:
 def _prepare(definition: WorkflowDefinition) -> Prepared:
     plan = compile_plan(definition)
     require_supported(definition)
-    data = pack_plan(plan)
+    return _prepared(plan, pack_plan(plan))
+
+
+def _prepared(plan: Plan, data: bytes) -> Prepared:
     agents = dict.fromkeys(task.agent for task in plan.tasks if task.kind == "agent")
     return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from goclaw.errors import GoclawError
@@ -14,7 +15,7 @@ from goclaw_events.replay import stream_turns
 from goclaw_events.tables import u16
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.workflow.state import Run
@@ -40,11 +41,14 @@ class UnfinishedRun(NamedTuple):
     agents: tuple[str, ...]
 
 
-def unfinished_runs(journal: Journal) -> list[UnfinishedRun]:
-    """Return the unfinished runs, the oldest first. Reads those runs only; raises `LogDamaged`."""
+def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[UnfinishedRun]:
+    """Return the unfinished runs (at most `count_max`), the oldest first; reads those runs only.
+
+    Raises `LogDamaged`.
+    """
     workflow = deciders(StoredContents(journal))["workflow"]
     found = []
-    for run_id in _open_runs(journal):
+    for run_id in islice(_open_runs(journal), count_max):
         stream = workflow_stream(run_id)
         turns = list(stream_turns(journal, stream))
         run: Run = fold(workflow, stream, turns)
@@ -67,13 +71,13 @@ def _agents_of(plan: Plan, statuses: bytearray) -> tuple[str, ...]:
     return tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
 
 
-def require_agents(runs: Iterable[UnfinishedRun], registry: AgentRegistry) -> None:
-    """Raise `AgentsMissing` unless every agent that a run still needs is registered."""
+def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:
+    """Raise `AgentsMissing` unless every agent that a run (by its id) needs is registered."""
     missing: dict[str, list[str]] = {}
-    for run in runs:
-        for agent in run.agents:
+    for run_id, agents in needs.items():
+        for agent in agents:
             if registry.get(agent) is None:
-                missing.setdefault(agent, []).append(run.run_id)
+                missing.setdefault(agent, []).append(run_id)
     if not missing:
         return
     lines = []

@@ -17,7 +17,7 @@ from goclaw_events.codec import FACTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.pages import cli, definitions
+from scripts.pages import cli, definitions, socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,6 +175,7 @@ def main(*, check: bool) -> int:
         ("facts", facts()),
         ("commands", cli.page()),
         ("definitions", definitions.page()),
+        ("socket", socket.page()),
     ):
         path = ROOT / "docs" / "reference" / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -1,4 +1,4 @@
-"""Draw docs/reference/states.md: what a run, a task and a lane answer in each of their states.
+"""Draw docs/reference/states.md: what each aggregate answers in each of its states.
 
 Nothing here says what the answers are: each state is reached by facts, each message is put to
 `decide`, and what comes back is written down.
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_actors.catalogue import CATALOGUE, Catalogue
 from goclaw_actors.decider import Decision, Moment
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.messages import (
@@ -26,6 +27,7 @@ from goclaw_actors.messages import (
     LoseAttempt,
     RecheckSlots,
     RefuseWaiting,
+    RegisterDefinition,
     Release,
     ScheduleMore,
     ScheduleTask,
@@ -46,6 +48,7 @@ from goclaw_events.facts import (
     AttemptFailed,
     AttemptStarted,
     ChildStarted,
+    DefinitionRegistered,
     LaneAdvanced,
     LaneDeclared,
     RunCancelled,
@@ -73,6 +76,7 @@ if TYPE_CHECKING:
 
 PATH: Final = Path(__file__).parent.parent / "docs" / "reference" / "states.md"
 REF: Final = BlobRef(bytes(32), 1)
+OTHER: Final = BlobRef(bytes(31) + b"1", 1)
 NOW_NS: Final = 1_000_000_000_000_000_000
 HEAD: Final = """# States
 
@@ -290,6 +294,28 @@ def _lane_state(state: Lane) -> str:
     return "free" if state.leased else "empty"
 
 
+def catalogue() -> Aggregate:
+    """Return the catalogue of a name with its states and messages."""
+    states: dict[str, Sequence[Any]] = {
+        "empty": (),
+        "registered": (DefinitionRegistered("1", REF, ""),),
+    }
+    messages = {
+        "RegisterDefinition": RegisterDefinition(None, OTHER, ""),
+        "RegisterDefinition of a body that is known": RegisterDefinition(None, REF, ""),
+        "RegisterDefinition as version 1": RegisterDefinition("1", REF, ""),
+        "RegisterDefinition of another body as version 1": RegisterDefinition("1", OTHER, ""),
+    }
+    about = "What can be run by one name; *registered*: version 1 is known."
+    return Aggregate(
+        "Catalogue", about, CATALOGUE, "catalogue/w", states, messages, _catalogue_state
+    )
+
+
+def _catalogue_state(state: Catalogue) -> str:
+    return "registered" if state.versions else "empty"
+
+
 def _base(state: str) -> str:
     return state.partition(" (")[0]
 
@@ -361,7 +387,7 @@ def _diagram(aggregate: Aggregate) -> str:
 def draw() -> str:
     """Return the document."""
     parts = [HEAD]
-    for aggregate in (run(), task(), lane()):
+    for aggregate in (run(), task(), lane(), catalogue()):
         parts.append(f"## {aggregate.title}\n\n{aggregate.about}\n")
         parts.append(_diagram(aggregate))
         parts += [_section(aggregate, state) for state in aggregate.states]

@@ -6,10 +6,10 @@ its facts are newer than any that are about to be archived.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from goclaw_actors.actor import Entity
-from goclaw_actors.baseline import lanes_of
+from goclaw_actors.baseline import standing_of
 from goclaw_actors.rebuild import Unheard, load
 from goclaw_actors.workflow.state import ACTIVE
 from goclaw_events.envelope import AttemptRow
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Journal
 
-LANES: Final = "lane/"
-
 
 def loaded(journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str) -> Entity:
     """Return an actor of one's own as its durable facts leave it; raises what reading raises."""
@@ -38,12 +36,12 @@ def loaded(journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str) -> 
 
 
 def alive(journal: Journal, kinds: Mapping[str, Decider[Any]], partition: int) -> set[str]:
-    """Return the streams of a partition that go on: unfinished runs, tasks at work, lanes.
+    """Return the streams that go on: unfinished runs, tasks at work, lanes, catalogues.
 
     A task is at work while it waits in a lane or holds a slot of one, has a timer, or an attempt
     that runs. One that waits for a run or a person is known to its run alone: `active_tasks`.
     """
-    found = set(lanes(journal, partition))
+    found = lanes(journal, partition) | standing(journal, partition, "catalogue")
     found.update(stream for stream in _open(journal, partition) if kind_of(stream) in kinds)
     tasks = (*_running(journal, partition), *_timed(journal, partition), *_in_lanes(journal, kinds))
     found.update(s for s in tasks if partition_of(s, journal.partitions) == partition)
@@ -65,7 +63,12 @@ def active_tasks(
 
 def lanes(journal: Journal, partition: int) -> set[str]:
     """Return every lane of a partition, also one whose facts were all given up."""
-    return {*journal.streams(partition, LANES), *lanes_of(journal, partition)}
+    return standing(journal, partition, "lane")
+
+
+def standing(journal: Journal, partition: int, kind: str) -> set[str]:
+    """Return every stream of a kind that never ends, also one whose facts were all given up."""
+    return {*journal.streams(partition, kind + "/"), *standing_of(journal, partition, kind)}
 
 
 def runs_of(streams: set[str]) -> set[str]:

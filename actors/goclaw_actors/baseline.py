@@ -2,7 +2,7 @@
 
 A stream of which some facts were given up begins with a snapshot that stands in the baseline, as
 in `snapshots` and `chunks`, but is never replaced. Only streams that go on have one there: lanes,
-and the actors of runs with facts on both sides.
+catalogues, and the actors of runs with facts on both sides.
 """
 
 from __future__ import annotations
@@ -82,15 +82,15 @@ class _Chunks:
         return self._baseline.get(SECTION, self._prefix + _CHUNK + key[len(self._prefix) :])
 
 
-def lanes_of(journal: Journal, partition: int) -> Iterator[str]:
-    """Yield the lanes that a partition's baseline has."""
+def standing_of(journal: Journal, partition: int, kind: str) -> Iterator[str]:
+    """Yield the streams of a kind (`lane`, `catalogue`) that a partition's baseline has."""
     baseline = journal.baseline(partition)
     if baseline is None:
         return
     for key, _ in baseline.rows(SECTION):
         end = 4 + int.from_bytes(key[2:4], "big")
         stream = key[4:end].decode()
-        if key[end:] == _MANIFEST and kind_of(stream) == "lane":
+        if key[end:] == _MANIFEST and kind_of(stream) == kind:
             yield stream
 
 

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.actor import Entity, Turns
+from goclaw_actors.catalogue import CATALOGUE
 from goclaw_actors.lane import LANE
 from goclaw_actors.task import task_decider
 from goclaw_actors.workflow import workflow_decider
@@ -25,6 +26,7 @@ def deciders(contents: Contents) -> dict[str, Decider[Any]]:
         "workflow": workflow_decider(contents),
         "task": task_decider(contents),
         "lane": LANE,
+        "catalogue": CATALOGUE,
     }
 
 

@@ -184,6 +184,15 @@ class RefuseWaiting(NamedTuple):
     """Tell those who wait that the lane was given up; handled without asking its decider."""
 
 
+# To the catalogue of a name.
+class RegisterDefinition(NamedTuple):
+    """Let a definition be run by name. `version` None: the next number, unless it is known."""
+
+    version: str | None
+    definition: BlobRef
+    registered_by: str
+
+
 MESSAGES: Final = Codec()
 """Every message that may stand in an inbox or outbox row."""
 
@@ -210,6 +219,7 @@ for _cls, _name in (
     (Withdraw, "lane.withdraw"),
     (RecheckSlots, "lane.recheck_slots"),
     (RefuseWaiting, "lane.refuse_waiting"),
+    (RegisterDefinition, "definition.register"),
 ):
     MESSAGES.register(_cls, _name)
 MESSAGES.register(Outcome, "task.outcome")

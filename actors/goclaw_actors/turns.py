@@ -399,6 +399,8 @@ class Turns:
             if kind_of(entity.stream) == "lane":
                 self._send(batch, entity.stream, message, Send(entity.stream, RefuseWaiting()))
             return
+        if kind_of(entity.stream) == "catalogue":
+            return  # no run belongs to it; whoever registers was answered
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
         fail = FailRun("internal_bug", text, task)

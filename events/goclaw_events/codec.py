@@ -106,5 +106,6 @@ for _cls, _name in (
     (facts.StreamPoisoned, "partition.stream_poisoned"),
     (facts.SegmentSealed, "partition.segment_sealed"),
     (facts.SegmentsExpired, "partition.segments_expired"),
+    (facts.DefinitionRegistered, "definition.registered"),
 ):
     FACTS.register(_cls, _name)

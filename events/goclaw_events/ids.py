@@ -66,8 +66,13 @@ def lane_stream(lane_id: str) -> str:
     return "lane/" + lane_id
 
 
+def catalogue_stream(name: str) -> str:
+    """Name the stream of what is registered under the name of a definition."""
+    return "catalogue/" + name
+
+
 def kind_of(stream: str) -> str:
-    """Name the aggregate that a stream belongs to: `workflow`, `task`, `lane`, `$partition`."""
+    """Name the aggregate that a stream belongs to: `workflow`, `task`, `lane`, `catalogue`."""
     return stream.partition("/")[0]
 
 

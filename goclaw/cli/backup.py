@@ -20,19 +20,15 @@ if TYPE_CHECKING:
 @settings_options
 @json_option
 def backup(settings: Settings, directory: Path, as_json: bool) -> None:
-    """Copy the data directory of a stopped engine to DIR, which must be empty or absent.
+    """Copy the data directory to DIR, which must be empty or absent; an engine may run on it.
 
-    A running engine is copied from inside its process, with `Engine.backup`. On the same file
-    system files that never change are linked, not copied: take DIR to another disk.
+    On the same file system files that never change are linked, not copied: take DIR to another
+    disk.
     """
-    from goclaw.datadir import DataDirectory
-    from goclaw_events.rocks.backup import back_up
+    from goclaw.asking import ask
+    from goclaw_events.rocks.backup import Backup
 
-    journal = DataDirectory(settings.data_dir).open_journal()
-    try:
-        made = back_up(journal, directory)
-    finally:
-        journal.close()
+    made = Backup(**ask(settings, "engine.backup", directory=str(directory.absolute())))
     _tell(directory, made, as_json=as_json)
 
 

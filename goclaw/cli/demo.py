@@ -42,7 +42,7 @@ def demo(settings: Settings, path: Path | None, as_json: bool) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)  # of the source that is audited
         with displayed(settings) as display:
-            ending = run_in_foreground(settings, Request(prepared, {}), display)
+            ending = run_in_foreground(settings, Request(workflow, prepared, {}), display)
     line = resume_line(settings, [AGENTS], None)
     code = conclude(ending, line, as_json=as_json, show=_print_report)
     if not ending.cut_short:

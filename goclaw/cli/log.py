@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from goclaw.cli.completing import run_ids
 from goclaw.cli.log_upkeep import archive, compact, expire
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
@@ -36,7 +37,13 @@ for _command in (archive, expire, compact):
 
 
 @log.command()
-@click.option("--run", default="", metavar="RUN", help="Only facts of this run and its tasks.")
+@click.option(
+    "--run",
+    default="",
+    metavar="RUN",
+    shell_complete=run_ids,
+    help="Only facts of this run and its tasks.",
+)
 @click.option("--stream", default="", metavar="STREAM", help="Only facts of this stream.")
 @click.option("--type", "type_", default="", metavar="TYPE", help="Only this type, or its family.")
 @click.option("--from", "start", metavar="POSITION", help="Begin here (number or part:number).")
@@ -90,12 +97,12 @@ def tail(settings: Settings, lines: int, ndjson: bool, as_json: bool) -> None:
 @json_option
 def verify(settings: Settings, as_json: bool) -> int:
     """Read everything and compare everything; exits 0 only if all is whole, otherwise 6."""
-    from goclaw.datadir import DataDirectory
+    from goclaw.asking import readable
     from goclaw_events.rocks import verify_directory
 
-    directory = DataDirectory(settings.data_dir)
-    directory.require()
-    report = verify_directory(directory.path)
+    with readable(settings) as directory:
+        directory.require()
+        report = verify_directory(directory.path)
     if as_json:
         emit({"whole": report.whole, **asdict(report)})
     else:
@@ -108,7 +115,13 @@ def verify(settings: Settings, as_json: bool) -> int:
     "-o", "--output", "out", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write to this file  [default: stdout]",
 )  # fmt: skip
-@click.option("--run", default="", metavar="RUN", help="Only the facts of this run and its tasks.")
+@click.option(
+    "--run",
+    default="",
+    metavar="RUN",
+    shell_complete=run_ids,
+    help="Only the facts of this run and its tasks.",
+)
 @settings_options
 @json_option
 def export(settings: Settings, out: Path | None, run: str, as_json: bool) -> None:
@@ -159,21 +172,23 @@ def import_(settings: Settings, file: Path, partitions: int | None, as_json: boo
 
 @contextmanager
 def _reading(settings: Settings) -> Iterator[RocksJournal]:
-    from goclaw.datadir import DataDirectory
+    from goclaw.asking import readable
 
-    journal = DataDirectory(settings.data_dir).open_journal(read_only=True)
-    try:
-        for fault in journal.watermark_faults():
-            say(f"warning[{fault.code}]: {fault.message}")
-        for partition in range(journal.partitions):
-            begin = journal.history(partition)
-            if begin > 1:
-                say(
-                    f"the history of partition {partition} begins at {begin}; the rest was given up"
-                )
-        yield journal
-    finally:
-        journal.close()
+    with readable(settings) as directory:
+        journal = directory.open_journal(read_only=True)
+        try:
+            for fault in journal.watermark_faults():
+                say(f"warning[{fault.code}]: {fault.message}")
+            for partition in range(journal.partitions):
+                begin = journal.history(partition)
+                if begin > 1:
+                    say(
+                        f"the history of partition {partition} begins at {begin}; "
+                        "the rest was given up"
+                    )
+            yield journal
+        finally:
+            journal.close()
 
 
 def _print(records: Iterable[Record], *, as_json: bool, ndjson: bool) -> None:
@@ -181,7 +196,7 @@ def _print(records: Iterable[Record], *, as_json: bool, ndjson: bool) -> None:
         _print_array(record.as_json() for record in records)
         return
     for record in records:
-        sys.stdout.write((json_line(record.as_json()) if ndjson else _line(record)) + "\n")
+        sys.stdout.write((json_line(record.as_json()) if ndjson else line_of(record)) + "\n")
     sys.stdout.flush()
 
 
@@ -199,7 +214,8 @@ def _print_array(items: Iterable[dict[str, Any]]) -> None:
         sys.stdout.flush()
 
 
-def _line(record: Record) -> str:
+def line_of(record: Record) -> str:
+    """Return a fact on one line, its data cut short."""
     data = json_line(record.data())
     if len(data) > DATA_CHARACTERS_MAX:
         data = data[: DATA_CHARACTERS_MAX - 1] + "…"

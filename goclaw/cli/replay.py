@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from goclaw.cli.completing import run_ids
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
 from goclaw.errors import EXIT_DAMAGED, EXIT_OK, UsageInvalid
@@ -25,6 +26,7 @@ _PARAMS_CHARS_MAX = 60
     "--run",
     "run_id",
     metavar="RUN",
+    shell_complete=run_ids,
     help="Show this run (an id, its beginning, or @last) with its tasks and lanes.",
 )
 @click.option("--to", metavar="POSITION", help="Show it as it was here (number or part:number).")
@@ -40,7 +42,7 @@ def replay(
     state that each actor activates with and each snapshot leads to, every table follows from the
     frames, and every view equals its rebuild; otherwise 6, with the places.
     """
-    from goclaw.datadir import DataDirectory
+    from goclaw.asking import readable
     from goclaw.replay import Replay
     from goclaw_events.envelope import Position
 
@@ -48,27 +50,27 @@ def replay(
         msg = "--verify looks at everything, so --run and --to do not go with it"
         raise UsageInvalid(msg, hint="leave them out")
     place = None if to is None else Position.parse(to)
-    directory = DataDirectory(settings.data_dir)
-    journal = directory.open_journal(read_only=True)
-    try:
-        faults = journal.watermark_faults()
-        if verify:
-            from goclaw.replay_check import check_replay
+    with readable(settings) as directory:
+        journal = directory.open_journal(read_only=True)
+        try:
+            faults = journal.watermark_faults()
+            if verify:
+                from goclaw.replay_check import check_replay
 
-            report = check_replay(journal, directory.views)
+                report = check_replay(journal, directory.views)
+                for fault in faults:
+                    report.add(fault.code, "watermark", fault.message)
+                _print_report(report, as_json=as_json)
+                return EXIT_OK if report.agrees else EXIT_DAMAGED
             for fault in faults:
-                report.add(fault.code, "watermark", fault.message)
-            _print_report(report, as_json=as_json)
-            return EXIT_OK if report.agrees else EXIT_DAMAGED
-        for fault in faults:
-            say(f"warning[{fault.code}]: {fault.message}")
-        then = Replay(journal, place)
-        if run_id is None:
-            _print_runs(then, as_json=as_json)
-        else:
-            _print_run(then.state(then.find(run_id)), as_json=as_json)
-    finally:
-        journal.close()
+                say(f"warning[{fault.code}]: {fault.message}")
+            then = Replay(journal, place)
+            if run_id is None:
+                _print_runs(then, as_json=as_json)
+            else:
+                _print_run(then.state(then.find(run_id)), as_json=as_json)
+        finally:
+            journal.close()
     return EXIT_OK
 
 

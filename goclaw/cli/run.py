@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
     from goclaw.foreground import Ending
     from goclaw.live import Display
+    from goclaw.results import Submitted
     from goclaw.submission import Prepared
 
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
     help="Stop after this time; `goclaw resume` goes on with the run.",
 )  # fmt: skip
+@click.option(
+    "--detach", is_flag=True, help="Print the run's id and leave it to the engine that runs."
+)
 @module_option
 @click.option(
     "--trust-dir", is_flag=True,
@@ -58,30 +62,74 @@ def run(
     run_id: str | None,
     labels: Mapping[str, str],
     timeout_s: float | None,
+    detach: bool,
     modules: Sequence[str],
     trust_dir: bool,
     as_json: bool,
 ) -> int:
     """Run a workflow FILE: progress on stderr, its result on stdout.
 
-    Agents come from --module, from the setting agents.modules, and with --trust-dir from FILE's
+    Where an engine runs on the data directory (`goclaw engine start`) it gets the run, and its
+    agents count; interrupting only stops watching. Otherwise the run is this command's own:
+    agents come from --module, from the setting agents.modules, and with --trust-dir from FILE's
     folder. Exits 0, 1 if the run failed, 2 if it could not begin, 130 when interrupted: then
     everything that was done is kept, and `goclaw resume` goes on.
     """
+    from goclaw.asking import engine_runs
     from goclaw.foreground import Request, run_in_foreground
     from goclaw.run_input import given_input
 
     trusted = file.parent if trust_dir else None
-    prepared = _prepared(file, settings, modules, trusted)
+    elsewhere = detach or engine_runs(settings)
+    prepared = _prepared(file, settings, modules, trusted, agents_elsewhere=elsewhere)
     given = given_input(prepared.plan, inputs, input_file)
-    request = Request(prepared, given, run_id, labels)
+    if detach:
+        _detached(settings, file, given, run_id, labels, as_json=as_json)
+        return EXIT_OK
+    request = Request(file, prepared, given, run_id, labels)
     with displayed(settings) as display:
         ending = run_in_foreground(settings, request, display, timeout_s)
     return conclude(ending, resume_line(settings, modules, trusted), as_json=as_json)
 
 
+def _detached(
+    settings: Settings,
+    file: Path,
+    given: Mapping[str, Any],
+    run_id: str | None,
+    labels: Mapping[str, str],
+    *,
+    as_json: bool,
+) -> None:
+    from goclaw.sync_client import SyncClient
+
+    with SyncClient(settings.data_dir) as client:
+        submitted = client.submit(file, input=given, run_id=run_id, labels=labels)
+    tell_submitted(settings, submitted, as_json=as_json)
+
+
+def tell_submitted(settings: Settings, submitted: Submitted, *, as_json: bool) -> None:
+    """Print the id of a run that an engine has taken, and say how to follow it."""
+    if as_json:
+        emit({"run_id": submitted.run_id, "position": str(submitted.position),
+              "repeated": submitted.repeated})  # fmt: skip
+        return
+    click.echo(submitted.run_id)
+    say(f"  to follow it: {tail_line(settings, submitted.run_id)}")
+
+
+def tail_line(settings: Settings, run_id: str) -> str:
+    """Return the command that follows a run of the engine that runs."""
+    return shlex.join([program(), "runs", "tail", run_id, "--data-dir", str(settings.data_dir)])
+
+
 def _prepared(
-    file: Path, settings: Settings, modules: Sequence[str], trusted: Path | None
+    file: Path,
+    settings: Settings,
+    modules: Sequence[str],
+    trusted: Path | None,
+    *,
+    agents_elsewhere: bool,
 ) -> Prepared:
     """Load the file and the modules; every fault of the file comes with its place in it."""
     from goclaw.agents import REGISTRY
@@ -92,6 +140,8 @@ def _prepared(
 
     data, text_format = read_definition_file(file)
     prepared = Preparer().prepare(load_definition(data, text_format, str(file)))
+    if agents_elsewhere:
+        return prepared
     load_modules([*settings.agents.modules, *modules], trusted)
     findings = []
     for task in prepared.plan.tasks:
@@ -117,26 +167,27 @@ def _prepared(
 def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_json: bool) -> int:
     """Go on with every run that is not finished, until all of them have ended.
 
+    Where an engine runs it has gone on with them already: then they are watched.
+
     Exits 0, also if there is nothing to do; 1 if a run failed; 2 if agents are missing.
     """
     from goclaw.agents import REGISTRY
-    from goclaw.datadir import DataDirectory
+    from goclaw.asking import ask, engine_runs
     from goclaw.foreground import INTERRUPTED, Ending, resume_in_foreground
     from goclaw.modules import load_modules
-    from goclaw.unfinished import require_agents, unfinished_runs
+    from goclaw.unfinished import require_agents
 
-    load_modules([*settings.agents.modules, *modules], trusted)
-    journal = DataDirectory(settings.data_dir).open_journal()
-    try:
-        runs = unfinished_runs(journal)
-    finally:
-        journal.close()
-    require_agents(runs, REGISTRY)
+    elsewhere = engine_runs(settings)
+    if not elsewhere:
+        load_modules([*settings.agents.modules, *modules], trusted)
+    runs = ask(settings, "runs.unfinished")
+    if not elsewhere:
+        require_agents({run["run_id"]: run["agents"] for run in runs}, REGISTRY)
     ending = Ending([], "")
     if runs:
         with displayed(settings) as display:
-            ending = resume_in_foreground(settings, runs, display)
-    names = {run.run_id: run.name for run in runs}
+            ending = resume_in_foreground(settings, [run["run_id"] for run in runs], display)
+    names = {run["run_id"]: run["name"] for run in runs}
     _print_resumed(ending, names, as_json=as_json)
     if ending.cut_short == INTERRUPTED:
         _say_how_to_go_on(ending, resume_line(settings, modules, trusted))
@@ -223,6 +274,12 @@ def _say_how_to_go_on(ending: Ending, line: str) -> None:
     from goclaw_projections.runs import ENDED
 
     left = [record["run_id"] for record in ending.records if record["status"] not in ENDED]
+    if ending.goes_on:
+        say(f"{ending.cut_short}: the engine goes on; to follow it:")
+        for run_id in left:
+            words = shlex.split(_show_line(line, run_id))
+            say(f"  {shlex.join([words[0], 'runs', 'tail', *words[3:]])}")
+        return
     what = f"run {left[0]} is" if len(left) == 1 else f"{len(left)} runs are"
     say(f"{ending.cut_short}: {what} not finished; to go on:\n  {line}")
 

@@ -1,4 +1,4 @@
-"""`goclaw runs`: list runs, show one, print its result."""
+"""`goclaw runs`: list runs, show one, print its result, follow it, cancel it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from goclaw.cli.completing import run_ids
 from goclaw.cli.options import json_option, key_values, settings_options
 from goclaw.cli.output import emit, json_line, print_table, printable, say
+from goclaw.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,13 +17,14 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
 
 STATUSES: Final = ("running", "cancelling", "failing", "completed", "failed", "cancelled")
+END_TYPES: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
 VALUE_CHARACTERS_MAX: Final = 500
 _SECONDS_DIGITS: Final = 19
 
 
 @click.group()
 def runs() -> None:
-    """List runs; show one, or its result."""
+    """List runs; show one, or its result; follow one, or cancel it."""
 
 
 @runs.command("list")
@@ -35,6 +38,7 @@ def runs() -> None:
     "--limit", type=click.IntRange(1, 100_000), default=50, metavar="N", show_default=True,
     help="At most N runs.",
 )  # fmt: skip
+@click.option("--cursor", metavar="CURSOR", help="Go on where a listing ended.")
 @settings_options
 @json_option
 def list_runs(
@@ -43,15 +47,16 @@ def list_runs(
     name: str | None,
     labels: Mapping[str, str],
     limit: int,
+    cursor: str | None,
     as_json: bool,
 ) -> None:
     """List runs, newest first."""
-    from goclaw.run_archive import RunArchive
-    from goclaw.run_records import run_summary
+    from goclaw.asking import ask
 
-    with RunArchive(settings) as archive:
-        page = archive.views.runs.list(status=status, name=name, labels=labels, limit=limit)
-    found = [run_summary(run) for run in page.runs]
+    wanted = {"status": status, "name": name, "labels": dict(labels), "limit": limit}
+    wanted["cursor"] = cursor
+    page = ask(settings, "runs.list", **wanted, min_position="now")
+    found = page["runs"]
     if as_json:
         emit(found)
     elif found:
@@ -61,21 +66,21 @@ def list_runs(
         )
     else:
         say("no runs")
-    if page.cursor is not None:
-        say(f"there may be more than these {limit}; --limit shows more")
+    if page["cursor"] is not None:
+        say(f"there may be more than these {limit}; --limit shows more, as does")
+        say(f"  --cursor {page['cursor']}")
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @click.option("--timeline", is_flag=True, help="Show what happened, fact by fact.")
 @settings_options
 @json_option
 def show(settings: Settings, run: str, timeline: bool, as_json: bool) -> None:
     """Show a run and its tasks. RUN is an id, the beginning of one, or @last."""
-    from goclaw.run_archive import RunArchive
+    from goclaw.asking import ask
 
-    with RunArchive(settings) as archive:
-        record = archive.record_of(archive.find(run), timeline=timeline)
+    record = ask(settings, "runs.show", run=run, timeline=timeline, min_position="now")
     if as_json:
         emit(record)
     else:
@@ -83,7 +88,7 @@ def show(settings: Settings, run: str, timeline: bool, as_json: bool) -> None:
 
 
 @runs.command()
-@click.argument("run")
+@click.argument("run", shell_complete=run_ids)
 @settings_options
 @json_option
 def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001 - the option belongs to the command's form
@@ -91,11 +96,73 @@ def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001
 
     Exits 1 if the run failed or was cancelled, 5 if it has not ended.
     """
-    from goclaw.run_archive import RunArchive
+    from goclaw.asking import ask
 
-    with RunArchive(settings) as archive:
-        value = archive.result_of(archive.find(run))
-    emit(value)
+    emit(ask(settings, "runs.result", run=run, min_position="now"))
+
+
+@runs.command()
+@click.argument("run", shell_complete=run_ids)
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+@settings_options
+@json_option
+def cancel(settings: Settings, run: str, reason: str, as_json: bool) -> None:
+    """Cancel a run: nothing new of it starts, what runs is stopped.
+
+    RUN is an id, the beginning of one, or @last. Works with and without an engine. Returns once
+    it is recorded; exits 7 if the run has ended already.
+    """
+    from goclaw.asking import ask
+
+    found = ask(settings, "runs.find", run=run, min_position="now")
+    ask(settings, "cancel", run_id=found["run_id"], reason=reason)
+    if as_json:
+        emit({"run_id": found["run_id"], "cancelled": True})
+    else:
+        say(f"run {found['run_id']} is being cancelled")
+
+
+@runs.command()
+@click.argument("run", shell_complete=run_ids)
+@click.option("--new", is_flag=True, help="Only what comes from now on.")
+@click.option("--ndjson", is_flag=True, help="Print one JSON object a line for each fact.")
+@settings_options
+@json_option
+def tail(settings: Settings, run: str, new: bool, ndjson: bool, as_json: bool) -> int:
+    """Print the facts of a run as they come, until it ends. RUN as for `show`.
+
+    Exits 0 if it completed, 1 if it failed or was cancelled, 5 if it has not ended and no engine
+    runs. With --json the last line is the run's summary.
+    """
+    from goclaw.asking import ask
+
+    found = ask(settings, "runs.find", run=run, min_position="now")
+    _print_facts(settings, found, new=new, ndjson=ndjson)
+    found = ask(settings, "runs.find", run=found["run_id"], min_position="now")
+    if as_json:
+        emit(found)
+    if found["ended_at"] is None:
+        say(f"run {found['run_id']} is {found['status']}, and no engine runs")
+        return EXIT_UNAVAILABLE
+    return EXIT_OK if found["status"] == "completed" else EXIT_FAILED
+
+
+def _print_facts(settings: Settings, run: Mapping[str, Any], *, new: bool, ndjson: bool) -> None:
+    from contextlib import closing
+
+    from goclaw.asking import follow
+    from goclaw.cli.log import line_of
+    from goclaw.log_records import record_from
+
+    has_ended = run["ended_at"] is not None
+    wanted = {"run_id": run["run_id"], "after": "end" if new else None, "follow": not has_ended}
+    with closing(follow(settings, "subscribe", **wanted)) as parts:
+        for part in parts:
+            records = [record_from(fact) for fact in part["facts"]]
+            for record in records:
+                click.echo(json_line(record.as_json()) if ndjson else line_of(record))
+            if not has_ended and any(record.fact.type in END_TYPES for record in records):
+                return
 
 
 def _list_row(run: Mapping[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from goclaw_actors.catalogue import CATALOGUE, Catalogue
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
 from goclaw_actors.messages import DeclareLane, Enqueue, Release, Withdraw
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 PREFIX = b"\0\0\0\x01x"
 LAYOUT = {
+    (1, "catalogue"): "name versions",
     (1, "lane"): (
         "capacity concurrency declared_by entries head leased next overflow queue queued stream"
     ),
@@ -108,10 +110,14 @@ class Keeper:
         return self.form.restore(self.stream, snapshot.root, snapshot.maps)
 
 
-@pytest.mark.parametrize(("kind", "state"), [("lane", Lane), ("task", Task), ("workflow", Run)])
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [("catalogue", Catalogue), ("lane", Lane), ("task", Task), ("workflow", Run)],
+)
 def test_the_layout_belongs_to_its_version(kind: str, state: Any) -> None:
     """Who changes what a state holds raises the version of its form, and adds a line here."""
     forms = {
+        "catalogue": CATALOGUE.form,
         "lane": LANE.form,
         "task": task_decider(Shelf()).form,
         "workflow": workflow_decider(Shelf()).form,

@@ -49,7 +49,7 @@ def test_every_fact_has_a_name() -> None:
     exported = {getattr(facts, name) for name in facts.__all__ if not name.endswith("Fact")}
     assert exported == set(FACTS.names)
     families = {name.partition(".")[0] for name, _ in FACTS.names.values()}
-    assert families == {"run", "task", "lane", "partition"}
+    assert families == {"definition", "run", "task", "lane", "partition"}
 
 
 def test_old_versions_are_raised() -> None:

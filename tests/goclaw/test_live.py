@@ -81,7 +81,13 @@ async def test_a_board_ends_as_the_views_do() -> None:
         ids = [task.id for task in plan.tasks]
         views = engine.views.tasks.tasks_of(submitted.run_id, ids, run_ended=True)
         seeded = RunBoard(submitted.run_id, plan, 0)
-        seeded.seed(result.status, views)
+        seeded.seed(
+            result.status,
+            {
+                task_id: (view.status, view.attempts, view.started_at_ns, view.completed_at_ns)
+                for task_id, view in views.items()
+            },
+        )
     for one in (board, seeded):
         assert one.status == result.status == "failed"
         assert {t: line.status for t, line in one.tasks.items()} == {

@@ -39,7 +39,9 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(killed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a copy of the killed folder, and work in it."""
     folder = tmp_path / "copy"
-    shutil.copytree(killed, folder, ignore=shutil.ignore_patterns("started", "__pycache__"))
+    shutil.copytree(
+        killed, folder, ignore=shutil.ignore_patterns("started", "engine.sock", "__pycache__")
+    )
     monkeypatch.chdir(folder)
     return folder
 

@@ -224,13 +224,15 @@ def test_a_timeout_exits_4_and_keeps_the_run(capsys: pytest.CaptureFixture[str])
 def test_the_first_interrupt_stops_gracefully_and_says_how_to_resume(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Exit 130 after the engine has closed; meanwhile another process is told `engine_running`."""
+    """Exit 130 after the engine has closed; meanwhile others talk to it, or are told it runs."""
     prepare(tmp_path)
     process = start_blocked(tmp_path, "--json", "--data-dir", "d", "--trust-dir")
     code, lines, _ = called(capsys, "runs", "list", "--data-dir", "d", "--json")
+    assert (code, [run["status"] for run in last_json(lines[-1])]) == (0, ["running"])
+    code, lines, _ = called(capsys, "fsck", "--data-dir", "d", "--json")
     assert (code, last_json(lines[-1])["error"]["code"]) == (5, "engine_running")
     code, lines, _ = called(capsys, "run", "hello.yaml", "--data-dir", "d", "--json")
-    assert (code, last_json(lines[-1])["error"]["code"]) == (5, "engine_running")
+    assert (code, last_json(lines[-1])["status"]) == (0, "completed")  # it ran over there
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     record = last_json(out)

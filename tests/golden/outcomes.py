@@ -58,4 +58,8 @@ def _lane(lane: Any) -> dict[str, Any]:
     }
 
 
-_OF = {"workflow": _run, "task": _task, "lane": _lane}
+def _catalogue(catalogue: Any) -> dict[str, Any]:
+    return {version: ref.hex for version, ref in catalogue.versions.items()}
+
+
+_OF = {"workflow": _run, "task": _task, "lane": _lane, "catalogue": _catalogue}

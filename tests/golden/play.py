@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from goclaw_actors import failures
-from goclaw_actors.messages import Release, ScheduleTask
+from goclaw_actors.message import Message
+from goclaw_actors.messages import RegisterDefinition, Release, ScheduleTask
 from goclaw_actors.work import Outcome, Progress
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
@@ -78,6 +79,7 @@ def _bugs(kinds: dict[str, Decider[Any]]) -> None:
 
 
 def _everything(stage: Stage) -> Stage:
+    _registered(stage)
     stage = _endings(stage)
     _families(stage)
     stage = _losses(stage)
@@ -86,6 +88,16 @@ def _everything(stage: Stage) -> Stage:
         stage.clock.ns += 10**12
         stage.finish()
     return stage
+
+
+def _registered(stage: Stage) -> None:
+    """Register two versions of a definition."""
+    for version in (None, "beta"):
+        plan = pack_plan(plan_of(ONE, version=version))
+        message = Message("catalogue/w", RegisterDefinition(version, blob_of(plan), "golden"))
+        message.blobs = {blob_of(plan).sha256: plan}
+        stage.node.accept(message)
+    stage.rest()
 
 
 def _endings(stage: Stage) -> Stage:

@@ -3,6 +3,7 @@
 A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it stands (ADR 0001).
 """
 
+from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
 from goclaw_events.facts.lane import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
 from goclaw_events.facts.partition import (
     Marked,
@@ -46,7 +47,9 @@ __all__ = [
     "AttemptFailed",
     "AttemptLost",
     "AttemptStarted",
+    "CatalogueFact",
     "ChildStarted",
+    "DefinitionRegistered",
     "LaneAdvanced",
     "LaneDeclared",
     "LaneFact",

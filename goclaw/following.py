@@ -1,0 +1,54 @@
+"""Follow a log from an asyncio loop: parts of facts, each with the cursor behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from goclaw_events.ids import task_stream, workflow_stream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+
+    from goclaw.bridge import Bridge
+    from goclaw_events.envelope import Cursor
+    from goclaw_projections.subscription import Recorded, Tail
+
+
+async def follow_log(
+    tail: Tail,
+    bridge: Bridge | None,
+    after: Cursor | Mapping[int, int] | None,
+    *,
+    run_id: str | None,
+    at_once: int,
+) -> AsyncGenerator[tuple[list[Recorded], Cursor], None]:
+    """Yield at most `at_once` durable facts behind `after`, with the cursor, then what comes.
+
+    `run_id` keeps only the facts of that run and its tasks. Without a `bridge` it ends where the
+    log ends, otherwise when the engine stops. A slow reader lags behind, it loses nothing.
+    """
+    ready = asyncio.Event()
+    subscription = tail.subscribe(
+        after,
+        keep=None if run_id is None else _of_run(run_id),
+        on_ready=None if bridge is None else lambda: bridge.post(ready.set),
+    )
+    try:
+        while not subscription.closed:
+            found = await asyncio.to_thread(subscription.poll, at_once)
+            if found:
+                yield found, subscription.cursor
+            elif bridge is None:
+                return
+            else:
+                await ready.wait()
+                ready.clear()
+    finally:
+        subscription.close()
+
+
+def _of_run(run_id: str) -> Callable[[str], bool]:
+    """Return what accepts the streams of a run and of its tasks."""
+    own, tasks = workflow_stream(run_id), task_stream(run_id, "")
+    return lambda stream: stream == own or stream.startswith(tasks)

@@ -1,0 +1,85 @@
+"""What a client says and hears, between the library's types and the plain data of operations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from goclaw.builder import Workflow
+from goclaw.results import RunFailure, RunResult, Submitted
+from goclaw_events.codec import FACTS
+from goclaw_events.definition import WorkflowDefinition
+from goclaw_events.envelope import Cause, Position
+from goclaw_events.faults import Fault, InvalidDefinition
+from goclaw_events.loading import read_definition_file
+from goclaw_projections.subscription import Recorded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+Sendable: TypeAlias = Workflow | WorkflowDefinition | Path | str
+"""What can be sent: a builder, a definition, the path of a file, a registered `NAME[@VERSION]`."""
+
+
+def document_of(workflow: Workflow | WorkflowDefinition | Path) -> dict[str, str]:
+    """Return a workflow as a document; raises `InvalidDefinition` where it cannot be read."""
+    if isinstance(workflow, Path):
+        data, text_format = read_definition_file(workflow)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            fault = Fault("unreadable", "the file is not UTF-8", hint="save it as UTF-8")
+            raise InvalidDefinition([fault], str(workflow)) from error
+        return {"text": text, "format": text_format, "source": str(workflow)}
+    definition = workflow.definition() if isinstance(workflow, Workflow) else workflow
+    text = definition.model_dump_json(by_alias=True, exclude_unset=True)
+    return {"text": text, "format": "json", "source": definition.name}
+
+
+def submission(
+    workflow: Sendable,
+    given: Mapping[str, Any] | None,
+    run_id: str | None,
+    idempotency_key: str | None,
+    labels: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """Return the parameters of `submit`."""
+    what = (
+        {"name": workflow} if isinstance(workflow, str) else {"definition": document_of(workflow)}
+    )
+    return {
+        **what,
+        "input": dict(given or {}),
+        "run_id": run_id,
+        "idempotency_key": idempotency_key,
+        "labels": dict(labels or {}),
+    }
+
+
+def submitted_from(answer: Mapping[str, Any]) -> Submitted:
+    """Return what `submit` answered."""
+    return Submitted(answer["run_id"], _position(answer["position"]), answer["repeated"])
+
+
+def result_from(answer: Mapping[str, Any]) -> RunResult:
+    """Return what `result` answered."""
+    error = None if answer["error"] is None else RunFailure(*answer["error"])
+    return RunResult(
+        answer["run_id"], answer["status"], answer["result"], error, _position(answer["position"])
+    )
+
+
+def recorded_from(fact: Sequence[Any]) -> Recorded:
+    """Return a fact of a subscription; raises `UnknownType` for one of a newer version."""
+    place, time_ns, stream, seq, name, version, fields, cause = fact
+    said = FACTS.decode(name, version, fields)
+    return Recorded(Position(*place), time_ns, stream, seq, name, said, _cause(cause))
+
+
+def _cause(fields: Sequence[Any]) -> Cause:
+    message, *rest = fields
+    return Cause(None if message is None else tuple(message), *rest)
+
+
+def _position(text: str | None) -> Position | None:
+    return None if text is None else Position.parse(text)

@@ -1,0 +1,27 @@
+"""The one table of operations: whoever adds one adds its module here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from goclaw.errors import OperationUnknown
+from goclaw.operations import definitions, house, runs, work
+from goclaw_events.faults import Suggester
+
+if TYPE_CHECKING:
+    from goclaw.operations.operation import Operation
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    operation.name: operation
+    for module in (work, runs, definitions, house)
+    for operation in module.OPERATIONS
+}
+
+
+def operation_of(name: str) -> Operation:
+    """Return an operation; raises `OperationUnknown`."""
+    found = OPERATIONS.get(name)
+    if found is None:
+        hint = Suggester().hint(name, OPERATIONS) or "the engine may be older than this program"
+        raise OperationUnknown(f"there is no operation {name[:60]!r}", hint=hint)
+    return found

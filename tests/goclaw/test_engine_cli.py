@@ -1,0 +1,292 @@
+"""Every command against an engine that runs in another process, and the life of that process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from goclaw.cli import main
+from goclaw.doctor import lock_holder
+from tests.goclaw.processes import last_json, prepare, read_until, start, start_blocked
+from tests.goclaw.test_cli_frame import commands
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HELLO = """
+name: hello
+version: "1.0"
+input: {who: {type: string}, times: {type: integer, default: 1}}
+tasks:
+  greet: {agent: goclaw.echo, with: {text: "hello ${input.who}", times: "${input.times}"}}
+output: "${tasks.greet.result.text}"
+"""
+FAILING = "{name: failing, tasks: {bad: {agent: goclaw.fail, with: {message: no luck}}}}"
+LONG = "{name: long, tasks: {w: {wait: 1h}}}"
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return a folder with workflows, on whose `d` an engine runs for all the tests."""
+    folder = tmp_path_factory.mktemp("engine")
+    for name, text in (("hello", HELLO), ("failing", FAILING), ("long", LONG)):
+        (folder / f"{name}.yaml").write_text(text)
+    process = start(folder, "engine", "start", "--data-dir", "d")
+    assert process.stderr is not None
+    try:
+        read_until(process.stderr, b"engine ready")
+        yield folder
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert lock_holder(folder / "d") is None
+    assert not (folder / "d" / "engine.sock").exists()
+
+
+@pytest.fixture
+def data(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in that folder; return the data directory, known to every command."""
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("GOCLAW_DATA_DIR", str(here / "d"))
+    return here / "d"
+
+
+def called(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, Any]:
+    """Run a command with `--json`; return its exit code and what it printed."""
+    code = main([*[str(arg) for arg in args], "--json"])
+    out = capsys.readouterr().out
+    return code, last_json(out) if out else None
+
+
+# What each command is called with, and how it ends; {new} is a name that is not taken.
+CALLS: dict[str, tuple[str, int]] = {
+    "backup": ("backup {new}", 0),
+    "bench engine": ("", 0),
+    "bench log": ("", 0),
+    "bench recovery": ("", 0),
+    "completion": ("completion bash", 0),
+    "config schema": ("config schema", 0),
+    "config show": ("config show", 0),
+    "config validate": ("config validate", 0),
+    "demo": ("", 0),
+    "doctor": ("doctor", 0),
+    "engine log-level": ("engine log-level info", 0),
+    "engine start": ("engine start", 5),
+    "engine status": ("engine status", 0),
+    "engine stop": ("", 0),
+    "fsck": ("fsck", 5),
+    "import wfformat": ("", 0),
+    "log archive": ("log archive", 5),
+    "log compact": ("log compact", 5),
+    "log expire": ("log expire --before 1d", 5),
+    "log export": ("log export -o {new}", 0),
+    "log import": ("log import whole.export", 7),
+    "log show": ("log show --limit 3", 0),
+    "log tail": ("log tail", 0),
+    "log verify": ("log verify", 0),
+    "plan": ("plan hello.yaml", 0),
+    "replay": ("replay", 0),
+    "restore": ("restore new0", 7),
+    "resume": ("resume", 0),
+    "run": ("run hello.yaml --input who=you", 0),
+    "runs cancel": ("runs cancel long1", 0),
+    "runs list": ("runs list", 0),
+    "runs result": ("runs result hello1", 0),
+    "runs show": ("runs show @last", 0),
+    "runs tail": ("runs tail hello1", 0),
+    "schema": ("schema workflow", 0),
+    "submit": ("submit hello --input who=me", 0),
+    "validate": ("validate hello.yaml", 0),
+    "version": ("version", 0),
+    "workflows list": ("workflows list", 0),
+    "workflows register": ("workflows register hello.yaml", 0),
+    "workflows show": ("workflows show hello", 0),
+}
+"""An empty call: the command touches no data directory, or has a test of its own below."""
+
+
+def test_every_command_works_beside_an_engine(
+    capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    """Each is answered by the engine, or works beside it, or says `engine_running`: exit 5."""
+    known = {path.removeprefix("goclaw ") for path, _ in commands()}
+    unsaid = known - set(CALLS)
+    assert unsaid == set(), "say above how a new command is called beside an engine"
+    assert called(capsys, "workflows", "register", "hello.yaml")[0] == 0
+    assert called(capsys, "run", "hello.yaml", "--input", "who=x", "--run-id", "hello1")[0] == 0
+    assert called(capsys, "run", "long.yaml", "--run-id", "long1", "--detach")[0] == 0
+    assert called(capsys, "log", "export", "-o", "whole.export")[0] == 0
+    ends = {}
+    ordered = sorted(CALLS, key=lambda name: name == "resume")  # when nothing waits any more
+    for number, name in enumerate(ordered):
+        line, expected = CALLS[name]
+        if name in known and line:
+            words = line.format(new=f"new{number}").split()
+            code, found = called(capsys, *words)
+            ends[name] = (code, found["error"]["code"] if code else None)
+            assert code == expected, (name, found)
+    assert ends["engine start"] == (5, "engine_running")
+    assert ends["fsck"] == (5, "engine_running")
+    assert not (data / "copies").exists()
+
+
+def test_a_run_of_the_engine_is_followed(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    """`goclaw run` gives its file to the engine: its result, its exit codes, its faults."""
+    code, record = called(capsys, "run", "hello.yaml", "--input", "who=you", "--label", "a=b")
+    assert (code, record["result"], list(record["tasks"])) == (0, "hello you", ["greet"])
+    code, record = called(capsys, "run", "failing.yaml")
+    assert (code, record["error"]["code"]) == (1, "agent_error")
+    (data.parent / "unknown.yaml").write_text("{name: x, tasks: {a: {agent: no.such}}}")
+    code, error = called(capsys, "run", "unknown.yaml")
+    assert (code, error["error"]["code"]) == (3, "agent_unknown")
+    code, error = called(capsys, "run", "hello.yaml", "--input", "who=1", "--run-id", "twice")
+    code, error = called(capsys, "run", "hello.yaml", "--input", "who=2", "--run-id", "twice")
+    assert (code, error["error"]["code"]) == (7, "command_conflict")
+    code, record = called(capsys, "run", "long.yaml", "--timeout", "0.05")
+    assert (code, record["status"]) == (4, "running")
+    assert main(["run", "long.yaml", "--run-id", record["run_id"], "--timeout", "0.05"]) == 4
+    err = capsys.readouterr().err
+    assert f"goclaw runs tail {record['run_id']}" in err
+    assert called(capsys, "runs", "cancel", record["run_id"])[0] == 0
+
+
+def test_an_interrupt_only_stops_watching(
+    capsys: pytest.CaptureFixture[str], data: Path, here: Path
+) -> None:
+    """Exit 130, and how to follow the run, which the engine goes on with."""
+    process = start(here, "run", "long.yaml", "--run-id", "watched", "--data-dir", "d")
+    assert process.stderr is not None
+    read_until(process.stderr, b"run watched")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, b"the engine goes on" in err) == (130, True)
+    assert b"goclaw runs tail watched --data-dir d" in err
+    assert called(capsys, "runs", "show", "watched")[1]["status"] == "running"
+    assert called(capsys, "runs", "cancel", "watched")[0] == 0
+
+
+def test_submit_by_name(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    """Texts become what the definition wants; --wait gives the result; labels are found again."""
+    assert called(capsys, "workflows", "register", "hello.yaml")[1]["version"] == "1.0"
+    words = ("submit", "hello@1.0", "--input", "who=7", "--input", "times=2", "--label", "k=v")
+    code, ended = called(capsys, *words, "--wait")
+    assert (code, ended["result"]) == (0, "hello 7")
+    code, page = called(capsys, "runs", "list", "--label", "k=v")
+    assert [run["run_id"] for run in page] == [ended["run_id"]]
+    code, error = called(capsys, "submit", "hello", "--input", "whom=7")
+    assert (code, error["error"]["code"]) == (2, "invalid_input")
+    code, error = called(capsys, "submit", "hallo")
+    assert (code, error["error"]["code"]) == (3, "definition_not_found")
+    code, first = called(capsys, "submit", "hello", "--input", "who=1", "--idempotency-key", "k")
+    code, again = called(capsys, "submit", "hello", "--input", "who=1", "--idempotency-key", "k")
+    assert (first["run_id"], first["repeated"]) == (again["run_id"], False)
+    assert again["repeated"]
+    assert main(["submit", "hello", "--input", "who=2"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("run_")
+    assert "runs tail" in err
+    (data.parent / "other.yaml").write_text(HELLO.replace("hello ", "goodbye "))
+    code, error = called(capsys, "workflows", "register", "other.yaml")
+    assert (code, error["error"]["code"]) == (7, "definition_conflict")
+
+
+def test_a_run_is_followed_to_its_end(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    """`runs tail` prints each fact once and exits as the run ended."""
+    main(["run", "failing.yaml", "--run-id", "sad", "--detach"])
+    capsys.readouterr()
+    assert main(["runs", "tail", "sad", "--ndjson"]) == 1
+    facts = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert (facts[0]["type"], facts[-1]["type"]) == ("run.submitted", "run.failed")
+    code, summary = called(capsys, "runs", "tail", "sad", "--new")
+    assert (code, summary["status"]) == (1, "failed")
+    assert called(capsys, "runs", "tail", "nobody")[0] == 3
+
+
+def test_the_engine_says_how_it_is(capsys: pytest.CaptureFixture[str], data: Path) -> None:
+    """Figures of another process; its log level is changed while it runs."""
+    code, status = called(capsys, "engine", "status")
+    assert (code, status["running"], status["state"]) == (0, True, "running")
+    assert status["pid"] != os.getpid()
+    assert status["data_dir"] == str(data.resolve())
+    code, levels = called(capsys, "engine", "log-level", "debug", "--logger", "goclaw.wire")
+    assert (code, levels["levels"]["goclaw.wire"]) == (0, "debug")
+    assert levels["levels"][""] == "info"
+    assert main(["engine", "status"]) == 0
+    assert "running" in capsys.readouterr().out
+
+
+def test_an_engine_in_the_background(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--detach` returns when it is ready, tells why it is not, and `stop` waits for its end."""
+    monkeypatch.chdir(tmp_path)
+    code, status = called(capsys, "engine", "status", "--data-dir", "d")
+    assert (code, status) == (3, {"running": False})
+    code, error = called(capsys, "engine", "stop", "--data-dir", "d")
+    assert (code, error["error"]["code"]) == (5, "engine_not_running")
+    code, error = called(capsys, "submit", "x", "--data-dir", "d")
+    assert (code, error["error"]["code"]) == (5, "engine_not_running")
+    assert "goclaw engine start" in error["error"]["hint"]
+    code, error = called(
+        capsys, "engine", "start", "--detach", "--data-dir", "d", "--module", "no_such_module"
+    )
+    assert (code, error["error"]["code"]) == (2, "module_failed")
+    code, status = called(capsys, "engine", "start", "--detach", "--data-dir", "d")
+    assert (code, status["running"]) == (0, True)
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
+    code, stopped = called(capsys, "engine", "stop", "--data-dir", "d")
+    assert (code, stopped) == (0, {"pid": status["pid"], "running": False})
+    assert lock_holder(tmp_path / "d") is None
+    assert "the engine has stopped" in (tmp_path / "d" / "logs" / "engine.log").read_text()
+
+
+def test_without_an_engine_commands_act_by_themselves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Register, list, cancel, tail: the directory is opened, and closed again; nothing runs."""
+    prepare(tmp_path)
+    process = start_blocked(tmp_path, "--run-id", "r", "--data-dir", "d")
+    process.kill()
+    process.communicate(timeout=30)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOCLAW_DATA_DIR", "d")
+    (tmp_path / "hello.yaml").write_text(HELLO)
+    assert called(capsys, "workflows", "register", "hello.yaml")[1]["version"] == "1.0"
+    assert [row["name"] for row in called(capsys, "workflows", "list")[1]] == ["hello"]
+    code, summary = called(capsys, "runs", "tail", "r")
+    assert (code, summary["status"]) == (5, "running")
+    assert called(capsys, "runs", "cancel", "r", "--reason", "enough")[0] == 0
+    code, record = called(capsys, "runs", "show", "r")
+    assert (code, record["status"]) == (0, "cancelled")
+    assert called(capsys, "runs", "cancel", "r")[0] == 7
+    assert called(capsys, "replay", "--verify")[1]["verified"]
+    assert called(capsys, "runs", "cancel", "x", "--data-dir", "nowhere")[0] == 3
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_an_engine_does_not_start_without_the_agents_of_what_is_unfinished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2 names them; with their module it goes on with the run."""
+    prepare(tmp_path)
+    process = start_blocked(tmp_path, "--run-id", "r", "--data-dir", "d")
+    process.kill()
+    process.communicate(timeout=30)
+    monkeypatch.chdir(tmp_path)
+    words = ("engine", "start", "--detach", "--data-dir", "d")
+    code, error = called(capsys, *words)
+    assert (code, error["error"]["code"]) == (2, "agents_missing")
+    assert called(capsys, *words, "--module", "work")[0] == 0
+    try:
+        code, summary = called(capsys, "runs", "tail", "r", "--data-dir", "d")
+        assert (code, summary["status"]) == (0, "completed")
+        assert called(capsys, "resume", "--data-dir", "d") == (0, {"resumed": []})
+    finally:
+        assert called(capsys, "engine", "stop", "--data-dir", "d")[0] == 0
