@@ -70,6 +70,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "backup": ("backup {new}", 0),
     "bench engine": ("", 0),
     "bench log": ("", 0),
+    "bench overload": ("", 0),
     "bench recovery": ("", 0),
     "completion": ("completion bash", 0),
     "config schema": ("config schema", 0),
