@@ -15,6 +15,7 @@ from goclaw.children import children_of
 from goclaw.config import Settings
 from goclaw.errors import EngineClosed, TimedOut, UsageInvalid
 from goclaw.parts import MEMORY, Parts
+from goclaw.programs import require_allowed
 from goclaw.recorded_end import failure, recorded_end
 from goclaw.results import CommandRefused, EngineDied, RunResult, Submitted
 from goclaw.submission import Preparer, request_of, run_id_for
@@ -152,9 +153,11 @@ class Engine:
         """Compile a workflow once, to submit it often.
 
         Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
-        `SecretMissing`.
+        `SecretMissing`, `ExecNotAllowed`.
         """
         prepared = self._preparer.prepare(workflow)
+        if prepared.programs:
+            require_allowed(prepared, self.settings)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from hashlib import blake2b, sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw.builder import Workflow
@@ -26,13 +27,17 @@ PREPARED_MAX: Final = 256
 
 
 class Prepared(NamedTuple):
-    """A compiled workflow that this version can run, and its stored form."""
+    """A compiled workflow that this version can run, and its stored form.
+
+    `programs`: the first word of each `exec`, by task; it may be a template.
+    """
 
     plan: Plan
     ref: BlobRef
     data: bytes
     agents: tuple[str, ...]
     secrets: tuple[str, ...] = ()
+    programs: Mapping[str, str] = MappingProxyType({})
 
 
 Submittable: TypeAlias = Workflow | WorkflowDefinition | Prepared | Path
@@ -66,7 +71,8 @@ def _prepare(definition: WorkflowDefinition) -> Prepared:
     require_supported(definition)
     data = pack_plan(plan)
     agents = dict.fromkeys(task.agent for task in plan.tasks if task.kind == "agent")
-    return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)))
+    programs = {name: task.exec[0] for name, task in definition.tasks.items() if task.exec}
+    return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)), programs)
 
 
 def _secrets(plan: Plan) -> Iterator[str]:
