@@ -122,6 +122,52 @@ class HttpSettings(Section):
     networks (`10.0.0.0/8`), addresses, `address:port`, or `name:port`."""
 
 
+class ExecSettings(Section):
+    """Tasks that run a program (`exec:`)."""
+
+    allow: Listed = ()
+    """Let tasks run these programs, by name or absolute path; `*`: any. None by default."""
+    environment: Listed = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+    """Hand these variables on to programs, and no others."""
+    cwd: Path | None = None
+    """Run programs in this directory; by default in the engine's current one."""
+    programs_max: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Run at most so many programs at once; others wait."""
+    output_bytes_max: Annotated[int, Field(ge=0, le=16 * 1024 * 1024)] = 1024 * 1024
+    """Keep so much of stdout and of stderr; the rest is read, dropped, and flagged."""
+    kill_grace_s: Seconds = 5.0
+    """Kill a program that has not ended so long after it was asked to."""
+    cpu_s_max: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """End a program that used more CPU time."""
+    memory_bytes_max: Annotated[int, Field(ge=1 << 20, le=1 << 50)] | None = None
+    """Let a program map at most so much memory."""
+    file_bytes_max: Annotated[int, Field(ge=0, le=1 << 50)] | None = None
+    """End a program that writes a larger file."""
+    processes_max: Annotated[int, Field(ge=1, le=1 << 22)] | None = None
+    """Let a program fork only while its user has fewer processes, all others included."""
+    open_files_max: Annotated[int, Field(ge=8, le=1 << 20)] | None = None
+    """Let a program have at most so many files open at once."""
+
+
+class ProcessSettings(Section):
+    """Worker processes, which run agents that say `executor="process"`."""
+
+    workers_min: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Keep so many workers, from the start on."""
+    workers_max: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Have at most so many workers; each runs one agent at a time."""
+    idle_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Let a worker go after so much time without work."""
+    tasks_max: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1000
+    """Replace a worker after so many attempts; 0: never."""
+    kill_grace_s: Seconds = 1.0
+    """Kill a worker whose agent goes on for so long after its timeout, or after it was stopped."""
+    memory_bytes_max: Annotated[int, Field(ge=1 << 26, le=1 << 50)] | None = None
+    """Let a worker map at most so much memory."""
+    cpu_s_max: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """Kill a worker whose attempt used more CPU time."""
+
+
 class ExecutorSettings(Section):
     """Limits of the places where agents run."""
 
@@ -131,9 +177,15 @@ class ExecutorSettings(Section):
     """Let a thread go after so much time without work."""
     abandoned_max: Annotated[int, Field(ge=0, le=4096)] = 16
     """Bear so many threads that went on after their timeout; then no further work is taken."""
+    abandon_grace_s: Seconds = 30.0
+    """Give a thread so much time to return after its timeout, its slot being taken meanwhile."""
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
     http: HttpSettings = HttpSettings()
+    sync_agents: Literal["thread", "process"] = "thread"
+    """Run synchronous agents that do not say where they run in threads, or in worker processes."""
+    process: ProcessSettings = ProcessSettings()
+    exec: ExecSettings = ExecSettings()
 
 
 class LaneSettings(Section):

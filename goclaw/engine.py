@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from contextlib import contextmanager
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -26,16 +25,17 @@ from goclaw.errors import (
 from goclaw.following import follow_log
 from goclaw.operations.desk import EngineDesk
 from goclaw.parts import MEMORY, Parts
-from goclaw.recorded_end import failure, recorded_end
+from goclaw.programs import require_allowed
+from goclaw.recorded_end import recorded_end
 from goclaw.results import EngineDied, RunResult, Submitted, accepted_of
 from goclaw.submission import Preparer, request_of, run_id_for
+from goclaw.waiting import Waiting, resolve
 from goclaw.wire.listener import listen
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun
-from goclaw_events.errors import CodedError
 from goclaw_events.ids import (
     catalogue_stream,
     check_id,
@@ -47,7 +47,7 @@ from goclaw_events.rocks.backup import back_up
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from types import TracebackType
 
     from goclaw.catalogue import Registered
@@ -100,9 +100,7 @@ class Engine:
         self._parts: Parts | None = None
         self._bridge: Bridge | None = None
         self.listener: Listener | None = None
-        self._waiters: dict[str, list[asyncio.Future[RunResult]]] = {}
-        self._replies: set[asyncio.Future[Reply]] = set()
-        self._looking: set[asyncio.Task[None]] = set()
+        self._waiting = Waiting()
         self._stopping = False
         self._started_ns = 0
         self._death: BaseException | None = None
@@ -157,7 +155,7 @@ class Engine:
         try:
             await asyncio.to_thread(self._parts.rest)
         finally:
-            self._fail_waiting(EngineClosed("the engine was stopped", hint="open it again"))
+            self._waiting.fail(EngineClosed("the engine was stopped", hint="open it again"))
             if self.listener is not None:
                 await self.listener.close()
             await asyncio.to_thread(self._parts.close)
@@ -217,7 +215,8 @@ class Engine:
         """Compile a workflow once, to submit it often.
 
         Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
-        `SecretMissing`, and `DefinitionNotFound` for a name under which nothing is registered.
+        `SecretMissing`, `ExecNotAllowed`, and `DefinitionNotFound` for a name under which
+        nothing is registered.
         """
         if isinstance(workflow, str):
             parts = self._open_parts()
@@ -225,6 +224,8 @@ class Engine:
             prepared = self._preparer.stored(ref, parts.journal.blob)
         else:
             prepared = self._preparer.prepare(workflow)
+        if prepared.programs:
+            require_allowed(prepared, self.settings)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)
@@ -340,7 +341,7 @@ class Engine:
         )
         name = routing_key(message.target)
         # Waited for before it is sent: a run that ends at once is not looked up in the log.
-        with self._waiter(name) as ended:
+        with self._waiting.end_of(name) as ended:
             accepted = accepted_of(await self._ask(parts, message))
             if accepted.repeated:
                 return await self.result(name, timeout_s=timeout_s)
@@ -361,11 +362,8 @@ class Engine:
         accepted_of(await self._ask(parts, message))
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
-        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        bridge = self.bridge
-        message.reply_to = lambda reply: bridge.post(_resolve, future, reply)
-        self._replies.add(future)
-        future.add_done_callback(self._replies.discard)
+        bridge, future = self.bridge, self._waiting.reply()
+        message.reply_to = lambda reply: bridge.post(resolve, future, reply)
         parts.send(message)
         return await future
 
@@ -390,24 +388,11 @@ class Engine:
         saying how it ended, for a run whose facts were given up.
         """
         parts = self._open_parts()
-        with self._waiter(run_id) as ended:
+        with self._waiting.end_of(run_id) as ended:
             known = await asyncio.to_thread(recorded_end, parts.journal, parts.deciders, run_id)
             if known is not None:
-                _resolve(ended, known)  # the run may have ended meanwhile
+                resolve(ended, known)  # the run may have ended meanwhile
             return await self._wait(parts, run_id, ended, timeout_s)
-
-    @contextmanager
-    def _waiter(self, run_id: str) -> Iterator[asyncio.Future[RunResult]]:
-        """Give a future that the run's end resolves."""
-        future: asyncio.Future[RunResult] = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(run_id, [])
-        waiters.append(future)
-        try:
-            yield future
-        finally:
-            waiters.remove(future)
-            if not waiters:
-                self._waiters.pop(run_id, None)
 
     async def _wait(
         self,
@@ -447,37 +432,16 @@ class Engine:
     # -- the engine's threads ----------------------------------------------------------------
 
     def _run_ended(self, ended: RunEnded, position: Position) -> None:
-        if ended.run_id in self._waiters and self._bridge is not None:
-            self._bridge.post(self._tell_waiters, ended, position)
-
-    def _tell_waiters(self, ended: RunEnded, position: Position) -> None:
-        error = failure(ended.error)
-        result = RunResult(ended.run_id, ended.status, ended.result, error, position)
-        for future in self._waiters.get(ended.run_id, ()):
-            _resolve(future, result)
+        if self._waiting.wants(ended.run_id) and self._bridge is not None:
+            self._bridge.post(self._waiting.tell, ended, position)
 
     def _reopened(self) -> None:
         if self._bridge is not None:
             self._bridge.post(self._look_again)
 
     def _look_again(self) -> None:
-        """Look up every run that is waited for: its end may be in a commit that failed."""
-        if self._parts is None:
-            return
-        for run_id in self._waiters:
-            task = asyncio.ensure_future(self._look_up(self._parts, run_id))
-            self._looking.add(task)
-            task.add_done_callback(self._looking.discard)
-
-    async def _look_up(self, parts: Parts, run_id: str) -> None:
-        try:
-            known = await asyncio.to_thread(recorded_end, parts.journal, parts.deciders, run_id)
-        except CodedError as error:
-            log.warning("run %s cannot be looked up: %s", run_id, error)
-            return
-        if known is not None:
-            for future in self._waiters.get(run_id, ()):
-                _resolve(future, known)
+        if self._parts is not None:
+            self._waiting.look_again(self._parts)
 
     def _died(self, error: BaseException) -> None:
         self._death = error
@@ -485,16 +449,4 @@ class Engine:
             self._bridge.post(self._on_stop)
         if self._bridge is not None:
             text = f"the engine stopped: {error}"
-            self._bridge.post(self._fail_waiting, EngineDied(text, hint="start it again"))
-
-    def _fail_waiting(self, error: Exception) -> None:
-        futures: list[asyncio.Future[Any]] = [*self._replies]
-        futures += [future for waiters in self._waiters.values() for future in waiters]
-        for future in futures:
-            if not future.done():
-                future.set_exception(error)
-
-
-def _resolve(future: asyncio.Future[Any], value: Any) -> None:
-    if not future.done():
-        future.set_result(value)
+            self._bridge.post(self._waiting.fail, EngineDied(text, hint="start it again"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from goclaw.cli.options import json_option, module_option, settings_options
+from goclaw.cli.options import allow_exec_option, json_option, module_option, settings_options
 from goclaw.cli.output import emit, print_table, printable, say
 from goclaw.errors import EXIT_NOT_FOUND, EXIT_OK, EngineNotRunning
 
@@ -38,6 +38,7 @@ def engine() -> None:
     metavar="DIR", help="Import the Python files in DIR that register agents.",
 )  # fmt: skip
 @settings_options
+@allow_exec_option
 @json_option
 def start(
     settings: Settings,
@@ -105,8 +106,9 @@ def _start_detached(
 
     log_file = DataDirectory(settings.data_dir).logs / "engine.log"
     words = ["engine", "start", "--json", "--data-dir", str(settings.data_dir)]
-    config = click.get_current_context().params.get("config")
-    words += [] if config is None else ["--config", str(config)]
+    given = click.get_current_context().params
+    words += [] if given.get("config") is None else ["--config", str(given["config"])]
+    words += ["--allow-exec"] if given.get("allow_exec") else []
     words += ["--log-level", settings.log.level]
     words += [word for module in modules for word in ("--module", module)]
     words += [] if trusted is None else ["--trust-dir", str(trusted)]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import inspect
 import logging
 import threading
 from typing import TYPE_CHECKING
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
-from goclaw_actors.executors.errors import AgentInvalid, ExecutorExhausted
-from goclaw_actors.executors.invoke import bind, mapping_of
+from goclaw_actors.executors.errors import ExecutorExhausted
+from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
 from goclaw_actors.executors.outcomes import (
     cancelled,
     completed,
@@ -39,8 +38,9 @@ class ThreadExecutor:
     """Run sync agents. `start`, `stop` and `close` may be called from any thread.
 
     A timeout counts from the moment at which a thread takes the run. A thread cannot be stopped:
-    one that is past its timeout, or past its grace after a stop, is abandoned. Its outcome is
-    reported at once, and what it returns later is dropped.
+    one that is past its timeout, or was told to stop, is fenced (what it returns is dropped) and
+    its outcome waits until it returns, so that its slot stays taken; at the end of its grace it is
+    abandoned, and its outcome reported.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -130,7 +130,7 @@ class ThreadExecutor:
             context = run.context = TaskContext(attempt, params, ports)
             if run.ending is not None:  # stopped while the parameters were loaded
                 return run.ending
-            return completed(attempt, _plain_result(agent, agent.function(context, **arguments)))
+            return completed(attempt, plain_result(agent, agent.function(context, **arguments)))
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
             return run.ending or failed(agent, attempt, error)
 
@@ -152,7 +152,11 @@ class ThreadExecutor:
             if run.ending is not None:
                 return  # it is stopping already
             run.ending = ending
-        self._abandon(run)
+        if run.context is not None:
+            run.context.stop()
+        run.timer = self._shared.timers.after(
+            self._shared.limits.abandon_grace_s, self._abandon, run
+        )
 
     def _listen(self, run: Run) -> None:
         """Give up a run that is silent; look again when it could have been so for too long."""
@@ -221,15 +225,3 @@ class ThreadExecutor:
             f"{self._abandoned} abandoned threads still run, so no sync agent is started",
             hint="let agents look at ctx.cancelled, or start the engine again",
         )
-
-
-def _plain_result(agent: Agent, result: object) -> object:
-    if not inspect.isawaitable(result):
-        return result
-    if inspect.iscoroutine(result):
-        result.close()
-    raise AgentInvalid(
-        f"agent {agent.name!r} is a plain function but returned something to await",
-        hint="write it as `async def`",
-        agent=agent.name,
-    )
