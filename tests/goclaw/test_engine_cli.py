@@ -68,10 +68,6 @@ def called(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, Any]
 # What each command is called with, and how it ends; {new} is a name that is not taken.
 CALLS: dict[str, tuple[str, int]] = {
     "backup": ("backup {new}", 0),
-    "bench engine": ("", 0),
-    "bench log": ("", 0),
-    "bench overload": ("", 0),
-    "bench recovery": ("", 0),
     "completion": ("completion bash", 0),
     "config schema": ("config schema", 0),
     "config show": ("config show", 0),
@@ -118,7 +114,7 @@ def test_every_command_works_beside_an_engine(
 ) -> None:
     """Each is answered by the engine, or works beside it, or says `engine_running`: exit 5."""
     known = {path.removeprefix("goclaw ") for path, _ in commands()}
-    unsaid = known - set(CALLS)
+    unsaid = {name for name in known - set(CALLS) if not name.startswith("bench ")}
     assert unsaid == set(), "say above how a new command is called beside an engine"
     assert called(capsys, "workflows", "register", "hello.yaml")[0] == 0
     assert called(capsys, "run", "hello.yaml", "--input", "who=x", "--run-id", "hello1")[0] == 0
