@@ -11,6 +11,8 @@ from goclaw_actors.errors import ActorsError
 AGENT_ERROR: Final = "agent_error"
 CANCELLED: Final = "cancelled"
 EXECUTOR_CLOSED: Final = "executor_closed"
+EXIT_NONZERO: Final = "exit_nonzero"
+KILLED_BY_SIGNAL: Final = "killed_by_signal"
 RETRY_LATER: Final = "retry_later"
 TIMEOUT: Final = "timeout"
 
@@ -87,6 +89,36 @@ class ResponseInvalid(ActorsError):
     """The answer to a request is not what its headers say, or leads nowhere."""
 
     code = "response_invalid"
+
+
+class ExecNotAllowed(ActorsError):
+    """A task wants to run a program that the operator has not allowed."""
+
+    code = "exec_not_allowed"
+
+
+class ProgramNotFound(ActorsError):
+    """There is no such program, or it cannot be executed, or its directory is not there."""
+
+    code = "program_not_found"
+
+
+class WorkerFailed(ActorsError):
+    """A worker process could not begin: a module of the operator does not import there."""
+
+    code = "worker_failed"
+
+
+class WorkerDied(ActorsError):
+    """The process of a worker ended while it ran an agent."""
+
+    code = "worker_died"
+
+
+class LauncherDied(ActorsError):
+    """The process that starts child processes ended, and its children with it."""
+
+    code = "launcher_died"
 
 
 class Fail(Exception):  # the agent's own verdict, not a fault of the engine: no CodedError

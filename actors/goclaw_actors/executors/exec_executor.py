@@ -1,0 +1,362 @@
+"""Tasks of kind `exec`: programs, each a process group of its own, started without a shell."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.executors.allowance import Allowance
+from goclaw_actors.executors.children.launcher import Exit, Order
+from goclaw_actors.executors.errors import (
+    EXIT_NONZERO,
+    KILLED_BY_SIGNAL,
+    BadParams,
+    ExecNotAllowed,
+    ExecutorExhausted,
+    LauncherDied,
+    ProgramNotFound,
+)
+from goclaw_actors.executors.outcomes import (
+    MESSAGE_BYTES_MAX,
+    TRACE_BYTES_MAX,
+    bounded,
+    cancelled,
+    completed,
+    refused,
+    timed_out,
+)
+from goclaw_actors.executors.program import Capture, Feed, Pipes
+from goclaw_actors.work import Outcome
+from goclaw_events.errors import CodedError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    from goclaw_actors.executors.children.children import Children
+    from goclaw_actors.executors.children.launcher import Child
+    from goclaw_actors.executors.run import Shared
+    from goclaw_actors.work import AttemptToken, StartAttempt
+    from goclaw_events.value import Value
+
+_EOF_S: Final = 1.0
+"""After a program ended, what it said is waited for no longer than this."""
+_KILLED_S: Final = 5.0
+"""What was killed should be gone after this; otherwise it is abandoned."""
+_NOT_RETRIED: Final = (ExecNotAllowed, ProgramNotFound, BadParams)
+_WHY: Final = {
+    int(signal.SIGXCPU): "it used more CPU time than executors.exec.cpu_s_max",
+    int(signal.SIGXFSZ): "it wrote a file larger than executors.exec.file_bytes_max",
+}
+_log = logging.getLogger("goclaw.executors")
+
+
+@dataclass(frozen=True, slots=True)
+class ExecLimits:
+    """What programs may be and take; `folder` '' is the current directory of the engine.
+
+    At most `programs_max` run at once, the others wait. `limits`: see `launching.LIMITS`.
+    """
+
+    allowance: Allowance = field(default_factory=Allowance)
+    folder: str = ""
+    output_bytes_max: int = 1024 * 1024
+    programs_max: int = 64
+    kill_grace_s: float = 5.0
+    limits: dict[str, int] = field(default_factory=dict)
+
+
+class _Running:
+    """An attempt on its way; `ending` is set once it was told to stop."""
+
+    __slots__ = (
+        "attempt",
+        "began_s",
+        "child",
+        "ending",
+        "error",
+        "exit",
+        "feed",
+        "output",
+        "over",
+        "timer",
+        "timers",
+    )
+
+    def __init__(self, attempt: StartAttempt) -> None:
+        self.attempt = attempt
+        self.began_s = 0.0
+        self.child: Child | None = None
+        self.ending: Outcome | None = None
+        self.exit: Exit | None = None
+        self.over = False
+        self.feed: Feed | None = None
+        self.output: Capture | None = None
+        self.error: Capture | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.timers: list[asyncio.TimerHandle] = []
+
+
+class ExecExecutor:
+    """Run programs; see `KindExecutor`. All but the counts belongs to the thread of the loop."""
+
+    def __init__(self, shared: Shared, children: Children, limits: ExecLimits) -> None:
+        self._shared = shared
+        self._children = children
+        self._limits = limits
+        self._runs: dict[AttemptToken, _Running] = {}
+        self._waiting: deque[_Running] = deque()
+        self._at_work = 0
+
+    @property
+    def running(self) -> int:
+        """Return how many attempts are here and not over."""
+        return len(self._runs)
+
+    def start(self, attempts: Sequence[StartAttempt]) -> None:
+        """Begin attempts, those beyond `programs_max` when another one has ended."""
+        made = [_Running(attempt) for attempt in attempts]
+        for run in made:
+            self._runs[run.attempt.token] = run
+        self._children.call(self._arrive, made)
+
+    def stop(
+        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None
+    ) -> None:
+        """Ask programs to end with SIGTERM; what has not ended after the grace is killed."""
+        grace = self._limits.kill_grace_s if grace_s is None else grace_s
+        self._children.call(self._stop, stops, code, grace)
+
+    def abandon_all(self, reason: str, code: str) -> None:
+        """Report what is left as cancelled; the launcher kills it when the children are closed."""
+        for token, run in list(self._runs.items()):
+            if self._runs.pop(token, None) is not None:
+                self._shared.outbox.put([cancelled(run.attempt, reason, code)])
+
+    def close(self) -> None:
+        """Do nothing: the children are closed by whoever made them."""
+
+    # What follows runs on the thread of the loop.
+
+    def _arrive(self, runs: list[_Running]) -> None:
+        self._waiting.extend(runs)
+        self._next()
+
+    def _next(self) -> None:
+        while self._waiting and self._at_work < self._limits.programs_max:
+            run = self._waiting.popleft()
+            if run.attempt.token in self._runs and run.ending is None:
+                self._at_work += 1
+                then = functools.partial(self._begin, run)
+                self._children.given(run.attempt.params, self._shared.ports.load, then)
+
+    def _begin(self, run: _Running, params: Value, error: Exception | None) -> None:
+        attempt = run.attempt
+        if run.ending is not None or attempt.token not in self._runs:
+            self._settle(run, run.ending)
+            return
+        if error is not None:
+            what = ExecutorExhausted(f"the parameters cannot be loaded: {error}")
+            self._settle(run, refused(attempt, what))
+            return
+        try:
+            self._spawn(run, words_of(params), input_of(params))
+        except OSError as fault:
+            what = ExecutorExhausted(f"no program can be started: {fault}")
+            self._settle(run, refused(attempt, what))
+        except CodedError as fault:
+            kept = not isinstance(fault, _NOT_RETRIED)
+            self._settle(run, refused(attempt, fault, retryable=kept))
+
+    def _spawn(self, run: _Running, argv: list[str], given: bytes | None) -> None:
+        limits, attempt, loop = self._limits, run.attempt, self._children.loop
+        path = limits.allowance.locate(argv[0], limits.folder)
+        variables = limits.allowance.variables(attempt)
+        pipes = Pipes(with_input=given is not None)
+        ended = functools.partial(self._ended, run)
+        run.output = Capture(loop, pipes.output, limits.output_bytes_max, ended)
+        run.error = Capture(loop, pipes.error, limits.output_bytes_max, ended)
+        if given is not None:
+            run.feed = Feed(loop, pipes.input, given)
+        run.began_s = time.monotonic()
+        order = Order(path, argv, variables, limits.folder, limits.limits, pipes.theirs)
+        run.child = self._children.launcher.spawn(order, functools.partial(self._exited, run))
+        if attempt.timeout_s is not None:
+            run.timer = loop.call_later(attempt.timeout_s, self._time_out, run)
+
+    def _exited(self, run: _Running, end: Exit) -> None:
+        run.exit = end
+        if run.timer is not None:
+            run.timer.cancel()
+        if run.feed is not None:
+            run.feed.close()
+        # somebody who left the group may hold the pipes open for ever
+        loop = self._children.loop
+        run.timers.append(loop.call_later(_EOF_S, self._finish, run))
+        self._ended(run)
+
+    def _ended(self, run: _Running) -> None:
+        """Finish once the program has ended and all that it said has been read."""
+        said = (run.output, run.error)
+        if run.exit is not None and not any(pipe is not None and pipe.open for pipe in said):
+            self._finish(run)
+
+    def _finish(self, run: _Running) -> None:
+        assert run.exit is not None, "a program that is finished has ended"
+        self._settle(run, run.ending or self._outcome(run, run.exit))
+
+    def _outcome(self, run: _Running, end: Exit) -> Outcome:
+        attempt = run.attempt
+        assert run.output is not None, "a program that was started has pipes"
+        assert run.error is not None, "a program that was started has pipes"
+        if end.lost:
+            fault = LauncherDied("the launcher died, and the program with it", hint="try again")
+            return refused(attempt, fault)
+        if end.refused:
+            return _not_started(attempt, end, self._limits)
+        error = run.error.text()
+        if end.signal:
+            return _failed(attempt, KILLED_BY_SIGNAL, _killed(end), error)
+        if end.code:
+            return _failed(attempt, EXIT_NONZERO, f"exit code {end.code}{_last_line(error)}", error)
+        result = {
+            "exit_code": end.code,
+            "stdout": run.output.text(),
+            "stderr": error,
+            "truncated": run.output.truncated or run.error.truncated,
+            "duration_s": round(time.monotonic() - run.began_s, 6),
+        }
+        return completed(attempt, result)
+
+    def _settle(self, run: _Running, outcome: Outcome | None) -> None:
+        if run.over:
+            return
+        run.over = True
+        self._at_work -= 1
+        for timer in (run.timer, *run.timers):
+            if timer is not None:
+                timer.cancel()
+        for pipe in (run.feed, run.output, run.error):
+            if pipe is not None:
+                pipe.close()
+        if self._runs.pop(run.attempt.token, None) is not None and outcome is not None:
+            self._shared.outbox.put([outcome])
+        self._next()
+
+    def _time_out(self, run: _Running) -> None:
+        self._end(run, timed_out(run.attempt), self._limits.kill_grace_s)
+
+    def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
+        for token, reason in stops:
+            run = self._runs.get(token)
+            if run is not None:
+                self._end(run, cancelled(run.attempt, reason, code), grace_s)
+
+    def _end(self, run: _Running, ending: Outcome, grace_s: float) -> None:
+        if run.ending is not None or run.exit is not None:
+            return
+        run.ending = ending
+        if run.timer is not None:
+            run.timer.cancel()
+        if run.child is None:  # it waits, or its parameters are being loaded
+            if self._runs.pop(run.attempt.token, None) is not None:
+                self._shared.outbox.put([ending])
+            return
+        self._children.launcher.signal(run.child, signal.SIGTERM)
+        run.timers.append(self._children.loop.call_later(grace_s, self._kill, run))
+
+    def _kill(self, run: _Running) -> None:
+        if run.child is not None and run.exit is None:
+            self._children.launcher.signal(run.child, signal.SIGKILL)
+            later = self._children.loop.call_later(_KILLED_S, self._give_up, run)
+            run.timers.append(later)
+
+    def _give_up(self, run: _Running) -> None:
+        """Report a program that not even the kernel can end: it waits for a device."""
+        if run.exit is None and run.ending is not None:
+            run.exit = Exit(lost=True)
+            _log.error("a program of task %r cannot be killed", run.attempt.task_id)
+            self._settle(run, run.ending._replace(abandoned=True))
+
+
+def words_of(params: Value) -> list[str]:
+    """Return the words of a command line as texts; raises `BadParams`."""
+    given = params.get("argv") if isinstance(params, dict) else None
+    if not isinstance(given, list) or not given:
+        raise BadParams("`exec` is a list: the program and its arguments")
+    words = [_text(word) for word in given]
+    if not words[0]:
+        raise BadParams("`exec` names no program")
+    if any("\0" in word for word in words):
+        raise BadParams("a word of `exec` holds a zero byte, which no program can be given")
+    return words
+
+
+def input_of(params: Value) -> bytes | None:
+    """Return what a program is fed: bytes and texts as they are, anything else as JSON."""
+    given = params.get("stdin")
+    if given is None or isinstance(given, bytes):
+        return given
+    return _text(given).encode("utf-8", "surrogateescape")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogateescape")
+    return json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def _failed(attempt: StartAttempt, code: str, message: str, error: str) -> Outcome:
+    """Make the outcome of a program that failed; the end of what it complained is the trace."""
+    told = bounded(f"program of task {attempt.task_id!r}: {message}", MESSAGE_BYTES_MAX)
+    tail = error.encode("utf-8", "backslashreplace")[-TRACE_BYTES_MAX:].decode("utf-8", "ignore")
+    return Outcome(attempt.stream, attempt.token, "failed", code=code, message=told, trace=tail)
+
+
+def _not_started(attempt: StartAttempt, end: Exit, limits: ExecLimits) -> Outcome:
+    reason = f"[errno {end.errno}]"
+    if end.refused == "folder":
+        fault: CodedError = ProgramNotFound(
+            f"the directory of programs, {limits.folder!r}, cannot be entered {reason}",
+            hint="set executors.exec.cwd to a directory",
+        )
+        return refused(attempt, fault, retryable=False)
+    if end.refused == "program":
+        fault = ProgramNotFound(
+            f"the program cannot be executed {reason}",
+            hint="is it a program of this machine, and its interpreter there?",
+        )
+        return refused(attempt, fault, retryable=False)
+    fault = ExecutorExhausted(f"no process can be started: {end.refused} {reason}")
+    return refused(attempt, fault)
+
+
+def _killed(end: Exit) -> str:
+    try:
+        name = signal.Signals(end.signal).name
+    except ValueError:
+        name = f"signal {end.signal}"
+    why = _WHY.get(end.signal, "")
+    if end.oom:
+        why = "the kernel ran out of memory about then, and most likely chose it"
+    elif end.signal == signal.SIGKILL:
+        why = "somebody outside killed it"
+    return f"killed by {name}{': ' if why else ''}{why}"
+
+
+def _last_line(error: str) -> str:
+    lines = error.rstrip().splitlines()
+    return f": {lines[-1]}" if lines else ""
+
+
+def exec_executor(children: Children, limits: ExecLimits) -> Callable[[Shared], ExecExecutor]:
+    """Return what makes the executor of kind `exec` from what all executors share."""
+    return lambda shared: ExecExecutor(shared, children, limits)
