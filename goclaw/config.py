@@ -122,6 +122,31 @@ class HttpSettings(Section):
     networks (`10.0.0.0/8`), addresses, `address:port`, or `name:port`."""
 
 
+class ExecSettings(Section):
+    """Tasks that run a program (`exec:`)."""
+
+    allow: Listed = ()
+    """Let tasks run these programs, by name or absolute path; `*`: any. None by default."""
+    environment: Listed = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+    """Hand these variables on to programs, and no others."""
+    cwd: Path | None = None
+    """Run programs in this directory; by default in the engine's current one."""
+    programs_max: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Run at most so many programs at once; others wait."""
+    output_bytes_max: Annotated[int, Field(ge=0, le=16 * 1024 * 1024)] = 1024 * 1024
+    """Keep so much of stdout and of stderr; the rest is read, dropped, and flagged."""
+    kill_grace_s: Seconds = 5.0
+    """Kill a program that has not ended so long after it was asked to."""
+    cpu_s_max: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """End a program that used more CPU time."""
+    memory_bytes_max: Annotated[int, Field(ge=1 << 20, le=1 << 50)] | None = None
+    """Let a program map at most so much memory."""
+    file_bytes_max: Annotated[int, Field(ge=0, le=1 << 50)] | None = None
+    """End a program that writes a larger file."""
+    processes_max: Annotated[int, Field(ge=1, le=1 << 22)] | None = None
+    """Let a program fork only while its user has fewer processes, all others included."""
+
+
 class ExecutorSettings(Section):
     """Limits of the places where agents run."""
 
@@ -134,6 +159,7 @@ class ExecutorSettings(Section):
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
     http: HttpSettings = HttpSettings()
+    exec: ExecSettings = ExecSettings()
 
 
 class LaneSettings(Section):

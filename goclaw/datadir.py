@@ -45,6 +45,11 @@ class DataDirectory:
         return self.path / "views"
 
     @property
+    def processes(self) -> Path:
+        """Return where the process groups of a running engine are written down."""
+        return self.path / "processes"
+
+    @property
     def segments(self) -> Path:
         """Return where archived parts of the log stand."""
         return self.path / "segments"

@@ -26,6 +26,7 @@ from goclaw.errors import (
 from goclaw.following import follow_log
 from goclaw.operations.desk import EngineDesk
 from goclaw.parts import MEMORY, Parts
+from goclaw.programs import require_allowed
 from goclaw.recorded_end import failure, recorded_end
 from goclaw.results import EngineDied, RunResult, Submitted, accepted_of
 from goclaw.submission import Preparer, request_of, run_id_for
@@ -217,7 +218,7 @@ class Engine:
         """Compile a workflow once, to submit it often.
 
         Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
-        `SecretMissing`, and `DefinitionNotFound` for a name under which nothing is registered.
+        `SecretMissing`, `ExecNotAllowed`, and `DefinitionNotFound` for a name under which nothing is registered.
         """
         if isinstance(workflow, str):
             parts = self._open_parts()
@@ -225,6 +226,8 @@ class Engine:
             prepared = self._preparer.stored(ref, parts.journal.blob)
         else:
             prepared = self._preparer.prepare(workflow)
+        if prepared.programs:
+            require_allowed(prepared, self.settings)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Final
 from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
+from goclaw.programs import exec_limits
 from goclaw.retention import Retention, retention_of
 from goclaw.secrets import SecretSource
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
+from goclaw_actors.executors.children.children import Children
+from goclaw_actors.executors.exec_executor import exec_executor
 from goclaw_actors.executors.executor import AgentExecutor
 from goclaw_actors.executors.http.executor import HttpExecutor
 from goclaw_actors.executors.http.limits import HttpLimits
@@ -97,14 +100,16 @@ class Parts:
         self.tail = Tail(self.journal)
         self.catalogue = CatalogueReader(self.journal)
         self.thread = NodeThread(died)
+        # before any task starts again: what an engine that was killed left running is killed
+        self.children = Children(DataDirectory(data_dir).processes if data_dir else None)
         self.executor = AgentExecutor(
             agents,
             self._sink,
             load=self.load,
             input_of=lru_cache(maxsize=1024)(self.input_of),
             limits=ExecutorLimits(**settings.executors.model_dump(include=_LIMITS)),
+            kinds=executors_by_kind(settings, self.children),
             secrets=self.secrets,
-            kinds=executors_by_kind(settings),
         )
         working = IdleExecutor(self._sink) if idle else self.executor
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
@@ -171,6 +176,7 @@ class Parts:
         """Stop agents and write what is decided; blocks. What is durable can still be read."""
         self._stop_upkeep()
         self.executor.close(self.settings.executors.stop_grace_s)
+        self.children.close()
         if not self.thread.stop(STOP_S):
             log.error("the dispatchers did not come to rest within %s s", STOP_S)
 
@@ -182,6 +188,7 @@ class Parts:
         """Close what was opened, without waiting for work; also what never started."""
         self._stop_upkeep()
         self.executor.close(0.0)
+        self.children.close()
         self.tail.close()
         try:
             self.views.close()
@@ -191,10 +198,13 @@ class Parts:
             self.journal.close()
 
 
-def executors_by_kind(settings: Settings) -> dict[str, KindFactory]:
+def executors_by_kind(settings: Settings, children: Children) -> dict[str, KindFactory]:
     """Return how each kind of work that is not an agent is run: here executors are plugged in."""
     http = HttpLimits(**settings.executors.http.model_dump(), agent=f"goclaw/{goclaw_version()}")
-    return {"http": lambda shared: HttpExecutor(shared, http)}
+    return {
+        "exec": exec_executor(children, exec_limits(settings.executors.exec)),
+        "http": lambda shared: HttpExecutor(shared, http),
+    }
 
 
 def _open_journal(data_dir: Path | None, settings: Settings) -> Journal:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from hashlib import blake2b, sha256
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw.builder import Workflow
@@ -13,7 +14,7 @@ from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.ids import check_id
 from goclaw_events.loading import load_definition, load_definition_file
 from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
-from goclaw_events.templates import references
+from goclaw_events.templates import LIST, STATIC, Template, references
 from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
 
@@ -28,13 +29,17 @@ PREPARED_MAX: Final = 256
 
 
 class Prepared(NamedTuple):
-    """A compiled workflow that this version can run, and its stored form."""
+    """A compiled workflow that this version can run, and its stored form.
+
+    `programs`: the first word of each `exec`, by task; it may be a template.
+    """
 
     plan: Plan
     ref: BlobRef
     data: bytes
     agents: tuple[str, ...]
     secrets: tuple[str, ...] = ()
+    programs: Mapping[str, str] = MappingProxyType({})
 
 
 Unregistered: TypeAlias = Workflow | WorkflowDefinition | Prepared | Path
@@ -99,7 +104,18 @@ def _prepare(definition: WorkflowDefinition) -> Prepared:
 
 def _prepared(plan: Plan, data: bytes) -> Prepared:
     agents = dict.fromkeys(task.agent for task in plan.tasks if task.kind == "agent")
-    return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)))
+    programs = {task.id: _program(task.params) for task in plan.tasks if task.kind == "exec"}
+    return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)), programs)
+
+
+def _program(params: Template) -> str:
+    """Return the first word of an `exec`; `${...}` where a template yields it."""
+    found = params.body["argv"]
+    argv = found if isinstance(found, Template) else Template(STATIC, found)
+    first = argv.body[0] if argv.kind in (STATIC, LIST) else argv
+    if isinstance(first, Template):
+        first = first.body if first.kind == STATIC else ""
+    return str(first) or "${...}"
 
 
 def _secrets(plan: Plan) -> Iterator[str]:

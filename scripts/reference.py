@@ -155,6 +155,8 @@ def _settings(
 
 
 def _limits(entry: dict[str, Any]) -> str:
+    if "anyOf" in entry:
+        return next(filter(None, map(_limits, entry["anyOf"])), "")
     if "enum" in entry:
         return ", ".join(entry["enum"])
     if "const" in entry:

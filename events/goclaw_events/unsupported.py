@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from goclaw_events.faults import Fault
 
 _KINDS: Final = {
-    "exec": "programs cannot be run yet",
     "approval": "approvals cannot be asked for yet",
 }
 

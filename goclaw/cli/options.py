@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from goclaw.config import Settings
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -88,3 +90,24 @@ def module_option(command: Callable[P, R]) -> Callable[P, R]:
         help="Import this module, from the current directory or installed: it registers agents. "
         "May be repeated (GOCLAW_AGENTS__MODULES).",
     )(command)
+
+
+def allow_exec_option(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--allow-exec`, which changes the `settings` that the command is called with.
+
+    Stands below `settings_options`.
+    """
+
+    @click.option(
+        "--allow-exec", is_flag=True,
+        help="Let tasks run any program; executors.exec.allow names single ones.",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def with_programs(*args: object, settings: Settings, allow_exec: bool, **kwargs: object) -> R:
+        if allow_exec:
+            from goclaw.programs import allow_any
+
+            settings = allow_any(settings)
+        return command(*args, settings=settings, **kwargs)
+
+    return with_programs

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from goclaw.cli.options import json_option, key_values, module_option, settings_options
+from goclaw.cli.options import (
+    allow_exec_option,
+    json_option,
+    key_values,
+    module_option,
+    settings_options,
+)
 from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
 from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT
 
@@ -53,6 +59,7 @@ if TYPE_CHECKING:
     help="Import the Python files beside FILE that register agents.",
 )  # fmt: skip
 @settings_options
+@allow_exec_option
 @json_option
 def run(
     settings: Settings,
@@ -134,6 +141,7 @@ def _prepared(
     """Load the file and the modules; every fault of the file comes with its place in it."""
     from goclaw.agents import REGISTRY
     from goclaw.modules import load_modules
+    from goclaw.programs import require_allowed
     from goclaw.submission import Preparer
     from goclaw_events.faults import Finding, InvalidDefinition
     from goclaw_events.loading import load_definition, locate, read_definition_file
@@ -153,6 +161,7 @@ def _prepared(
             findings.append(Finding("agent_unknown", message, ("tasks", task.id, "agent"), hint))
     if findings:
         raise InvalidDefinition(locate(findings, data, text_format), str(file))
+    require_allowed(prepared, settings)
     return prepared
 
 
@@ -163,6 +172,7 @@ def _prepared(
     metavar="DIR", help="Import the Python files in DIR that register agents.",
 )  # fmt: skip
 @settings_options
+@allow_exec_option
 @json_option
 def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_json: bool) -> int:
     """Go on with every run that is not finished, until all of them have ended.
@@ -258,9 +268,11 @@ def resume_line(settings: Settings, modules: Sequence[str], trusted: Path | None
     if trusted is not None:
         words += ["--trust-dir", str(trusted)]
     context = click.get_current_context(silent=True)
-    config = None if context is None else context.params.get("config")
-    if config is not None:
-        words += ["--config", str(config)]
+    given = {} if context is None else context.params
+    if given.get("config") is not None:
+        words += ["--config", str(given["config"])]
+    if given.get("allow_exec"):
+        words.append("--allow-exec")
     return shlex.join(words)
 
 

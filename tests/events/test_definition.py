@@ -170,7 +170,6 @@ def test_what_cannot_run_yet_is_named_key_by_key() -> None:
     assert [fault.path for fault in faults] == [
         "lanes.a.rate",
         "lanes.b.overflow",
-        "tasks.e.exec",
         "tasks.p.approval",
         "tasks.k.lane",
     ]

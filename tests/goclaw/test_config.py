@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from goclaw.config import Settings
 from goclaw.config_load import load_settings, search_paths
 from goclaw.errors import ConfigInvalid, ConfigMissing
+from goclaw.programs import exec_limits
+from goclaw_actors.executors.exec_executor import ExecLimits
 from goclaw_actors.executors.http.limits import HttpLimits
 from goclaw_actors.executors.run import ExecutorLimits
 from goclaw_actors.ports import Limits
@@ -56,6 +58,7 @@ def test_the_sections_fit_the_floors_below() -> None:
     names = {field.name for field in fields(ExecutorLimits)}
     assert ExecutorLimits(**settings.executors.model_dump(include=names)) == ExecutorLimits()
     assert HttpLimits(**settings.executors.http.model_dump()) == HttpLimits()
+    assert exec_limits(settings.executors.exec) == ExecLimits(limits={"core_bytes": 0})
     assert RunnerSettings(**settings.views.model_dump()) == RunnerSettings()
 
 

@@ -75,13 +75,15 @@ def test_what_cannot_run_yet_is_a_warning(
 ) -> None:
     """A file that asks for more than this version runs is valid, and says so with places."""
     path = tmp_path / "w.yaml"
-    path.write_text("name: d\ntasks:\n  a: {exec: [ls]}\n")
+    path.write_text("name: d\ntasks:\n  a: {approval: {who: [me]}}\n")
     assert main(["validate", str(path), "--json"]) == 0
     out, err = capsys.readouterr()
-    assert "w.yaml:3:7: warning: unsupported: tasks.a.exec" in err
+    assert "w.yaml:3:7: warning: unsupported: tasks.a.approval" in err
     report = json.loads(out)
     assert (report["valid"], report["faults"]) == (True, [])
-    assert [(w["code"], w["path"]) for w in report["warnings"]] == [("unsupported", "tasks.a.exec")]
+    assert [(w["code"], w["path"]) for w in report["warnings"]] == [
+        ("unsupported", "tasks.a.approval")
+    ]
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])

@@ -281,7 +281,7 @@ async def test_what_cannot_run_is_refused_before_anything_is_recorded(crew: Crew
     unknown = goclaw.Workflow("unknown")
     unknown.task("t", agent="ad")
     unsupported = goclaw.Workflow("unsupported")
-    unsupported.task("t", exec=["true"])
+    unsupported.task("t", approval={"who": ["me"]})
     async with engine_on(":memory:", crew) as engine:
         with pytest.raises(AgentUnknown) as named:
             await engine.submit(unknown)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import shutil
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.children.groups import kill_leftovers
@@ -16,7 +19,6 @@ from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.resolve import Load
@@ -33,13 +35,14 @@ _log = logging.getLogger("goclaw.executors")
 class Children:
     """Run the loop on which child processes are looked after; it starts with the first call.
 
-    `folder` is where process groups are written down while they live. Making one kills what is
-    left of an engine that had the same folder and ended without tidying up, so it is made before
-    any work is started again.
+    `folder` is where process groups are written down while they live; without one it is made
+    when it is needed, and removed at the end. Making a `Children` kills what is left of an engine
+    that had the same folder and ended without tidying up, so it comes before any work is started
+    again.
     """
 
-    def __init__(self, folder: Path) -> None:
-        killed, left = kill_leftovers(folder)
+    def __init__(self, folder: Path | None = None) -> None:
+        killed, left = kill_leftovers(folder) if folder is not None else (0, 0)
         if killed:
             extra = {"action": "leftovers_killed", "processes": killed}
             _log.warning(
@@ -121,7 +124,8 @@ class Children:
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         loop = self._loop = asyncio.new_event_loop()
-        self._launcher = Launcher(loop, self._folder)
+        folder = self._folder or Path(tempfile.mkdtemp(prefix="goclaw-"))
+        self._launcher = Launcher(loop, folder)
         self._thread = threading.Thread(
             target=self._main, args=(loop,), name="goclaw-children", daemon=True
         )
@@ -135,3 +139,5 @@ class Children:
         finally:
             self.launcher.close()
             loop.close()
+            if self._folder is None:
+                shutil.rmtree(self.launcher.folder, ignore_errors=True)

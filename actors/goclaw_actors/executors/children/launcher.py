@@ -80,7 +80,7 @@ class Launcher:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, folder: Path) -> None:
         self._loop = loop
-        self._folder = folder
+        self.folder = folder
         self._children: dict[int, Child] = {}
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -135,9 +135,9 @@ class Launcher:
 
     def _begin(self) -> None:
         # no Python code runs between fork and exec, so threads of this process do not matter
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         ours, theirs = socket.socketpair()
-        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), str(self._folder)]
+        command = [sys.executable, "-P", "-m", MODULE, str(theirs.fileno()), str(self.folder)]
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
                 command,
@@ -177,7 +177,7 @@ class Launcher:
         if process is not None:
             process.kill()
             _wait(process)
-        killed, left = kill_leftovers(self._folder)
+        killed, left = kill_leftovers(self.folder)
         _log.error(
             "the launcher of child processes died: %d children ended with it, %d remained and "
             "were killed, %d do not end; the next order starts it again",
