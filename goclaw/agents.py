@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
 from goclaw_actors.executors.agents import AgentOptions, AgentRegistry
 from goclaw_actors.executors.errors import AgentInvalid, Fail
@@ -32,6 +32,7 @@ def agent(
     *,
     never_retry: tuple[type[BaseException], ...] = (),
     description: str = "",
+    executor: Literal["", "thread", "process"] = "",
     registry: AgentRegistry = REGISTRY,
 ) -> Callable[[Function], Function]: ...
 
@@ -42,6 +43,7 @@ def agent(
     *,
     never_retry: tuple[type[BaseException], ...] = (),
     description: str = "",
+    executor: Literal["", "thread", "process"] = "",
     registry: AgentRegistry = REGISTRY,
 ) -> Any:
     """Register a function as an agent and return it unchanged: `@agent` or `@agent("a.name")`.
@@ -53,9 +55,11 @@ def agent(
     data, dataclasses (as dicts of their fields) and pydantic models (as JSON data).
 
     `never_retry`: exceptions that fail the task without another attempt (as `goclaw.Fail` does).
+    `executor`: `process` runs the function, async or not, in a worker process, which can be
+    killed; `thread` keeps a plain one in a thread where the settings put them into processes.
     Raises `InvalidId`, `AgentTaken`, `AgentInvalid`.
     """
-    options = AgentOptions(never_retry, description)
+    options = AgentOptions(never_retry, description, executor)
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         called = name if isinstance(name, str) else getattr(function, "__name__", None)
@@ -65,6 +69,7 @@ def agent(
         registry.register(called, function, options=options)
         with contextlib.suppress(AttributeError, TypeError):  # a method or builtin has no room
             function.__goclaw_agent__ = called  # type: ignore[attr-defined]
+            function.__goclaw_options__ = options  # type: ignore[attr-defined]
         return function
 
     return register if name is None or isinstance(name, str) else register(name)

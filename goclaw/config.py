@@ -147,6 +147,25 @@ class ExecSettings(Section):
     """Let a program fork only while its user has fewer processes, all others included."""
 
 
+class ProcessSettings(Section):
+    """Worker processes, which run agents that say `executor="process"`."""
+
+    workers_min: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Keep so many workers, from the start on."""
+    workers_max: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Have at most so many workers; each runs one agent at a time."""
+    idle_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
+    """Let a worker go after so much time without work."""
+    tasks_max: Annotated[int, Field(ge=0, le=1_000_000_000)] = 1000
+    """Replace a worker after so many attempts; 0: never."""
+    kill_grace_s: Seconds = 1.0
+    """Kill a worker whose agent goes on for so long after its timeout, or after it was stopped."""
+    memory_bytes_max: Annotated[int, Field(ge=1 << 26, le=1 << 50)] | None = None
+    """Let a worker map at most so much memory."""
+    cpu_s_max: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """Kill a worker whose attempt used more CPU time."""
+
+
 class ExecutorSettings(Section):
     """Limits of the places where agents run."""
 
@@ -159,6 +178,9 @@ class ExecutorSettings(Section):
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
     http: HttpSettings = HttpSettings()
+    sync_agents: Literal["thread", "process"] = "thread"
+    """Run synchronous agents that do not say where they run in threads, or in worker processes."""
+    process: ProcessSettings = ProcessSettings()
     exec: ExecSettings = ExecSettings()
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _REGISTERS: Final = re.compile(r"^[ \t]*@[\w.]*agent\b|\bagent\(", re.MULTILINE)
 _CHARS_MAX: Final = 1024 * 1024
+_MODULES: Final[dict[str, None]] = {}
+_FOLDERS: Final[dict[str, None]] = {}
 
 
 class ModuleFailed(GoclawError):
@@ -36,11 +38,19 @@ def load_modules(names: Iterable[str], trusted: Path | None = None) -> list[str]
         _put_first(Path.cwd())
     for name in named:
         _import(name)
+    _MODULES.update(dict.fromkeys(named))
     if trusted is None:
         return named
     folder = trusted.resolve()
     _put_first(folder)
-    return named + [_import_file(path) for path in agent_files(folder)]
+    found = named + [_import_file(path) for path in agent_files(folder)]
+    _FOLDERS[str(folder)] = None
+    return found
+
+
+def loaded() -> tuple[list[str], list[str]]:
+    """Return the modules and the trusted folders that were loaded here, for worker processes."""
+    return list(_MODULES), list(_FOLDERS)
 
 
 def agent_files(folder: Path) -> list[Path]:

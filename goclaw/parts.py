@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
+from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
 from goclaw.retention import Retention, retention_of
 from goclaw.secrets import SecretSource
@@ -109,6 +110,7 @@ class Parts:
             input_of=lru_cache(maxsize=1024)(self.input_of),
             limits=ExecutorLimits(**settings.executors.model_dump(include=_LIMITS)),
             kinds=executors_by_kind(settings, self.children),
+            processes=process_executor(settings.executors, agents, self.children),
             secrets=self.secrets,
         )
         working = IdleExecutor(self._sink) if idle else self.executor

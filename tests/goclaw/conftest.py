@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from goclaw import parts
+from goclaw import modules, parts
 from goclaw.agents import REGISTRY
 from goclaw_actors.ports import Limits
 from tests.actors.shadow import check_node
@@ -24,6 +24,8 @@ def _own_agents(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Non
     """Forget afterwards what was registered, put on `sys.path`, and imported from `tmp_path`."""
     monkeypatch.setattr(REGISTRY, "_agents", dict(REGISTRY._agents))
     monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setattr(modules, "_MODULES", {})
+    monkeypatch.setattr(modules, "_FOLDERS", {})
     yield
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import threading
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from goclaw_actors.executors.errors import AgentInvalid, AgentTaken, AgentUnknown
 from goclaw_events.ids import check_id
@@ -28,11 +28,13 @@ class AgentOptions:
     """What a decorator says beside the name.
 
     `never_retry`: exceptions that fail the task at once. `description`: one line for people;
-    left out, the first line of the docstring.
+    left out, the first line of the docstring. `executor`: where it runs (`process`, or `thread`
+    for what is not async); left out, async on the loop, others where the settings say.
     """
 
     never_retry: tuple[type[BaseException], ...] = ()
     description: str = ""
+    executor: Literal["", "thread", "process"] = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,13 @@ class Agent:
     is_async: bool
     signature: Signature
     options: AgentOptions = field(default_factory=AgentOptions)
+
+    def in_process(self, sync_agents: str) -> bool:
+        """Tell whether it runs in a worker process, `sync_agents` being where others run."""
+        chosen = self.options.executor
+        return chosen == "process" or (
+            sync_agents == "process" and not chosen and not self.is_async
+        )
 
 
 class AgentRegistry:
@@ -87,8 +96,10 @@ class AgentRegistry:
             raise AgentTaken(msg, hint="choose a prefix of your own", agent=name)
         options = options or AgentOptions()
         if not options.description:
-            options = AgentOptions(options.never_retry, _first_line(function))
-        agent = Agent(name, function, _is_async(name, function), _read(name, function), options)
+            options = replace(options, description=_first_line(function))
+        is_async = _is_async(name, function)
+        _check_executor(name, options.executor, is_async=is_async)
+        agent = Agent(name, function, is_async, _read(name, function), options)
         with self._lock:
             held = self._agents.get(name)
             if held is not None and not _same(held.function, function):
@@ -152,6 +163,17 @@ def _is_async(name: str, function: object) -> bool:
             agent=name,
         )
     return any(inspect.iscoroutinefunction(f) for f in called)
+
+
+def _check_executor(name: str, executor: str, *, is_async: bool) -> None:
+    known = ("process",) if is_async else ("process", "thread")
+    if executor and executor not in known:
+        what = "async" if is_async else "plain"
+        raise AgentInvalid(
+            f"agent {name!r}: executor {executor!r} is none that runs {what} functions",
+            hint=f"leave it out, or choose {' or '.join(known)}",
+            agent=name,
+        )
 
 
 def _read(name: str, function: Callable[..., Any]) -> Signature:

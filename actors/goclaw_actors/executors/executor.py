@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import Agent, AgentRegistry
     from goclaw_actors.executors.kind import KindExecutor, KindFactory
     from goclaw_actors.executors.outbox import Item
+    from goclaw_actors.executors.process_executor import ProcessExecutor
     from goclaw_actors.executors.resolve import Load
     from goclaw_actors.executors.secrets import Secrets
     from goclaw_actors.work import AttemptToken, Progress, Sink, StartAttempt, StopAttempt
@@ -38,7 +39,8 @@ _CLOSING: Final = "the engine closes"
 _log = logging.getLogger("goclaw.executors")
 
 if TYPE_CHECKING:
-    _Executor: TypeAlias = AsyncExecutor | ThreadExecutor | KindExecutor
+    _Executor: TypeAlias = AsyncExecutor | ThreadExecutor | ProcessExecutor | KindExecutor
+    ProcessFactory: TypeAlias = Callable[[Shared], ProcessExecutor]
 
 
 class Running(NamedTuple):
@@ -53,6 +55,8 @@ class Running(NamedTuple):
     loop_lag_s: float
     others: dict[str, int]
     """Attempts by kind of work, for the kinds that are no agents."""
+    in_processes: int
+    workers: int
 
 
 class AgentExecutor:
@@ -76,6 +80,7 @@ class AgentExecutor:
         load: Load,
         input_of: Callable[[str], Value],
         limits: ExecutorLimits | None = None,
+        processes: ProcessFactory | None = None,
         secrets: Secrets | None = None,
         kinds: Mapping[str, KindFactory] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -93,6 +98,8 @@ class AgentExecutor:
         shared = Shared(ports, self._outbox, self._timers, limits or ExecutorLimits())
         self._async = AsyncExecutor(shared)
         self._threads = ThreadExecutor(shared)
+        self._processes = None if processes is None else processes(shared)
+        self._sync_agents = shared.limits.sync_agents
         self._kinds: dict[str, KindExecutor] = {
             kind: make(shared) for kind, make in (kinds or {}).items()
         }
@@ -121,16 +128,20 @@ class AgentExecutor:
             executor = self._kinds.get(kind)
             if executor is None:
                 # not here: outcomes must not reach the sink on the caller's thread
-                self._timers.after(0.0, self._outbox.put, [_missing(one) for one in wanted])
+                self._timers.after(0.0, self._outbox.put, [_missing(one, kind) for one in wanted])
             else:
                 executor.start(wanted)
 
     def _send(self, ready: Sequence[tuple[Agent, StartAttempt]]) -> None:
         coroutines: list[tuple[Agent, StartAttempt]] = []
         functions: list[tuple[Agent, StartAttempt]] = []
+        isolated: list[tuple[Agent, StartAttempt]] = []
         held = self._held
         for agent, attempt in ready:
-            if agent.is_async:
+            if agent.in_process(self._sync_agents):
+                held[attempt.token] = self._processes
+                isolated.append((agent, attempt))
+            elif agent.is_async:
                 held[attempt.token] = self._async
                 coroutines.append((agent, attempt))
             else:
@@ -140,6 +151,11 @@ class AgentExecutor:
             self._async.start(coroutines)
         if functions:
             self._threads.start(functions)
+        if isolated and self._processes is not None:
+            self._processes.start(isolated)
+        elif isolated:
+            none = [_missing(attempt, "agent in a process") for _, attempt in isolated]
+            self._timers.after(0.0, self._outbox.put, none)
 
     def stop_many(self, stops: Sequence[StopAttempt]) -> None:
         """Stop attempts; an unknown token is ignored."""
@@ -162,6 +178,8 @@ class AgentExecutor:
             self._threads.abandoned,
             self._async.lag_s,
             {kind: executor.running for kind, executor in self._kinds.items()},
+            0 if self._processes is None else self._processes.running,
+            0 if self._processes is None else self._processes.workers,
         )
 
     def waiting_for_agents(self) -> dict[str, int]:
@@ -183,6 +201,8 @@ class AgentExecutor:
         if self._held:
             self._empty.wait(grace_s)
         executors: list[_Executor] = [self._async, self._threads, *self._kinds.values()]
+        if self._processes is not None:
+            executors.append(self._processes)
         for executor in executors:
             executor.abandon_all(_CLOSING, EXECUTOR_CLOSED)
         for executor in executors:
@@ -254,9 +274,9 @@ class AgentExecutor:
             self._empty.set()
 
 
-def _missing(attempt: StartAttempt) -> Outcome:
+def _missing(attempt: StartAttempt, kind: str) -> Outcome:
     error = ExecutorMissing(
-        f"no executor runs tasks of kind {attempt.kind!r} here",
+        f"no executor runs tasks of kind {kind!r} here",
         hint="use a version of Goclaw, or settings, that have one",
     )
     return refused(attempt, error, retryable=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from typing import TYPE_CHECKING, Any, cast
 
-from goclaw_actors.executors.errors import BadParams
+from goclaw_actors.executors.errors import AgentInvalid, BadParams
 
 if TYPE_CHECKING:
     from goclaw_actors.executors.agents import Agent
@@ -41,6 +42,19 @@ def bind(agent: Agent, params: dict[str, Any]) -> dict[str, Any]:
     ):
         return params
     raise _misfit(agent, set(names))
+
+
+def plain_result(agent: Agent, result: object) -> object:
+    """Return what a plain function returned; raises `AgentInvalid` if it is to be awaited."""
+    if not inspect.isawaitable(result):
+        return result
+    if inspect.iscoroutine(result):
+        result.close()
+    raise AgentInvalid(
+        f"agent {agent.name!r} is a plain function but returned something to await",
+        hint="write it as `async def`",
+        agent=agent.name,
+    )
 
 
 def _misfit(agent: Agent, names: set[str]) -> BadParams:

@@ -37,7 +37,12 @@ def plain_copy(value: Value) -> Value:
     Raises `HasReferences`; then it takes `resolved`.
     """
     # in C, and as deep as a value can be stored
-    return msgpack.unpackb(msgpack.packb(value, default=_refuse), strict_map_key=False)
+    return msgpack.unpackb(plain_bytes(value), strict_map_key=False)
+
+
+def plain_bytes(value: Value) -> bytes:
+    """Return a value as msgpack; raises `HasReferences`, as `plain_copy` does."""
+    return bytes(msgpack.packb(value, default=_refuse))
 
 
 def _refuse(_: object) -> object:

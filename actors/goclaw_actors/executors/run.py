@@ -22,13 +22,15 @@ class ExecutorLimits:
 
     `threads_max` threads run sync agents, each ends after `thread_idle_s` without work. Code that
     was told to stop has `stop_grace_s`, then it is abandoned. While `abandoned_max` of a kind
-    (coroutines, threads) still run, nothing new of that kind is started.
+    (coroutines, threads) still run, nothing new of that kind is started. `sync_agents` (`thread`
+    or `process`) says where sync agents run that do not say it themselves.
     """
 
     threads_max: int = 32
     thread_idle_s: float = 30.0
     stop_grace_s: float = 5.0
     abandoned_max: int = 16
+    sync_agents: str = "thread"
 
 
 class Shared(NamedTuple):
@@ -62,6 +64,7 @@ class Run:
         "begun",
         "context",
         "ending",
+        "number",
         "task",
         "timer",
         "worker",
@@ -77,6 +80,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.worker: Worker | None = None
         self.begun = False
+        self.number = 0
         self.abandoned = False
 
     def silence_left_s(self) -> float:

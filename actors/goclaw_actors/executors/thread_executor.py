@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextvars
 import functools
-import inspect
 import logging
 import threading
 from typing import TYPE_CHECKING
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
-from goclaw_actors.executors.errors import AgentInvalid, ExecutorExhausted
-from goclaw_actors.executors.invoke import bind, mapping_of
+from goclaw_actors.executors.errors import ExecutorExhausted
+from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
 from goclaw_actors.executors.outcomes import (
     cancelled,
     completed,
@@ -130,7 +129,7 @@ class ThreadExecutor:
             context = run.context = TaskContext(attempt, params, ports)
             if run.ending is not None:  # stopped while the parameters were loaded
                 return run.ending
-            return completed(attempt, _plain_result(agent, agent.function(context, **arguments)))
+            return completed(attempt, plain_result(agent, agent.function(context, **arguments)))
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
             return run.ending or failed(agent, attempt, error)
 
@@ -221,15 +220,3 @@ class ThreadExecutor:
             f"{self._abandoned} abandoned threads still run, so no sync agent is started",
             hint="let agents look at ctx.cancelled, or start the engine again",
         )
-
-
-def _plain_result(agent: Agent, result: object) -> object:
-    if not inspect.isawaitable(result):
-        return result
-    if inspect.iscoroutine(result):
-        result.close()
-    raise AgentInvalid(
-        f"agent {agent.name!r} is a plain function but returned something to await",
-        hint="write it as `async def`",
-        agent=agent.name,
-    )

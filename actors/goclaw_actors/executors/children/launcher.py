@@ -85,6 +85,7 @@ class Launcher:
         self._number = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._link: Link | None = None
+        self._closed = False
 
     @property
     def pid(self) -> int:
@@ -125,15 +126,21 @@ class Launcher:
             self._link.send(framed([KILL, child.number, int(number)]))
 
     def close(self) -> None:
-        """End the launcher, and so every child; waits until they are gone."""
+        """End the launcher, and so every child, and say so; waits until they are gone."""
+        self._closed = True
         link, self._link = self._link, None
         process, self._process = self._process, None
         if link is not None:
             link.close()
         if process is not None:
             _wait(process)
+        for number in list(self._children):
+            self._over(number, Exit(lost=True))
 
     def _begin(self) -> None:
+        if self._closed:
+            msg = "the launcher is closed"
+            raise OSError(msg)
         # no Python code runs between fork and exec, so threads of this process do not matter
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         ours, theirs = socket.socketpair()

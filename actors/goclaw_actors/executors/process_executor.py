@@ -1,0 +1,432 @@
+"""Agents in worker processes: reused, replaced when they end, killed when they do not stop."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import signal
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.executors.children.wire import FrameTooLarge
+from goclaw_actors.executors.errors import (
+    ExecutorExhausted,
+    LauncherDied,
+    WorkerDied,
+    WorkerFailed,
+)
+from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
+from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
+from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
+from goclaw_actors.executors.run import Run
+from goclaw_actors.executors.worker import DONE, INPUT, LOG, PROGRESS, READY, RUN, STOP
+from goclaw_actors.executors.worker_link import WorkerLink
+from goclaw_actors.work import Outcome, Progress
+from goclaw_events.errors import CodedError, ValueTooLarge
+from goclaw_events.value import pack, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from goclaw_actors.executors.agents import Agent
+    from goclaw_actors.executors.children.children import Children
+    from goclaw_actors.executors.children.launcher import Exit
+    from goclaw_actors.executors.outbox import Item
+    from goclaw_actors.executors.run import Shared
+    from goclaw_actors.work import AttemptToken, StartAttempt
+    from goclaw_events.value import Value
+
+_KILLED_S: Final = 5.0
+_LEAVE_S: Final = 5.0
+_log = logging.getLogger("goclaw.executors")
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessLimits:
+    """How many workers there are, and what one may take.
+
+    Between `workers_min` and `workers_max`; one that had nothing to do for `idle_s` leaves, and
+    one that answered `tasks_max` times (0: never). `memory_bytes_max` bounds a worker,
+    `cpu_s_max` each attempt; None is unbounded. An agent that was told to stop, or whose time is
+    over, has `kill_grace_s` before its worker is killed.
+    """
+
+    workers_min: int = 0
+    workers_max: int = 4
+    idle_s: float = 60.0
+    tasks_max: int = 1000
+    kill_grace_s: float = 1.0
+    memory_bytes_max: int | None = None
+    cpu_s_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerProgram:
+    """How a worker is started (`argv`), and the first message that it is sent."""
+
+    argv: tuple[str, ...]
+    setup: Callable[[], dict[str, Any]]
+
+
+class ProcessExecutor:
+    """Run agents in worker processes, one attempt at a time in each.
+
+    `start`, `stop` and `abandon_all` may be called from any thread; the rest belongs to the
+    thread of the loop. An outcome that says that an agent was stopped, or is out of time, leaves
+    after the agent has ended, so that attempts never overlap.
+    """
+
+    def __init__(
+        self, shared: Shared, children: Children, program: WorkerProgram, limits: ProcessLimits
+    ) -> None:
+        self._shared = shared
+        self._children = children
+        self._program = program
+        self._limits = limits
+        self._runs: dict[AttemptToken, Run] = {}
+        self._waiting: deque[Run] = deque()
+        self._workers: set[WorkerLink] = set()
+        self._idle: list[WorkerLink] = []
+        self._references: dict[str, tuple[Agent, list[str]]] = {}
+        self._number = 0
+        self._ended: list[Item] = []
+        self._flushing = False
+        self._sweeping = False
+        if limits.workers_min:
+            children.call(self._fill)
+
+    @property
+    def running(self) -> int:
+        """Return how many attempts are here and not over, with those that wait for a worker."""
+        return len(self._runs)
+
+    @property
+    def workers(self) -> int:
+        """Return how many worker processes there are."""
+        return len(self._workers)
+
+    def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
+        """Begin runs in order, those beyond the number of workers when one is free."""
+        made = [Run(agent, attempt) for agent, attempt in runs]
+        for run in made:
+            self._runs[run.attempt.token] = run
+        self._children.call(self._arrive, made)
+
+    def stop(
+        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None
+    ) -> None:
+        """Tell agents to stop; the worker of one that does not is killed."""
+        grace = self._limits.kill_grace_s if grace_s is None else grace_s
+        self._children.call(self._stop, stops, code, grace)
+
+    def abandon_all(self, reason: str, code: str) -> None:
+        """Report what is left as cancelled; the launcher kills it when the children are closed."""
+        for token, run in list(self._runs.items()):
+            if self._runs.pop(token, None) is not None:
+                self._shared.outbox.put([run.finish(cancelled(run.attempt, reason, code))])
+
+    def close(self) -> None:
+        """Do nothing: the children are closed by whoever made them."""
+
+    # What follows runs on the thread of the loop.
+
+    def _arrive(self, runs: list[Run]) -> None:
+        self._waiting.extend(runs)
+        self._pump()
+
+    def _pump(self) -> None:
+        """Give what waits to idle workers, the one used last first; order more if they lack."""
+        waiting, idle = self._waiting, self._idle
+        while waiting and idle:
+            run = waiting.popleft()
+            if run.attempt.token in self._runs:
+                worker = idle.pop()
+                worker.begin(run)
+                self._assign(worker, run)
+        if waiting:
+            self._fill(len(waiting))
+
+    def _fill(self, wanted: int = 0) -> None:
+        """Order workers: the least number, and for `wanted` attempts as many as may be."""
+        coming = sum(not worker.ready for worker in self._workers)
+        room = self._limits.workers_max - len(self._workers)
+        least = self._limits.workers_min - len(self._workers)
+        for _ in range(min(room, max(least, wanted - coming))):
+            try:
+                self._order()
+            except OSError as error:
+                what = ExecutorExhausted(f"no worker process can be started: {error}")
+                self._fail_waiting(what)
+                return
+
+    def _order(self) -> None:
+        limits = {"core_bytes": 0}
+        if self._limits.memory_bytes_max is not None:
+            limits["memory_bytes"] = self._limits.memory_bytes_max
+        environment = dict(os.environ)
+        worker = WorkerLink(
+            self._children, self._program.argv, environment, limits, self._heard, self._over
+        )
+        self._workers.add(worker)
+        worker.send(self._program.setup() | {"cpu_s_max": self._limits.cpu_s_max})
+
+    def _assign(self, worker: WorkerLink, run: Run) -> None:
+        params = run.attempt.params
+        try:
+            packed = plain_bytes(params)
+        except HasReferences:
+
+            def read() -> bytes:
+                return pack(resolved(params, self._shared.ports.load))
+
+            def then(value: Value, error: Exception | None) -> None:
+                if worker.run is run:
+                    self._hand_over(worker, run, value, error)
+
+            self._children.load_in_thread(read, then)
+        else:
+            self._hand_over(worker, run, packed, None)
+
+    def _hand_over(
+        self, worker: WorkerLink, run: Run, packed: bytes, error: Exception | None
+    ) -> None:
+        attempt = run.attempt
+        if error is not None or run.ending is not None:
+            self._free(worker)
+            self._settle(run, run.ending or _not_loaded(attempt, error))
+            self._pump()
+            return
+        self._number += 1
+        run.number = self._number
+        fields = [
+            attempt.stream,
+            attempt.run_id,
+            attempt.task_id,
+            attempt.generation,
+            attempt.attempt,
+            attempt.agent,
+        ]
+        reference = self._reference(run.agent)
+        try:
+            worker.send([RUN, run.number, fields, reference, packed, attempt.timeout_s])
+        except FrameTooLarge as fault:
+            self._free(worker)
+            self._settle(run, refused(attempt, ValueTooLarge(str(fault)), retryable=False))
+            self._pump()
+            return
+        run.begun = True
+        if attempt.timeout_s is not None:
+            run.timer = self._children.loop.call_later(attempt.timeout_s, self._time_out, run)
+
+    def _heard(self, worker: WorkerLink, message: list[Any]) -> None:
+        kind = message[0]
+        run = worker.run
+        if kind == READY:
+            worker.ready = True
+            self._free(worker)
+            self._pump()
+        elif kind == LOG:
+            _, name, level, text, extra = message
+            logging.getLogger(name).log(level, "%s", text, extra=extra)
+        elif run is None or message[1] != run.number:
+            _log.warning("a worker answered for an attempt that it does not have")
+        elif kind == DONE:
+            self._done(worker, run, *message[2:])
+        elif kind == PROGRESS:
+            self._progress(run, message[2], message[3])
+        elif kind == INPUT:
+            self._tell_input(worker, run)
+
+    def _done(
+        self, worker: WorkerLink, run: Run, status: str, result: bytes | None, *rest: Any
+    ) -> None:
+        attempt = run.attempt
+        worker.served += 1
+        worker.hear_out()
+        self._free(worker)
+        value = None if result is None else unpack(result)
+        self._settle(run, Outcome(attempt.stream, attempt.token, status, value, *rest))
+        self._pump()
+
+    def _free(self, worker: WorkerLink) -> None:
+        """Take a worker back, or let it go when it has served long enough."""
+        worker.run = None
+        tasks_max = self._limits.tasks_max
+        if worker.leaving or (tasks_max and worker.served >= tasks_max):
+            self._retire(worker)
+            return
+        worker.idle_since_s = time.monotonic()
+        self._idle.append(worker)
+        if not self._sweeping:
+            self._sweeping = True
+            self._children.loop.call_later(self._limits.idle_s, self._sweep)
+
+    def _sweep(self) -> None:
+        """Let workers go that had nothing to do for a while."""
+        before_s = time.monotonic() - self._limits.idle_s
+        stale = [worker for worker in self._idle if worker.idle_since_s <= before_s]
+        stale = stale[: max(0, len(self._workers) - self._limits.workers_min)]
+        for worker in stale:
+            self._idle.remove(worker)
+            self._retire(worker)
+        self._sweeping = len(self._workers) > self._limits.workers_min
+        if self._sweeping:
+            self._children.loop.call_later(max(0.05, self._limits.idle_s / 2), self._sweep)
+
+    def _retire(self, worker: WorkerLink) -> None:
+        self._workers.discard(worker)
+        worker.retire()
+        self._children.loop.call_later(_LEAVE_S, self._kill, worker)
+
+    def _kill(self, worker: WorkerLink) -> None:
+        self._children.launcher.signal(worker.child, signal.SIGKILL)
+
+    def _progress(self, run: Run, fraction: float | None, text: str) -> None:
+        attempt = run.attempt
+        if run.ending is None and attempt.token in self._runs:
+            said = text[:PROGRESS_MESSAGE_BYTES_MAX]
+            self._put(Progress(attempt.stream, attempt.token, fraction, said))
+
+    def _tell_input(self, worker: WorkerLink, run: Run) -> None:
+        ports, run_id, number = self._shared.ports, run.attempt.run_id, run.number
+
+        def read() -> bytes:
+            return pack(resolved(ports.input_of(run_id), ports.load))
+
+        def then(value: Value, error: Exception | None) -> None:
+            if error is not None:
+                _log.warning("the input of run %r cannot be read: %s", run_id, error)
+            worker.control([INPUT, number, value])
+
+        self._children.load_in_thread(read, then)
+
+    def _over(self, worker: WorkerLink, end: Exit) -> None:
+        """Say for what a worker ran that it has ended; fail what waits if it never was ready."""
+        self._workers.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        run, worker.run = worker.run, None
+        if run is not None:
+            self._settle(run, run.ending or _died(run, end, self._limits))
+        if not worker.ready:
+            self._failed(end)
+        self._pump()
+
+    def _failed(self, end: Exit) -> None:
+        if end.lost:
+            self._fail_waiting(LauncherDied("the launcher died, and the worker with it"))
+        elif not any(worker.ready for worker in self._workers):
+            text = f"a worker process ended before it was ready: {_how(end)}"
+            self._fail_waiting(WorkerFailed(text, hint="its output stands in the engine's log"))
+
+    def _fail_waiting(self, error: CodedError) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for run in waiting:
+            self._settle(run, refused(run.attempt, error))
+
+    def _settle(self, run: Run, outcome: Outcome) -> None:
+        if self._runs.pop(run.attempt.token, None) is not None:
+            self._put(run.finish(outcome))
+
+    def _put(self, item: Item) -> None:
+        self._ended.append(item)
+        if not self._flushing:
+            self._flushing = True
+            self._children.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        ended, self._ended = self._ended, []
+        self._shared.outbox.put(ended)
+
+    def _time_out(self, run: Run) -> None:
+        self._end(run, timed_out(run.attempt), self._limits.kill_grace_s)
+
+    def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
+        for token, reason in stops:
+            run = self._runs.get(token)
+            if run is not None:
+                self._end(run, cancelled(run.attempt, reason, code), grace_s)
+
+    def _end(self, run: Run, ending: Outcome, grace_s: float) -> None:
+        if run.ending is not None:
+            return  # the first reason counts, and its grace
+        run.ending = ending
+        if run.timer is not None:
+            run.timer.cancel()
+        worker = next((worker for worker in self._workers if worker.run is run), None)
+        if worker is None or not run.begun:
+            self._settle(run, ending)
+            return
+        worker.control([STOP, run.number])
+        run.timer = self._children.loop.call_later(grace_s, self._end_worker, worker, run)
+
+    def _end_worker(self, worker: WorkerLink, run: Run) -> None:
+        if worker.run is run:
+            _log.warning(
+                "agent %r does not stop: the worker of task %r of run %r is killed",
+                run.agent.name,
+                run.attempt.task_id,
+                run.attempt.run_id,
+            )
+            worker.leaving = True
+            self._kill(worker)
+            run.timer = self._children.loop.call_later(_KILLED_S, self._give_up, worker, run)
+
+    def _give_up(self, worker: WorkerLink, run: Run) -> None:
+        """Report a worker that not even the kernel can end: it waits for a device."""
+        if worker.run is run and run.ending is not None:
+            worker.run = None
+            self._workers.discard(worker)
+            run.ending = run.ending._replace(abandoned=True)
+            self._settle(run, run.ending)
+            self._pump()
+
+    def _reference(self, agent: Agent) -> list[str]:
+        """Return where an agent's function was defined: module, name within it, file."""
+        known = self._references.get(agent.name)
+        if known is None or known[0] is not agent:
+            known = self._references[agent.name] = (agent, reference_of(agent))
+        return known[1]
+
+
+def reference_of(agent: Agent) -> list[str]:
+    """Return where the function of an agent was defined: module, name within it, and file."""
+    function = inspect.unwrap(agent.function)
+    module = getattr(function, "__module__", None) or ""
+    name = getattr(function, "__qualname__", None) or ""
+    code = getattr(function, "__code__", None)
+    return [module, name, str(getattr(code, "co_filename", ""))]
+
+
+def _not_loaded(attempt: StartAttempt, error: Exception | None) -> Outcome:
+    if isinstance(error, CodedError):
+        return refused(attempt, error, retryable=not isinstance(error, ValueTooLarge))
+    return refused(attempt, ExecutorExhausted(f"the parameters cannot be loaded: {error}"))
+
+
+def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:
+    if end.lost:
+        return refused(run.attempt, LauncherDied("the launcher died, and the worker with it"))
+    why = ""
+    if end.signal == signal.SIGXCPU:
+        why = f": it used more than {limits.cpu_s_max} s of CPU time"
+    elif end.oom:
+        why = ": the kernel ran out of memory about then, and most likely chose it"
+    text = f"the worker of agent {run.agent.name!r} ended with {_how(end)}{why}"
+    hint = "what it printed stands in the engine's log"
+    return refused(run.attempt, WorkerDied(text, hint=hint))
+
+
+def _how(end: Exit) -> str:
+    if end.refused:
+        return f"no start ({end.refused}, errno {end.errno})"
+    if not end.signal:
+        return f"exit code {end.code}"
+    try:
+        return signal.Signals(end.signal).name
+    except ValueError:
+        return f"signal {end.signal}"

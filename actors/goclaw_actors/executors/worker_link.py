@@ -1,0 +1,194 @@
+"""The engine's side of one worker process: what it is told, what it says, what it prints."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.executors.children.launcher import Order
+from goclaw_actors.executors.children.link import Link
+from goclaw_actors.executors.children.wire import framed
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import TypeAlias
+
+    from goclaw_actors.executors.children.children import Children
+    from goclaw_actors.executors.children.launcher import Child, Exit
+    from goclaw_actors.executors.run import Run
+
+    Heard: TypeAlias = "Callable[[WorkerLink, list[Any]], None]"
+    Ended: TypeAlias = "Callable[[WorkerLink, Exit], None]"
+
+PRINTED_BYTES_MAX: Final = 64 * 1024
+"""What an agent prints beyond this, in one attempt, is counted and dropped."""
+LINE_BYTES_MAX: Final = 2 * 1024
+_READ_BYTES: Final = 64 * 1024
+_output = logging.getLogger("goclaw.agent.output")
+
+
+class WorkerLink:
+    """A worker process. Belongs to the thread of the loop; making one raises `OSError`.
+
+    `run` is what it works on, `served` counts what it answered, `ready` once it takes work,
+    `leaving` when it gets no more.
+    """
+
+    def __init__(
+        self,
+        children: Children,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        limits: Mapping[str, int],
+        heard: Heard,
+        ended: Ended,
+    ) -> None:
+        self.run: Run | None = None
+        self.served = 0
+        self.ready = False
+        self.leaving = False
+        self.idle_since_s = 0.0
+        self._children = children
+        self._ended = ended
+        loop = children.loop
+        work, their_work = socket.socketpair()
+        control, their_control = socket.socketpair()
+        output, their_output = os.pipe()
+        theirs = [
+            os.open(os.devnull, os.O_RDONLY),
+            their_output,
+            os.dup(their_output),
+            their_work.detach(),
+            their_control.detach(),
+        ]
+        self._printed = Printed(loop, output, self)
+        self._work = Link(loop, work, lambda message: heard(self, message), self._closed)
+        self._control = Link(loop, control, lambda _: None, lambda: None)
+        order = Order(argv[0], argv, environment, "", limits, theirs)
+        try:
+            self.child: Child = children.launcher.spawn(order, self._exited)
+        except OSError:
+            self.close()
+            raise
+
+    def send(self, message: object) -> None:
+        """Give it work; raises `FrameTooLarge`."""
+        self._work.send(framed(message))
+
+    def control(self, message: object) -> None:
+        """Tell it something beside its work."""
+        self._control.send(framed(message))
+
+    def begin(self, run: Run) -> None:
+        """Take note of what it works on from now."""
+        self._printed.begin()
+        self.run = run
+
+    def hear_out(self) -> None:
+        """Take what it has printed so far, while it is known for what."""
+        self._printed.read()
+
+    def retire(self) -> None:
+        """Let it go once it has answered: without a socket it ends."""
+        self.leaving = True
+        if self.run is None:
+            self._work.close()
+
+    def close(self) -> None:
+        """Hear no more of it."""
+        self._work.close()
+        self._control.close()
+        self._printed.close()
+
+    def _closed(self) -> None:
+        """Wait for its exit, which the launcher reports: that says how it ended."""
+        self.leaving = True
+
+    def _exited(self, end: Exit) -> None:
+        self._work.drain()
+        self._printed.drain()
+        self.close()
+        self._ended(self, end)
+
+
+class Printed:
+    """Log what a worker prints, line by line and bounded. Belongs to the thread of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, worker: WorkerLink) -> None:
+        os.set_blocking(fd, False)
+        self._loop = loop
+        self._fd = fd
+        self._worker = worker
+        self._rest = b""
+        self._left = PRINTED_BYTES_MAX
+        self._dropped = 0
+        loop.add_reader(fd, self.read)
+
+    def begin(self) -> None:
+        """Give the next attempt its own share."""
+        self._say_dropped()
+        self._left = PRINTED_BYTES_MAX
+
+    def drain(self) -> None:
+        """Take what has come already, also a line without an end."""
+        while self.read():
+            pass
+        if self._rest:
+            self._say(self._rest)
+            self._rest = b""
+        self._say_dropped()
+
+    def close(self) -> None:
+        """Read no further; twice is once."""
+        if self._fd >= 0:
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def read(self) -> bool:
+        """Take some of what has come; tell whether there was any."""
+        if self._fd < 0:
+            return False
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self.close()
+            return False
+        if self._left <= 0:
+            self._dropped += len(data)
+            return True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._say(line)
+        if len(self._rest) > LINE_BYTES_MAX:
+            self._say(self._rest)
+            self._rest = b""
+        return True
+
+    def _say(self, line: bytes) -> None:
+        self._left -= len(line) + 1
+        if self._left < 0:
+            self._dropped += len(line) + 1
+            return
+        text = line[:LINE_BYTES_MAX].decode("utf-8", "backslashreplace")
+        _output.info("%s", text, extra=self._whose())
+
+    def _say_dropped(self) -> None:
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            _output.warning("%d more bytes were printed, and dropped", dropped, extra=self._whose())
+
+    def _whose(self) -> dict[str, Any]:
+        run = self._worker.run
+        found: dict[str, Any] = {"pid": self._worker.child.pid}
+        if run is not None:
+            attempt = run.attempt
+            found |= {"run_id": attempt.run_id, "task_id": attempt.task_id}
+        return found

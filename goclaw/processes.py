@@ -1,0 +1,48 @@
+"""The worker processes of an engine: how they are started, what they are told, may take."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw.modules import loaded
+from goclaw_actors.executors.process_executor import (
+    ProcessExecutor,
+    ProcessLimits,
+    WorkerProgram,
+    reference_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw.config import ExecutorSettings
+    from goclaw_actors.executors.agents import AgentRegistry
+    from goclaw_actors.executors.children.children import Children
+    from goclaw_actors.executors.run import Shared
+
+MODULE: Final = "goclaw.worker"
+
+
+def process_executor(
+    settings: ExecutorSettings, agents: AgentRegistry, children: Children
+) -> Callable[[Shared], ProcessExecutor]:
+    """Return what makes the executor of agents in worker processes."""
+    limits = ProcessLimits(**settings.process.model_dump())
+    where = settings.sync_agents
+
+    def setup() -> dict[str, Any]:
+        modules, trusted = loaded()
+        found = (agents.get(name) for name in agents.names())
+        return {
+            "path": sys.path,
+            "argv": sys.argv[:1],
+            "log_level": logging.getLogger().getEffectiveLevel(),
+            "modules": modules,
+            "trusted": trusted,
+            "agents": {a.name: reference_of(a) for a in found if a and a.in_process(where)},
+        }
+
+    program = WorkerProgram((sys.executable, "-P", "-m", MODULE), setup)
+    return lambda shared: ProcessExecutor(shared, children, program, limits)
