@@ -13,7 +13,7 @@ import logging
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from goclaw.agents import REGISTRY
 from goclaw.modules import ModuleFailed, load_modules
@@ -21,7 +21,7 @@ from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.executors.children.wire import READ_BYTES, Frames
 from goclaw_actors.executors.errors import AgentUnknown
 from goclaw_actors.executors.process_executor import reference_of
-from goclaw_actors.executors.worker import CONTROL_FD, WORK_FD, Worker
+from goclaw_actors.executors.worker import CONTROL_FD, WORK_FD, Noticed, Worker
 from goclaw_events.errors import CodedError
 
 if TYPE_CHECKING:
@@ -131,8 +131,10 @@ def main() -> None:
     control = socket.socket(fileno=CONTROL_FD)
     for end in (work, control):
         end.set_inheritable(False)
-    for stream in (sys.stdout, sys.stderr):
-        cast("Any", cast("TextIO", stream)).reconfigure(line_buffering=True)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name).detach()
+        noticed = Noticed(stream, "utf-8", "backslashreplace", line_buffering=True)
+        setattr(sys, name, noticed)
     setup = _first_message(work)
     sys.path[:] = setup["path"]
     sys.argv[:] = setup["argv"]

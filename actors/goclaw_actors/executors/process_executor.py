@@ -241,11 +241,18 @@ class ProcessExecutor:
             self._tell_input(worker, run)
 
     def _done(
-        self, worker: WorkerLink, run: Run, status: str, result: bytes | None, *rest: Any
+        self,
+        worker: WorkerLink,
+        run: Run,
+        printed: bool,  # noqa: FBT001 - as it comes over the socket
+        status: str,
+        result: bytes | None,
+        *rest: Any,
     ) -> None:
         attempt = run.attempt
         worker.served += 1
-        worker.hear_out()
+        if printed:
+            worker.hear_out()
         self._free(worker)
         value = None if result is None else unpack(result)
         self._settle(run, Outcome(attempt.stream, attempt.token, status, value, *rest))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import io
 import logging
 import os
 import resource
@@ -131,10 +132,10 @@ class Worker:
         if self._cpu_s_max is not None:
             _bound_cpu(self._cpu_s_max)
         outcome = contextvars.Context().run(self._call, attempt, reference, params)
-        _flush()
+        printed = _flush()
         rest = outcome[3:]
         result = None if outcome.result is None else pack(outcome.result)
-        self.send([DONE, number, outcome.status, result, *rest[1:]])
+        self.send([DONE, number, printed, outcome.status, result, *rest[1:]])
 
     def _call(self, attempt: StartAttempt, reference: Sequence[str], packed: bytes) -> Outcome:
         RUN_ID.set(attempt.run_id)
@@ -244,10 +245,28 @@ def _bound_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
-def _flush() -> None:
+class Noticed(io.TextIOWrapper):
+    """A stream that remembers that something was written, so that the engine reads it in time."""
+
+    noticed = False
+
+    def write(self, text: str, /) -> int:
+        """Write, and remember it."""
+        self.noticed = True
+        return super().write(text)
+
+
+def _flush() -> bool:
+    """Send on what was printed; tell whether there was anything."""
+    printed = False
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+        if getattr(stream, "noticed", True):
+            printed = True
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+            if isinstance(stream, Noticed):
+                stream.noticed = False
+    return printed
 
 
 def _no_blob(ref: BlobRef) -> Value:
