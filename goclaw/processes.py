@@ -17,12 +17,18 @@ from goclaw_actors.executors.process_executor import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from goclaw.config import ExecutorSettings
+    from goclaw.config import ExecutorSettings, Settings
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.children.children import Children
     from goclaw_actors.executors.run import Shared
 
 MODULE: Final = "goclaw.worker"
+
+
+def in_processes(settings: Settings) -> Settings:
+    """Return settings with which sync agents run in worker processes."""
+    executors = settings.executors.model_copy(update={"sync_agents": "process"})
+    return settings.model_copy(update={"executors": executors})
 
 
 def process_executor(

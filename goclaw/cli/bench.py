@@ -23,7 +23,7 @@ _directory_option = click.option(
 
 @click.group()
 def bench() -> None:
-    """Measure the log or the engine on this machine."""
+    """Measure the log, the engine, or child processes on this machine."""
 
 
 @bench.command("log")
@@ -139,6 +139,35 @@ def overload(commands: int, times: int, rounds: int, directory: Path, as_json: b
 
     figures = measure_overload(directory, Overload(commands, times, rounds), say)
     _print(figures, as_json=as_json)
+
+
+@bench.command("process")
+@click.option("--tasks", type=click.IntRange(10, 10_000_000), default=10_000, show_default=True,
+              help="How many tasks a run has.")  # fmt: skip
+@click.option("--workers", type=click.IntRange(1, 1024), default=2, show_default=True,
+              help="How many worker processes there are.")  # fmt: skip
+@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True,
+              help="How many runs there are; the median counts.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(10, 100_000), default=300, show_default=True,
+              help="How many workflows the latencies come from.")  # fmt: skip
+@click.option("--programs", type=click.IntRange(1, 1_000_000), default=200, show_default=True,
+              help="How many programs are started.")  # fmt: skip
+@_directory_option
+@json_option
+def process(
+    tasks: int,
+    workers: int,
+    runs: int,
+    samples: int,
+    programs: int,
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """Measure agents in worker processes, and programs."""
+    from goclaw.bench.process import ProcessLoad, measure_processes
+
+    load = ProcessLoad(tasks, runs=runs, samples=samples, workers=workers, programs=programs)
+    _print(measure_processes(directory, load, say), as_json=as_json)
 
 
 _GROUPS = (

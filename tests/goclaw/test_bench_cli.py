@@ -122,3 +122,15 @@ def test_bench_overload_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (found["lost"], found["stored_though_refused"]) == (0, 0)
     assert found["rss_mb"]["most"] < found["rss_mb"]["idle"] + 100
     assert list(tmp_path.iterdir()) == []
+
+
+def test_bench_process_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Agents in worker processes and programs, with the rates and latencies of both."""
+    args = ["bench", "process", "--tasks", "50", "--runs", "1", "--samples", "10"]
+    assert main([*args, "--programs", "5", "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert 0 < found["start_latency_ms"]["p50"] <= found["start_latency_ms"]["p99"]
+    for name in ("tasks_per_s", "programs_per_s", "first_worker_s"):
+        assert found[name] > 0, name
+    assert found["settings"]["workers"] == 2
+    assert list(tmp_path.iterdir()) == []
