@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.modules import loaded
+from goclaw.secrets import VARIABLE_PREFIX
 from goclaw_actors.executors.process_executor import (
     ProcessExecutor,
     ProcessLimits,
@@ -50,5 +52,9 @@ def process_executor(
             "agents": {a.name: reference_of(a) for a in found if a and a.in_process(where)},
         }
 
-    program = WorkerProgram((sys.executable, "-P", "-m", MODULE), setup)
+    def environment() -> dict[str, str]:
+        # secrets come with the parameters of the tasks that name them
+        return {k: v for k, v in os.environ.items() if not k.startswith(VARIABLE_PREFIX)}
+
+    program = WorkerProgram((sys.executable, "-P", "-m", MODULE), environment, setup)
     return lambda shared: ProcessExecutor(shared, children, program, limits)

@@ -113,6 +113,11 @@ def talk(ctx, lines):
         print("x" * 99)
 
 
+@goclaw.agent("crew.secret", executor="process")
+def secret(ctx, key):
+    return [len(key), key, [name for name in os.environ if name.startswith("GOCLAW_SECRET")]]
+
+
 @goclaw.agent("crew.large", executor="process")
 def large(ctx, text=""):
     return text + "x" * 1_000_000
@@ -358,15 +363,17 @@ def test_attempts_that_wait_can_be_stopped(make: Make, tmp_path: Path) -> None:
 async def test_the_engine_runs_agents_in_processes(
     crew: AgentRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From end to end: chosen by the decorator, results into other tasks, nothing left behind."""
+    """From end to end: chosen by the decorator, results into other tasks, secrets kept."""
     monkeypatch.setattr(REGISTRY, "_agents", dict(crew._agents))
     workflow = goclaw.Workflow("w")
     first = workflow.task("first", agent="crew.add", with_={"a": 1, "b": 2})
     second = workflow.task("second", agent="crew.add", with_={"a": first.result, "b": 10})
-    workflow.output = second.result
+    third = workflow.task("third", agent="crew.secret", with_={"key": "${secret.KEY}"})
+    workflow.output = [second.result, third.result]
+    monkeypatch.setenv("GOCLAW_SECRET_KEY", "canary-9e7a4c1b")
     async with goclaw.Engine(":memory:") as engine:
-        assert (await engine.run(workflow)).result == 13
-        assert engine.parts.executor.running().workers == 1
+        assert (await engine.run(workflow)).result == [13, [15, "[secret KEY]", []]]
+        assert engine.parts.executor.running().workers >= 1
 
 
 async def test_a_setting_puts_sync_agents_into_processes(

@@ -86,6 +86,22 @@ def test_a_program_that_a_template_yields_is_judged_when_it_is_there(
     assert record["tasks"]["count"]["attempts"] == 1
 
 
+def test_a_program_is_given_secrets_and_cannot_give_them_away(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is fed the secret; what it says of it is redacted."""
+    monkeypatch.setenv("GOCLAW_SECRET_KEY", "canary-9e7a4c1b")
+    tasks = {
+        "count": {"exec": ["wc", "-c"], "stdin": "${secret.KEY}"},
+        "say": {"exec": ["echo", "it is ${secret.KEY}"]},
+    }
+    Path("w.json").write_text(json.dumps({"name": "w", "tasks": tasks}))
+    assert main(["run", "w.json", "--allow-exec", "--json"]) == 0
+    result = last_json(capsys.readouterr().out)["result"]
+    assert result["count"]["stdout"].strip() == "15"
+    assert result["say"]["stdout"] == "it is [secret KEY]\n"
+
+
 def test_a_killed_engine_leaves_no_program_and_the_task_starts_again(tmp_path: Path) -> None:
     """After kill -9 of the engine its programs end, and `resume` runs the task once more."""
     script = "echo $$ >> pids; test $(wc -l < pids) -gt 1 || sleep 600; echo done"

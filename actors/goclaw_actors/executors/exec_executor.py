@@ -17,7 +17,6 @@ from goclaw_actors.executors.errors import (
     EXIT_NONZERO,
     KILLED_BY_SIGNAL,
     BadParams,
-    ExecNotAllowed,
     ExecutorExhausted,
     LauncherDied,
     ProgramNotFound,
@@ -28,6 +27,7 @@ from goclaw_actors.executors.outcomes import (
     bounded,
     cancelled,
     completed,
+    not_begun,
     refused,
     timed_out,
 )
@@ -49,7 +49,6 @@ _EOF_S: Final = 1.0
 """After a program ended, what it said is waited for no longer than this."""
 _KILLED_S: Final = 5.0
 """What was killed should be gone after this; otherwise it is abandoned."""
-_NOT_RETRIED: Final = (ExecNotAllowed, ProgramNotFound, BadParams)
 _WHY: Final = {
     int(signal.SIGXCPU): "it used more CPU time than executors.exec.cpu_s_max",
     int(signal.SIGXFSZ): "it wrote a file larger than executors.exec.file_bytes_max",
@@ -154,7 +153,7 @@ class ExecExecutor:
             if run.attempt.token in self._runs and run.ending is None:
                 self._at_work += 1
                 then = functools.partial(self._begin, run)
-                self._children.given(run.attempt.params, self._shared.ports.load, then)
+                self._children.given(run.attempt.params, self._shared.ports, then)
 
     def _begin(self, run: _Running, params: Value, error: Exception | None) -> None:
         attempt = run.attempt
@@ -162,8 +161,7 @@ class ExecExecutor:
             self._settle(run, run.ending)
             return
         if error is not None:
-            what = ExecutorExhausted(f"the parameters cannot be loaded: {error}")
-            self._settle(run, refused(attempt, what))
+            self._settle(run, not_begun(attempt, error))
             return
         try:
             self._spawn(run, words_of(params), input_of(params))
@@ -171,8 +169,7 @@ class ExecExecutor:
             what = ExecutorExhausted(f"no program can be started: {fault}")
             self._settle(run, refused(attempt, what))
         except CodedError as fault:
-            kept = not isinstance(fault, _NOT_RETRIED)
-            self._settle(run, refused(attempt, fault, retryable=kept))
+            self._settle(run, not_begun(attempt, fault))
 
     def _spawn(self, run: _Running, argv: list[str], given: bytes | None) -> None:
         limits, attempt, loop = self._limits, run.attempt, self._children.loop

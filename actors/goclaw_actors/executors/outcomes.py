@@ -16,7 +16,9 @@ from goclaw_actors.executors.errors import (
     TIMEOUT,
     AddressForbidden,
     BadParams,
+    ExecNotAllowed,
     Fail,
+    ProgramNotFound,
     ResponseTooLarge,
     RetryAfter,
 )
@@ -37,8 +39,8 @@ TRACE_BYTES_MAX: Final = 4 * 1024
 TRACE_FRAMES_MAX: Final = 20
 _OWN_FRAMES: Final = 1
 _NEVER_RETRY: Final = (
-    AddressForbidden, BadParams, ResponseTooLarge, SecretMissing, SecretUnfit, ValueNotStorable,
-    ValueTooLarge,
+    AddressForbidden, BadParams, ExecNotAllowed, ProgramNotFound, ResponseTooLarge, SecretMissing,
+    SecretUnfit, ValueNotStorable, ValueTooLarge,
 )  # fmt: skip
 
 
@@ -104,6 +106,14 @@ def refused(attempt: StartAttempt, error: CodedError, *, retryable: bool = True)
         message=bounded(str(error), MESSAGE_BYTES_MAX),
         retryable=retryable,
     )
+
+
+def not_begun(attempt: StartAttempt, error: Exception) -> Outcome:
+    """Make the outcome of an attempt whose parameters could not be read or used."""
+    if isinstance(error, CodedError):
+        return refused(attempt, error, retryable=not isinstance(error, _NEVER_RETRY))
+    text = bounded(f"the parameters cannot be read: {_message(error)}", MESSAGE_BYTES_MAX)
+    return Outcome(attempt.stream, attempt.token, "failed", code=AGENT_ERROR, message=text)
 
 
 def timed_out(attempt: StartAttempt) -> Outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 import signal
 import time
 from collections import deque
@@ -18,7 +17,7 @@ from goclaw_actors.executors.errors import (
     WorkerDied,
     WorkerFailed,
 )
-from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
+from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, timed_out
 from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
@@ -65,9 +64,10 @@ class ProcessLimits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerProgram:
-    """How a worker is started (`argv`), and the first message that it is sent."""
+    """How a worker is started, and the first message that it is sent."""
 
     argv: tuple[str, ...]
+    environment: Callable[[], dict[str, str]]
     setup: Callable[[], dict[str, Any]]
 
 
@@ -166,21 +166,22 @@ class ProcessExecutor:
         limits = {"core_bytes": 0}
         if self._limits.memory_bytes_max is not None:
             limits["memory_bytes"] = self._limits.memory_bytes_max
-        environment = dict(os.environ)
+        program = self._program
+        environment = program.environment()
         worker = WorkerLink(
-            self._children, self._program.argv, environment, limits, self._heard, self._over
+            self._children, program.argv, environment, limits, self._heard, self._over
         )
         self._workers.add(worker)
-        worker.send(self._program.setup() | {"cpu_s_max": self._limits.cpu_s_max})
+        worker.send(program.setup() | {"cpu_s_max": self._limits.cpu_s_max})
 
     def _assign(self, worker: WorkerLink, run: Run) -> None:
-        params = run.attempt.params
+        params, ports = run.attempt.params, self._shared.ports
         try:
             packed = plain_bytes(params)
         except HasReferences:
 
             def read() -> bytes:
-                return pack(resolved(params, self._shared.ports.load))
+                return pack(resolved(params, ports.load, ports.reveal))
 
             def then(value: Value, error: Exception | None) -> None:
                 if worker.run is run:
@@ -194,9 +195,10 @@ class ProcessExecutor:
         self, worker: WorkerLink, run: Run, packed: bytes, error: Exception | None
     ) -> None:
         attempt = run.attempt
-        if error is not None or run.ending is not None:
+        ending = run.ending if error is None else run.ending or not_begun(attempt, error)
+        if ending is not None:
             self._free(worker)
-            self._settle(run, run.ending or _not_loaded(attempt, error))
+            self._settle(run, ending)
             self._pump()
             return
         self._number += 1
@@ -407,12 +409,6 @@ def reference_of(agent: Agent) -> list[str]:
     name = getattr(function, "__qualname__", None) or ""
     code = getattr(function, "__code__", None)
     return [module, name, str(getattr(code, "co_filename", ""))]
-
-
-def _not_loaded(attempt: StartAttempt, error: Exception | None) -> Outcome:
-    if isinstance(error, CodedError):
-        return refused(attempt, error, retryable=not isinstance(error, ValueTooLarge))
-    return refused(attempt, ExecutorExhausted(f"the parameters cannot be loaded: {error}"))
 
 
 def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:

@@ -20,8 +20,8 @@ from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from goclaw_actors.executors.context import ContextPorts
     from goclaw_actors.executors.pool import Worker
-    from goclaw_actors.executors.resolve import Load
     from goclaw_events.value import Value
 
     Then = Callable[[Value, Exception | None], None]
@@ -93,15 +93,15 @@ class Children:
         assert self._launcher is not None, "called on the thread of the loop"
         return self._launcher
 
-    def given(self, params: Value, load: Load, then: Then) -> None:
-        """Call `then` with a private copy of parameters, references replaced, or with an error.
+    def given(self, params: Value, ports: ContextPorts, then: Then) -> None:
+        """Call `then` with a private copy of parameters, all of it there, or with an error.
 
-        At once where there are no references, otherwise when a thread has loaded them.
+        At once where there are neither references nor secrets, otherwise when a thread has them.
         """
         try:
             value = plain_copy(params)
         except HasReferences:
-            self._load(params, load, then)
+            self.load_in_thread(lambda: resolved(params, ports.load, ports.reveal), then)
         else:
             then(value, None)
 
@@ -118,9 +118,6 @@ class Children:
 
         if self._loaders.submit([work]):
             then(None, ExecutorExhausted("no thread can be started to load values"))
-
-    def _load(self, params: Value, load: Load, then: Then) -> None:
-        self.load_in_thread(lambda: resolved(params, load), then)
 
     def _begin(self) -> asyncio.AbstractEventLoop:
         loop = self._loop = asyncio.new_event_loop()
