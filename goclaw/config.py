@@ -175,6 +175,8 @@ class ExecutorSettings(Section):
     """Let a thread go after so much time without work."""
     abandoned_max: Annotated[int, Field(ge=0, le=4096)] = 16
     """Bear so many threads that went on after their timeout; then no further work is taken."""
+    abandon_grace_s: Seconds = 30.0
+    """Give a thread so much time to return after its timeout, its slot being taken meanwhile."""
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
     http: HttpSettings = HttpSettings()

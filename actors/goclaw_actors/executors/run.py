@@ -21,14 +21,16 @@ class ExecutorLimits:
     """What user code may take.
 
     `threads_max` threads run sync agents, each ends after `thread_idle_s` without work. Code that
-    was told to stop has `stop_grace_s`, then it is abandoned. While `abandoned_max` of a kind
-    (coroutines, threads) still run, nothing new of that kind is started. `sync_agents` (`thread`
-    or `process`) says where sync agents run that do not say it themselves.
+    was told to stop has `stop_grace_s`, then it is abandoned; a thread past its timeout has
+    `abandon_grace_s`. While `abandoned_max` of a kind (coroutines, threads) still run, nothing new
+    of that kind is started. `sync_agents` (`thread` or `process`) says where sync agents run that
+    do not say it themselves.
     """
 
     threads_max: int = 32
     thread_idle_s: float = 30.0
     stop_grace_s: float = 5.0
+    abandon_grace_s: float = 30.0
     abandoned_max: int = 16
     sync_agents: str = "thread"
 

@@ -38,8 +38,9 @@ class ThreadExecutor:
     """Run sync agents. `start`, `stop` and `close` may be called from any thread.
 
     A timeout counts from the moment at which a thread takes the run. A thread cannot be stopped:
-    one that is past its timeout, or past its grace after a stop, is abandoned. Its outcome is
-    reported at once, and what it returns later is dropped.
+    one that is past its timeout, or was told to stop, is fenced (what it returns is dropped) and
+    its outcome waits until it returns, so that its slot stays taken; at the end of its grace it is
+    abandoned, and its outcome reported.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -151,7 +152,11 @@ class ThreadExecutor:
             if run.ending is not None:
                 return  # it is stopping already
             run.ending = ending
-        self._abandon(run)
+        if run.context is not None:
+            run.context.stop()
+        run.timer = self._shared.timers.after(
+            self._shared.limits.abandon_grace_s, self._abandon, run
+        )
 
     def _listen(self, run: Run) -> None:
         """Give up a run that is silent; look again when it could have been so for too long."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+
+from goclaw_actors.executors.errors import Cancelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,11 +79,39 @@ def test_starts_beyond_the_threads_wait_in_order(
     assert order == list(range(20))
 
 
-def test_a_thread_past_its_timeout_is_abandoned_at_once(
+def test_a_thread_past_its_timeout_keeps_its_slot_until_it_returns(
+    make_bench: Callable[..., Bench], gate: Gate
+) -> None:
+    """It is told, and fenced: its outcome waits, and is the timeout whatever it returns."""
+    bench = make_bench(threads_max=1, abandon_grace_s=WAIT_S)
+    told = threading.Event()
+
+    def slow(ctx: TaskContext) -> str:
+        with contextlib.suppress(Cancelled):
+            ctx.sleep(WAIT_S)
+        told.set()
+        gate(ctx)
+        return "too late"
+
+    bench.registry.register("slow", slow)
+    bench.registry.register("quick", lambda _: "q")
+    token = bench.start("slow", timeout_s=SOON_S)
+    quick = bench.start("quick")
+    assert told.wait(WAIT_S)
+    assert bench.executor.holds(token)
+    assert bench.executor.running().waiting_for_a_thread == 1
+    gate.open.set()
+    outcome = bench.outcome(token)
+    assert (outcome.status, outcome.code, outcome.abandoned) == ("failed", "timeout", False)
+    assert outcome.result is None
+    assert bench.outcome(quick).result == "q"
+
+
+def test_a_thread_that_does_not_return_is_abandoned_after_a_grace(
     make_bench: Callable[..., Bench], gate: Gate, wait_until: Callable[..., None]
 ) -> None:
-    """Its outcome does not wait, the pool replaces it, its late result is dropped."""
-    bench = make_bench(threads_max=1)
+    """Its outcome says so, the pool replaces it, its late result is dropped."""
+    bench = make_bench(threads_max=1, abandon_grace_s=SOON_S)
     bench.registry.register("gate", gate)
     bench.registry.register("quick", lambda _: "q")
     token = bench.start("gate", {"n": 1}, timeout_s=SOON_S)
@@ -100,7 +131,7 @@ def test_the_number_of_abandoned_threads_is_bounded(
     make_bench: Callable[..., Bench], gate: Gate, wait_until: Callable[..., None]
 ) -> None:
     """Beyond the bound new attempts fail with `executor_exhausted` until one returns."""
-    bench = make_bench(abandoned_max=2)
+    bench = make_bench(abandoned_max=2, abandon_grace_s=SOON_S)
     bench.registry.register("gate", gate)
     bench.registry.register("quick", lambda _: "q")
     for token in [bench.start("gate", timeout_s=SOON_S) for _ in range(2)]:
