@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.config import ENV_DELIMITER, ENV_PREFIX, Settings
 from goclaw.config_load import search_paths
 from goclaw.errors import MEANINGS
+from goclaw_actors.executors.supports import COLUMNS, SUPPORTS
 from goclaw_actors.messages import MESSAGES
 from goclaw_events.codec import FACTS
 
@@ -118,6 +119,31 @@ In rows of `inbox` and `outbox`, in frames under `left` and `out`, and in
 """
 
 
+def executors() -> str:
+    """Return the table of what each executor supports."""
+    names = " | ".join(f"`{name}`" for name in SUPPORTS)
+    rows = "\n".join(
+        f"| {label} | {' | '.join(getattr(row, field) or 'no' for row in SUPPORTS.values())} |"
+        for field, label in COLUMNS.items()
+    )
+    return f"""# Executors
+
+Written by `scripts/reference.py`; do not edit.
+How to choose: [programs and processes](../how-to/programs.md).
+
+| | {names} |
+|---|{"---|" * len(SUPPORTS)}
+{rows}
+
+What an executor does not support is not there: an agent cannot be interrupted between two lines,
+and a thread cannot be ended from outside. Work that was told to end keeps its slot until it has
+ended, or its grace is over. Then it is **abandoned**: it goes on, but its lease is over. Its
+outcome is recorded (the fact says `abandoned`), what it returns later is dropped, and while 16 such
+pieces of work of one kind go on nothing new of that kind is begun (`executor_exhausted`). In a
+process nothing is abandoned: it is killed, so two attempts of a task never overlap.
+"""
+
+
 def _types(codec: Codec) -> str:
     rows = [
         f"| `{name}` | {version} | {_fields(cls)} | {_first_line(cls)} |"
@@ -174,6 +200,7 @@ def main(*, check: bool) -> int:
     for name, text in (
         ("configuration", configuration()),
         ("errors", errors()),
+        ("executors", executors()),
         ("facts", facts()),
         ("commands", cli.page()),
         ("definitions", definitions.page()),

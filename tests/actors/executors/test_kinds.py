@@ -5,7 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from goclaw.config import Settings
+from goclaw.parts import executors_by_kind
+from goclaw_actors.executors.children.children import Children
 from goclaw_actors.executors.outcomes import cancelled, completed
+from goclaw_actors.executors.supports import COLUMNS, SUPPORTS, Support
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,3 +105,10 @@ def test_stop_and_close_reach_the_executor(make_bench: Callable[..., Bench]) -> 
     bench.executor.close(grace_s=1.0)
     assert bench.outcome(second).code == "executor_closed"
     assert made[0].closed
+
+
+def test_the_table_of_executors_has_a_row_for_each() -> None:
+    """Agents run on the loop, in threads, in processes; each kind that is plugged in is there."""
+    kinds = executors_by_kind(Settings(), Children())
+    assert {"loop", "thread", "process", *kinds} <= set(SUPPORTS)
+    assert set(COLUMNS) == set(Support._fields)

@@ -1,0 +1,84 @@
+"""What each place where work runs can do: the table of docs/reference/executors.md."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Support(NamedTuple):
+    """What one executor offers; '' is what it does not.
+
+    `runs`: what runs there. `cancel`: how work is asked to end. `kill`: what happens to work that
+    does not end within its grace. `timeout`: what happens when its time is over. `progress`,
+    `logs`: how they reach the engine. `limits`: what bounds it. `live`, `signals`, `boundary` and
+    `save` are parameters that change while it runs, signals to it, points at which it may be
+    interrupted, and saved state.
+    """
+
+    runs: str
+    cancel: str
+    kill: str
+    timeout: str
+    progress: str
+    logs: str
+    limits: str
+    live: str = ""
+    signals: str = ""
+    boundary: str = ""
+    save: str = ""
+
+
+SUPPORTS: Final[dict[str, Support]] = {
+    "loop": Support(
+        runs="async agents",
+        cancel="`CancelledError` at the next await",
+        kill="",
+        timeout="cancelled; abandoned after its grace",
+        progress="`ctx.progress`",
+        logs="`ctx.log`, `logging`",
+        limits="16 abandoned; the watch names who blocks the loop",
+    ),
+    "thread": Support(
+        runs="other agents",
+        cancel="`ctx.cancelled`, `ctx.check_cancelled()`, `ctx.sleep()`",
+        kill="",
+        timeout="told; abandoned after `executors.abandon_grace_s`",
+        progress="`ctx.progress`",
+        logs="`ctx.log`, `logging`",
+        limits="`executors.threads_max`; 16 abandoned",
+    ),
+    "process": Support(
+        runs='agents that say `executor="process"`, async or not',
+        cancel="as on the loop and in a thread",
+        kill="SIGKILL to the worker's process group",
+        timeout="told; killed after its grace",
+        progress="`ctx.progress`",
+        logs="`ctx.log`, `logging`; what is printed, bounded",
+        limits="memory, CPU time, attempts a worker, idle time",
+    ),
+    "exec": Support(
+        runs="tasks of kind `exec`",
+        cancel="SIGTERM to the program's process group",
+        kill="SIGKILL to the program's process group",
+        timeout="SIGTERM; SIGKILL after its grace",
+        progress="",
+        logs="stdout and stderr, bounded, in the result",
+        limits="CPU time, memory, size of files, processes, output",
+    ),
+}
+"""By executor. Kinds of work that are plugged in have a row of the kind's name."""
+
+COLUMNS: Final = {
+    "runs": "runs",
+    "cancel": "asked to end by",
+    "kill": "killed by",
+    "timeout": "past its timeout",
+    "progress": "progress",
+    "logs": "says",
+    "limits": "bounded by",
+    "live": "parameters live",
+    "signals": "signals",
+    "boundary": "boundary",
+    "save": "save",
+}
+"""What the columns are called in the table."""
