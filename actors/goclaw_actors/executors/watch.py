@@ -42,6 +42,7 @@ class LoopWatch:
         self._names = names
         self._armed = False
         self._asked_s: float | None = None
+        self._blocker = ""
         self.lag_s = 0.0
 
     def wake(self) -> None:
@@ -60,6 +61,9 @@ class LoopWatch:
         if self._asked_s is not None:
             self.lag_s = time.monotonic() - self._asked_s
             self._asked_s = None
+            blocker, self._blocker = self._blocker, ""
+            if blocker and self.lag_s >= LAG_MAX_S:
+                _log.warning("%s blocked the loop for %.1f s", blocker, self.lag_s)
 
     def _look(self, first: bool) -> None:  # noqa: FBT001 - called by a timer
         asked_s = self._asked_s
@@ -78,10 +82,11 @@ class LoopWatch:
             task = asyncio.current_task(self._loop)
         except RuntimeError:
             task = None
+        self._blocker = self._names(task)
         _log.warning(
             "%s blocks the loop of the async agents at %s: await what takes long, or make it a "
             "plain function, which runs in a thread",
-            self._names(task),
+            self._blocker,
             self._place(),
         )
 

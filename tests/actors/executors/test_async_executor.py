@@ -255,4 +255,5 @@ def test_an_agent_that_blocks_the_loop_is_named(
     finally:
         logging.getLogger("goclaw.executors").removeHandler(ear)
     assert said[0].startswith("agent 'blocks' blocks the loop of the async agents at ")
+    assert any(text.startswith("agent 'blocks' blocked the loop for ") for text in said)
     assert bench.executor.running().loop_lag_s > 0
