@@ -311,6 +311,36 @@ def test_a_worker_that_dies_is_said_and_replaced(make: Make, how: str, said: str
     assert workers.bench.outcome(behind).result == 5
 
 
+def test_every_attempt_has_one_outcome_while_workers_die(make: Make) -> None:
+    """Deaths, failures and stops between them: nothing is lost, nothing is answered twice."""
+    workers = make(workers_max=2, tasks_max=7)
+    expected = {}
+    for n in range(48):
+        how = {0: "die", 20: "segv", 7: "fail", 13: "other"}.get(n % 40)
+        if how:
+            expected[workers.bench.start("crew.fail", {"how": how})] = "failed"
+        else:
+            expected[workers.bench.start("crew.add", {"a": n})] = "completed"
+    found = {token: workers.bench.outcome(token).status for token in expected}
+    assert found == expected
+    assert all(len(workers.bench.outcomes[token]) == 1 for token in expected)
+    assert workers.bench.executor.running().in_processes == 0
+
+
+def test_a_worker_that_hangs_before_it_is_ready_is_killed(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What waits for it fails, instead of waiting for ever."""
+    script = tmp_path / "hang"
+    script.write_text("#!/bin/sh\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("goclaw_actors.executors.process_executor.START_S", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(script))
+        workers = make()
+    assert workers.bench.run("crew.add", {"a": 1}).code == "worker_failed"
+
+
 def test_workers_are_replaced_and_let_go(make: Make) -> None:
     """After `tasks_max` attempts another process serves; without work they leave."""
     workers = make(tasks_max=2, idle_s=0.05)
@@ -330,9 +360,9 @@ def test_a_worker_that_cannot_begin_fails_what_waits(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing hangs: the attempts fail with `worker_failed`, and may be tried again."""
-    monkeypatch.setattr(sys, "executable", "/bin/false")
-    workers = make()
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", "/bin/false")
+        workers = make()
     outcome = workers.bench.run("crew.add", {"a": 1})
     assert (outcome.status, outcome.code, outcome.retryable) == ("failed", "worker_failed", True)
 

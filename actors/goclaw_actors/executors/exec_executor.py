@@ -9,6 +9,7 @@ import signal
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.allowance import Allowance
@@ -173,7 +174,8 @@ class ExecExecutor:
 
     def _spawn(self, run: _Running, argv: list[str], given: bytes | None) -> None:
         limits, attempt, loop = self._limits, run.attempt, self._children.loop
-        path = limits.allowance.locate(argv[0], limits.folder)
+        folder = str(Path(limits.folder or ".").absolute())  # as it is now, not at the first order
+        path = limits.allowance.locate(argv[0], folder)
         variables = limits.allowance.variables(attempt)
         pipes = Pipes(with_input=given is not None)
         ended = functools.partial(self._ended, run)
@@ -182,7 +184,7 @@ class ExecExecutor:
         if given is not None:
             run.feed = Feed(loop, pipes.input, given)
         run.began_s = time.monotonic()
-        order = Order(path, argv, variables, limits.folder, limits.limits, pipes.theirs)
+        order = Order(path, argv, variables, folder, limits.limits, pipes.theirs)
         run.child = self._children.launcher.spawn(order, functools.partial(self._exited, run))
         if attempt.timeout_s is not None:
             run.timer = loop.call_later(attempt.timeout_s, self._time_out, run)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from goclaw_actors.work import AttemptToken, StartAttempt
     from goclaw_events.value import Value
 
+START_S: Final = 60.0
 _KILLED_S: Final = 5.0
 _LEAVE_S: Final = 5.0
 _log = logging.getLogger("goclaw.executors")
@@ -173,6 +174,12 @@ class ProcessExecutor:
         )
         self._workers.add(worker)
         worker.send(program.setup() | {"cpu_s_max": self._limits.cpu_s_max})
+        self._children.loop.call_later(START_S, self._late, worker)
+
+    def _late(self, worker: WorkerLink) -> None:
+        """Kill a worker that still imports something: whoever waits for it learns of it."""
+        if not worker.ready:
+            self._kill(worker)
 
     def _assign(self, worker: WorkerLink, run: Run) -> None:
         params, ports = run.attempt.params, self._shared.ports

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.children.launcher import Order
@@ -67,7 +68,7 @@ class WorkerLink:
         self._printed = Printed(loop, output, self)
         self._work = Link(loop, work, lambda message: heard(self, message), self._closed)
         self._control = Link(loop, control, lambda _: None, lambda: None)
-        order = Order(argv[0], argv, environment, "", limits, theirs)
+        order = Order(argv[0], argv, environment, str(Path.cwd()), limits, theirs)
         try:
             self.child: Child = children.launcher.spawn(order, self._exited)
         except OSError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import resource
@@ -19,10 +20,13 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.executors.children.groups import TOKEN_VARIABLE, boot_id, carries, write_group
 from goclaw_actors.executors.children.wire import READ_BYTES, Frames, framed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SPAWN: Final = "spawn"
 KILL: Final = "kill"
@@ -38,6 +42,8 @@ LIMITS: Final = {
 }
 FDS_MAX: Final = 16
 END_S: Final = 5.0
+START_S: Final = 10.0
+"""A child that is not on its way by then hangs (in a directory of a dead server), and is killed."""
 _HIGH: Final = 64
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -109,45 +115,40 @@ class Launching:
         try:
             self._send(self._started(number, token, what, fds))
         finally:
-            for fd in fds:
-                os.close(fd)
+            _close(fds)
 
     def _started(self, number: int, token: str, what: list[Any], fds: list[int]) -> list[Any]:
         """Start a child; it runs nothing of its own before its group is written down."""
+        ends: list[int] = []
         try:
-            go, let_go = os.pipe()
-            failure, fail = os.pipe()
+            ends += os.pipe()
+            ends += os.pipe()
             pid = os.fork()
         except OSError as error:
+            _close(ends)
             return [REFUSED, number, "fork", error.errno]
+        go, let_go, failure, fail = ends
         if pid == 0:
-            os.close(let_go)
-            os.close(failure)
+            _close((let_go, failure))
             self._become(what, token, fds, go, fail)
-        os.close(go)
-        os.close(fail)
-        record = ""
-        said = b""
+        _close((go, fail))
         try:
             record = write_group(self._folder, pid, self._boot, token)
             os.write(let_go, b"g")
-            os.close(let_go)
-            let_go = -1
-            said = os.read(failure, 64)
+            ready, _, _ = select.select([failure], [], [], START_S)
+            said = os.read(failure, 64) if ready else f"start {errno.ETIMEDOUT}".encode()
         except OSError as error:
-            said = f"record {error.errno}".encode()
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            record, said = "", f"record {error.errno}".encode()
         finally:
-            if let_go >= 0:
-                os.close(let_go)
-            os.close(failure)
+            _close((let_go, failure))
         if not said:
             self._children[pid] = _Child(number, token, record)
             self._pids[number] = pid
             return [SPAWNED, number, pid]
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        _forget(record)
+        _forget(record or f"{self._folder}/{pid}")
         stage, _, code = said.decode().partition(" ")
         return [REFUSED, number, stage, int(code)]
 
@@ -250,6 +251,11 @@ class Launching:
 
     def _send(self, message: list[Any]) -> None:
         self._engine.sendall(framed(message))
+
+
+def _close(fds: Iterable[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def _forget(record: str) -> None:
