@@ -65,6 +65,15 @@ SUPPORTS: Final[dict[str, Support]] = {
         logs="stdout and stderr, bounded, in the result",
         limits="CPU time, memory, size of files, processes, output",
     ),
+    "http": Support(
+        runs="tasks of kind `http`",
+        cancel="closing the connection",
+        kill="closing the connection",
+        timeout="the connection is closed",
+        progress="",
+        logs="the answer, bounded, in the result",
+        limits="time, size of the answer, addresses",
+    ),
 }
 """By executor. Kinds of work that are plugged in have a row of the kind's name."""
 
