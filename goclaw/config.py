@@ -145,6 +145,8 @@ class ExecSettings(Section):
     """End a program that writes a larger file."""
     processes_max: Annotated[int, Field(ge=1, le=1 << 22)] | None = None
     """Let a program fork only while its user has fewer processes, all others included."""
+    open_files_max: Annotated[int, Field(ge=8, le=1 << 20)] | None = None
+    """Let a program have at most so many files open at once."""
 
 
 class ProcessSettings(Section):

@@ -31,6 +31,7 @@ def exec_limits(settings: ExecSettings) -> ExecLimits:
         "memory_bytes": settings.memory_bytes_max,
         "file_bytes": settings.file_bytes_max,
         "processes": settings.processes_max,
+        "open_files": settings.open_files_max,
         "core_bytes": 0,
     }
     return ExecLimits(

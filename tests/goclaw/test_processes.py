@@ -354,6 +354,16 @@ def test_workers_are_replaced_and_let_go(make: Make) -> None:
     assert workers.bench.run("crew.add", {"a": 1}).result == 1
 
 
+def test_the_least_number_of_workers_is_there_before_it_is_needed(make: Make) -> None:
+    """They are started with the engine, and do not leave when they have nothing to do."""
+    workers = make(workers_min=1, workers_max=2, idle_s=0.02)
+    until(lambda: workers.bench.executor.running().workers == 1)
+    pid = workers.bench.run("crew.who").result["pid"]
+    both = [workers.bench.start("crew.who") for _ in range(2)]
+    assert pid in {workers.bench.outcome(token).result["pid"] for token in both}
+    until(lambda: workers.bench.executor.running().workers == 1)
+
+
 def test_a_memory_limit_holds_in_a_worker(make: Make) -> None:
     """What cannot be had is a MemoryError of the agent, not the end of anything."""
     workers = make(memory_bytes_max=1 << 30)

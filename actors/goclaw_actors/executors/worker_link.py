@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -105,8 +106,9 @@ class WorkerLink:
         self._printed.close()
 
     def _closed(self) -> None:
-        """Wait for its exit, which the launcher reports: that says how it ended."""
+        """Make sure of its end, which the launcher reports: it has ended, or talks nonsense."""
         self.leaving = True
+        self._children.launcher.signal(self.child, signal.SIGKILL)
 
     def _exited(self, end: Exit) -> None:
         self._work.drain()

@@ -145,14 +145,15 @@ def test_a_program_that_is_killed_by_the_system_says_by_what(programs: Programs)
 
 def test_a_program_beyond_its_limits_ends(make_programs: MakePrograms, tmp_path: Path) -> None:
     """CPU time, size of files and memory are bounded by settings."""
-    programs = make_programs(
-        limits={"cpu_s": 1, "file_bytes": 1000, "memory_bytes": 512 * 1024 * 1024}
-    )
+    limits = {"cpu_s": 1, "file_bytes": 1000, "memory_bytes": 1 << 29, "open_files": 16}
+    programs = make_programs(limits=limits)
     cpu = programs.start(sys.executable, "-S", "-c", "while True: pass")
     size = programs.run("dd", "if=/dev/zero", f"of={tmp_path / 'large'}", "bs=5000", "count=1")
     assert (size.code, "file_bytes_max" in size.message) == ("killed_by_signal", True)
     memory = programs.python("b = bytearray(2 << 30)")
     assert (memory.code, "MemoryError" in memory.message) == ("exit_nonzero", True)
+    files = programs.python("f = [open('/dev/null') for _ in range(20)]")
+    assert (files.code, "Too many open files" in files.message) == ("exit_nonzero", True)
     outcome = programs.bench.outcome(cpu)
     assert (outcome.code, "cpu_s_max" in outcome.message) == ("killed_by_signal", True)
 

@@ -42,7 +42,7 @@ class Children:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        killed, left = kill_leftovers(folder) if folder is not None else (0, 0)
+        killed, left = _kill_leftovers(folder) if folder is not None else (0, 0)
         if killed:
             extra = {"action": "leftovers_killed", "processes": killed}
             _log.warning(
@@ -138,3 +138,11 @@ class Children:
             loop.close()
             if self._folder is None:
                 shutil.rmtree(self.launcher.folder, ignore_errors=True)
+
+
+def _kill_leftovers(folder: Path) -> tuple[int, int]:
+    try:
+        return kill_leftovers(folder)
+    except OSError as error:  # the engine starts all the same: what it does is fenced by tokens
+        _log.error("what an engine before this one left cannot be looked up: %s", error)
+        return 0, 0

@@ -38,6 +38,7 @@ LIMITS: Final = {
     "memory_bytes": resource.RLIMIT_AS,
     "file_bytes": resource.RLIMIT_FSIZE,
     "processes": resource.RLIMIT_NPROC,
+    "open_files": resource.RLIMIT_NOFILE,
     "core_bytes": resource.RLIMIT_CORE,
 }
 FDS_MAX: Final = 16
@@ -45,6 +46,7 @@ END_S: Final = 5.0
 START_S: Final = 10.0
 """A child that is not on its way by then hangs (in a directory of a dead server), and is killed."""
 _HIGH: Final = 64
+_CLOSED_BY_EXEC: Final = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
@@ -96,7 +98,7 @@ class Launching:
     def _take(self) -> bool:
         """Carry out what the engine says; False at its end."""
         room = socket.CMSG_SPACE(FDS_MAX * array.array("i").itemsize)
-        data, ancillary, _, _ = self._engine.recvmsg(READ_BYTES, room, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = self._engine.recvmsg(READ_BYTES, room, _CLOSED_BY_EXEC)
         for level, kind, content in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds = array.array("i")
@@ -162,13 +164,6 @@ class Launching:
             if os.read(go, 1) != b"g":
                 os._exit(127)  # the launcher is gone
             path, argv, environment, folder, limits = what
-            stage = "limits"
-            for name, value in limits.items():
-                hard = resource.getrlimit(LIMITS[name])[1]
-                least = value if hard == resource.RLIM_INFINITY else min(value, hard)
-                # a second between SIGXCPU, which says what it is, and SIGKILL, which does not
-                more = least + 1 if name == "cpu_s" and least != hard else least
-                resource.setrlimit(LIMITS[name], (least, more))
             stage = "folder"
             if folder:
                 os.chdir(folder)
@@ -181,6 +176,13 @@ class Launching:
             high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH) for fd in fds]
             for target, fd in enumerate(high):
                 os.dup2(fd, target)
+            stage = "limits"
+            for name, value in limits.items():
+                hard = resource.getrlimit(LIMITS[name])[1]
+                least = value if hard == resource.RLIM_INFINITY else min(value, hard)
+                # a second between SIGXCPU, which says what it is, and SIGKILL, which does not
+                more = least + 1 if name == "cpu_s" and least != hard else least
+                resource.setrlimit(LIMITS[name], (least, more))
             stage = "program"
             environment[TOKEN_VARIABLE.encode()] = token.encode()
             os.execve(path, argv, environment)  # noqa: S606 - argv, no shell: what it is for
@@ -193,14 +195,7 @@ class Launching:
 
     def _reap(self) -> None:
         """Report children that ended, after killing what is left of their groups."""
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if found is None:
-                return
-            pid = found.si_pid
+        while (pid := _ended()) > 0:
             child = self._children.pop(pid, None)
             if child is not None:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -251,6 +246,15 @@ class Launching:
 
     def _send(self, message: list[Any]) -> None:
         self._engine.sendall(framed(message))
+
+
+def _ended() -> int:
+    """Return the pid of a child that has ended and was not waited for, 0 if there is none."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return 0
+    return 0 if found is None else found.si_pid
 
 
 def _close(fds: Iterable[int]) -> None:
