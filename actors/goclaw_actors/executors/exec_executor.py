@@ -183,11 +183,16 @@ class ExecExecutor:
         run.error = Capture(loop, pipes.error, limits.output_bytes_max, ended)
         if given is not None:
             run.feed = Feed(loop, pipes.input, given)
-        run.began_s = time.monotonic()
         order = Order(path, argv, variables, folder, limits.limits, pipes.theirs)
-        run.child = self._children.launcher.spawn(order, functools.partial(self._exited, run))
-        if attempt.timeout_s is not None:
-            run.timer = loop.call_later(attempt.timeout_s, self._time_out, run)
+        exited, started = (functools.partial(do, run) for do in (self._exited, self._started))
+        run.child = self._children.launcher.spawn(order, exited, started)
+
+    def _started(self, run: _Running) -> None:
+        """Count the time from now: the program runs."""
+        run.began_s = time.monotonic()
+        if run.attempt.timeout_s is not None and run.ending is None:
+            loop = self._children.loop
+            run.timer = loop.call_later(run.attempt.timeout_s, self._time_out, run)
 
     def _exited(self, run: _Running, end: Exit) -> None:
         run.exit = end

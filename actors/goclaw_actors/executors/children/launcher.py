@@ -62,11 +62,14 @@ class Exit(NamedTuple):
 class Child:
     """A process that was ordered. `pid` is 0 until it runs, `over` once its end is known."""
 
-    __slots__ = ("number", "on_exit", "over", "pid")
+    __slots__ = ("number", "on_exit", "on_start", "over", "pid")
 
-    def __init__(self, number: int, on_exit: Callable[[Exit], None]) -> None:
+    def __init__(
+        self, number: int, on_exit: Callable[[Exit], None], on_start: Callable[[], None] | None
+    ) -> None:
         self.number = number
         self.on_exit = on_exit
+        self.on_start = on_start
         self.pid = 0
         self.over = False
 
@@ -92,8 +95,13 @@ class Launcher:
         """Return the pid of the launcher's process, 0 while there is none."""
         return self._process.pid if self._process is not None else 0
 
-    def spawn(self, order: Order, on_exit: Callable[[Exit], None]) -> Child:
-        """Order a child; `on_exit` is called once, never from here.
+    def spawn(
+        self,
+        order: Order,
+        on_exit: Callable[[Exit], None],
+        on_start: Callable[[], None] | None = None,
+    ) -> Child:
+        """Order a child; `on_exit` is called once, `on_start` before it if it runs, neither here.
 
         Raises `OSError` when the launcher cannot be started; the files are closed then, too.
         """
@@ -106,7 +114,7 @@ class Launcher:
                 raise
         assert self._link is not None, "a launcher that has begun has a link"
         self._number += 1
-        child = Child(self._number, on_exit)
+        child = Child(self._number, on_exit, on_start)
         environment = {os.fsencode(k): os.fsencode(v) for k, v in order.environment.items()}
         what = [
             os.fsencode(order.path),
@@ -163,8 +171,11 @@ class Launcher:
     def _heard(self, message: list[Any]) -> None:
         kind, number = message[0], message[1]
         if kind == SPAWNED:
-            if number in self._children:
-                self._children[number].pid = message[2]
+            child = self._children.get(number)
+            if child is not None:
+                child.pid = message[2]
+                if child.on_start is not None:
+                    child.on_start()
         elif kind == REFUSED:
             self._over(number, Exit(refused=message[2], errno=message[3]))
         elif kind == EXITED:

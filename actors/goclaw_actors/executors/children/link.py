@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import logging
 import os
 import socket
@@ -41,6 +40,7 @@ class Link:
         self._frames = Frames()
         self._waiting: deque[tuple[memoryview, Sequence[int]]] = deque()
         self._open = True
+        self._held_up = False
         loop.add_reader(end.fileno(), self._read)
 
     def send(self, data: bytes, fds: Sequence[int] = ()) -> None:
@@ -111,12 +111,14 @@ class Link:
                 else:
                     waiting.popleft()
         except (BlockingIOError, InterruptedError):
+            self._held_up = True
             self._loop.add_writer(self._end.fileno(), self._write)
             return
         except OSError:
             self._loop.call_soon(self._lost)
             return
-        with contextlib.suppress(ValueError):
+        if self._held_up:
+            self._held_up = False
             self._loop.remove_writer(self._end.fileno())
 
     def _lost(self) -> None:
