@@ -106,6 +106,16 @@ def deaf(ctx, note):
     time.sleep(600)
 
 
+@goclaw.agent("crew.beat", executor="process")
+def beat(ctx, alive):
+    until = time.monotonic() + (1.2 if alive else 600)
+    while time.monotonic() < until:
+        time.sleep(0.02)
+        if alive:
+            ctx.heartbeat()
+    return "done"
+
+
 @goclaw.agent("crew.talk", executor="process")
 def talk(ctx, lines):
     print("to stdout")
@@ -299,6 +309,20 @@ def test_a_worker_whose_agent_does_not_stop_is_killed(make: Make, tmp_path: Path
         os.kill(int(note.read_text()), 0)
     assert workers.bench.run("crew.add", {"a": 1}).result == 1
     assert len(workers.bench.outcomes[token]) == 1
+
+
+def test_an_agent_that_gives_no_sign_of_life_is_killed(make: Make) -> None:
+    """The worker tells how long its agent has been silent; one that beats goes on."""
+    workers = make(workers_max=2)
+    attempts = [
+        workers.bench.attempt("crew.beat", {"alive": alive})._replace(heartbeat_s=0.6)
+        for alive in (True, False)
+    ]
+    workers.bench.executor.start_many(attempts)
+    alive, silent = (workers.bench.outcome(attempt.token) for attempt in attempts)
+    assert (alive.status, alive.result) == ("completed", "done")
+    assert (silent.status, silent.code, silent.abandoned) == ("failed", "timeout", False)
+    assert "heartbeat_timeout" in silent.message
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from goclaw_actors.executors.errors import (
     WorkerDied,
     WorkerFailed,
 )
-from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, timed_out
+from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, silent, timed_out
 from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
-from goclaw_actors.executors.worker import DONE, INPUT, LOG, PROGRESS, READY, RUN, STOP
+from goclaw_actors.executors.worker import BEAT, DONE, INPUT, LOG, PROGRESS, READY, RUN, STOP
 from goclaw_actors.executors.worker_link import WorkerLink
 from goclaw_actors.work import Outcome, Progress
 from goclaw_events.errors import CodedError, ValueTooLarge
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from goclaw_events.value import Value
 
 START_S: Final = 60.0
+ANSWER_S: Final = 1.0
+"""A worker tells within this time how long its agent has been silent, unless it hangs."""
 _KILLED_S: Final = 5.0
 _LEAVE_S: Final = 5.0
 _log = logging.getLogger("goclaw.executors")
@@ -229,6 +231,8 @@ class ProcessExecutor:
         run.begun = True
         if attempt.timeout_s is not None:
             run.timer = self._children.loop.call_later(attempt.timeout_s, self._time_out, run)
+        if attempt.heartbeat_s is not None:
+            run.beat = self._children.loop.call_later(attempt.heartbeat_s, self._listen, run)
 
     def _heard(self, worker: WorkerLink, message: list[Any]) -> None:
         kind = message[0]
@@ -248,6 +252,8 @@ class ProcessExecutor:
             self._progress(run, message[2], message[3])
         elif kind == INPUT:
             self._tell_input(worker, run)
+        elif kind == BEAT:
+            self._beat(run, message[2])
 
     def _done(
         self,
@@ -361,6 +367,28 @@ class ProcessExecutor:
     def _time_out(self, run: Run) -> None:
         self._end(run, timed_out(run.attempt), self._limits.kill_grace_s)
 
+    def _listen(self, run: Run) -> None:
+        """Ask how long an agent has been silent; a process that does not answer is silent, too."""
+        worker = self._worker_of(run)
+        if worker is not None and run.ending is None:
+            worker.control([BEAT, run.number])
+            run.beat = self._children.loop.call_later(ANSWER_S, self._end_silent, run)
+
+    def _beat(self, run: Run, silent_s: float) -> None:
+        if run.beat is not None:
+            run.beat.cancel()
+        left_s = (run.attempt.heartbeat_s or 0.0) - silent_s
+        if left_s > 0:
+            run.beat = self._children.loop.call_later(left_s, self._listen, run)
+        else:
+            self._end_silent(run)
+
+    def _end_silent(self, run: Run) -> None:
+        self._end(run, silent(run.attempt), self._limits.kill_grace_s)
+
+    def _worker_of(self, run: Run) -> WorkerLink | None:
+        return next((worker for worker in self._workers if worker.run is run), None)
+
     def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
         for token, reason in stops:
             run = self._runs.get(token)
@@ -373,7 +401,7 @@ class ProcessExecutor:
         run.ending = ending
         if run.timer is not None:
             run.timer.cancel()
-        worker = next((worker for worker in self._workers if worker.run is run), None)
+        worker = self._worker_of(run)
         if worker is None or not run.begun:
             self._settle(run, ending)
             return

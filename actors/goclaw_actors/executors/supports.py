@@ -10,9 +10,9 @@ class Support(NamedTuple):
 
     `runs`: what runs there. `cancel`: how work is asked to end. `kill`: what happens to work that
     does not end within its grace. `timeout`: what happens when its time is over. `progress`,
-    `logs`: how they reach the engine. `limits`: what bounds it. `live`, `signals`, `boundary` and
-    `save` are parameters that change while it runs, signals to it, points at which it may be
-    interrupted, and saved state.
+    `logs`: how they reach the engine. `heartbeat`: its signs of life. `limits`: what bounds it.
+    `live`, `signals`, `boundary` and `save` are parameters that change while it runs, signals to
+    it, points at which it may be interrupted, and saved state.
     """
 
     runs: str
@@ -22,6 +22,7 @@ class Support(NamedTuple):
     progress: str
     logs: str
     limits: str
+    heartbeat: str = ""
     live: str = ""
     signals: str = ""
     boundary: str = ""
@@ -35,6 +36,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         kill="",
         timeout="cancelled; abandoned after its grace",
         progress="`ctx.progress`",
+        heartbeat="`ctx.heartbeat`",
         logs="`ctx.log`, `logging`",
         limits="16 abandoned; the watch names who blocks the loop",
     ),
@@ -44,6 +46,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         kill="",
         timeout="told; abandoned after `executors.abandon_grace_s`",
         progress="`ctx.progress`",
+        heartbeat="`ctx.heartbeat`",
         logs="`ctx.log`, `logging`",
         limits="`executors.threads_max`; 16 abandoned",
     ),
@@ -53,6 +56,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         kill="SIGKILL to the worker's process group",
         timeout="told; killed after its grace",
         progress="`ctx.progress`",
+        heartbeat="`ctx.heartbeat`",
         logs="`ctx.log`, `logging`; what is printed, bounded",
         limits="memory, CPU time, attempts a worker, idle time",
     ),
@@ -83,6 +87,7 @@ COLUMNS: Final = {
     "kill": "killed by",
     "timeout": "past its timeout",
     "progress": "progress",
+    "heartbeat": "signs of life",
     "logs": "says",
     "limits": "bounded by",
     "live": "parameters live",

@@ -44,6 +44,7 @@ CONTROL_FD: Final = 4
 RUN: Final = "run"
 STOP: Final = "stop"
 INPUT: Final = "input"
+BEAT: Final = "beat"
 READY: Final = "ready"
 DONE: Final = "done"
 PROGRESS: Final = "progress"
@@ -101,6 +102,10 @@ class Worker:
             elif message[0] == INPUT and message[1] == self._number:
                 self._input = message[2]
                 self._answered.set()
+            elif message[0] == BEAT:
+                context = self._context if message[1] == self._number else None
+                silent_s = 0.0 if context is None else context.silent_s
+                self.send([BEAT, message[1], silent_s])
 
     def _stop(self, number: int) -> None:
         with self._state:

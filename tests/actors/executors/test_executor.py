@@ -369,8 +369,11 @@ def test_the_log_of_an_agent_is_made_when_it_is_used() -> None:
 
 
 @pytest.mark.parametrize("is_async", [True, False])
-def test_an_agent_that_gives_no_sign_of_life_times_out(bench: Bench, is_async: bool) -> None:
+def test_an_agent_that_gives_no_sign_of_life_times_out(
+    make_bench: Callable[..., Bench], is_async: bool
+) -> None:
     """One that beats goes on for longer than the limit; one that is silent ends, typed."""
+    bench = make_bench(abandon_grace_s=0.05)
     limit_s, beats = 0.2, 8
     released = threading.Event()
 
