@@ -102,7 +102,7 @@ def test_a_run_that_fails_after_all_exits_1(
         "name: later\ntasks:\n  pause: {wait: 300ms}\n"
         "  fail: {agent: goclaw.fail, needs: [pause], with: {message: no luck}}\n"
     )
-    (tmp_path / "well.yaml").write_text("{name: well, tasks: {pause: {wait: 300ms}}}")
+    (tmp_path / "well.yaml").write_text("{name: well, tasks: {pause: {wait: 1500ms}}}")
     data = ("--data-dir", tmp_path / "d")
     called(capsys, "run", tmp_path / "well.yaml", *data, "--timeout", "0.01", "--run-id", "w")
     called(capsys, "run", tmp_path / "later.yaml", *data, "--timeout", "0.01", "--run-id", "l")
