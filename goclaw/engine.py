@@ -218,7 +218,8 @@ class Engine:
         """Compile a workflow once, to submit it often.
 
         Raises `InvalidDefinition` with every fault, `Unsupported`, `AgentUnknown`,
-        `SecretMissing`, `ExecNotAllowed`, and `DefinitionNotFound` for a name under which nothing is registered.
+        `SecretMissing`, `ExecNotAllowed`, and `DefinitionNotFound` for a name under which nothing
+        is registered.
         """
         if isinstance(workflow, str):
             parts = self._open_parts()
