@@ -16,13 +16,7 @@ from goclaw.bridge import Bridge
 from goclaw.children import children_of
 from goclaw.config import Settings
 from goclaw.engine_status import status_of
-from goclaw.errors import (
-    DefinitionNotFound,
-    EngineClosed,
-    EngineOwned,
-    TimedOut,
-    UsageInvalid,
-)
+from goclaw.errors import DefinitionNotFound, EngineClosed, EngineOwned, TimedOut, UsageInvalid
 from goclaw.following import follow_log
 from goclaw.operations.desk import EngineDesk
 from goclaw.parts import MEMORY, Parts
