@@ -12,14 +12,19 @@ import tempfile
 import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw.disk import Mount, disk_finding, mount_of
 from goclaw.errors import EXIT_DAMAGED, EXIT_OK, EXIT_UNAVAILABLE
+from goclaw.log_health import LogHealth, ask_engine, look_at_log
+from goclaw.problems import Finding, State, problem
 from goclaw_events.datalock import LOCK_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from goclaw.config import Settings
 
 FLUSHES: Final = 200
 FLUSH_BYTES: Final = 4096
@@ -32,22 +37,13 @@ CLOCK_LEAST_S: Final = 1_735_689_600
 """2025-01-01: an earlier wall clock was never set."""
 PACKAGES: Final = ("goclaw", "rocksdict", "pykka", "msgpack", "pydantic", "click", "structlog")
 
-State = Literal["ok", "warning", "unavailable", "damaged"]
+MISSING: Final = "missing"
 _EXITS: Final[dict[State, int]] = {
     "ok": EXIT_OK,
     "warning": EXIT_OK,
     "unavailable": EXIT_UNAVAILABLE,
     "damaged": EXIT_DAMAGED,
 }
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at. `mend`: the command that mends it, where there is one."""
-
-    name: str
-    state: State
-    says: str
-    mend: str = ""
 
 
 class FlushFloor(NamedTuple):
@@ -59,12 +55,14 @@ class FlushFloor(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Everything that the doctor saw."""
+    """Everything that the doctor saw. `log` is empty where there is none or an engine has it."""
 
     versions: dict[str, str]
     machine: dict[str, str | int]
     data_dir: dict[str, str | int | bool]
+    mount: Mount | None
     flush_ms: FlushFloor | None
+    health: LogHealth
     findings: list[Finding]
 
     @property
@@ -73,27 +71,49 @@ class Report:
         return max(_EXITS[finding.state] for finding in self.findings)
 
 
-def examine(data_dir: Path) -> Report:
-    """Look at the machine and at `data_dir`, which need not exist; takes about a second."""
+def examine(data_dir: Path, settings: Settings | None = None) -> Report:
+    """Look at the machine and at `data_dir`, which need not exist; takes about a second.
+
+    Modules that `settings` name are imported where unfinished runs need agents.
+    """
     started = (time.time(), time.monotonic())
-    findings = [*_directory(data_dir), *_archive(data_dir / "segments"), _space(data_dir)]
-    flush = None
+    versions = {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}}
+    findings = [
+        *_directory(data_dir),
+        *_archive(data_dir / "segments"),
+        _space(data_dir),
+        _packages(versions),
+    ]
+    flush, mount, health = None, None, LogHealth()
     base = _existing(data_dir)
     if os.access(base, os.W_OK):
-        flush = measure_flush(base)
-        findings.append(_flush(flush))
+        flush, mount = measure_flush(base), mount_of(base)
+        findings += [_flush(flush), disk_finding(mount, flush.p50_ms)]
     findings.append(_clock(*started))
+    usable = all(_EXITS[finding.state] == EXIT_OK for finding in findings)
+    if usable and (found := _look_inside(data_dir, settings)) is not None:
+        health = found
+        findings += health.findings
     return Report(
-        versions={"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        versions=versions,
         machine=_machine(),
         data_dir={
             "path": str(data_dir.absolute()),
             "exists": data_dir.is_dir(),
             "free_bytes": shutil.disk_usage(base).free,
         },
+        mount=mount,
         flush_ms=flush,
+        health=health,
         findings=findings,
     )
+
+
+def _look_inside(data_dir: Path, settings: Settings | None) -> LogHealth | None:
+    """Ask the engine that holds the directory, or look at what nobody holds."""
+    if lock_holder(data_dir) is None:
+        return look_at_log(data_dir, settings)
+    return ask_engine(data_dir)
 
 
 def measure_flush(
@@ -131,33 +151,53 @@ def lock_holder(data_dir: Path) -> str | None:
         os.close(descriptor)
 
 
+def _packages(versions: dict[str, str]) -> Finding:
+    missing = [name for name, found in versions.items() if found == MISSING]
+    if not missing:
+        return Finding("packages", "ok", f"{len(versions) - 1} installed")
+    return problem("package_missing", "packages", f"{', '.join(missing)} cannot be found")
+
+
+def report_record(report: Report) -> dict[str, Any]:
+    """Return a report as JSON data."""
+    flush, mount, health = report.flush_ms, report.mount, report.health
+    return {
+        "ok": report.exit_code == EXIT_OK,
+        "versions": report.versions,
+        "machine": report.machine,
+        "data_dir": report.data_dir,
+        "mount": None if mount is None else mount._asdict(),
+        "flush_ms": None if flush is None else flush._asdict(),
+        "log": health.log,
+        "views": health.views,
+        "runs": health.runs,
+        "findings": [finding._asdict() for finding in report.findings],
+    }
+
+
 def _directory(data_dir: Path) -> list[Finding]:
     name = "data directory"
     if data_dir.is_symlink():
-        mend = f"name the directory itself: --data-dir {data_dir.resolve()}"
-        return [Finding(name, "unavailable", f"{data_dir} is a symbolic link", mend)]
+        says = f"{data_dir} is a symbolic link"
+        return [problem("data_dir_symlink", name, says, path=data_dir.resolve())]
     if not data_dir.exists():
         base = _existing(data_dir)
         if not os.access(base, os.W_OK):
             return [_unwritable(name, base)]
         return [Finding(name, "ok", f"{data_dir} is not there yet; the first run makes it")]
     if not data_dir.is_dir():
-        mend = "choose another one with --data-dir"
-        return [Finding(name, "unavailable", f"{data_dir} is not a directory", mend)]
+        return [problem("data_dir_not_directory", name, f"{data_dir} is not a directory")]
     if not os.access(data_dir, os.W_OK | os.X_OK):
         return [_unwritable(name, data_dir)]
     found = [Finding(name, "ok", f"{data_dir} can be written")]
     holder = lock_holder(data_dir)
     if holder is not None:
-        mend = "stop that process, or use another --data-dir"
-        found.append(
-            Finding("engine", "warning", f"{holder} holds it; a second engine cannot open it", mend)
-        )
+        says = f"{holder} holds it; a second engine cannot open it"
+        found.append(problem("data_dir_in_use", "directory in use", says))
     log = data_dir / "log"
     if log.is_dir() and any(log.iterdir()) and not (log / "CURRENT").exists():
         says = f"{log} holds files of a log, but not CURRENT, which names its state"
-        mend = f"restore the directory from a backup; see `goclaw fsck --data-dir {data_dir}`"
-        found.append(Finding("log", "damaged", says, mend))
+        found.append(problem("log_state_missing", "log", says, path=data_dir))
     return found
 
 
@@ -172,37 +212,34 @@ def _archive(segments: Path) -> list[Finding]:
 
 
 def _unwritable(name: str, path: Path) -> Finding:
-    mend = f"chown {os.getuid()} {path}, or choose another one with --data-dir"
-    return Finding(name, "unavailable", f"{path} cannot be written by this user", mend)
+    says = f"{path} cannot be written by this user"
+    return problem("data_dir_unwritable", name, says, user=os.getuid(), path=path)
 
 
 def _space(data_dir: Path) -> Finding:
     free = shutil.disk_usage(_existing(data_dir)).free
     says = f"{free / (1 << 30):.1f} GiB free"
-    mend = "make room, or choose a --data-dir on another disk"
     if free < FREE_BYTES_MIN:
-        return Finding("disk space", "unavailable", says, mend)
+        return problem("disk_space_out", "disk space", says)
     if free < FREE_BYTES_LOW:
-        return Finding("disk space", "warning", says, mend)
+        return problem("disk_space_low", "disk space", says)
     return Finding("disk space", "ok", says)
 
 
 def _flush(floor: FlushFloor) -> Finding:
     says = f"p50 {floor.p50_ms} ms, p99 {floor.p99_ms} ms over {FLUSHES} writes"
     if floor.p99_ms > FLUSH_P99_SLOW_MS:
-        mend = "choose a --data-dir on a local disk; every commit waits for one flush"
-        return Finding("flush floor", "warning", says, mend)
+        return problem("flush_slow", "flush floor", says)
     return Finding("flush floor", "ok", says)
 
 
 def _clock(wall_s: float, monotonic_s: float) -> Finding:
     drift_s = (time.time() - wall_s) - (time.monotonic() - monotonic_s)
-    mend = "timedatectl set-ntp true"
     if wall_s < CLOCK_LEAST_S:
-        return Finding("clock", "warning", "the wall clock is not set", mend)
+        return problem("clock_unset", "clock", "the wall clock is not set")
     if abs(drift_s) > CLOCK_DRIFT_MAX_S:
         says = f"the wall clock moved {drift_s:+.1f} s against the monotonic one just now"
-        return Finding("clock", "warning", says, mend)
+        return problem("clock_moving", "clock", says)
     return Finding("clock", "ok", "set, and steady")
 
 
@@ -227,4 +264,4 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "missing"
+        return MISSING

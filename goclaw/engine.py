@@ -206,7 +206,7 @@ class Engine:
 
     @property
     def views(self) -> Views:
-        """Return the readers of runs, tasks and timelines."""
+        """Return the readers of every view; `views.at(position)` reads one's own writes."""
         return self._open_parts().views
 
     # -- commands --------------------------------------------------------------------------

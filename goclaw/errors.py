@@ -250,6 +250,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "log_mismatch": _WRONG_STATE,
     "log_unfinished": _WRONG_STATE,
     "directory_not_empty": _WRONG_STATE,
+    "bundle_exists": _WRONG_STATE,
     "loss_not_accepted": _WRONG_STATE,
     "cursor_from_lost_history": _WRONG_STATE,
     "agent_taken": _CONFLICT,

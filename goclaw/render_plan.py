@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_events.durations import format_duration
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw.weights import Weight
     from goclaw_events.plan import Analysis, Plan, PlannedTask
 
 TABLE_HEADERS: Final = ("layer", "task", "work", "needs", "lane", "expected", "slack", "critical")
+LEARNED_HEADERS: Final = (*TABLE_HEADERS, "expected from")
 _NEEDS_SHOWN_MAX: Final = 4
 
 
-def plan_as_json(plan: Plan, analysis: Analysis) -> dict[str, Any]:
+def plan_as_json(plan: Plan, analysis: Analysis, weights: Mapping[str, Weight]) -> dict[str, Any]:
     """Return the plan and its analysis as one JSON object."""
     layer_of = _layers(analysis)
     critical = set(analysis.critical_path)
@@ -38,7 +42,10 @@ def plan_as_json(plan: Plan, analysis: Analysis) -> dict[str, Any]:
                 "retry": task.retry._asdict(),
                 "conditional": task.when is not None,
                 "layer": layer_of[task.id],
-                "expected_s": task.expected_s,
+                "expected_s": weights[task.id].expected_s,
+                "expected_from": weights[task.id].source,
+                "expected_p90_s": weights[task.id].p90_s,
+                "expected_samples": weights[task.id].samples,
                 "start_s": analysis.start_s[task.id],
                 "slack_s": analysis.slack_s[task.id],
                 "critical": task.id in critical,
@@ -92,39 +99,53 @@ def plan_as_dot(plan: Plan, analysis: Analysis) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plan_rows(plan: Plan, analysis: Analysis) -> list[tuple[str, ...]]:
-    """Return a row for each task, layer by layer, under `TABLE_HEADERS`."""
+def plan_table(
+    plan: Plan, analysis: Analysis, weights: Mapping[str, Weight], *, sources: bool
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return headings and a row for each task, layer by layer.
+
+    The last column but for `sources` is `*` for what is critical; with it, who says what to expect.
+    """
     layer_of = _layers(analysis)
     critical = set(analysis.critical_path)
-    tasks = sorted(plan.tasks, key=lambda task: (layer_of[task.id], task.index))
-    return [
+    rows = [
         (
             str(layer_of[task.id]),
             task.id,
             _work(task),
             _needs(plan, task),
             task.lane or "-",
-            format_duration(task.expected_s),
-            format_duration(analysis.slack_s[task.id]),
+            format_duration(round(weights[task.id].expected_s, 6)),
+            format_duration(round(analysis.slack_s[task.id], 6)),
             "*" if task.id in critical else "",
+            *((_source(weights[task.id]),) if sources else ()),
         )
-        for task in tasks
+        for task in sorted(plan.tasks, key=lambda task: (layer_of[task.id], task.index))
     ]
+    return (LEARNED_HEADERS if sources else TABLE_HEADERS), rows
 
 
 def plan_summary(plan: Plan, analysis: Analysis) -> str:
     """Return the figures below a table."""
     path = analysis.critical_path
+    length = format_duration(round(analysis.length_s, 6))
     shown = " -> ".join(path if len(path) <= 12 else (*path[:6], "...", *path[-5:]))  # noqa: PLR2004 - what fits on a line
     return (
         f"{len(plan.tasks)} tasks, {sum(plan.needs_count)} needs, {len(analysis.layers)} layers, "
         f"at most {analysis.max_parallel} side by side\n"
-        f"critical path ({len(path)} tasks, {format_duration(analysis.length_s)}): {shown}"
+        f"critical path ({len(path)} tasks, {length}): {shown}"
     )
 
 
 def _layers(analysis: Analysis) -> dict[str, int]:
     return {task: layer for layer, tasks in enumerate(analysis.layers) for task in tasks}
+
+
+def _source(weight: Weight) -> str:
+    if weight.p90_s is None:
+        return weight.source
+    p90 = format_duration(round(weight.p90_s, 6))
+    return f"{weight.source}: {weight.samples}, p90 {p90}"
 
 
 def _work(task: PlannedTask) -> str:

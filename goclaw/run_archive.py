@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.errors import GoclawError, RunNotFound, UsageInvalid
 from goclaw.results import RunUnsuccessful
-from goclaw.run_records import run_outcome, run_summary, time_text
+from goclaw.run_records import critical_path_record, run_outcome, run_summary, time_text
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.faults import Suggester
@@ -14,10 +14,12 @@ from goclaw_events.ids import workflow_stream
 from goclaw_events.plan import unpack_plan
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
+from goclaw_projections.critical import TaskHistory, critical_path, histories
 
 if TYPE_CHECKING:
     from goclaw_events.journal import Journal
     from goclaw_events.value import BlobRef, Value
+    from goclaw_projections.critical import Segment
     from goclaw_projections.runs import RunView
     from goclaw_projections.tasks import TaskView
     from goclaw_projections.views import Views
@@ -84,7 +86,24 @@ class RunArchive:
             raise RunUnsuccessful(f"run {run.run_id} {run.status}{why}", hint=hint)
         return resolved(run.result, self._load)
 
-    def record_of(self, run: RunView, *, timeline: bool = False) -> dict[str, Any]:
+    def critical_path_of(self, run: RunView) -> list[Segment]:
+        """Return the path that decided when a run ended; raises `RunUnfinished`."""
+        if run.ended_at_ns is None:
+            msg = f"run {run.run_id} is {run.status}: what decides its end is still to come"
+            hint = f"goclaw resume, then goclaw runs show {run.run_id} --critical"
+            raise RunUnfinished(msg, hint=hint, run_id=run.run_id, status=run.status)
+        plan = unpack_plan(self._journal.blob(run.definition))
+        needs = {task.id: [plan.tasks[i].id for i in task.needs] for task in plan.tasks}
+        tasks = histories(self.views.timeline.entries(run.run_id))
+        for task_id, task in self.views.tasks.recorded(run.run_id):
+            if task.status == "skipped" and task.completed_at_ns is not None:
+                tasks[task_id] = TaskHistory("skipped", task.completed_at_ns, ())
+        failed_task = run.error.task if run.error else ""
+        return critical_path(run.submitted_at_ns, run.ended_at_ns, tasks, needs, failed_task)
+
+    def record_of(
+        self, run: RunView, *, timeline: bool = False, critical: bool = False
+    ) -> dict[str, Any]:
         """Return everything that is known of a run, as JSON data; values are whole.
 
         `expired`: its facts were given up, and its input with them.
@@ -100,6 +119,8 @@ class RunArchive:
             "expired": expired,
             **run_outcome(run, self.tasks_of(run), result),
         }
+        if critical:
+            record["critical_path"] = critical_path_record(self.critical_path_of(run))
         if timeline:
             record["timeline"] = [
                 {

@@ -6,13 +6,16 @@ Times are RFC 3339 in UTC with nine fractional digits, durations seconds, positi
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from goclaw.logs import rfc3339
+from goclaw_projections.critical import spent_ns
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from goclaw_projections.critical import Segment
     from goclaw_projections.runs import RunView
     from goclaw_projections.tasks import TaskView
 
@@ -75,3 +78,26 @@ def run_outcome(run: RunView, tasks: Mapping[str, TaskView], result: Any) -> dic
         "position": str(run.position),
         "tasks": {task_id: task_record(task) for task_id, task in tasks.items()},
     }
+
+
+def critical_path_record(segments: Sequence[Segment]) -> dict[str, Any]:
+    """Return the path that decided a run's end: a step for each task, then what it adds up to.
+
+    The last step, with task null, is what the run itself took after its last task.
+    """
+    steps = [
+        {
+            "task": task or None,
+            "started_at": time_text(own[0].start_ns),
+            "ended_at": time_text(own[-1].end_ns),
+            **_spent_s(own),
+        }
+        for task, found in groupby(segments, key=lambda segment: segment.task)
+        for own in [list(found)]
+    ]
+    total_ns = sum(segment.end_ns - segment.start_ns for segment in segments)
+    return {"duration_s": total_ns / 1e9, "total": _spent_s(segments), "steps": steps}
+
+
+def _spent_s(segments: Iterable[Segment]) -> dict[str, float]:
+    return {f"{kind}_s": spent / 1e9 for kind, spent in spent_ns(segments).items()}

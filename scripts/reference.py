@@ -18,7 +18,7 @@ from goclaw_events.codec import FACTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.pages import cli, definitions, socket
+from scripts.pages import cli, definitions, problems, socket, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -205,6 +205,8 @@ def main(*, check: bool) -> int:
         ("commands", cli.page()),
         ("definitions", definitions.page()),
         ("socket", socket.page()),
+        ("problems", problems.page()),
+        ("views", views.page()),
     ):
         path = ROOT / "docs" / "reference" / f"{name}.md"
         if not path.exists() or path.read_text(encoding="utf-8") != text:

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from goclaw.cli.options import json_option
+from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import console, emit, print_table, say
 from goclaw.errors import EXIT_OK, EXIT_USAGE
 
 if TYPE_CHECKING:
+    from goclaw.config import Settings
+    from goclaw.weights import Weight
     from goclaw_events.faults import Fault
     from goclaw_events.plan import Analysis, Plan
+    from goclaw_projections.durations import LearnedDuration
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -79,40 +82,69 @@ def _fault_line(file: Path, fault: Fault, level: str = "") -> str:
     show_default=True,
     help="How to show the plan.",
 )
+@click.option(
+    "--history",
+    is_flag=True,
+    help="Weigh tasks by how long they took in the runs of the data directory.",
+)
+@settings_options
 @json_option
-def plan(file: Path, form: str, as_json: bool) -> None:
-    """Show the order, layers and critical path of a workflow FILE."""
+def plan(settings: Settings, file: Path, form: str, history: bool, as_json: bool) -> None:
+    """Show the order, layers and critical path of a workflow FILE.
+
+    A task weighs what the definition expects of it, or 1s; with --history what it took lately.
+    """
     from goclaw.render_plan import plan_as_dot, plan_as_json, plan_as_mermaid
+    from goclaw.weights import weights_of
     from goclaw_events.loading import load_definition_file
     from goclaw_events.plan import analyse, compile_plan
 
-    compiled = compile_plan(load_definition_file(file))
-    analysis = analyse(compiled)
+    definition = load_definition_file(file)
+    compiled = compile_plan(definition)
+    learned = _learned(settings, compiled.name) if history else {}
+    weights = weights_of(compiled, definition, learned)
+    analysis = analyse(compiled, {task: weight.expected_s for task, weight in weights.items()})
     if as_json:
-        emit(plan_as_json(compiled, analysis))
+        emit(plan_as_json(compiled, analysis, weights))
     elif form == "json":
-        click.echo(json.dumps(plan_as_json(compiled, analysis), indent=2, ensure_ascii=False))
+        found = plan_as_json(compiled, analysis, weights)
+        click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif form == "mermaid":
         click.echo(plan_as_mermaid(compiled, analysis), nl=False)
     elif form == "dot":
         click.echo(plan_as_dot(compiled, analysis), nl=False)
     else:
-        _print_plan(compiled, analysis)
+        _print_plan(compiled, analysis, weights, sources=history)
 
 
-def _print_plan(compiled: Plan, analysis: Analysis) -> None:
-    from goclaw.render_plan import TABLE_HEADERS, plan_rows, plan_summary
+def _learned(settings: Settings, name: str) -> dict[str, LearnedDuration]:
+    """Return what the runs of a data directory teach of a definition's tasks."""
+    from goclaw.asking import ask
+    from goclaw_projections.durations import LearnedDuration
 
-    rows = plan_rows(compiled, analysis)
+    found = ask(settings, "durations.of", name=name, min_position="now")
+    learned = {task: LearnedDuration(**duration) for task, duration in found.items()}
+    if not learned:
+        say(f"no task of {name} has completed there yet: nothing was learned")
+    return learned
+
+
+def _print_plan(
+    compiled: Plan, analysis: Analysis, weights: dict[str, Weight], *, sources: bool
+) -> None:
+    from goclaw.render_plan import TABLE_HEADERS, plan_summary, plan_table
+
+    headers, rows = plan_table(compiled, analysis, weights, sources=sources)
+    critical = TABLE_HEADERS.index("critical")
     if sys.stdout.isatty():
         from rich.table import Table
 
-        table = Table(*TABLE_HEADERS, box=None, header_style="bold")
+        table = Table(*headers, box=None, header_style="bold")
         for row in rows:
-            table.add_row(*row, style="bold" if row[-1] else None)
+            table.add_row(*row, style="bold" if row[critical] else None)
         console().print(table)
     else:
-        print_table(TABLE_HEADERS, rows)
+        print_table(headers, rows)
     click.echo("\n" + plan_summary(compiled, analysis))
 
 

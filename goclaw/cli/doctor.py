@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from goclaw.cli.options import json_option, settings_options
-from goclaw.cli.output import emit, print_table, printable
+from goclaw.cli.output import emit, print_table, printable, say
 
 if TYPE_CHECKING:
     from goclaw.config import Settings
@@ -16,31 +16,35 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--bundle",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write all of it, with the settings and the tail of the program's log but no value of "
+    "any run, into a new tar.gz for a bug report.",
+)
 @settings_options
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, settings: Settings, as_json: bool) -> None:
-    """Look at versions, the data directory, the disk and the clock.
+def doctor(ctx: click.Context, settings: Settings, bundle: Path | None, as_json: bool) -> None:
+    """Look at versions, the disk, the log, the views, the clock and what is left to do.
 
+    Each problem has a code and what mends it; docs/reference/problems.md lists them.
     Exits 0, or 5 when Goclaw cannot work here, or 6 when data are damaged.
     """
-    from goclaw.doctor import examine
+    from goclaw.doctor import examine, report_record
 
-    report = examine(settings.data_dir)
+    report = examine(settings.data_dir, settings)
+    if bundle is not None:
+        from goclaw.bundle import write_bundle
+
+        names = write_bundle(bundle, report_record(report), settings)
+        say(f"{bundle}: {', '.join(names)}")
     if as_json:
-        emit(_as_json(report))
+        emit(report_record(report))
     else:
         _print(report)
     ctx.exit(report.exit_code)
-
-
-def _as_json(report: Report) -> dict[str, Any]:
-    flush = report.flush_ms
-    return asdict(report) | {
-        "ok": report.exit_code == 0,
-        "flush_ms": None if flush is None else flush._asdict(),
-        "findings": [finding._asdict() for finding in report.findings],
-    }
 
 
 def _print(report: Report) -> None:
@@ -52,4 +56,4 @@ def _print(report: Report) -> None:
     print_table(("state", "what", "found"), rows)
     for found in report.findings:
         if found.mend and found.state != "ok":
-            click.echo(printable(f"mend {found.name}: {found.mend}"))
+            click.echo(printable(f"mend {found.name} [{found.code}]: {found.mend}"))

@@ -74,13 +74,18 @@ def list_runs(
 @runs.command()
 @click.argument("run", shell_complete=run_ids)
 @click.option("--timeline", is_flag=True, help="Show what happened, fact by fact.")
+@click.option(
+    "--critical", is_flag=True, help="Show which tasks decided how long it took, and why."
+)
 @settings_options
 @json_option
-def show(settings: Settings, run: str, timeline: bool, as_json: bool) -> None:
+def show(settings: Settings, run: str, timeline: bool, critical: bool, as_json: bool) -> None:
     """Show a run and its tasks. RUN is an id, the beginning of one, or @last."""
     from goclaw.asking import ask
 
-    record = ask(settings, "runs.show", run=run, timeline=timeline, min_position="now")
+    record = ask(
+        settings, "runs.show", run=run, timeline=timeline, critical=critical, min_position="now"
+    )
     if as_json:
         emit(record)
     else:
@@ -204,6 +209,9 @@ def _print_record(record: Mapping[str, Any]) -> None:
             for task_id, task in record["tasks"].items()
         ],
     )
+    if "critical_path" in record:
+        click.echo()
+        _print_critical_path(record["critical_path"])
     if "timeline" in record:
         click.echo()
         print_table(
@@ -222,6 +230,16 @@ def _parent(parent: Mapping[str, str] | None) -> str:
 
 def _status(task: Mapping[str, Any]) -> str:
     return f"{task['status']} (run {task['child']})" if "child" in task else str(task["status"])
+
+
+def _print_critical_path(path: Mapping[str, Any]) -> None:
+    kinds = list(path["total"])
+    rows = [
+        (step["task"] or "(the run)", *(f"{step[kind]:.3f}" for kind in kinds))
+        for step in path["steps"]
+    ]
+    rows.append(("total", *(f"{path['total'][kind]:.3f}" for kind in kinds)))
+    print_table(("critical path", *(kind.replace("_", " ") for kind in kinds)), rows)
 
 
 def _seconds(time: str | None) -> str:

@@ -52,6 +52,8 @@ class ShowRun(NameRun):
 
     timeline: bool = False
     """With what happened, fact by fact."""
+    critical: bool = False
+    """With the path that decided when it ended."""
 
 
 class RunIds(Params):
@@ -77,7 +79,8 @@ def _list(ground: Ground, asked: ListRuns) -> dict[str, Any]:
 
 def _show(ground: Ground, asked: ShowRun) -> dict[str, Any]:
     ground.wait_for(asked.min_position)
-    return ground.runs.record_of(ground.runs.find(asked.run), timeline=asked.timeline)
+    run = ground.runs.find(asked.run)
+    return ground.runs.record_of(run, timeline=asked.timeline, critical=asked.critical)
 
 
 def _find(ground: Ground, asked: NameRun) -> dict[str, Any]:

@@ -33,7 +33,11 @@ class ReadTurn(NamedTuple):
 
 
 class ReadFrame(NamedTuple):
-    """A frame decoded once for every projection; lanes' turns are left out (nothing reads them)."""
+    """A frame decoded once for every projection.
+
+    `lanes` has the turns of lanes (of lane `io` of `digest`: `run_id` is `digest`, `task_id` is
+    `io`), `turns` those of runs, tasks and the partition itself.
+    """
 
     partition: int
     era: int
@@ -41,6 +45,7 @@ class ReadFrame(NamedTuple):
     last: int
     time_ns: int
     turns: list[ReadTurn]
+    lanes: list[ReadTurn]
 
 
 class Projection(Protocol):
@@ -88,30 +93,36 @@ def read_frame(data: bytes) -> ReadFrame:
     """Decode a frame for projections; raises `LogDamaged`, `UnknownType`."""
     header = read_header(data)
     number = header.first
-    turns = []
+    turns: list[ReadTurn] = []
+    lanes: list[ReadTurn] = []
     for turn in read_turns(data):
         count = len(turn) - 1
         if count:
             kind, _, rest = turn[1][0].partition("/")
-            if kind in _READ_KINDS:
+            found = turns if kind in _READ_KINDS else lanes if kind == "lane" else None
+            if found is not None:
                 run_id, _, task_id = rest.partition("/")
-                turns.append(ReadTurn(number, kind, run_id, task_id, turn[1][1], _decode(turn)))
+                found.append(ReadTurn(number, kind, run_id, task_id, turn[1][1], _decode(turn)))
         number += count
     last = header.first + header.facts_count - 1
-    return ReadFrame(header.partition, header.era, header.first, last, header.time_ns, turns)
+    return ReadFrame(header.partition, header.era, header.first, last, header.time_ns, turns, lanes)
 
 
 def frame_told(header: FrameHeader, told: Sequence[Told]) -> ReadFrame:
     """Return what `read_frame` gives for the same frame, from the objects that made it."""
     number = header.first
-    turns = []
+    turns: list[ReadTurn] = []
+    lanes: list[ReadTurn] = []
     for stream, seq, facts in told:
         kind, _, rest = stream.partition("/")
-        if kind in _READ_KINDS:
+        found = turns if kind in _READ_KINDS else lanes if kind == "lane" else None
+        if found is not None:
             run_id, _, task_id = rest.partition("/")
-            turns.append(ReadTurn(number, kind, run_id, task_id, seq, facts))
+            found.append(ReadTurn(number, kind, run_id, task_id, seq, facts))
         number += len(facts)
-    return ReadFrame(header.partition, header.era, header.first, number - 1, header.time_ns, turns)
+    return ReadFrame(
+        header.partition, header.era, header.first, number - 1, header.time_ns, turns, lanes
+    )
 
 
 def _decode(turn: list[Any]) -> list[Any]:

@@ -50,12 +50,13 @@ class RocksViewStore:
     Any thread may call; iterators live only under the lock, so that `close` can let go of all.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
+        """Open or create; a damaged database is made anew, with `keep` it raises `ViewsDamaged`."""
         self._path = path
         self._lock = threading.RLock()
         self._unlogged = WriteOptions()
         self._unlogged.disable_wal = True  # type: ignore[assignment, method-assign]  # a property: the stub errs
-        self._db: Rdict | None = _open_or_remake(path)
+        self._db: Rdict | None = (_open if keep else _open_or_remake)(path)
 
     def get(self, key: bytes) -> bytes | None:
         """Return one row's value; raises `ViewsDamaged`, `ViewsUnavailable`."""

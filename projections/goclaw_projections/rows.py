@@ -26,6 +26,7 @@ class Rows:
         self._pack = packer()
         self._cache: dict[str, Any] = {}
         self._changed: dict[str, Any] = {}
+        self._absent: set[str] = set()
         self._added: list[Change] = []
 
     def get(self, key: str) -> Any:
@@ -34,10 +35,22 @@ class Rows:
         if row is None:
             if key in self._changed:
                 return self._changed[key]
+            if key in self._absent:
+                return None
             data = self._store.get((self._prefix + key).encode())
             if data is not None:
                 row = self._cache[key] = unpack(data)
+            else:
+                self._absent.add(key)
         return row
+
+    def absent(self, key: str) -> None:
+        """Say that no row has this key, where the log itself proves it: nobody need look it up.
+
+        A row that comes and goes within one group is then not written at all.
+        """
+        if key not in self._cache and key not in self._changed:
+            self._absent.add(key)
 
     def put(self, key: str, row: Any, *, final: bool = False) -> None:
         """Set a row; it is packed when the group ends, so it may still be changed until then.
@@ -57,7 +70,10 @@ class Rows:
     def delete(self, key: str) -> None:
         """Remove a row."""
         self._cache.pop(key, None)
-        self._changed[key] = None
+        if key in self._absent:
+            self._changed.pop(key, None)
+        else:
+            self._changed[key] = None
 
     def changes(self) -> list[Change]:
         """Return what the group changed, packed; raises `TypeError` for what cannot be packed."""
@@ -71,6 +87,10 @@ class Rows:
 
     def settle(self) -> None:
         """Forget what was changed: it is written. Evicts the oldest rows of a full cache."""
+        if len(self._absent) > self._cache_rows_max:
+            self._absent.clear()
+        else:
+            self._absent.difference_update(self._changed)
         self._changed.clear()
         self._added.clear()
         excess = len(self._cache) - self._cache_rows_max
@@ -82,4 +102,5 @@ class Rows:
         """Forget everything that is not written, cached rows too (they may be changed)."""
         self._changed.clear()
         self._added.clear()
+        self._absent.clear()
         self._cache.clear()

@@ -6,23 +6,19 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from goclaw_events.envelope import Position
-from goclaw_events.errors import CodedError, HistoryExpired
+from goclaw_events.errors import CodedError
 from goclaw_projections.baseline import LogBaselines
-from goclaw_projections.checkpoint import (
-    START,
-    Checkpoint,
-    Place,
-    checkpoint_key,
-    reason_to_rebuild,
-)
+from goclaw_projections.checkpoint import START, Place
 from goclaw_projections.errors import ProjectionFailed, ProjectionUnknown, ViewsBehind
 from goclaw_projections.feed import Feed
+from goclaw_projections.member import Member, code_of, new_member, open_members
 from goclaw_projections.projection import frame_told, read_frame
-from goclaw_projections.rows import CACHE_ROWS_MAX, Rows
+from goclaw_projections.rows import CACHE_ROWS_MAX
+from goclaw_projections.served import SLOTS, serving_key
+from goclaw_projections.status import ProjectionStatus, RebuildStatus, lag_of, lag_s_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,8 +30,8 @@ if TYPE_CHECKING:
     from goclaw_projections.store import Change, ViewStore
 
 _log = logging.getLogger(__name__)
-BASELINE_ROWS: Final = 1_000
-"""So many rows of a baseline are written at once."""
+REBUILD_SHARE: Final = 4
+"""A rebuild folds groups this many times smaller, so that what is served does not wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,35 +49,6 @@ class RunnerSettings:
     linger_s: float = 0.05
     retry_s: float = 1.0
     cache_rows_max: int = CACHE_ROWS_MAX
-
-
-class ProjectionStatus(NamedTuple):
-    """How a projection is: `state` is running or failed; `lag` has the facts it is behind by.
-
-    `places` holds, for each partition, the last number folded. A failed one says why.
-    """
-
-    name: str
-    version: int
-    state: str
-    places: tuple[int, ...]
-    lag: tuple[int, ...]
-    code: str = ""
-    message: str = ""
-
-
-@dataclass(slots=True)
-class _Member:
-    projection: Projection
-    rows: Rows
-    places: list[Place]
-    failure: Exception | None = None
-
-    def checkpoint(self, log_id: bytes, partition: int = 0, last: Place = START) -> Change:
-        """Return the row that says how far the projection is once `partition` is at `last`."""
-        places = tuple(last if p == partition else place for p, place in enumerate(self.places))
-        checkpoint = Checkpoint(self.projection.version, log_id, places)
-        return checkpoint_key(self.projection.name), checkpoint.packed()
 
 
 class ProjectionRunner:
@@ -112,59 +79,15 @@ class ProjectionRunner:
         self._thread: threading.Thread | None = None
         self._broken: CodedError | None = None
         self._feeds = [Feed() for _ in range(journal.partitions)]
-        self._members = [self._open(projection) for projection in projections]
-
-    def _open(self, projection: Projection) -> _Member:
-        rows = Rows(self._store, projection.name, self._settings.cache_rows_max)
-        member = _Member(projection, rows, [START] * self._journal.partitions)
-        data = self._store.get(checkpoint_key(projection.name))
-        found = None if data is None else Checkpoint.read(data)
-        begins = [self._baselines.begin(p) for p in range(self._journal.partitions)]
-        reason = reason_to_rebuild(self._journal, projection.version, found, begins)
-        if reason is None and found is not None:
-            member.places = list(found.places)
-            return member
-        if data is not None:
-            _log.info("view %s is built again: %s", projection.name, reason)
-        self._drop(member)
-        return member
-
-    def _drop(self, member: _Member) -> None:
-        member.rows.discard()
-        member.places = [START] * self._journal.partitions
-        prefix = member.projection.name.encode() + b"/"
-        self._store.write([member.checkpoint(self._journal.log_id)], [prefix])
-        try:
-            for partition in range(self._journal.partitions):
-                self._begin_with_baseline(member, partition)
-        except HistoryExpired as error:
-            self._fail(member, error, Position(partition, self._baselines.begin(partition)))
-
-    def _begin_with_baseline(self, member: _Member, partition: int) -> None:
-        """Take in what the view was where the partition's history begins.
-
-        Raises `HistoryExpired` where that is of another version, or not there: a view that
-        lacked history would say so of no row.
-        """
-        begin = self._baselines.begin(partition)
-        if begin <= 1:
-            return
-        name, version = member.projection.name, member.projection.version
-        found = self._baselines.view(partition, name)
-        if found is None or found.version != version:
-            has = "none of this view" if found is None else f"rows of version {found.version}"
-            msg = (
-                f"view {name} cannot be built: the facts below {partition}:{begin} were given up,"
-                f" and the baseline has {has}, not of version {version}"
+        self._members: list[Member] = []
+        self._rebuilds: list[Member] = []
+        for projection in projections:
+            served, rebuilt = open_members(
+                journal, store, self._baselines, projection, self._settings.cache_rows_max
             )
-            hint = "use the version of Goclaw that gave them up, or restore a copy of the views"
-            raise HistoryExpired(msg, hint=hint, view=name)
-        rows = iter(found.rows)
-        while chunk := list(islice(rows, BASELINE_ROWS)):
-            self._store.write(chunk)
-        place = Place(self._journal.head(partition).era, begin - 1)
-        self._store.write([member.checkpoint(self._journal.log_id, partition, place)])
-        member.places[partition] = place
+            self._members.append(served)
+            if rebuilt is not None:
+                self._rebuilds.append(rebuilt)
 
     # --- the thread
 
@@ -184,6 +107,11 @@ class ProjectionRunner:
             self._awake.set()
             self._urgent.set()
             thread.join()
+
+    @property
+    def follows(self) -> bool:
+        """Tell whether a thread keeps the rows up to date; otherwise whoever asks does."""
+        return self._thread is not None
 
     def notify(self, partition: int, frame: EncodedFrame | None = None) -> None:
         """Say that more of a partition is durable, and hand over the frame, if it is at hand.
@@ -225,27 +153,51 @@ class ProjectionRunner:
     # --- folding
 
     def catch_up(self) -> None:
-        """Fold everything that is durable now, on the caller's thread; raises what stops it."""
+        """Fold everything that is durable now, on the caller's thread; raises what stops it.
+
+        Finishes the rebuilds that were begun.
+        """
         while self._step():
             pass
 
     def _step(self) -> bool:
         """Fold one group of each partition; tell whether there was any."""
         with self._applying:
+            members = [*self._members, *self._rebuilds]
             found = False
             for partition in range(self._journal.partitions):
                 durable = self._end(partition)
-                cohorts: dict[int, list[_Member]] = {}
-                for member in self._members:
+                cohorts: dict[int, list[Member]] = {}
+                for member in members:
                     number = member.places[partition].number
                     if member.failure is None and number < durable:
                         cohorts.setdefault(number, []).append(member)
                 for number in sorted(cohorts, reverse=True):
                     self._fold(partition, number + 1, cohorts[number])
                     found = True
+            for rebuilt in list(self._rebuilds):
+                self._serve_if_ready(rebuilt)
         return found
 
-    def _fold(self, partition: int, start: int, members: list[_Member]) -> None:
+    def _serve_if_ready(self, rebuilt: Member) -> None:
+        """Let new rows take the place of the served ones once they know as much."""
+        served = self._member(rebuilt.projection.name)
+        if rebuilt.failure is not None:
+            return
+        durable = [self._journal.durable(p) for p in range(self._journal.partitions)]
+        wanted = durable if served.failure is not None else served.numbers
+        if any(number < least for number, least in zip(rebuilt.numbers, wanted, strict=True)):
+            return
+        name = rebuilt.projection.name
+        said = [(serving_key(name), str(rebuilt.slot).encode()), (served.checkpoint_key, None)]
+        self._store.write(said, [served.prefix])
+        with self._moved:
+            self._members[self._members.index(served)] = rebuilt
+            self._rebuilds.remove(rebuilt)
+            self._moved.notify_all()
+        _log.info("view %s was built again", name)
+
+    def _fold(self, partition: int, start: int, members: list[Member]) -> None:
         try:
             last = self._fold_frames(partition, start, members)
             folded = [member for member in members if member.failure is None]
@@ -257,15 +209,18 @@ class ProjectionRunner:
         with self._moved:
             self._moved.notify_all()
 
-    def _fold_frames(self, partition: int, start: int, members: list[_Member]) -> Place:
+    def _fold_frames(self, partition: int, start: int, members: list[Member]) -> Place:
         frames, size, last = 0, 0, START
+        frames_max = self._settings.frames_max
+        if all(member in self._rebuilds for member in members):
+            frames_max = -(-frames_max // REBUILD_SHARE)
         for frame, frame_bytes in self._frames(partition, start):
             last = Place(frame.era, frame.last)
             for member in members:
                 if member.failure is None:
                     self._apply(member, frame)
             frames, size = frames + 1, size + frame_bytes
-            if frames >= self._settings.frames_max or size >= self._settings.bytes_max:
+            if frames >= frames_max or size >= self._settings.bytes_max:
                 break
             time.sleep(0)  # let go of the GIL: whoever decides and commits goes first
         return last
@@ -299,21 +254,21 @@ class ProjectionRunner:
             if number <= before:
                 return
 
-    def _apply(self, member: _Member, frame: ReadFrame) -> None:
+    def _apply(self, member: Member, frame: ReadFrame) -> None:
         try:
             member.projection.apply(frame, member.rows)
         except Exception as error:  # noqa: BLE001 - a projection's bug must not stop the others
             self._fail(member, error, Position(frame.partition, frame.first))
 
-    def _fail(self, member: _Member, error: Exception, where: Position) -> None:
+    def _fail(self, member: Member, error: Exception, where: Position) -> None:
         member.failure = error
         member.rows.discard()
         _log.error(
             "view %s is stopped at %s [%s]: %s",
-            member.projection.name, where, _code_of(error), error, exc_info=error,
+            member.projection.name, where, code_of(error), error, exc_info=error,
         )  # fmt: skip
 
-    def _write(self, partition: int, last: Place, members: list[_Member]) -> None:
+    def _write(self, partition: int, last: Place, members: list[Member]) -> None:
         changes: list[Change] = []
         written = []
         for member in members:
@@ -345,12 +300,12 @@ class ProjectionRunner:
         wanted = (
             {position.partition: position.number} if isinstance(position, Position) else position
         )
-        members = self._members if names is None else [self._member(name) for name in names]
+        chosen = None if names is None else list(names)
         if self._thread is None:
             self.catch_up()
         deadline = time.monotonic() + timeout_s
         with self._moved:
-            while not _reached(members, wanted):
+            while not _reached(members := self._chosen(chosen), wanted):
                 self._raise_failure(members)
                 self._urgent.set()
                 left_s = deadline - time.monotonic()
@@ -358,12 +313,15 @@ class ProjectionRunner:
                     msg = f"the views did not reach {dict(wanted)} within {timeout_s} s"
                     raise ViewsBehind(msg, hint="ask again, or without a position to wait for")
 
+    def _chosen(self, names: list[str] | None) -> list[Member]:
+        return list(self._members) if names is None else [self._member(name) for name in names]
+
     def wait_for_change(self, timeout_s: float) -> bool:
         """Return True once another group was written or failed; False after `timeout_s`."""
         with self._moved:
             return self._moved.wait(timeout_s)
 
-    def _raise_failure(self, members: list[_Member]) -> None:
+    def _raise_failure(self, members: list[Member]) -> None:
         for member in members:
             if member.failure is not None:
                 msg = f"view {member.projection.name} was stopped: {member.failure}"
@@ -373,17 +331,44 @@ class ProjectionRunner:
             raise self._broken
 
     def rebuild(self, name: str) -> None:
-        """Drop a projection's rows and fold them again from the start; also restarts a failed one.
+        """Make a projection's rows anew from the start of the log; also brings a failed one back.
 
-        Raises `ProjectionUnknown`. Returns before the rows are there: `wait_for` or `catch_up`.
+        The rows that are there go on being served, and kept up to date, until the new ones have
+        caught up. A rebuild that was begun before is begun again; one that a crash interrupts
+        goes on at the next start. Returns before the rows are there: see `wait_for_rebuild`.
+        Raises `ProjectionUnknown`.
         """
         with self._applying:
-            member = self._member(name)
-            member.failure = None
-            self._drop(member)
+            served = self._member(name)
+            self._rebuilds = [m for m in self._rebuilds if m.projection.name != name]
+            rebuilt = new_member(
+                self._journal, self._store, served.projection, SLOTS - 1 - served.slot,
+                self._settings.cache_rows_max,
+            )  # fmt: skip
+            rebuilt.drop(self._journal, self._store, self._baselines)
+            self._rebuilds.append(rebuilt)
         self._awake.set()
+        self._urgent.set()
 
-    def _member(self, name: str) -> _Member:
+    def wait_for_rebuild(self, name: str, timeout_s: float) -> None:
+        """Return once no rebuild of a projection is under way.
+
+        Without a thread it folds on the caller's. Raises `ViewsBehind` after `timeout_s`,
+        `ProjectionFailed`, `ProjectionUnknown`.
+        """
+        self._member(name)
+        if self._thread is None:
+            self.catch_up()
+        deadline = time.monotonic() + timeout_s
+        with self._moved:
+            while under_way := [m for m in self._rebuilds if m.projection.name == name]:
+                self._raise_failure(under_way)
+                left_s = deadline - time.monotonic()
+                if left_s <= 0 or not self._moved.wait(left_s):
+                    msg = f"view {name} was not built again within {timeout_s} s"
+                    raise ViewsBehind(msg, hint="it goes on; see goclaw views status")
+
+    def _member(self, name: str) -> Member:
         for member in self._members:
             if member.projection.name == name:
                 return member
@@ -403,26 +388,34 @@ class ProjectionRunner:
 
     def status(self) -> list[ProjectionStatus]:
         """Return how each projection is."""
-        found = []
-        for member in self._members:
-            projection, failure = member.projection, member.failure
-            numbers = tuple(place.number for place in member.places)
-            lag = tuple(max(0, self._journal.durable(p) - n) for p, n in enumerate(numbers))
-            state = "running" if failure is None else "failed"
-            told = ("", "") if failure is None else (_code_of(failure), str(failure))
-            found.append(
-                ProjectionStatus(projection.name, projection.version, state, numbers, lag, *told)
-            )
-        return found
+        return [self._status(member) for member in list(self._members)]
+
+    def _status(self, member: Member) -> ProjectionStatus:
+        projection, numbers = member.projection, member.numbers
+        begins = [self._baselines.begin(p) for p in range(self._journal.partitions)]
+        rebuild = next((m for m in self._rebuilds if m.projection is projection), None)
+        return ProjectionStatus(
+            projection.name,
+            projection.version,
+            member.state,
+            numbers,
+            lag_of(self._journal, numbers),
+            *member.why,
+            lag_s_of(self._journal, numbers, begins),
+            None
+            if rebuild is None
+            else RebuildStatus(
+                rebuild.state,
+                rebuild.numbers,
+                lag_of(self._journal, rebuild.numbers),
+                *rebuild.why,
+            ),
+        )
 
 
-def _reached(members: Iterable[_Member], wanted: Mapping[int, int]) -> bool:
+def _reached(members: Iterable[Member], wanted: Mapping[int, int]) -> bool:
     return all(
         member.places[partition].number >= number
         for member in members
         for partition, number in wanted.items()
     )
-
-
-def _code_of(error: Exception) -> str:
-    return error.code if isinstance(error, CodedError) else "internal_bug"

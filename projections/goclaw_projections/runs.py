@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from goclaw_events import facts
 from goclaw_events.envelope import Position
 from goclaw_events.value import unpack
+from goclaw_projections.served import ServedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -153,20 +154,20 @@ class RunsReader:
     """Answer questions about runs. Any thread; sees what the runner has written."""
 
     def __init__(self, store: ViewStore) -> None:
-        self._store = store
+        self._rows = ServedRows(store, "runs")
 
     def get(self, run_id: str) -> RunView | None:
         """Return a run, or None."""
-        data = self._store.get(b"runs/run/" + run_id.encode())
+        data = self._rows.get("run/" + run_id)
         return None if data is None else _view(run_id, data)
 
     def starting_with(self, prefix: str, limit: int = 10) -> list[str]:
         """Return the ids, in order, that begin with `prefix`; at most `limit`."""
         found: list[str] = []
-        for key, _ in self._store.scan(b"runs/run/" + prefix.encode()):
+        for key, _ in self._rows.scan("run/" + prefix):
             if len(found) == limit:
                 break
-            found.append(key[len(b"runs/run/") :].decode())
+            found.append(key[len("run/") :])
         return found
 
     def newest(self) -> RunView | None:
@@ -207,10 +208,9 @@ class RunsReader:
         return RunPage(found, None)
 
     def _newest_first(self, cursor: str | None) -> Iterator[str]:
-        prefix = b"runs/at/"
-        after = None if cursor is None else prefix + cursor.encode()
-        for key, _ in self._store.scan(prefix, after=after, backwards=True):
-            yield key[len(prefix) :].decode()
+        after = None if cursor is None else "at/" + cursor
+        for key, _ in self._rows.scan("at/", after=after, backwards=True):
+            yield key[len("at/") :]
 
 
 def _view(run_id: str, data: bytes) -> RunView:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_neve
 
 from goclaw_events import facts
 from goclaw_events.value import unpack
+from goclaw_projections.served import ServedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -185,18 +186,18 @@ class TasksReader:
     """Answer questions about the tasks of a run. Any thread; sees what the runner has written."""
 
     def __init__(self, store: ViewStore) -> None:
-        self._store = store
+        self._rows = ServedRows(store, "tasks")
 
     def get(self, run_id: str, task_id: str) -> TaskView | None:
         """Return a task that has a row, or None."""
-        data = self._store.get(f"tasks/{run_id}/{task_id}".encode())
+        data = self._rows.get(f"{run_id}/{task_id}")
         return None if data is None else _view(data)
 
     def recorded(self, run_id: str) -> Iterator[tuple[str, TaskView]]:
         """Yield the tasks of a run that have rows, in order of id."""
-        prefix = f"tasks/{run_id}/".encode()
-        for key, data in self._store.scan(prefix):
-            yield key[len(prefix) :].decode(), _view(data)
+        prefix = f"{run_id}/"
+        for key, data in self._rows.scan(prefix):
+            yield key[len(prefix) :], _view(data)
 
     def tasks_of(
         self, run_id: str, plan_task_ids: Iterable[str], *, run_ended: bool

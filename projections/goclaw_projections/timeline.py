@@ -8,6 +8,7 @@ from goclaw_events import facts
 from goclaw_events.codec import FACTS
 from goclaw_events.ids import PARTITION_STREAM, kind_of
 from goclaw_events.value import unpack
+from goclaw_projections.served import ServedRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -118,12 +119,11 @@ class TimelineReader:
     """Read the timeline of a run. Any thread; sees what the runner has written."""
 
     def __init__(self, store: ViewStore) -> None:
-        self._store = store
+        self._rows = ServedRows(store, "timeline")
 
     def entries(self, run_id: str, after: int = 0) -> Iterator[TimelineEntry]:
         """Yield the entries of a run whose number is above `after`, in order."""
-        prefix = f"timeline/{run_id}/".encode()
-        for _, data in self._store.scan(prefix):
+        for _, data in self._rows.scan(f"{run_id}/"):
             time_ns, first, entries = unpack(data)
             for offset, task, name, brief in entries:
                 if first + offset > after:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from goclaw_projections.errors import ProjectionFailed
 from goclaw_projections.runner import ProjectionRunner
+from goclaw_projections.served import ServedRows
 from goclaw_projections.store import MemoryViewStore
 
 if TYPE_CHECKING:
@@ -44,15 +45,10 @@ def differences(
             msg = f"view {status.name} cannot be rebuilt [{status.code}]: {status.message}"
             raise ProjectionFailed(msg, view=status.name)
     for projection in projections:
-        prefix = projection.name.encode() + b"/"
-        expected = dict(rebuilt.scan(prefix))
-        for key, value in store.scan(prefix):
+        expected = dict(ServedRows(rebuilt, projection.name).scan(""))
+        for key, value in ServedRows(store, projection.name).scan(""):
             wanted = expected.pop(key, None)
             if value != wanted:
-                yield Difference(projection.name, _shown(key, prefix), value, wanted)
-        for key, wanted in expected.items():
-            yield Difference(projection.name, _shown(key, prefix), None, wanted)
-
-
-def _shown(key: bytes, prefix: bytes) -> str:
-    return key[len(prefix) :].decode(errors="replace")
+                yield Difference(projection.name, key, value, wanted)
+        for key, missing in expected.items():
+            yield Difference(projection.name, key, None, missing)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from goclaw_projections.counts import CountsProjection, CountsReader
+from goclaw_projections.durations import DurationsProjection, DurationsReader
+from goclaw_projections.lanes import LanesProjection, LanesReader
 from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.runner import ProjectionRunner
 from goclaw_projections.runs import RunsProjection, RunsReader
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.tasks import TasksProjection, TasksReader
 from goclaw_projections.timeline import TimelineProjection, TimelineReader
+from goclaw_projections.workers import WorkersProjection, WorkersReader
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from goclaw_events.envelope import Position
     from goclaw_events.journal import Journal
     from goclaw_projections.projection import Projection
     from goclaw_projections.runner import RunnerSettings
     from goclaw_projections.store import ViewStore
 
+MIN_POSITION_TIMEOUT_S: Final = 5.0
+
 
 def all_projections() -> list[Projection]:
     """Return every projection of this version, new ones."""
-    return [RunsProjection(), TasksProjection(), TimelineProjection()]
+    return [
+        RunsProjection(),
+        TasksProjection(),
+        TimelineProjection(),
+        LanesProjection(),
+        CountsProjection(),
+        WorkersProjection(),
+        DurationsProjection(),
+    ]
 
 
 class Views:
@@ -36,6 +52,10 @@ class Views:
         self.runs = RunsReader(store)
         self.tasks = TasksReader(store)
         self.timeline = TimelineReader(store)
+        self.lanes = LanesReader(store)
+        self.counts = CountsReader(store)
+        self.workers = WorkersReader(store)
+        self.durations = DurationsReader(store)
 
     @classmethod
     def open(
@@ -43,6 +63,22 @@ class Views:
     ) -> Views:
         """Open the database at `path`, or views in memory where it is None."""
         return cls(journal, MemoryViewStore() if path is None else RocksViewStore(path), settings)
+
+    def at(
+        self,
+        min_position: Position | Mapping[int, int] | None,
+        *names: str,
+        timeout_s: float = MIN_POSITION_TIMEOUT_S,
+    ) -> Views:
+        """Return these views once they (only those of `names`, if any) know a position.
+
+        A reader that is handed the position of a reply reads its own writes:
+        `views.at(submitted.position).runs.get(run_id)`. None waits for nothing. Blocks; raises
+        `ViewsBehind` after `timeout_s`, `ProjectionFailed`, `ProjectionUnknown`.
+        """
+        if min_position is not None:
+            self.runner.wait_for(min_position, timeout_s, names or None)
+        return self
 
     def close(self) -> None:
         """Stop the runner's thread and close the database. Idempotent."""

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from goclaw.cli import main
+from goclaw.datadir import DataDirectory
+from goclaw_events.facts import AttemptStarted, TaskCompleted
+from tests.projections.log_writer import SECOND_NS, LogWriter, said, scheduled, submitted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -193,3 +196,35 @@ def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     line = capsys.readouterr().out
     assert line.count("\n") == 1
     assert json.loads(line) == schema
+
+
+def test_a_plan_weighs_tasks_by_what_they_took(
+    good: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --history the median of past attempts decides the path; each weight says its source."""
+    data_dir = tmp_path / "data"
+    journal = DataDirectory(data_dir).open_journal(create=True)
+    writer = LogWriter(journal)
+    for number in range(3):
+        writer.frame(said(f"workflow/r{number}", submitted("digest")))
+        writer.frame(said(f"task/r{number}/left", scheduled(), AttemptStarted(1, 2, "n:b")))
+        writer.time_ns += 99 * SECOND_NS
+        writer.frame(said(f"task/r{number}/left", TaskCompleted(1, 2, None)))
+    journal.close()
+    assert main(["plan", good, "--json"]) == 0
+    before = json.loads(capsys.readouterr().out)
+    assert before["critical_path"] == ["scan", "pause", "report"]
+    assert main(["plan", good, "--history", "--data-dir", str(data_dir), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["critical_path"] == ["scan", "left", "report"]
+    assert plan["critical_path_s"] == 103.0
+    tasks = {task["id"]: task for task in plan["tasks"]}
+    assert {name: task["expected_from"] for name, task in tasks.items()} == {
+        "scan": "definition", "left": "history", "pause": "definition", "report": "default",
+    }  # fmt: skip
+    assert (tasks["left"]["expected_p90_s"], tasks["left"]["expected_samples"]) == (100.0, 3)
+    assert main(["plan", good, "--history", "--data-dir", str(data_dir)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("EXPECTED FROM")
+    assert any("history: 3, p90 1m40s" in line for line in lines)
+    assert main(["plan", good, "--history", "--data-dir", str(tmp_path / "none")]) == 3

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from goclaw.problems import Finding
+
 
 class Usage(NamedTuple):
     """What `shutil.disk_usage` answers."""
@@ -31,7 +33,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(doctor, "measure_flush", lambda _: doctor.FlushFloor(0.1, 0.2))
 
 
-def found(data_dir: Path, name: str) -> doctor.Finding | None:
+def found(data_dir: Path, name: str) -> Finding | None:
     """Return the finding of that name."""
     return next((f for f in doctor.examine(data_dir).findings if f.name == name), None)
 
@@ -59,14 +61,14 @@ def test_the_report_is_readable(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_running_engine_is_named(tmp_path: Path) -> None:
     """The process that holds the directory is named; it is no fault."""
-    assert found(tmp_path, "engine") is None
+    assert found(tmp_path, "directory in use") is None
     with DataLock(tmp_path):
-        finding = found(tmp_path, "engine")
+        finding = found(tmp_path, "directory in use")
         assert finding is not None
         assert finding.state == "warning"
         assert "process " in finding.says
         assert doctor.examine(tmp_path).exit_code == 0
-    assert found(tmp_path, "engine") is None
+    assert found(tmp_path, "directory in use") is None
 
 
 def test_looking_leaves_the_lock_as_it_is(tmp_path: Path) -> None:
@@ -112,7 +114,9 @@ def test_a_log_without_its_state_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "log" / "000001.sst").touch()
     assert doctor.examine(tmp_path).exit_code == 6
     (tmp_path / "log" / "CURRENT").touch()
-    assert doctor.examine(tmp_path).exit_code == 0
+    report = doctor.examine(tmp_path)
+    assert report.exit_code == 6
+    assert report.findings[-1].code == "log_damaged"
 
 
 @pytest.mark.parametrize(

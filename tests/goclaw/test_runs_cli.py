@@ -260,3 +260,22 @@ def test_no_run_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_statuses_are_those_of_the_view() -> None:
     """The choices of --status, written down for a fast --help, are the view's."""
     assert STATUSES == runs_view.STATUSES
+
+
+def test_show_critical_tells_what_the_time_went_to(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step for each task of the path with seconds by kind; in sum the run's duration."""
+    where = ("--data-dir", data_dir)
+    code, lines, _ = called(capsys, "show", "run_good1", "--critical", "--json", *where)
+    path = json.loads(lines[-1])["critical_path"]
+    assert (code, path["duration_s"]) == (0, 2.0)
+    assert [step["task"] for step in path["steps"]] == ["scan"]
+    assert path["steps"][0]["queue_s"] == path["steps"][0]["run_s"] == 1.0
+    assert sum(path["total"].values()) == 2.0
+    code, lines, _ = called(capsys, "show", "run_good1", "--critical", *where)
+    assert lines[-1].split() == ["total", "1.000", "1.000", "0.000", "0.000", "0.000"]
+    code, _, err = called(capsys, "show", "run_good2", "--critical", *where)
+    assert (code, "run_unfinished" in err) == (5, True)
+    code, lines, _ = called(capsys, "show", "run_off", "--critical", "--json", *where)
+    assert [step["task"] for step in json.loads(lines[-1])["critical_path"]["steps"]] == [None]

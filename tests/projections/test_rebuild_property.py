@@ -12,19 +12,20 @@ from goclaw_events import facts
 from goclaw_events.ids import partition_of
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.value import BlobRef
+from goclaw_projections.counts import CountsReader
 from goclaw_projections.errors import ViewsUnavailable
+from goclaw_projections.lanes import LanesReader
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
-from goclaw_projections.runs import ENDED, RunsProjection, RunsReader
+from goclaw_projections.runs import ENDED, RunsReader
 from goclaw_projections.store import MemoryViewStore
-from goclaw_projections.tasks import TasksProjection
-from goclaw_projections.timeline import TimelineProjection
 from goclaw_projections.verify import differences
+from goclaw_projections.views import all_projections
+from tests.projections.lane_model import LaneModel
 from tests.projections.log_writer import LogWriter, Said, ended, scheduled, submitted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from goclaw_projections.projection import Projection
     from goclaw_projections.store import Change
 
 RUNS = ("r1", "r2", "r2.x", "z")
@@ -53,7 +54,7 @@ task_facts = st.one_of(
         st.none() | numbers,
     ),
     st.builds(facts.AttemptLost, numbers, numbers, words),
-    st.builds(facts.TaskRequeued, numbers),
+    st.builds(facts.TaskRequeued, numbers, numbers),
     st.builds(facts.OutcomeRefused, numbers, words),
     st.builds(facts.TaskCancelRequested, words),
     st.builds(facts.TaskCompleted, numbers, numbers, values),
@@ -82,13 +83,21 @@ turns = st.one_of(
         lambda stream: Said("$partition", (facts.StreamPoisoned(stream, "c", "m"),)),
         run_streams | task_streams,
     ),
-    st.just(Said("lane/d/io", (facts.LaneAdvanced([], [], [], ["task/r1/a"]),))),
+    st.builds(
+        lambda node, boot: Said("$partition", (facts.PartitionOpened(node, boot, "1"),)),
+        words,
+        words,
+    ),
+)
+lane_steps = st.tuples(
+    st.sampled_from(["d/io", "/io"]), st.integers(0, 3), st.integers(-1, 1), st.booleans()
 )
 steps = st.lists(
     st.one_of(
         turns,
         turns,
-        st.sampled_from(["fold", "restart", "crash"]),
+        lane_steps,
+        st.sampled_from(["fold", "restart", "crash", "rebuild"]),
     ),
     max_size=40,
 )
@@ -107,11 +116,6 @@ class Crashing(MemoryViewStore):
         super().write(changes, dropped)
 
 
-def projections() -> list[Projection]:
-    """Return new projections, as a new process has them."""
-    return [RunsProjection(), TasksProjection(), TimelineProjection()]
-
-
 @settings(max_examples=200)
 @given(
     partitions=st.sampled_from([1, 4]),
@@ -120,29 +124,46 @@ def projections() -> list[Projection]:
     plan=steps,
 )
 def test_rebuilt_equals_incremental(
-    partitions: int, frames_max: int, cache: int, plan: list[Said | str]
+    partitions: int, frames_max: int, cache: int, plan: list[Any]
 ) -> None:
     """Any facts, folded in any groups with restarts and crashes between, make the same rows."""
     journal = MemoryJournal(partitions=partitions)
     writer = LogWriter(journal)
     store = Crashing()
     limits = RunnerSettings(frames_max=frames_max, cache_rows_max=cache)
-    runner = ProjectionRunner(journal, store, projections(), limits)
+    runner = ProjectionRunner(journal, store, all_projections(), limits)
+    lanes = {"d/io": LaneModel(), "/io": LaneModel()}
     for step in plan:
-        if isinstance(step, Said):
+        if isinstance(step, tuple) and not isinstance(step, Said):
+            lane, task, priority, at_once = step
+            writer.frame(
+                Said("lane/" + lane, (lanes[lane].step(f"t{task}", priority, at_once=at_once),))
+            )
+        elif isinstance(step, Said):
             writer.frame(step, partition=partition_of(owner_of(step), partitions))
         elif step == "fold":
             runner.catch_up()
+        elif step == "rebuild":
+            runner.rebuild("lanes")
         else:
             if step == "crash":
                 store.dies = True
                 with contextlib.suppress(ViewsUnavailable):
                     runner.catch_up()
                 store.dies = False
-            runner = ProjectionRunner(journal, store, projections(), limits)
+            runner = ProjectionRunner(journal, store, all_projections(), limits)
     runner.catch_up()
-    assert list(differences(journal, store, projections())) == []
+    assert list(differences(journal, store, all_projections())) == []
     assert all(status.state == "running" for status in runner.status())
     assert [runner.lag(partition) for partition in range(partitions)] == [0] * partitions
+    for lane, model in lanes.items():
+        view = LanesReader(store).get(lane)
+        assert model.is_shown_by(view)
+    total = CountsReader(store).total()
+    named = CountsReader(store).by_name(limit=100).items
+    assert sum(each.counts.submitted for each in named) == total.submitted
+    hours = CountsReader(store).by_hour(limit=100).items
+    assert sum(hour.counts.submitted for hour in hours) == total.submitted
+    assert min(*total.tasks.values(), *total.runs.values()) >= 0
     for run in RunsReader(store).list(limit=100).runs:
         assert (run.ended_at_ns is not None) >= (run.status in ENDED)

@@ -15,7 +15,6 @@ from goclaw_events.tables import Row, u64
 from goclaw_projections.checkpoint import Checkpoint, Place, checkpoint_key
 from goclaw_projections.errors import (
     ProjectionFailed,
-    ProjectionUnknown,
     ViewsBehind,
     ViewsUnavailable,
 )
@@ -268,27 +267,6 @@ def test_rows_that_cannot_be_packed_stop_their_projection_alone() -> None:
     assert runner.status()[3].code == "value_not_storable"
     assert list(store.scan(b"counting/")) == []
     assert list(differences(journal, store, all_projections())) == []
-
-
-def test_rebuild_starts_again_and_brings_a_failed_projection_back() -> None:
-    """A rebuild drops the rows, folds from the start, and catches up with the others."""
-    journal, writer = log_of_runs(3)
-    store = MemoryViewStore()
-    counting = Counting(fails_at=5)
-    settings = RunnerSettings(frames_max=3)
-    runner = ProjectionRunner(journal, store, [RunsProjection(), counting], settings)
-    runner.catch_up()
-    assert runner.status()[1].state == "failed"
-    counting.fails_at = None
-    runner.rebuild("counting")
-    assert runner.status()[1].places == (0,)
-    assert list(store.scan(b"counting/")) == []
-    writer.run("during")
-    runner.wait_for(Position(0, journal.durable(0)), WAIT_S)
-    assert list(differences(journal, store, [RunsProjection(), Counting()])) == []
-    with pytest.raises(ProjectionUnknown) as unknown:
-        runner.rebuild("count")
-    assert "runs, counting" in unknown.value.hint
 
 
 def test_differences_name_what_is_not_as_the_log_makes_it() -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from goclaw_events import dag
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from goclaw_events.plan.model import Plan
 
 
@@ -35,12 +37,19 @@ class Analysis(NamedTuple):
     max_parallel: int
 
 
-def analyse(plan: Plan) -> Analysis:
-    """Compute the analysis of a plan: pure, O(V + E)."""
+def analyse(plan: Plan, expected_s: Mapping[str, float] | None = None) -> Analysis:
+    """Compute the analysis of a plan: pure, O(V + E).
+
+    `expected_s`: how long tasks take, in seconds, of those of which more is known than the plan
+    says.
+    """
+    known = expected_s or {}
     needs = [task.needs for task in plan.tasks]
     order = range(len(needs))
     layers = dag.layers_of(needs, order)
-    timing = dag.schedule(needs, order, [task.expected_s for task in plan.tasks])
+    timing = dag.schedule(
+        needs, order, [known.get(task.id, task.expected_s) for task in plan.tasks]
+    )
     ids = [task.id for task in plan.tasks]
     groups: list[ParallelGroup] = []
     for layer, nodes in enumerate(layers):

@@ -1,0 +1,101 @@
+"""Lanes, counts, workers and the state of views as records: plain JSON data.
+
+Times are RFC 3339 in UTC, durations seconds, positions `partition:number`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw.run_records import time_text
+
+if TYPE_CHECKING:
+    from goclaw_projections.counts import Counts, HourCounts
+    from goclaw_projections.lanes import LaneView
+    from goclaw_projections.status import ProjectionStatus
+    from goclaw_projections.workers import RunningAttempt, WorkerView
+
+
+def lane_record(lane: LaneView) -> dict[str, Any]:
+    """Return a lane: its limits, what is in it, and totals."""
+    leased = lane.leased_total
+    return {
+        "lane": lane.lane,
+        "concurrency": lane.concurrency,
+        "capacity": lane.capacity,
+        "overflow": lane.overflow,
+        "declared_by": lane.declared_by,
+        "running": lane.running,
+        "queued": lane.queued,
+        "queued_by_priority": {
+            str(priority): count for priority, count in lane.queued_by_priority.items()
+        },
+        "oldest_queued_at": time_text(lane.oldest_queued_at_ns),
+        "arrived_total": lane.arrived_total,
+        "leased_total": leased,
+        "released_total": lane.released_total,
+        "withdrawn_total": lane.withdrawn_total,
+        "refused_total": lane.refused_total,
+        "waited_mean_s": lane.waited_ns_total / leased / 1e9 if leased else 0.0,
+        "updated_at": time_text(lane.updated_at_ns),
+        "poisoned": lane.poisoned or None,
+    }
+
+
+def counts_record(counts: Counts) -> dict[str, Any]:
+    """Return numbers of runs and tasks."""
+    return {
+        "runs": dict(counts.runs),
+        "tasks": dict(counts.tasks),
+        "failures": dict(counts.failures),
+        "run_failures": dict(counts.run_failures),
+        "submitted": counts.submitted,
+        "retried": counts.retried,
+        "lost": counts.lost,
+    }
+
+
+def hour_record(hour: HourCounts) -> dict[str, Any]:
+    """Return what happened to a definition within an hour."""
+    return {"hour": time_text(hour.hour_ns), "name": hour.name, **counts_record(hour.counts)}
+
+
+def worker_record(worker: WorkerView) -> dict[str, Any]:
+    """Return a holder of attempts."""
+    record = worker._asdict()
+    record["first_seen_at"] = time_text(record.pop("first_seen_ns"))
+    record["last_seen_at"] = time_text(record.pop("last_seen_ns"))
+    return record
+
+
+def attempt_record(attempt: RunningAttempt) -> dict[str, Any]:
+    """Return an attempt that runs."""
+    record = attempt._asdict()
+    record["started_at"] = time_text(record.pop("started_at_ns"))
+    return record
+
+
+def view_record(status: ProjectionStatus) -> dict[str, Any]:
+    """Return how a view is, and how far the rows are that are being made anew."""
+    rebuild = status.rebuild
+    return {
+        "name": status.name,
+        "version": status.version,
+        "state": status.state,
+        "positions": [f"{p}:{number}" for p, number in enumerate(status.places)],
+        "lag": sum(status.lag),
+        "lag_s": status.lag_s,
+        "error": _error(status.code, status.message),
+        "rebuild": None
+        if rebuild is None
+        else {
+            "state": rebuild.state,
+            "positions": [f"{p}:{number}" for p, number in enumerate(rebuild.places)],
+            "lag": sum(rebuild.lag),
+            "error": _error(rebuild.code, rebuild.message),
+        },
+    }
+
+
+def _error(code: str, message: str) -> dict[str, str] | None:
+    return {"code": code, "message": message} if code else None
