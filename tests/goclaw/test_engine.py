@@ -203,7 +203,9 @@ async def test_fail_fast_stops_what_runs(crew: Crew, agent: str) -> None:
     workflow = goclaw.Workflow("fast")
     workflow.task("long", agent=agent)
     workflow.task("bad", agent="boom")
-    settings = goclaw.Settings.model_validate({"executors": {"stop_grace_s": 0.05}})
+    settings = goclaw.Settings.model_validate(
+        {"executors": {"stop_grace_s": 0.05, "abandon_grace_s": 0.05}}
+    )
     async with goclaw.Engine(":memory:", settings=settings, agents=crew.registry) as engine:
         outcome = await engine.run(workflow, timeout_s=WAIT_S)
         crew.gate.set()
@@ -217,7 +219,9 @@ async def test_a_task_that_hangs_fails_with_timeout(crew: Crew, agent: str) -> N
     """A timeout ends the attempt of a coroutine, and of a thread that cannot be killed."""
     workflow = goclaw.Workflow("hanging")
     workflow.task("t", agent=agent, timeout="30ms")
-    settings = goclaw.Settings.model_validate({"executors": {"stop_grace_s": 0.05}})
+    settings = goclaw.Settings.model_validate(
+        {"executors": {"stop_grace_s": 0.05, "abandon_grace_s": 0.05}}
+    )
     async with goclaw.Engine(":memory:", settings=settings, agents=crew.registry) as engine:
         outcome = await engine.run(workflow, timeout_s=WAIT_S)
         crew.gate.set()
