@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parent.parent
 FLOORS = {
@@ -258,3 +260,37 @@ def test_links_between_documents_lead_somewhere() -> None:
         if not (path.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_the_image_runs_as_nobody_in_particular() -> None:
+    """It is built in stages, what it copies is there, and its commands are commands of ours."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split(maxsplit=1) for line in text.splitlines() if line and line[0] != "#"]
+    words = [(name, rest) for name, rest in lines if name.isupper()]
+    stages = [at for at, (name, _) in enumerate(words) if name == "FROM"]
+    assert len(stages) == 2
+    users = [rest for name, rest in words[stages[-1] :] if name == "USER"]
+    assert users[-1] not in ("", "root", "0")
+    shown = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    for _, rest in [word for word in words if word[0] == "COPY" and "--from" not in word[1]]:
+        for source in rest.split()[:-1]:
+            assert (ROOT / source).exists()
+            assert f"!{source}" in shown
+    commands = re.findall(r"^(?:CMD|HEALTHCHECK .* CMD) (\[.*\])", text, re.MULTILINE)
+    assert [json.loads(c)[-2:] for c in commands] == [["engine", "status"], ["engine", "start"]]
+    for command in commands:
+        subprocess.run(
+            [str(Path(sys.executable).parent / "goclaw"), *json.loads(command)[-2:], "--help"],
+            check=True,
+            capture_output=True,
+            timeout=60,
+        )
+
+
+def test_ci_runs_the_scripts_that_a_contributor_runs() -> None:
+    """The workflow of the code host calls `.ci/run`, which calls `scripts/test.sh`, and no more."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text(encoding="utf-8"))["jobs"]
+    steps = [step["run"] for step in jobs["test"]["steps"] if "run" in step]
+    assert steps == ["bash .ci/run"]
+    last = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()[-1]
+    assert last == "exec bash scripts/test.sh"
