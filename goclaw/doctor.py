@@ -94,6 +94,9 @@ def examine(data_dir: Path, settings: Settings | None = None) -> Report:
     if usable and (found := _look_inside(data_dir, settings)) is not None:
         health = found
         findings += health.findings
+        if any(finding.name == "engine" and finding.state == "ok" for finding in findings):
+            # it answers, so that it holds the directory is as it should be
+            findings = [finding for finding in findings if finding.code != "data_dir_in_use"]
     return Report(
         versions=versions,
         machine=_machine(),

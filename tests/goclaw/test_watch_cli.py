@@ -224,7 +224,7 @@ def test_doctor_asks_the_engine_that_holds_the_directory(
     report = asked(capsys, "doctor", "--data-dir", live.path)
     found = {finding["name"]: finding for finding in report["findings"]}
     assert found["engine"]["state"] == found["views"]["state"] == "ok"
-    assert found["directory in use"]["code"] == "data_dir_in_use"
+    assert {finding["state"] for finding in report["findings"]} == {"ok"}
     assert report["runs"] == {"unfinished": 1, "agents_missing": []}
     assert [view["name"] for view in report["views"]] == VIEWS
 
