@@ -379,6 +379,16 @@ def test_a_result_that_comes_before_the_stop_counts() -> None:
     assert reports(ended) == [TaskReported("a", 0, "completed", 1, None)]
 
 
+def test_a_cancel_said_again_stops_the_attempt_again() -> None:
+    """What it came to may have been lost in a bug: whoever stops it finds that nobody holds it."""
+    scenario = task()
+    running(scenario)
+    first = scenario.when(CancelTask("enough"))
+    again = scenario.when(CancelTask("the run failed"))
+    assert (again.facts, again.sends) == ((), ())
+    assert [stop.token for stop in again.effects] == [stop.token for stop in first.effects]
+
+
 def test_cancelling_what_waits_for_a_slot_leaves_the_lane() -> None:
     """The lane hears it before the run; a lease that crosses it is given back."""
     scenario = task()

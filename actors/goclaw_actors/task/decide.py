@@ -327,8 +327,13 @@ def _cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
 
 
 def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
-    if task.status in FINAL or task.status == CANCELLING:
+    if task.status in FINAL:
         return NOTHING
+    if task.status == CANCELLING:
+        # Said again: what the attempt, or the child, came to may have been lost in a bug.
+        if task.child_run:
+            return Decision((), (child.cancel(task, message.reason),))
+        return Decision((), (), (_stop(task.token, message.reason, moment),))
     if message.queued_only and task.status not in (PENDING, SCHEDULED):
         return NOTHING
     if task.status == RUNNING:

@@ -137,7 +137,9 @@ class _Decide:
             return Decision(reply=Refused("run_not_found", f"there is no run {run.run_id}"))
         if run.status in FINAL:
             text = f"run {run.run_id} is {run.status} already"
-            return Decision(reply=Refused("run_finished", text))
+            known = RunEnded(run.run_id, run.status, run.result, run.error)
+            sends = _tell(run.parent, known) if message.requested_by == run.parent else ()
+            return Decision((), sends, (), Refused("run_finished", text))
         if run.status == CANCELLING:
             return Decision(reply=Accepted(run.run_id, repeated=True))
         draft = Draft(run, run.plan, self._contents, moment)
