@@ -329,19 +329,10 @@ def _cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
 def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if task.status in FINAL:
         return NOTHING
-    if task.status == CANCELLING:
-        # Said again: what the attempt, or the child, came to may have been lost in a bug.
-        if task.child_run:
-            return Decision((), (child.cancel(task, message.reason),))
-        return Decision((), (), (_stop(task.token, message.reason, moment),))
     if message.queued_only and task.status not in (PENDING, SCHEDULED):
         return NOTHING
-    if task.status == RUNNING:
-        stop = _stop(task.token, message.reason, moment)
-        return Decision((TaskCancelRequested(message.reason),), (), (stop,))
-    if task.status == CHILD:
-        fact = TaskCancelRequested(message.reason)
-        return Decision((fact,), (child.cancel(task, message.reason),))
+    if task.status in (RUNNING, CHILD, CANCELLING):
+        return _cancel_active(task, message.reason, moment)
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
     effects = _cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
     decision = _end(task, cancelled, "cancelled", effects, slot=False)
@@ -349,6 +340,14 @@ def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
         return decision
     withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
     return decision._replace(sends=(withdraw, *decision.sends))
+
+
+def _cancel_active(task: Task, reason: str, moment: Moment) -> Decision:
+    """Stop the attempt, or the child; again, too: what it came to may have been lost in a bug."""
+    facts = () if task.status == CANCELLING else (TaskCancelRequested(reason),)
+    if task.child_run:
+        return Decision(facts, (child.cancel(task, reason),))
+    return Decision(facts, (), (_stop(task.token, reason, moment),))
 
 
 def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
