@@ -13,7 +13,7 @@ from goclaw_actors.decider import (
     SetOpen,
     SetTimer,
 )
-from goclaw_actors.work import StartAttempt, StopAttempt
+from goclaw_actors.work import Outcome, StartAttempt, StopAttempt
 from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
 from goclaw_events.framing import FrameBuilder
 
@@ -91,6 +91,23 @@ class Batch:
             case _:
                 msg = f"unknown effect {effect!r}"
                 raise TypeError(msg)
+
+    def take_source(self, message: Message) -> None:
+        """Take away what a message came from: its inbox row or its timer; take in its blobs."""
+        if message.row is not None:
+            self.builder.handled.append(message.row)
+            message.row = None
+        if message.timer is not None:
+            self.timer(message.timer, added=False)
+        if message.blobs:
+            self.builder.blobs.update(message.blobs)
+        if type(message.body) is Outcome:
+            self.outcomes.append(message)
+
+    def reply(self, message: Message, reply: Accepted | Refused, number: int) -> None:
+        """Answer a message once the batch is durable, if an answer is waited for."""
+        if message.reply_to is not None:
+            self.replies.append((message.reply_to, reply, number))
 
     def timer(self, row: TimerRow, *, added: bool) -> None:
         """Add or remove a timer row; the one undoes the other within the batch."""

@@ -127,8 +127,8 @@ class Dispatcher:
     def _open_given_up(self) -> None:
         """Go on refusing what waits for lanes given up; try again those that were damaged."""
         found = given_up(self._ports.journal, self.partition)
-        self.turns.poisoned = found.poisoned
-        self.turns.refusals.clear()
+        self.turns.bugs.poisoned = found.poisoned
+        self.turns.bugs.refusals.clear()
         lanes = [stream for stream in sorted(found.poisoned) if kind_of(stream) == "lane"]
         self.commands.extend(Message(lane, RefuseWaiting()) for lane in lanes)
         mendable = sorted(found.mendable)

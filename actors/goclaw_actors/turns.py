@@ -1,7 +1,6 @@
 """The turns of a partition: a message is delivered, decided, recorded, and its facts applied.
 
-A bug stops a message, not the partition: what the message produced is discarded, the actor is
-rebuilt before its next message, and `MessageFailed` is recorded on `$partition`.
+What a bug costs is in `bugs`: a message, not the partition.
 """
 
 from __future__ import annotations
@@ -12,48 +11,34 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.archived import answer, archived_run, without_facts
-from goclaw_actors.decider import NOTHING, ClearOpen, Moment, Refused, RunEnded, Send
+from goclaw_actors.bugs import Bugs
+from goclaw_actors.decider import NOTHING, Moment, Refused, Send
 from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
-from goclaw_actors.failures import failure_of, storable
-from goclaw_actors.given_up import POISONED, Refusals, gives_up
 from goclaw_actors.message import Message, from_record
-from goclaw_actors.messages import (
-    CancelRun,
-    ChildEnded,
-    Enqueue,
-    FailRun,
-    RefuseWaiting,
-    SlotRefused,
-    SubmitRun,
-)
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import cause_of, fold_reply, known_reply
 from goclaw_actors.required import Required
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
-from goclaw_actors.work import Outcome
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Told
 from goclaw_events.errors import HistoryExpired, JournalUnavailable
-from goclaw_events.facts import RunSubmitted, StreamPoisoned
-from goclaw_events.ids import PARTITION_STREAM, kind_of, partition_of, routing_key, workflow_stream
-from goclaw_events.replay import stream_turns
-from goclaw_events.value import INLINE_BYTES_MAX, pack, packer
+from goclaw_events.ids import PARTITION_STREAM, partition_of
+from goclaw_events.value import INLINE_BYTES_MAX, packer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from goclaw_actors.actor import Entity
     from goclaw_actors.batch import Batch
-    from goclaw_actors.decider import Accepted, Decision
+    from goclaw_actors.decider import Decision
     from goclaw_actors.exchange import Exchange
     from goclaw_actors.ports import Limits, Ports
     from goclaw_events.envelope import MessageRecord
 
 log = getLogger(__name__)
-TEXT_CHARS_MAX: Final = 500
 TURN_BYTES_MAX: Final = 3 * 1024 * 1024
 """With a full batch before it and the messages left after it, a turn must fit into a frame."""
 
@@ -71,8 +56,7 @@ class Turns:
         self.partition_seq = 0
         self.ready: deque[Entity] = deque()
         self.later: deque[Entity] = deque()
-        self.poisoned: set[str] = set()
-        self.refusals = Refusals()
+        self.bugs = Bugs(self)
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
         required = Required(self.activate, self.directory.release)
         self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits, required)
@@ -81,7 +65,7 @@ class Turns:
         self.in_flight: deque[Batch] = deque()
         self.batch: Batch | None = None
         self.pack = packer()
-        self._ports = ports
+        self.journal = ports.journal
         self._partitions = ports.journal.partitions
         self._holder = ports.identity.holder
         self._exchange = exchange
@@ -151,11 +135,11 @@ class Turns:
         """Take one turn of an actor."""
         batch = self.batch
         assert batch is not None, "turns are taken within a batch"
-        if entity.stream in self.poisoned:
-            self._refuse(entity, message)
+        if entity.stream in self.bugs.poisoned:
+            self.bugs.refuse(batch, entity, message)
             return
         if not message.is_plain:
-            _settle_source(batch, message)
+            batch.take_source(message)
         try:
             if entity.state is None and (
                 self._answer_archived(batch, entity, message)
@@ -165,7 +149,7 @@ class Turns:
             if message.command_id is not None:
                 reply = known_reply(entity, message, batch.now_ns)
                 if reply is not None:
-                    _reply(batch, message, reply, entity.number)
+                    batch.reply(message, reply, entity.number)
                     return
             decision = self.decide(entity, message.body, self._moment(batch))
             if decision.facts and entity.archived and entity.decider.is_final(entity.state):
@@ -174,7 +158,7 @@ class Turns:
         except JournalUnavailable:
             raise  # the disk failed, not the message: the node stops, and starts again from the log
         except Exception as error:  # noqa: BLE001 - a bug ends here, recorded with its trace
-            self._message_failed(batch, entity, message, error)
+            self.bugs.failed(batch, entity, message, error)
 
     def _handle_together(self, entity: Entity, messages: list[Message]) -> None:
         """Take one turn for several messages.
@@ -184,13 +168,13 @@ class Turns:
         batch, pool = self.batch, entity.decider.pool
         assert batch is not None, "turns are taken within a batch"
         assert pool is not None, "only what an actor pools is handled together"
-        if entity.stream not in self.poisoned and not self._is_archived(entity, messages[0]):
+        if entity.stream not in self.bugs.poisoned and not self._is_archived(entity, messages[0]):
             for message in messages:
                 if not message.is_plain:
-                    _settle_source(batch, message)
+                    batch.take_source(message)
             try:
                 if entity.state is None:
-                    self._load(entity, batch)
+                    self.load(entity, batch)
                 bodies = [message.body for message in messages]
                 decision = pool.decide(entity.state, bodies, self._moment(batch))
                 # To read the facts again costs by the message, not by the fact.
@@ -209,7 +193,7 @@ class Turns:
 
     def _is_archived(self, entity: Entity, message: Message) -> bool:
         if entity.state is None and not message.fresh:
-            found = archived_run(self._ports.journal, self.partition, entity.stream)
+            found = archived_run(self.journal, self.partition, entity.stream)
             entity.archived = found is not None
         return entity.archived
 
@@ -224,7 +208,7 @@ class Turns:
         """
         batch = self.batch
         assert batch is not None, "a batch is being closed"
-        if stream in self.poisoned or not self.directory.knows(stream):
+        if stream in self.bugs.poisoned or not self.directory.knows(stream):
             return None
         entity = self.directory.live.get(stream)
         was_live = entity is not None
@@ -232,7 +216,7 @@ class Turns:
             entity = self.directory.entity(stream)
         if entity.state is None:
             try:
-                self._load(entity, batch)
+                self.load(entity, batch)
             except Exception:
                 entity.forget()
                 raise
@@ -242,7 +226,7 @@ class Turns:
         """Answer a message to an archived run, if that needs no actor; note that it is archived."""
         if message.fresh:
             return False
-        ended = archived_run(self._ports.journal, self.partition, entity.stream)
+        ended = archived_run(self.journal, self.partition, entity.stream)
         entity.archived = ended is not None
         if ended is None or message.command_id is not None or message.reply_to is None:
             return False  # whoever is no command from outside may have to be told more
@@ -253,9 +237,9 @@ class Turns:
 
     def _say(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         if decision.reply is not None:
-            _reply(batch, message, decision.reply, 0)
+            batch.reply(message, decision.reply, 0)
         for send in decision.sends:
-            self._send(batch, entity.stream, message, send)
+            self.send(batch, entity.stream, message, send)
         self.directory.release(entity)
 
     def _begin(self, entity: Entity, message: Message, batch: Batch) -> bool:
@@ -265,9 +249,9 @@ class Turns:
             entity.snapshot_due = self._snapshot_every
             return True
         try:
-            self._load(entity, batch)
+            self.load(entity, batch)
         except HistoryExpired:
-            ended = archived_run(self._ports.journal, self.partition, entity.stream)
+            ended = archived_run(self.journal, self.partition, entity.stream)
             if ended is None:
                 raise
             entity.forget()
@@ -276,7 +260,8 @@ class Turns:
             return False
         return True
 
-    def _load(self, entity: Entity, batch: Batch) -> None:
+    def load(self, entity: Entity, batch: Batch) -> None:
+        """Bring an actor's state to where its stream stands, the batch included."""
         stream = entity.stream
         frames = [
             flying.frame.data
@@ -284,8 +269,7 @@ class Turns:
             if flying.frame is not None and stream in flying.builder.streams
         ]
         builder = batch.builder if stream in batch.builder.streams else None
-        journal, now_ns = self._ports.journal, batch.now_ns
-        load(entity, journal, self.partition, frames, builder, now_ns, self._recent)
+        load(entity, self.journal, self.partition, frames, builder, batch.now_ns, self._recent)
         entity.snapshot_due = self._snapshot_every + (entity.base.seq if entity.base else 0)
 
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
@@ -298,7 +282,7 @@ class Turns:
                 text = f"the facts of one message take more than {TURN_BYTES_MAX} bytes"
                 if message.reply_to is None:
                     raise TurnTooLarge(text, stream=entity.stream)
-                _reply(batch, message, Refused(TurnTooLarge.code, text), entity.number)
+                batch.reply(message, Refused(TurnTooLarge.code, text), entity.number)
                 return
             self.evolve(entity, facts)
             if is_command:
@@ -313,9 +297,9 @@ class Turns:
         for effect in effects:
             batch.apply(entity.stream, effect)
         for send in sends:
-            self._send(batch, entity.stream, message, send)
+            self.send(batch, entity.stream, message, send)
         if reply is not None:
-            _reply(batch, message, reply, entity.number)
+            batch.reply(message, reply, entity.number)
 
     # The steps of a turn, each a method so that it can be measured.
 
@@ -348,7 +332,8 @@ class Turns:
             facts, data = smaller, self.pack(turn)
         return facts, data
 
-    def _send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
+    def send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
+        """Deliver what an actor says to another, here or in the other's partition."""
         target, body, fresh = send
         message = Message(
             target,
@@ -368,7 +353,7 @@ class Turns:
                 return
         self.deliver(message)
 
-    # -- the partition's own stream, and bugs ------------------------------------------------
+    # -- the partition's own stream ----------------------------------------------------------
 
     def record_of_partition(self, cause: Cause, facts: Sequence[Any]) -> None:
         """Record facts on `$partition`, which no actor has."""
@@ -377,82 +362,6 @@ class Turns:
         told = Told(PARTITION_STREAM, self.partition_seq + 1, facts)
         batch.builder.add_told(told, self.pack(_turn_of(cause, *told)))
         self.partition_seq += len(facts)
-
-    def _message_failed(
-        self, batch: Batch, entity: Entity, message: Message, error: Exception
-    ) -> None:
-        """Discard what the message produced, park it, and fail the run that it belongs to."""
-        text = storable(f"{type(error).__name__}: {error}")[:TEXT_CHARS_MAX]
-        failed = failure_of(entity.stream, entity.seq, message.body, error, batch.builder.blobs)
-        log.error("a message failed on %s: %s", entity.stream, failed.trace)
-        code = failed.code
-        entity.forget()
-        number = batch.next_number
-        self.record_of_partition(message.cause(), [failed])
-        batch.builder.park(number, pack(list(failed)))
-        self._tell_parent(batch, message, code, text)
-        hint = f"the message is parked at {self.partition}:{number}"
-        _reply(batch, message, Refused("internal_bug", text, hint), number)
-        if gives_up(entity.stream, failed.message_type):
-            self._poison(batch, entity.stream, code, text)
-            self._refuse_slot(batch, message)  # nobody else tells the task
-            if kind_of(entity.stream) == "lane":
-                self._send(batch, entity.stream, message, Send(entity.stream, RefuseWaiting()))
-            return
-        if kind_of(entity.stream) == "catalogue":
-            return  # no run belongs to it; whoever registers was answered
-        is_task = kind_of(entity.stream) == "task"
-        task = entity.stream.split("/", 2)[2] if is_task else ""
-        fail = FailRun("internal_bug", text, task)
-        target = workflow_stream(routing_key(entity.stream))
-        self._send(batch, entity.stream, message, Send(target, fail))
-
-    def _poison(self, batch: Batch, stream: str, code: str, text: str) -> None:
-        """Give a stream up without asking its decider."""
-        self.poisoned.add(stream)
-        self.record_of_partition(Cause(), [StreamPoisoned(stream, code, text)])
-        if kind_of(stream) == "workflow":
-            batch.apply(stream, ClearOpen())
-            error = ("internal_bug", text, "")
-            batch.ended.append(RunEnded(routing_key(stream), "failed", None, error))
-            parent = self._parent_of(stream)
-            if parent:
-                ended = ChildEnded(routing_key(stream), "failed", None, [code, text])
-                self._send(batch, stream, Message(stream, None), Send(parent, ended))
-
-    def _parent_of(self, stream: str) -> str:
-        """Return whose child a run is, as its first fact says; '' if that is not durable yet."""
-        first = next(stream_turns(self._ports.journal, stream), None)
-        if first is None:
-            return ""
-        said = first.facts[0]
-        submitted = FACTS.decode(said.type, said.version, said.data)
-        return submitted.parent if isinstance(submitted, RunSubmitted) else ""
-
-    def _tell_parent(self, batch: Batch, message: Message, code: str, text: str) -> None:
-        """Tell the task that waits for a run, if this is its word to it, that it waits in vain."""
-        match message.body:
-            case SubmitRun(parent=parent) | CancelRun(requested_by=parent):
-                if kind_of(parent) == "task":
-                    ended = ChildEnded(routing_key(message.target), "failed", None, [code, text])
-                    self._send(batch, message.target, message, Send(parent, ended))
-
-    def _refuse(self, entity: Entity, message: Message) -> None:
-        batch = self.batch
-        assert batch is not None, "turns are taken within a batch"
-        _settle_source(batch, message)
-        self._refuse_slot(batch, message)
-        if isinstance(message.body, RefuseWaiting):
-            for send in self.refusals.next(entity, lambda: self._load(entity, batch)):
-                self._send(batch, entity.stream, message, send)
-        text = f"stream {message.target} cannot go on after a bug"
-        self._tell_parent(batch, message, POISONED, text)
-        _reply(batch, message, Refused(POISONED, text, "see goclaw log show"), 0)
-
-    def _refuse_slot(self, batch: Batch, message: Message) -> None:
-        if isinstance(message.body, Enqueue):
-            refusal = Send(message.body.task, SlotRefused(POISONED))
-            self._send(batch, message.target, message, refusal)
 
 
 def _turn_of(cause: Cause, stream: str, seq: int, facts: Sequence[Any]) -> list[Any]:
@@ -473,21 +382,3 @@ def _comes_later(message: Message, kinds: frozenset[type]) -> bool:
 def _may_pool(message: Message, kinds: frozenset[type]) -> bool:
     """Tell whether nobody waits for an answer to this very message."""
     return type(message.body) in kinds and message.reply_to is None and message.command_id is None
-
-
-def _settle_source(batch: Batch, message: Message) -> None:
-    """Take away what the message came from: its inbox row or its timer; take in its blobs."""
-    if message.row is not None:
-        batch.builder.handled.append(message.row)
-        message.row = None
-    if message.timer is not None:
-        batch.timer(message.timer, added=False)
-    if message.blobs:
-        batch.builder.blobs.update(message.blobs)
-    if type(message.body) is Outcome:
-        batch.outcomes.append(message)
-
-
-def _reply(batch: Batch, message: Message, reply: Accepted | Refused, number: int) -> None:
-    if message.reply_to is not None:
-        batch.replies.append((message.reply_to, reply, number))
