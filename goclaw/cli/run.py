@@ -14,6 +14,7 @@ from goclaw.cli.options import (
     json_option,
     key_values,
     module_option,
+    process_option,
     settings_options,
 )
 from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
@@ -173,6 +174,7 @@ def _prepared(
 )  # fmt: skip
 @settings_options
 @allow_exec_option
+@process_option
 @json_option
 def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_json: bool) -> int:
     """Go on with every run that is not finished, until all of them have ended.
@@ -273,6 +275,8 @@ def resume_line(settings: Settings, modules: Sequence[str], trusted: Path | None
         words += ["--config", str(given["config"])]
     if given.get("allow_exec"):
         words.append("--allow-exec")
+    if given.get("process"):
+        words.append("--process")
     return shlex.join(words)
 
 
