@@ -7,6 +7,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
 from goclaw.expiry import Expirer
+from goclaw.housekeeping import Housekeeping
 from goclaw_actors.archiving import Archiver, number_before
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
@@ -15,9 +16,8 @@ from goclaw_actors.errors import Stopping
 from goclaw_events.errors import CodedError
 
 if TYPE_CHECKING:
-    from goclaw.config import RetentionSettings, Settings
+    from goclaw.config import Settings
     from goclaw_actors.archiving import Post
-    from goclaw_actors.env import Clock
     from goclaw_actors.node import Node
     from goclaw_events.rocks import RocksJournal
 
@@ -32,19 +32,13 @@ class Retention:
     What fails is logged and tried again at the next look; the engine goes on.
     """
 
-    def __init__(
-        self,
-        settings: RetentionSettings,
-        journal: RocksJournal,
-        archiver: Archiver,
-        expirer: Expirer,
-        clock: Clock,
-    ) -> None:
-        self.archiver = archiver
-        self.expirer = expirer
-        self._settings = settings
-        self._journal = journal
-        self._clock = clock
+    def __init__(self, house: Housekeeping) -> None:
+        self.house = house
+        self.archiver = house.archiver
+        self.expirer = house.expirer
+        self._settings = house.settings
+        self._journal = house.journal
+        self._clock = house.clock
         self._stopping = threading.Event()
         self._told = ""
         self._thread = threading.Thread(target=self._run, name="goclaw-retention", daemon=True)
@@ -109,10 +103,12 @@ class Retention:
         )
 
 
-def retention_of(journal: RocksJournal, node: Node, post: Post, settings: Settings) -> Retention:
-    """Return what keeps to the settings over a node, whether it runs or stands by."""
+def housekeeping_of(
+    journal: RocksJournal, node: Node, post: Post, settings: Settings
+) -> Housekeeping:
+    """Return what keeps house in the log of a node, whether that runs or stands by."""
     kinds = deciders(StoredContents(journal))  # of its own: this is another thread than the node's
     archiver = Archiver(journal, node, kinds, post)
     expirer = Expirer(journal, archiver, kinds)
     clock = SystemClock(max(journal.head(p).time_ns for p in range(journal.partitions)))
-    return Retention(settings.retention, journal, archiver, expirer, clock)
+    return Housekeeping(journal, archiver, expirer, clock, settings.retention)
