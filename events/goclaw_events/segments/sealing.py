@@ -59,10 +59,14 @@ class Sealable(Journal, Protocol):
 
 
 class _Runs(NamedTuple):
-    """What the first pass finds: routing keys in the prefix, runs with nothing above it."""
+    """What the first pass finds: routing keys in the prefix, runs with nothing above it.
+
+    `above`: the runs with facts above it.
+    """
 
     keys: set[str]
     closed: set[str]
+    above: set[str]
 
 
 def frame_start(journal: Journal, partition: int, number: int) -> int:
@@ -136,7 +140,7 @@ class _Sealing:
 
     def _write(self, part: Path) -> SegmentInfo:
         runs = self._find_runs()
-        folds = RunFolds(runs.closed)
+        folds = RunFolds(runs.closed, lambda run: run not in runs.above and not self._is_open(run))
         header = FileHeader(
             SEGMENT_MAGIC,
             self._journal.log_id,
@@ -207,7 +211,7 @@ class _Sealing:
             if run is not None:
                 (below if number < self._stop else above).add(run)
         closed = {run for run in below - above if not self._is_open(run)}
-        return _Runs(keys, closed)
+        return _Runs(keys, closed, above)
 
     def _is_open(self, run: str) -> bool:
         key = open_key(self._partition, workflow_stream(run))
