@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from goclaw.datadir import DataDirectory
 from goclaw_events.rocks.collection import collect_blobs
 from goclaw_events.rocks.compaction import compact_tables
+from goclaw_events.rocks.forgetting import forget_ended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 
 class Compacted(NamedTuple):
-    """What was deleted, and what each part of the data directory takes."""
+    """What was deleted, `runs` of which the id was forgotten, and what each part takes."""
 
+    runs: int
     blobs: int
     blob_bytes: int
     files: int
@@ -65,18 +67,31 @@ class Housekeeping:
                 return
             yield info
 
+    def forget(self) -> int:
+        """Forget the runs that `retention.run_id_retention_s` says; return how many those were."""
+        age_s = self.settings.run_id_retention_s
+        if age_s is None:
+            return 0
+        before_ns = self.clock.now_ns() - int(age_s * 1e9)
+        with self.archiver.busy:
+            return sum(
+                forget_ended(self.journal, partition, before_ns, self.archiver.check)
+                for partition in range(self.journal.partitions)
+            )
+
     def compact(self) -> Compacted:
-        """Delete blobs and files that nothing refers to, then write every table anew.
+        """Forget runs, delete blobs and files that nothing refers to, write every table anew.
 
         Commands go on meanwhile, more slowly: the log is read once. Raises `LogDamaged` (then
         nothing was deleted), `JournalFull`, `Stopping`.
         """
         directory = DataDirectory(self.journal.path)
         before = _sizes(directory)
+        runs = self.forget()
         collected = collect_blobs(self.journal, self.archiver.check)
         compact_tables(self.journal, self.archiver.check)
         return Compacted(
-            collected.blobs, collected.bytes, collected.files, before, _sizes(directory)
+            runs, collected.blobs, collected.bytes, collected.files, before, _sizes(directory)
         )
 
 

@@ -83,6 +83,8 @@ def expire(settings: Settings, before: str | None, yes: bool, dry_run: bool, as_
 def compact(settings: Settings, as_json: bool) -> None:
     """Give space back: delete what nothing refers to, and write the tables anew.
 
+    Forgets the ids of runs as `retention.run_id_retention_s` says.
+
     May need as much free space as the tables take. Where an engine runs it does it, while runs go
     on, more slowly: the log is read once.
     """
@@ -97,6 +99,8 @@ def compact(settings: Settings, as_json: bool) -> None:
         for name, before in done["bytes_before"].items()
     ]
     print_table(("what", "bytes before", "bytes after"), rows)
+    if done["runs"]:
+        say(f"{done['runs']} runs were forgotten: see retention.run_id_retention_s")
     say(f"{done['blobs']} blobs of {done['blob_bytes']:,} bytes were referred to by nothing")
 
 

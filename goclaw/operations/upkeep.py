@@ -91,5 +91,5 @@ OPERATIONS: Final = (
          "`{expired, partitions: [{partition, below, facts, file_bytes, segments, runs_count, "
          "runs}]}`"),
     keep("log.compact", NoParams, _compact, "Delete what nothing refers to, give space back.",
-         "`{blobs, blob_bytes, files, bytes_before, bytes_after}`"),
+         "`{runs, blobs, blob_bytes, files, bytes_before, bytes_after}`"),
 )  # fmt: skip

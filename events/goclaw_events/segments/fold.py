@@ -83,8 +83,12 @@ class RunFolds:
                     if run not in self._folds and self._is_over(run):
                         self._folds[run] = RunFold()
 
-    def ended(self, journal: Journal, partition: int, segment: int) -> Iterator[tuple[str, Ended]]:
+    def ended(
+        self, journal: Journal, partition: int, segment: int, time_ns: int
+    ) -> Iterator[tuple[str, Ended]]:
         """Yield (run id, what is kept) of the runs that ended, in order of id.
+
+        `segment` and `time_ns` say where and until when; see `Ended`.
 
         A run that began before what went by is read from its beginning. Raises what reading does.
         """
@@ -95,7 +99,8 @@ class RunFolds:
             if fold.seq and not fold.state and poisoned(journal, partition, workflow_stream(run)):
                 fold.state = POISONED  # it has no word of its own for it
             if fold.state:
-                yield run, Ended(fold.state, fold.seq, fold.digest, fold.body_digest, segment)
+                digests = fold.digest, fold.body_digest
+                yield run, Ended(fold.state, fold.seq, *digests, segment, time_ns)
 
     def _read(self, journal: Journal, partition: int, run: str) -> RunFold:
         fold = RunFold()

@@ -111,6 +111,7 @@ class _Sealing:
         self._step = step
         self._frames = 0
         self._last_hash = GENESIS
+        self._time_ns = 0
         self._eras: set[int] = set()
 
     def run(self) -> SegmentInfo:
@@ -158,7 +159,7 @@ class _Sealing:
             self._reach("streams")
             rows = put_rows(file, STREAMS, self._stream_rows())
             self._reach("ended")
-            found = folds.ended(self._journal, self._partition, self._first)
+            found = folds.ended(self._journal, self._partition, self._first, self._time_ns)
             ended = put_rows(
                 file,
                 ENDED,
@@ -233,6 +234,7 @@ class _Sealing:
             expected = header.first + header.facts_count
             self._frames += 1
             self._last_hash = hash_of(data)
+            self._time_ns = header.time_ns
             self._eras.add(header.era)
         if expected != self._stop:
             msg = f"no frame of partition {self._partition} begins at {self._stop}"
