@@ -61,6 +61,12 @@ def _ask_directory(
         asked = operation.accept(params)
         with opened_ground(settings, log_only=operation.log_only) as ground:
             return operation.handler(ground, asked)
+    if operation.kind == "keep":
+        from goclaw.upkeep import Upkeep
+
+        asked = operation.accept(params)
+        with Upkeep(settings) as upkeep:
+            return operation.handler(upkeep.house, asked)
     if not operation.idle:
         raise missing
     if name != _MAKES_A_LOG:

@@ -235,6 +235,9 @@ class RetentionSettings(Section):
     """Archive at most so many facts at once: into one file."""
     expire_after_s: Age | None = None
     """Give up archived facts that are so old: they are deleted for good; off: never."""
+    run_id_retention_s: Age | None = None
+    """Forget the id of a run whose facts were all given up so long after its end: the same
+    submission again is then a new run; off: never."""
     check_every_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Look so often for what is old enough."""
 

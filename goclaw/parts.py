@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
+from goclaw.errors import UsageInvalid
 from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
-from goclaw.retention import Retention, retention_of
+from goclaw.retention import Retention, housekeeping_of
 from goclaw.secrets import SecretSource
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw.config import Settings
+    from goclaw.housekeeping import Housekeeping
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.kind import KindFactory
@@ -131,7 +133,8 @@ class Parts:
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
         self.retention: Retention | None = None
         if isinstance(self.journal, RocksJournal):
-            self.retention = retention_of(self.journal, self.node, self.thread.post, settings)
+            house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
+            self.retention = Retention(house)
 
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands.
@@ -149,6 +152,13 @@ class Parts:
         self.thread.start(self.node, self.clock.now_ns)
         if self.retention is not None:
             self.retention.start()
+
+    @property
+    def housekeeping(self) -> Housekeeping:
+        """Return what keeps house in the log; raises `UsageInvalid` for a log in memory."""
+        if self.retention is None:
+            raise UsageInvalid("a log in memory is not kept", hint="open it on a directory")
+        return self.retention.house
 
     def send(self, message: Message) -> None:
         """Hand a command to the engine's thread."""

@@ -12,6 +12,7 @@ from goclaw_actors.workflow.state import FINAL
 from goclaw_events.envelope import Position
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import check_id, partition_of, workflow_stream
+from goclaw_events.poisoned import poisoned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,14 +35,28 @@ def recorded_end(
         actor = actor_at(journal, kinds, partition, stream)
     except HistoryExpired as error:
         raise _expired(journal, partition, run_id, error) from error
+    except Exception:
+        found = _given_up(journal, partition, run_id)
+        if found is None:
+            raise
+        return found  # a bug ended it: it may be one that its facts cannot be folded with
     if not actor.seq:
         msg = f"there is no run {run_id}"
         raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
     run = actor.state
     if run.status not in FINAL:
-        return None
+        return _given_up(journal, partition, run_id)
     position = Position(partition, actor.number)
     return RunResult(run_id, run.status, run.result, failure(run.error), position)
+
+
+def _given_up(journal: Journal, partition: int, run_id: str) -> RunResult | None:
+    """Return the end of a run that a bug ended (None: none did): its stream says nothing of it."""
+    found = poisoned(journal, partition, workflow_stream(run_id))
+    if found is None:
+        return None
+    error = RunFailure("internal_bug", found.fact.message, "")
+    return RunResult(run_id, "failed", None, error, Position(partition, found.number))
 
 
 def failure(error: tuple[str, str, str] | None) -> RunFailure | None:

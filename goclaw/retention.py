@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
 from goclaw.expiry import Expirer
+from goclaw.housekeeping import Housekeeping
 from goclaw_actors.archiving import Archiver, number_before
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
@@ -15,13 +17,15 @@ from goclaw_actors.errors import Stopping
 from goclaw_events.errors import CodedError
 
 if TYPE_CHECKING:
-    from goclaw.config import RetentionSettings, Settings
+    from collections.abc import Callable
+
+    from goclaw.config import Settings
     from goclaw_actors.archiving import Post
-    from goclaw_actors.env import Clock
     from goclaw_actors.node import Node
     from goclaw_events.rocks import RocksJournal
 
 log = getLogger(__name__)
+FORGET_EVERY_S: Final = 3600.0
 STOP_S: Final = 30.0
 """A segment that is being written when the engine stops is waited for so long."""
 
@@ -32,26 +36,22 @@ class Retention:
     What fails is logged and tried again at the next look; the engine goes on.
     """
 
-    def __init__(
-        self,
-        settings: RetentionSettings,
-        journal: RocksJournal,
-        archiver: Archiver,
-        expirer: Expirer,
-        clock: Clock,
-    ) -> None:
-        self.archiver = archiver
-        self.expirer = expirer
-        self._settings = settings
-        self._journal = journal
-        self._clock = clock
+    def __init__(self, house: Housekeeping) -> None:
+        self.house = house
+        self.archiver = house.archiver
+        self.expirer = house.expirer
+        self._settings = house.settings
+        self._journal = house.journal
+        self._clock = house.clock
         self._stopping = threading.Event()
         self._told = ""
+        self._forget_at_ns = 0
         self._thread = threading.Thread(target=self._run, name="goclaw-retention", daemon=True)
 
     def start(self) -> None:
-        """Look for what is old, from now on; does nothing if nothing is ever archived."""
-        if self._settings.archive_after_s is not None:
+        """Look for what is old, from now on; does nothing if nothing is archived or forgotten."""
+        settings = self._settings
+        if settings.archive_after_s is not None or settings.run_id_retention_s is not None:
             self._thread.start()
 
     def stop(self) -> None:
@@ -64,13 +64,17 @@ class Retention:
     def _run(self) -> None:
         while not self._stopping.wait(self._settings.check_every_s):
             for partition in range(self._journal.partitions):
-                self._look(partition)
+                self._take(functools.partial(self._look, partition))
+            self._take(self.forget_step)
 
     def _look(self, partition: int) -> None:
+        while not self._stopping.is_set() and self.archive_step(partition):
+            pass
+        self.expire_step(partition)
+
+    def _take(self, step: Callable[[], None]) -> None:
         try:
-            while not self._stopping.is_set() and self.archive_step(partition):
-                pass
-            self.expire_step(partition)
+            step()
         except Stopping:
             return
         except CodedError as error:
@@ -103,16 +107,28 @@ class Retention:
             if plan is not None:
                 self.expirer.expire(plan)
 
+    def forget_step(self) -> None:
+        """Forget runs, once in a while: to find them is to read what is kept of every run."""
+        now_ns = self._clock.now_ns()
+        if now_ns >= self._forget_at_ns:
+            self._forget_at_ns = now_ns + int(FORGET_EVERY_S * 1e9)
+            count = self.house.forget()
+            if count:
+                extra = {"action": "runs_forgotten", "runs": count}
+                log.info("forgot the ids of %d runs", count, extra=extra)
+
     def _number_at(self, partition: int, age_s: float, least: int) -> int:
         return number_before(
             self._journal, partition, self._clock.now_ns() - int(age_s * 1e9), least
         )
 
 
-def retention_of(journal: RocksJournal, node: Node, post: Post, settings: Settings) -> Retention:
-    """Return what keeps to the settings over a node, whether it runs or stands by."""
+def housekeeping_of(
+    journal: RocksJournal, node: Node, post: Post, settings: Settings
+) -> Housekeeping:
+    """Return what keeps house in the log of a node, whether that runs or stands by."""
     kinds = deciders(StoredContents(journal))  # of its own: this is another thread than the node's
     archiver = Archiver(journal, node, kinds, post)
     expirer = Expirer(journal, archiver, kinds)
     clock = SystemClock(max(journal.head(p).time_ns for p in range(journal.partitions)))
-    return Retention(settings.retention, journal, archiver, expirer, clock)
+    return Housekeeping(journal, archiver, expirer, clock, settings.retention)

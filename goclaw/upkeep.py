@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Self
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.results import EngineDied
-from goclaw.retention import retention_of
+from goclaw.retention import housekeeping_of
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
@@ -15,11 +15,10 @@ from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from goclaw.config import Settings
     from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
-    from goclaw_events.segments.records import SegmentInfo
 
 STOP_S: Final = 60.0
 
@@ -41,14 +40,13 @@ class _NoWork:
 
 
 class Upkeep:
-    """Archive in the place of an engine: its dispatchers stand by, nothing that waits goes on.
+    """Keep house in the place of an engine: its dispatchers stand by, nothing that waits goes on.
 
     Raises `NotFound` where there is no log, `EngineRunning` where one is in use, and what opening
     a log raises.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self.journal = DataDirectory(settings.data_dir).open_journal()
         try:
             heads = (self.journal.head(p) for p in range(self.journal.partitions))
@@ -59,9 +57,9 @@ class Upkeep:
         except BaseException:
             self.journal.close()
             raise
-        self._retention = retention_of(self.journal, node, self._thread.post, settings)
-        self.archiver = self._retention.archiver
-        self.expirer = self._retention.expirer
+        self.house = housekeeping_of(self.journal, node, self._thread.post, settings)
+        self.archiver = self.house.archiver
+        self.expirer = self.house.expirer
         self._thread.start(node, self.clock.now_ns)
 
     def _ports(self) -> Ports:
@@ -78,19 +76,6 @@ class Upkeep:
             lambda _, __: None,
             contents,
         )
-
-    def archive(self, partition: int, before: int) -> Iterator[SegmentInfo]:
-        """Archive everything of a partition below a number; yield each segment that was sealed."""
-        step = self._settings.retention.archive_facts_max
-        while (floor := self.journal.floor(partition)) < before:
-            part = min(before, floor + step)
-            # A frame may be larger than a step; it is not cut.
-            info = self.archiver.archive(partition, part) or self.archiver.archive(
-                partition, before
-            )
-            if info is None:
-                return
-            yield info
 
     def _died(self, error: BaseException) -> None:
         self.archiver.stop(EngineDied(f"the dispatchers stopped: {error}"))

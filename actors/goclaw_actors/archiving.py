@@ -81,6 +81,11 @@ class Archiver:
             hint = "what was begun is completed at the next start"
             self._stopped = error or Stopping("the engine is stopping", hint=hint)
 
+    def check(self) -> None:
+        """Raise what `stop` was given, once it was called."""
+        if self._stopped is not None:
+            raise self._stopped
+
     def archive(self, partition: int, before: int) -> SegmentInfo | None:
         """Seal everything of a partition below `before`, a frame not cut; None: that is nothing.
 
@@ -137,8 +142,7 @@ class Archiver:
 
         self._post(ask, done)
         while not heard.wait(WAIT_S):
-            if self._stopped is not None:
-                raise self._stopped
+            self.check()
         if told[0] is not None:
             raise told[0]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from goclaw.cli.options import json_option, settings_options
+from goclaw.cli.options import json_option, process_option, settings_options
 from goclaw.cli.output import printable, program, say
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ AGENTS = "goclaw.demo.agents"
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
-@click.option("--process", is_flag=True, help="Read and parse in worker processes.")
 @settings_options
+@process_option
 @json_option
-def demo(settings: Settings, path: Path | None, process: bool, as_json: bool) -> int:
+def demo(settings: Settings, path: Path | None, as_json: bool) -> int:
     """Let a team of agents audit the Python source in PATH (by default the standard library).
 
     They scan, fan out by package, parse and measure, rank and report: some hundred tasks, each a
@@ -35,11 +35,8 @@ def demo(settings: Settings, path: Path | None, process: bool, as_json: bool) ->
     from goclaw.cli.run import conclude, displayed, resume_line
     from goclaw.demo.workflow import build, packages_of, standard_library
     from goclaw.foreground import Request, run_in_foreground
-    from goclaw.processes import in_processes
     from goclaw.submission import Preparer
 
-    if process:
-        settings = in_processes(settings)
     root = (path or standard_library()).resolve()
     workflow = build(root, packages_of(root))
     prepared = Preparer().prepare(workflow)

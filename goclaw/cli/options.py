@@ -111,3 +111,25 @@ def allow_exec_option(command: Callable[..., R]) -> Callable[..., R]:
         return command(*args, settings=settings, **kwargs)
 
     return with_programs
+
+
+def process_option(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--process`, which changes the `settings` that the command is called with.
+
+    Stands below `settings_options`.
+    """
+
+    @click.option(
+        "--process", is_flag=True,
+        help="Run sync agents that do not say where in worker processes "
+        "(GOCLAW_EXECUTORS__SYNC_AGENTS=process).",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def with_processes(*args: object, settings: Settings, process: bool, **kwargs: object) -> R:
+        if process:
+            from goclaw.processes import in_processes
+
+            settings = in_processes(settings)
+        return command(*args, settings=settings, **kwargs)
+
+    return with_processes

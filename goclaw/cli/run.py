@@ -14,6 +14,7 @@ from goclaw.cli.options import (
     json_option,
     key_values,
     module_option,
+    process_option,
     settings_options,
 )
 from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
@@ -90,6 +91,8 @@ def run(
     elsewhere = detach or engine_runs(settings)
     prepared = _prepared(file, settings, modules, trusted, agents_elsewhere=elsewhere)
     given = given_input(prepared.plan, inputs, input_file)
+    if elsewhere and _given().get("allow_exec"):
+        say("the engine that runs decides which programs may be run; --allow-exec changes nothing")
     if detach:
         _detached(settings, file, given, run_id, labels, as_json=as_json)
         return EXIT_OK
@@ -173,6 +176,7 @@ def _prepared(
 )  # fmt: skip
 @settings_options
 @allow_exec_option
+@process_option
 @json_option
 def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_json: bool) -> int:
     """Go on with every run that is not finished, until all of them have ended.
@@ -267,13 +271,20 @@ def resume_line(settings: Settings, modules: Sequence[str], trusted: Path | None
         words += ["--module", module]
     if trusted is not None:
         words += ["--trust-dir", str(trusted)]
-    context = click.get_current_context(silent=True)
-    given = {} if context is None else context.params
+    given = _given()
     if given.get("config") is not None:
         words += ["--config", str(given["config"])]
     if given.get("allow_exec"):
         words.append("--allow-exec")
+    if given.get("process"):
+        words.append("--process")
     return shlex.join(words)
+
+
+def _given() -> Mapping[str, Any]:
+    """Return the options of the command that runs."""
+    context = click.get_current_context(silent=True)
+    return {} if context is None else context.params
 
 
 def _show_line(line: str, run_id: str) -> str:

@@ -37,18 +37,26 @@ class EngineDesk:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._readers = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="goclaw-read")
+        self._keeper = ThreadPoolExecutor(1, thread_name_prefix="goclaw-upkeep")
 
     def close(self) -> None:
-        """Wait for the questions that are being answered; blocks."""
+        """Wait for the questions that are being answered; blocks.
+
+        What keeps house ends at its next step, once the engine's parts are at rest.
+        """
         self._readers.shutdown(wait=True, cancel_futures=True)
+        self._keeper.shutdown(wait=True, cancel_futures=True)
 
     async def ask(self, name: str, params: Mapping[str, Any]) -> Any:
         """Answer; raises what the operation raises, `OperationUnknown`, `InvalidRequest`."""
         operation = operation_of(name)
         asked = operation.accept(params)
+        loop = asyncio.get_running_loop()
+        if operation.kind == "keep":
+            house = self._engine.parts.housekeeping
+            return await loop.run_in_executor(self._keeper, operation.handler, house, asked)
         if operation.kind == "read":
             ground = ground_of(self._engine.parts, None)
-            loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._readers, operation.handler, ground, asked)
         return await operation.handler(self._engine, asked)
 

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
     from goclaw.engine import Engine
+    from goclaw.housekeeping import Housekeeping
     from goclaw.operations.ground import Ground
 
 Reads: TypeAlias = "Callable[[Ground, Any], Any]"
 Acts: TypeAlias = "Callable[[Engine, Any], Awaitable[Any]]"
+Keeps: TypeAlias = "Callable[[Housekeeping, Any], Any]"
 Follows: TypeAlias = "Callable[[Ground, Any], AsyncGenerator[Any, None]]"
 
 
@@ -43,13 +45,14 @@ class Operation:
 
     `kind` says how: `read` is answered from views and log, on any thread, also where no engine
     runs; `follow` yields parts for as long as they are wanted, from the same places; `act` needs
-    an engine, and runs on its loop. `idle`: an engine that starts no work is enough for it.
+    an engine, and runs on its loop; `keep` keeps house in a log, one at a time on a thread of
+    their own, also where no engine runs. `idle`: an engine that starts no work is enough for it.
     `local`: it names places of this machine, or ends the process: not for a network. `safe`:
     asking twice is like asking once. `log_only`: the views are not looked at.
     """
 
     name: str
-    kind: Literal["read", "act", "follow"]
+    kind: Literal["read", "act", "keep", "follow"]
     params: type[Params]
     handler: Any
     about: str
@@ -102,6 +105,11 @@ def act(
     return Operation(
         name, "act", params, handler, about, answers, idle=idle, local=local, safe=safe
     )
+
+
+def keep(name: str, params: type[Params], handler: Keeps, about: str, answers: str) -> Operation:
+    """Return an operation that keeps house: `handler(house, params)`; it may take long."""
+    return Operation(name, "keep", params, handler, about, answers, local=True, log_only=True)
 
 
 def follow(

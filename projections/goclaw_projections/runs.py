@@ -201,8 +201,10 @@ class RunsReader:
         for place in self._newest_first(cursor):
             if len(found) == limit:
                 return RunPage(found, last)
-            run = self.get(place.partition("/")[2])
-            if run is not None and wanted(run):
+            begun, _, run_id = place.partition("/")
+            run = self.get(run_id)
+            # an id that was forgotten may begin again: then its older place is nobody's
+            if run is not None and run.submitted_at_ns == int(begun, 16) and wanted(run):
                 found.append(run)
             last = place
         return RunPage(found, None)

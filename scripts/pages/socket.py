@@ -16,6 +16,7 @@ _MIB: Final = 1024 * 1024
 _KINDS: Final = {
     "read": "answered from views and log; without an engine, from the directory",
     "act": "an engine does it",
+    "keep": "house is kept in the log, one thing at a time; without an engine, in the directory",
     "follow": "goes on with parts",
 }
 

@@ -50,7 +50,7 @@ async def test_it_outlives_its_history(tmp_path: Path) -> None:
         await engine.run("greet")
     settings = goclaw.Settings(data_dir=path)
     with Upkeep(settings) as upkeep:
-        assert list(upkeep.archive(0, upkeep.journal.durable(0) + 1))
+        assert list(upkeep.house.archive(0, upkeep.journal.durable(0) + 1))
         plan = upkeep.expirer.plan(0, upkeep.journal.durable(0))
         assert plan is not None
         upkeep.expirer.expire(plan)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,10 +10,14 @@ import pytest
 from goclaw.cli import main
 from goclaw.demo.outline import Unreadable, outline
 from goclaw.demo.workflow import build, packages_of, standard_library
+from goclaw.errors import EXIT_INTERRUPTED, EXIT_NOT_FOUND
+from goclaw.foreground import INTERRUPTED, Ending
 from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from goclaw.config import Settings
 
 SOURCE = b'''"""A module."""
 import os.path
@@ -148,3 +153,28 @@ def test_without_python_there_is_nothing_to_audit(
     code = main(["demo", str(tmp_path / "empty"), "--data-dir", str(tmp_path / "d"), "--json"])
     assert (code, last_json(capsys.readouterr().out)["error"]["code"]) == (3, "not_found")
     assert not (tmp_path / "d").exists()
+
+
+def test_what_goes_on_with_it_keeps_the_processes(
+    tree: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Interrupted, `--process` stands in the line that is printed, and `resume` takes it."""
+    modes = []
+
+    def interrupted(settings: Settings, *_: object) -> Ending:
+        modes.append(settings.executors.sync_agents)
+        return Ending([{"run_id": "r", "status": "running"}], INTERRUPTED)
+
+    monkeypatch.setattr("goclaw.foreground.run_in_foreground", interrupted)
+    data = ["--data-dir", str(tmp_path / "d")]
+    lines = []
+    for words in (["--process"], []):
+        assert main(["demo", str(tree), *data, *words]) == EXIT_INTERRUPTED
+        lines.append(shlex.split(capsys.readouterr().err.splitlines()[-1]))
+    assert modes == ["process", "thread"]
+    assert lines[0] == [*lines[1], "--process"]
+    assert main(lines[0][1:]) == EXIT_NOT_FOUND  # it is understood; there is no log
+    assert "error[not_found]" in capsys.readouterr().err

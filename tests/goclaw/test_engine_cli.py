@@ -80,9 +80,9 @@ CALLS: dict[str, tuple[str, int]] = {
     "engine stop": ("", 0),
     "fsck": ("fsck", 5),
     "import wfformat": ("", 0),
-    "log archive": ("log archive", 5),
-    "log compact": ("log compact", 5),
-    "log expire": ("log expire --before 1d", 5),
+    "log archive": ("log archive", 0),
+    "log compact": ("log compact", 0),
+    "log expire": ("log expire --before 1d --yes", 0),
     "log export": ("log export -o {new}", 0),
     "log import": ("log import whole.export", 7),
     "log show": ("log show --limit 3", 0),
@@ -295,3 +295,27 @@ def test_an_engine_does_not_start_without_the_agents_of_what_is_unfinished(
         assert called(capsys, "resume", "--data-dir", "d") == (0, {"resumed": []})
     finally:
         assert called(capsys, "engine", "stop", "--data-dir", "d")[0] == 0
+
+
+def test_an_engine_judges_programs_by_its_own_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the caller allows opens nothing, what he does not allow closes nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GOCLAW_DATA_DIR", "d")
+    for name in ("echo", "cat"):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"{{name: {name}, tasks: {{a: {{exec: [{name}]}}}}}}"
+        )
+    monkeypatch.setenv("GOCLAW_EXECUTORS__EXEC__ALLOW", "echo")
+    assert called(capsys, "engine", "start", "--detach")[0] == 0
+    try:
+        monkeypatch.setenv("GOCLAW_EXECUTORS__EXEC__ALLOW", "cat")
+        for more in ((), ("--detach",)):
+            code, found = called(capsys, "run", "echo.yaml", *more)
+            assert code == 0, found
+            for allowed in ((), ("--allow-exec",)):
+                code, found = called(capsys, "run", "cat.yaml", *more, *allowed)
+                assert (code, found["error"]["code"]) == (2, "exec_not_allowed")
+    finally:
+        assert called(capsys, "engine", "stop")[0] == 0

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import goclaw
 from goclaw.before import Before, parse_before
 from goclaw.cli import main
 from goclaw.datadir import DataDirectory
 from goclaw.errors import UsageInvalid
+from goclaw.operations.desk import EngineDesk
 from goclaw_events.envelope import Position
 from tests.goclaw.test_archive import check, engine_on, sums
 
@@ -148,7 +150,7 @@ def test_what_cannot_be_is_refused(
 
 
 def test_an_engine_in_the_way_is_named(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """While another process has the directory, the commands are refused with exit 5."""
+    """Where a program has the directory and does not listen, they are refused with exit 5."""
     journal = DataDirectory(data_dir).open_journal()
     try:
         for name, more in (("archive", ()), ("expire", ("--before", "1d")), ("compact", ())):
@@ -156,6 +158,51 @@ def test_an_engine_in_the_way_is_named(data_dir: Path, capsys: pytest.CaptureFix
             assert (code, "error[engine_running]" in err) == (5, True)
     finally:
         journal.close()
+
+
+def test_an_engine_keeps_house_while_it_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked by another program, by its own settings; what runs goes on, and all is whole."""
+    path = tmp_path / "data"
+    monkeypatch.setenv("GOCLAW_RETENTION__ARCHIVE_AFTER_S", "0")
+    monkeypatch.setenv("GOCLAW_RETENTION__EXPIRE_AFTER_S", "0")  # the caller's: they do not count
+
+    async def play() -> None:
+        def ask(*args: object) -> Any:
+            return asyncio.to_thread(asked, capsys, path, *args)
+
+        async with engine_on(path) as engine:
+            for number in range(3):
+                await engine.run(sums(), input={"start": number}, run_id=f"sum{number}")
+            code, _, err = await asyncio.to_thread(
+                called, capsys, "log", "expire", "--yes", "--data-dir", path
+            )
+            assert (code, "retention.expire_after_s" in err) == (2, True)
+            later = asyncio.create_task(engine.run(sums(), input={"start": 5}, run_id="later"))
+            sealed = (await ask("archive"))["segments"]
+            assert [each["first"] for each in sealed] == [1]
+            await later
+            assert [each["ended"] >= 3 for each in sealed] == [True]
+            plan = (await ask("expire", "--before", "0s", "--dry-run"))["partitions"]
+            assert {"sum0", "sum1", "sum2"} <= set(plan[0]["runs"]) or plan == []
+            await ask("archive")
+            done = await ask("expire", "--before", "0s", "--yes")
+            assert (done["expired"], done["partitions"][0]["runs_count"]) == (True, 4)
+            compacted = await ask("compact")
+            assert compacted["bytes_after"]["log"] > 0
+            result = await engine.run(sums(), input={"start": 7}, run_id="after")
+            assert result.status == "completed"
+
+    asyncio.run(play())
+    check(path)
+
+
+async def test_a_log_in_memory_is_not_kept() -> None:
+    """There is nothing to archive: a usage error."""
+    async with goclaw.Engine(":memory:") as engine:
+        with pytest.raises(UsageInvalid):
+            await goclaw.Client(desk=EngineDesk(engine)).ask("log.compact")
 
 
 def test_before_is_a_position_or_an_age() -> None:

@@ -18,6 +18,7 @@ from goclaw.processes import process_executor
 from goclaw_actors.executors.agents import AgentOptions
 from goclaw_actors.executors.children.children import Children
 from goclaw_actors.executors.executor import AgentExecutor
+from goclaw_actors.executors.redaction import KNOWN
 from goclaw_actors.executors.run import ExecutorLimits
 from tests.actors.executors.conftest import Bench, until
 
@@ -123,6 +124,13 @@ def talk(ctx, lines):
     ctx.log.warning("to the log", extra={"more": 1})
     for n in range(lines):
         print("x" * 99)
+
+
+@goclaw.agent("crew.tell", executor="process")
+def tell(ctx, text):
+    print(text)
+    print("and on")
+    ctx.log.warning("%s", text)
 
 
 @goclaw.agent("crew.secret", executor="process")
@@ -273,6 +281,21 @@ def test_what_is_printed_goes_to_the_log_and_is_bounded(
     assert said["to the log"].name == "goclaw.agent.crew.talk"
     assert vars(said["to the log"])["more"] == 1
     assert sum("x" * 99 in text for text in (r.getMessage() for r in caplog.records)) < 700
+
+
+def test_what_is_cut_shows_no_part_of_a_secret(
+    shared: Workers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A long line is logged in pieces, a long record cut: at no end is a part of a secret."""
+    secret = "".join(f"({n})" for n in range(4000))
+    KNOWN.learn({"TOLD": secret})
+    with caplog.at_level(logging.INFO):
+        shared.bench.run("crew.tell", {"text": "x" * 1000 + secret})
+    said = [record.getMessage() for record in caplog.records]
+    assert "and on" in said
+    assert "x" * 1000 + "[secret TOLD]" in said
+    assert "x" * 1000 + "[secret TOLD]..." in said
+    assert not any(f"({n})({n + 1})" in text for n in range(4000) for text in said)
 
 
 @pytest.mark.parametrize("agent", ["crew.polite", "crew.polite_async"])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_events.codec import FACTS
-from goclaw_events.envelope import OpenRow
+from goclaw_events.envelope import Cause, Fact, OpenRow
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import PARTITION_STREAM
+from goclaw_events.poisoned import POISONED
 from goclaw_events.portable import LogDigest
 from goclaw_events.rocks.archiving import drop_archived, drop_expired
 from goclaw_events.segments.expiry import seal_baseline
@@ -82,6 +83,21 @@ class Author:
             builder.open_removed.append(stream)
 
         self.say(stream, "run.completed", [run], partition=partition, fill=fill)
+
+    def poison(self, run: str) -> None:
+        """Let a bug end a run: neither a message nor its failure can be handled."""
+        stream, number = f"workflow/{run}", self.writer.tips[0][0] + 1
+        failed = [stream, 1, "run.fail", 1, [], "internal_bug", "trace"]
+        seq = self.journal.last_seq(0, PARTITION_STREAM) + 2
+
+        def fill(builder: FrameBuilder) -> None:
+            builder.open_removed.append(stream)
+            builder.park(number, pack(failed))
+            fact = Fact(PARTITION_STREAM, seq, POISONED, 1, [stream, "internal_bug", "a bug"])
+            builder.add_turn(Cause(), PARTITION_STREAM, seq, [pack(fact)])
+            self.writer._seqs[0, PARTITION_STREAM] = seq
+
+        self.say(PARTITION_STREAM, "partition.message_failed", failed, fill=fill)
 
     def whole_run(self, run: str, partition: int = 0) -> None:
         """Write a run from beginning to end."""

@@ -50,6 +50,25 @@ def test_an_archived_log_reads_as_before(author: Author) -> None:
     assert report.problems == []
 
 
+@pytest.mark.parametrize("later", [False, True], ids=["at once", "in a later segment"])
+def test_a_run_that_a_bug_ended_leaves_a_row(author: Author, later: bool) -> None:
+    """It has no last fact of its own; the one of the partition counts, wherever that stands."""
+    author.begin("bad")
+    author.whole_run("good")
+    author.settle()
+    if later:
+        assert author.archive(author.journal.durable(0) + 1).ended == 1
+    author.poison("bad")
+    author.settle()
+    author.archive(author.journal.durable(0) + 1)
+    ended = author.journal.ended(0, "bad")
+    assert ended is not None
+    assert (ended.state, ended.seq, ended.body_digest) == ("partition.stream_poisoned", 1, b"bad")
+    assert ended.segment == 1 or later
+    author.journal.close()
+    assert verify_directory(author.journal.path).whole
+
+
 def test_a_run_that_ended_leaves_a_row(author: Author) -> None:
     """Every fact of it is below: state, last seq, digests; not for one that has facts above."""
     for run in ("a", "b", "c"):

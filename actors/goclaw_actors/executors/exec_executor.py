@@ -224,19 +224,23 @@ class ExecExecutor:
             return refused(attempt, fault)
         if end.refused:
             return _not_started(attempt, end, self._limits)
-        error = run.error.text()
+        error = self._said(run.error)
         if end.signal:
             return _failed(attempt, KILLED_BY_SIGNAL, _killed(end), error)
         if end.code:
             return _failed(attempt, EXIT_NONZERO, f"exit code {end.code}{_last_line(error)}", error)
         result = {
             "exit_code": end.code,
-            "stdout": run.output.text(),
+            "stdout": self._said(run.output),
             "stderr": error,
             "truncated": run.output.truncated or run.error.truncated,
             "duration_s": round(time.monotonic() - run.began_s, 6),
         }
         return completed(attempt, result)
+
+    def _said(self, pipe: Capture) -> str:
+        """Return what was kept, redacted before any of it is cut off for a message or a trace."""
+        return self._shared.outbox.redactor.cut(pipe.text(), end=pipe.truncated)
 
     def _settle(self, run: _Running, outcome: Outcome | None) -> None:
         if run.over:

@@ -32,7 +32,7 @@ class Outbox:
         delivered: Callable[[list[Item]], None],
         redactor: Redactor = KNOWN,
     ) -> None:
-        self._redactor = redactor
+        self.redactor = redactor
         self._sink = sink
         self._delivered = delivered
         self._items: list[Item] = []
@@ -53,7 +53,7 @@ class Outbox:
                     self._delivering = False
                     return
             try:
-                self._sink(self._redactor.items(batch))
+                self._sink(self.redactor.items(batch))
             except Exception:  # noqa: BLE001 - what the sink does wrong must not end user code
                 _log.exception("the sink refused %d outcomes; they are lost", len(batch))
             self._delivered(batch)

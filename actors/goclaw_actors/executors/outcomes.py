@@ -22,6 +22,7 @@ from goclaw_actors.executors.errors import (
     ResponseTooLarge,
     RetryAfter,
 )
+from goclaw_actors.executors.redaction import CUT
 from goclaw_actors.executors.secrets import SecretMissing, SecretUnfit
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import CodedError, ValueNotStorable, ValueTooLarge
@@ -38,6 +39,7 @@ MESSAGE_BYTES_MAX: Final = 2 * 1024
 TRACE_BYTES_MAX: Final = 4 * 1024
 TRACE_FRAMES_MAX: Final = 20
 _OWN_FRAMES: Final = 1
+_CUT: Final = CUT.encode()
 _NEVER_RETRY: Final = (
     AddressForbidden, BadParams, ExecNotAllowed, ProgramNotFound, ResponseTooLarge, SecretMissing,
     SecretUnfit, ValueNotStorable, ValueTooLarge,
@@ -143,7 +145,7 @@ def bounded(text: str, bytes_max: int) -> str:
     """Return text that can be stored: no lone surrogates, at most `bytes_max` bytes of UTF-8."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > bytes_max:
-        data = data[: bytes_max - 3] + b"..."
+        data = data[: bytes_max - len(_CUT)] + _CUT
     return data.decode("utf-8", "ignore")
 
 
@@ -205,7 +207,7 @@ def _trace(error: BaseException) -> str:
         return ""
     data = "".join(lines).encode("utf-8", "backslashreplace")
     if len(data) > TRACE_BYTES_MAX:
-        data = b"..." + data[3 - TRACE_BYTES_MAX :]
+        data = _CUT + data[len(_CUT) - TRACE_BYTES_MAX :]
     return data.decode("utf-8", "ignore")
 
 

@@ -172,7 +172,13 @@ class ProcessExecutor:
         program = self._program
         environment = program.environment()
         worker = WorkerLink(
-            self._children, program.argv, environment, limits, self._heard, self._over
+            self._children,
+            program.argv,
+            environment,
+            limits,
+            self._heard,
+            self._over,
+            self._shared.outbox.redactor,
         )
         self._workers.add(worker)
         worker.send(program.setup() | {"cpu_s_max": self._limits.cpu_s_max})
@@ -243,7 +249,8 @@ class ProcessExecutor:
             self._pump()
         elif kind == LOG:
             _, name, level, text, extra = message
-            logging.getLogger(name).log(level, "%s", text, extra=extra)
+            said = self._shared.outbox.redactor.marked(text)
+            logging.getLogger(name).log(level, "%s", said, extra=extra)
         elif run is None or message[1] != run.number:
             _log.warning("a worker answered for an attempt that it does not have")
         elif kind == DONE:

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 SECRET_CHARS_MIN: Final = 4
-"""A shorter secret cannot be told from ordinary text, so it is not accepted as one."""
+"""A shorter secret cannot be told from ordinary text, so it is not accepted as one; a shorter part
+of one, at the place where a text was cut, is not told from it either."""
+LINE_CHARS_MIN: Final = 8
+"""Of a secret of several lines, a line that is no shorter is one too: lines come one by one."""
+CUT: Final = "..."
+"""What stands where a text was cut."""
 
 
 class Redactor:
@@ -47,7 +52,33 @@ class Redactor:
         return text if self._text is None else self._text.sub(self._name_of, text)
 
     def _name_of(self, found: re.Match[str]) -> str:
-        return f"[secret {self._names[found.group()]}]"
+        return _mark(self._names[found.group()])
+
+    def marked(self, text: str) -> str:
+        """Return a text without secrets, nor parts of one beside `CUT` at its start or end."""
+        start, end = text.startswith(CUT), text.endswith(CUT) and len(text) > len(CUT)
+        if self._text is None or not (start or end):
+            return self.text(text)
+        whole = text[len(CUT) if start else 0 : -len(CUT) if end else None]
+        return CUT * start + self.cut(whole, start=start, end=end) + CUT * end
+
+    def cut(self, text: str, *, start: bool = False, end: bool = False) -> str:
+        """Return a text without secrets, nor the part of one that was cut at its start or end.
+
+        A part of fewer than `SECRET_CHARS_MIN` characters stays.
+        """
+        names = self._names
+        before = after = ""
+        if start and end and len(text) >= SECRET_CHARS_MIN:
+            inside = next((name for form, name in names.items() if text in form), None)
+            if inside is not None:
+                return _mark(inside)
+        # What is left may again end in a part: of a secret that reaches into this one.
+        while end and (found := _part_at_end(text, names)):
+            text, after = text[: -found[0]], after or _mark(found[1])
+        while start and (found := _part_at_start(text, names)):
+            text, before = text[found[0] :], before or _mark(found[1])
+        return before + self.text(text) + after
 
     def value(self, value: Any) -> Any:
         """Return plain data without secrets, keys of dicts included."""
@@ -62,7 +93,7 @@ class Redactor:
         return value
 
     def _bytes_of(self, found: re.Match[bytes]) -> bytes:
-        return f"[secret {self._names[found.group().decode()]}]".encode()
+        return _mark(self._names[found.group().decode()]).encode()
 
     def items(self, items: list[Outcome | Progress]) -> list[Outcome | Progress]:
         """Return outcomes and progress without secrets; the same list while none is known."""
@@ -70,9 +101,9 @@ class Redactor:
 
     def _item(self, item: Outcome | Progress) -> Outcome | Progress:
         if isinstance(item, Progress):
-            return item._replace(message=self.text(item.message))
+            return item._replace(message=self.marked(item.message))
         if item.message or item.trace:
-            item = item._replace(message=self.text(item.message), trace=self.text(item.trace))
+            item = item._replace(message=self.marked(item.message), trace=self.marked(item.trace))
         if item.blobs:
             return self._large(item, item.blobs)
         if item.result is not None and self._is_in(pack(item.result)):
@@ -97,9 +128,42 @@ KNOWN: Final = Redactor()
 """What is secret to any engine of this process: the process's logs are redacted with it."""
 
 
+def _mark(name: str) -> str:
+    return f"[secret {name}]"
+
+
+def _part_at_end(text: str, names: Mapping[str, str]) -> tuple[int, str] | None:
+    """Return the length and name of the longest beginning of a secret that a text ends in."""
+    last, longest = text[-SECRET_CHARS_MIN:], (0, "")
+    for form, name in names.items() if len(last) == SECRET_CHARS_MIN else ():
+        at = form.find(last)
+        while at >= 0:
+            length = at + SECRET_CHARS_MIN
+            if length > longest[0] and text.endswith(form[:length]):
+                longest = length, name
+            at = form.find(last, at + 1)
+    return longest if longest[0] else None
+
+
+def _part_at_start(text: str, names: Mapping[str, str]) -> tuple[int, str] | None:
+    """Return the length and name of the longest end of a secret that a text starts with."""
+    first, longest = text[:SECRET_CHARS_MIN], (0, "")
+    for form, name in names.items() if len(first) == SECRET_CHARS_MIN else ():
+        at = form.find(first)
+        while at >= 0:
+            length = len(form) - at
+            if length > longest[0] and text.startswith(form[at:]):
+                longest = length, name
+            at = form.find(first, at + 1)
+    return longest if longest[0] else None
+
+
 def _forms(value: str) -> Iterator[str]:
     """Yield a secret as it may stand in results, tracebacks, JSON, URLs and headers."""
     yield value
+    lines = value.splitlines()
+    if len(lines) > 1:
+        yield from (line.strip() for line in lines if len(line.strip()) >= LINE_CHARS_MIN)
     yield repr(value)[1:-1]
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]

@@ -21,7 +21,7 @@ from goclaw_actors.executors.children.wire import READ_BYTES, Frames, framed
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, ContextPorts, TaskContext
 from goclaw_actors.executors.errors import Cancelled
 from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
-from goclaw_actors.executors.outcomes import bounded, completed, failed
+from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, bounded, completed, failed
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.work import AttemptToken, Outcome, StartAttempt
 from goclaw_events.errors import BlobMissing, CodedError
@@ -149,7 +149,11 @@ class Worker:
             agent = self._find(attempt.agent, reference)
         except CodedError as error:
             return Outcome(
-                attempt.stream, attempt.token, "failed", code=error.code, message=str(error)[:2000]
+                attempt.stream,
+                attempt.token,
+                "failed",
+                code=error.code,
+                message=bounded(str(error), MESSAGE_BYTES_MAX),
             )
         context: TaskContext | None = None
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import signal
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.executors.children.children import Children
     from goclaw_actors.executors.children.launcher import Child, Exit
+    from goclaw_actors.executors.redaction import Redactor
     from goclaw_actors.executors.run import Run
 
     Heard: TypeAlias = "Callable[[WorkerLink, list[Any]], None]"
@@ -29,6 +31,7 @@ PRINTED_BYTES_MAX: Final = 64 * 1024
 """What an agent prints beyond this, in one attempt, is counted and dropped."""
 LINE_BYTES_MAX: Final = 2 * 1024
 _READ_BYTES: Final = 64 * 1024
+_Decoder: Final = codecs.getincrementaldecoder("utf-8")
 _output = logging.getLogger("goclaw.agent.output")
 
 
@@ -47,6 +50,7 @@ class WorkerLink:
         limits: Mapping[str, int],
         heard: Heard,
         ended: Ended,
+        redactor: Redactor,
     ) -> None:
         self.run: Run | None = None
         self.served = 0
@@ -66,7 +70,7 @@ class WorkerLink:
             their_work.detach(),
             their_control.detach(),
         ]
-        self._printed = Printed(loop, output, self)
+        self._printed = Printed(loop, output, self, redactor)
         self._work = Link(loop, work, lambda message: heard(self, message), self._closed)
         self._control = Link(loop, control, lambda _: None, lambda: None)
         order = Order(argv[0], argv, environment, str(Path.cwd()), limits, theirs)
@@ -120,11 +124,15 @@ class WorkerLink:
 class Printed:
     """Log what a worker prints, line by line and bounded. Belongs to the thread of the loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, fd: int, worker: WorkerLink) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, fd: int, worker: WorkerLink, redactor: Redactor
+    ) -> None:
         os.set_blocking(fd, False)
         self._loop = loop
         self._fd = fd
         self._worker = worker
+        self._redactor = redactor
+        self._torn = False
         self._rest = b""
         self._left = PRINTED_BYTES_MAX
         self._dropped = 0
@@ -165,22 +173,27 @@ class Printed:
             self.close()
             return False
         if self._left <= 0:
-            self._dropped += len(data)
+            self._dropped += len(self._rest) + len(data)
+            self._rest, self._torn = b"", True
             return True
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._say(line)
         if len(self._rest) > LINE_BYTES_MAX:
-            self._say(self._rest)
+            self._say(self._rest, ends=False)
             self._rest = b""
         return True
 
-    def _say(self, line: bytes) -> None:
+    def _say(self, line: bytes, *, ends: bool = True) -> None:
+        """Log a line, or a part of one that is too long; the cuts do not show what is secret."""
+        torn, self._torn = self._torn, not ends
         self._left -= len(line) + 1
         if self._left < 0:
             self._dropped += len(line) + 1
             return
-        text = line[:LINE_BYTES_MAX].decode("utf-8", "backslashreplace")
+        cut = not ends or len(line) > LINE_BYTES_MAX
+        kept = _Decoder("backslashreplace").decode(line[:LINE_BYTES_MAX], final=not cut)
+        text = self._redactor.cut(kept, start=torn, end=cut)
         _output.info("%s", text, extra=self._whose())
 
     def _say_dropped(self) -> None:

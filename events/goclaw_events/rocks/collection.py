@@ -13,7 +13,7 @@ from goclaw_events.snapshots import HASH_BYTES as SNAPSHOT_HASH_BYTES
 from goclaw_events.value import BlobRef, references, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from goclaw_events.rocks.journal import RocksJournal
 
@@ -32,23 +32,29 @@ class Collected(NamedTuple):
     files: int
 
 
-def collect_blobs(journal: RocksJournal) -> Collected:
+def _go_on() -> None:
+    return
+
+
+def collect_blobs(journal: RocksJournal, check: Callable[[], None] = _go_on) -> Collected:
     """Delete every blob that no durable frame, snapshot, row or baseline refers to.
 
     Safe while the log is written: only what was there when it began is deleted, after the frames
     that were appended meanwhile were read too, and what a frame brings again is written again.
     Memory grows by about 100 bytes a blob. Blocks: reads the whole log; run it off the threads
-    that decide. Raises `LogDamaged` (nothing was deleted), `JournalUnavailable`.
+    that decide. Raises `LogDamaged` (nothing was deleted), `JournalUnavailable`, and what
+    `check` raises, which is called with every frame.
     """
     with journal.files_stay:
-        return _Collection(journal).run()
+        return _Collection(journal, check).run()
 
 
 class _Collection:
     """One collection under way."""
 
-    def __init__(self, journal: RocksJournal) -> None:
+    def __init__(self, journal: RocksJournal, check: Callable[[], None]) -> None:
         self._journal = journal
+        self._check = check
         self._kept: set[bytes] = set()
         self._read = [journal.history(p) - 1 for p in range(journal.partitions)]
 
@@ -88,6 +94,7 @@ class _Collection:
             if start > stop:
                 continue
             for data in self._journal.frames(partition, start, stop):
+                self._check()
                 self._mark([unpack(data[HEADER.size : -HASH_BYTES])])
             self._read[partition] = stop
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from rocksdict import Checkpoint, Rdict, ReadOptions, WriteBatch, WriteOptions
+from rocksdict import Checkpoint, CompactOptions, Rdict, ReadOptions, WriteBatch, WriteOptions
 
 from goclaw_events.errors import JournalUnavailable
 from goclaw_events.rocks.failure import classify
@@ -78,7 +78,9 @@ class RocksStore:
         """Write the files of a table anew without what was deleted. Blocks, for seconds a GiB."""
         try:
             self._open_db()
-            self._tables[table].compact_range(start, stop)
+            options = CompactOptions()
+            options.set_exclusive_manual_compaction(False)  # RocksDB's own work goes on
+            self._tables[table].compact_range(start, stop, options)
         except Exception as error:
             raise classify(error, f"compacting table {table}") from error
 

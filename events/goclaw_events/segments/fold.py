@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.codec import FACTS
 from goclaw_events.facts import RunCancelled, RunCompleted, RunFailed, RunSubmitted
-from goclaw_events.ids import kind_of, routing_key, workflow_stream
+from goclaw_events.ids import PARTITION_STREAM, kind_of, routing_key, workflow_stream
+from goclaw_events.poisoned import POISONED, poisoned
 from goclaw_events.replay import stream_turns
 from goclaw_events.segments.records import Ended
 from goclaw_events.value import packer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from goclaw_events.journal import Journal
 
@@ -57,11 +58,16 @@ class RunFold:
 
 
 class RunFolds:
-    """Fold the workflow streams of some runs while a log goes by."""
+    """Fold the workflow streams of some runs while a log goes by.
 
-    def __init__(self, runs: Iterable[str]) -> None:
+    Added to them are runs that a bug ended meanwhile, if `is_over` says that nothing of them
+    goes on or is still to come.
+    """
+
+    def __init__(self, runs: Iterable[str], is_over: Callable[[str], bool]) -> None:
         self._pack = packer()
         self._folds = {run: RunFold() for run in runs}
+        self._is_over = is_over
 
     def add(self, turns: Iterable[Sequence[Any]]) -> None:
         """Take in the turns of the next frame, as `read_turns` gives them."""
@@ -72,9 +78,17 @@ class RunFolds:
                 if fold is not None:
                     for fact in facts:
                         fold.add(fact, self._pack(fact))
+            elif stream == PARTITION_STREAM:
+                for run in _poisoned_by(facts):
+                    if run not in self._folds and self._is_over(run):
+                        self._folds[run] = RunFold()
 
-    def ended(self, journal: Journal, partition: int, segment: int) -> Iterator[tuple[str, Ended]]:
+    def ended(
+        self, journal: Journal, partition: int, segment: int, time_ns: int
+    ) -> Iterator[tuple[str, Ended]]:
         """Yield (run id, what is kept) of the runs that ended, in order of id.
+
+        `segment` and `time_ns` say where and until when; see `Ended`.
 
         A run that began before what went by is read from its beginning. Raises what reading does.
         """
@@ -82,8 +96,11 @@ class RunFolds:
             fold = self._folds[run]
             if fold.first != 1:
                 fold = self._read(journal, partition, run)
+            if fold.seq and not fold.state and poisoned(journal, partition, workflow_stream(run)):
+                fold.state = POISONED  # it has no word of its own for it
             if fold.state:
-                yield run, Ended(fold.state, fold.seq, fold.digest, fold.body_digest, segment)
+                digests = fold.digest, fold.body_digest
+                yield run, Ended(fold.state, fold.seq, *digests, segment, time_ns)
 
     def _read(self, journal: Journal, partition: int, run: str) -> RunFold:
         fold = RunFold()
@@ -91,3 +108,10 @@ class RunFolds:
             for fact in turn.facts:
                 fold.add(fact, self._pack(fact))
         return fold
+
+
+def _poisoned_by(facts: Iterable[Sequence[Any]]) -> Iterator[str]:
+    """Yield the runs that facts of `$partition` give up."""
+    for _, _, kind, _, data in facts:
+        if kind == POISONED and kind_of(data[0]) == "workflow":
+            yield routing_key(data[0])

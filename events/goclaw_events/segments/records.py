@@ -67,7 +67,8 @@ class Ended(NamedTuple):
 
     `state` is the type of the fact that ended it (`run.completed`...), `seq` its last fact's;
     `digest` folds its workflow stream (see `segments.fold`), `body_digest` is that of the
-    request, `segment` is the first number of the segment that holds its end.
+    request, `segment` is the first number of the segment that holds its end, `time_ns` the time
+    of that segment's last frame (0 in rows that older versions wrote).
     """
 
     state: str
@@ -75,6 +76,10 @@ class Ended(NamedTuple):
     digest: bytes
     body_digest: bytes
     segment: int
+    time_ns: int = 0
+
+
+_ENDED_COUNTS: Final = (len(Ended._fields) - 1, len(Ended._fields))
 
 
 def floor_key(partition: int) -> bytes:
@@ -137,12 +142,19 @@ def read_history(value: bytes | None) -> History | None:
 
 def read_ended(value: bytes) -> Ended:
     """Read an `ended` row; raises `LogDamaged`."""
-    return Ended(*_fields(value, len(Ended._fields), "ended"))
+    fields = unpack(value)
+    if not isinstance(fields, list) or len(fields) not in _ENDED_COUNTS:
+        raise _misshapen("ended")
+    return Ended(*fields)
 
 
 def _fields(value: bytes, count: int, what: str) -> list[Any]:
     found = unpack(value)
     if not isinstance(found, list) or len(found) != count:
-        msg = f"a row of the archive ({what}) has another shape"
-        raise LogDamaged(msg, table="meta")
+        raise _misshapen(what)
     return found
+
+
+def _misshapen(what: str) -> LogDamaged:
+    table = "ended" if what == "ended" else "meta"
+    return LogDamaged(f"a row of the archive ({what}) has another shape", table=table)

@@ -59,10 +59,14 @@ class Sealable(Journal, Protocol):
 
 
 class _Runs(NamedTuple):
-    """What the first pass finds: routing keys in the prefix, runs with nothing above it."""
+    """What the first pass finds: routing keys in the prefix, runs with nothing above it.
+
+    `above`: the runs with facts above it.
+    """
 
     keys: set[str]
     closed: set[str]
+    above: set[str]
 
 
 def frame_start(journal: Journal, partition: int, number: int) -> int:
@@ -107,6 +111,7 @@ class _Sealing:
         self._step = step
         self._frames = 0
         self._last_hash = GENESIS
+        self._time_ns = 0
         self._eras: set[int] = set()
 
     def run(self) -> SegmentInfo:
@@ -136,7 +141,7 @@ class _Sealing:
 
     def _write(self, part: Path) -> SegmentInfo:
         runs = self._find_runs()
-        folds = RunFolds(runs.closed)
+        folds = RunFolds(runs.closed, lambda run: run not in runs.above and not self._is_open(run))
         header = FileHeader(
             SEGMENT_MAGIC,
             self._journal.log_id,
@@ -154,7 +159,7 @@ class _Sealing:
             self._reach("streams")
             rows = put_rows(file, STREAMS, self._stream_rows())
             self._reach("ended")
-            found = folds.ended(self._journal, self._partition, self._first)
+            found = folds.ended(self._journal, self._partition, self._first, self._time_ns)
             ended = put_rows(
                 file,
                 ENDED,
@@ -207,7 +212,7 @@ class _Sealing:
             if run is not None:
                 (below if number < self._stop else above).add(run)
         closed = {run for run in below - above if not self._is_open(run)}
-        return _Runs(keys, closed)
+        return _Runs(keys, closed, above)
 
     def _is_open(self, run: str) -> bool:
         key = open_key(self._partition, workflow_stream(run))
@@ -229,6 +234,7 @@ class _Sealing:
             expected = header.first + header.facts_count
             self._frames += 1
             self._last_hash = hash_of(data)
+            self._time_ns = header.time_ns
             self._eras.add(header.era)
         if expected != self._stop:
             msg = f"no frame of partition {self._partition} begins at {self._stop}"

@@ -13,6 +13,7 @@ import pytest
 from goclaw_actors.executors.allowance import Allowance
 from goclaw_actors.executors.children.children import Children
 from goclaw_actors.executors.exec_executor import ExecLimits, exec_executor
+from goclaw_actors.executors.redaction import KNOWN
 from goclaw_actors.executors.run import ExecutorLimits
 from tests.actors.executors.conftest import Bench, until
 
@@ -166,6 +167,20 @@ def test_what_is_printed_is_bounded_and_never_blocks(make_programs: MakePrograms
     assert result["stdout"] == "x" * 1000
     whole = programs.result(programs.run("sh", "-c", "printf '%0999d' 0; printf 'ä'"))
     assert (len(whole["stdout"]), whole["truncated"]) == (999, True)
+
+
+def test_what_is_cut_off_leaves_no_part_of_a_secret(make_programs: MakePrograms) -> None:
+    """In the output that is kept, in the message that has its last line, in the trace."""
+    secret = "".join(f"<{n}>" for n in range(3000))
+    KNOWN.learn({"LONG": secret})
+    programs = make_programs(output_bytes_max=1000)
+    result = programs.result(programs.run("sh", "-c", "printf 'x '; cat", stdin=secret))
+    assert (result["stdout"], result["truncated"]) == ("x [secret LONG]", True)
+    told = programs.run("sh", "-c", "printf 'oh '; cat >&2; exit 1", stdin=f"no: {secret}")
+    assert told.message.endswith("exit code 1: no: [secret LONG]")
+    assert told.trace == "no: [secret LONG]"
+    whole = make_programs().run("sh", "-c", "cat >&2; exit 1", stdin=f"{secret}{'y' * 4000}")
+    assert whole.trace == f"[secret LONG]{'y' * 4000}"
 
 
 def test_a_program_past_its_timeout_is_ended_with_its_group(

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goclaw_actors.executors.redaction import Redactor
+from goclaw_actors.executors.agents import AgentRegistry
+from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, failed
+from goclaw_actors.executors.redaction import SECRET_CHARS_MIN, Redactor
 from goclaw_actors.executors.secrets import SecretMissing, Secrets, SecretUnfit
-from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt
 from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, SecretText, store, unpack
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 SECRET = 'pa"ss wörd\n+/-0123456789'
 TOKEN = AttemptToken(0, 1, 7)
+ATTEMPT = StartAttempt("task/r/t", "r", "t", 0, 1, TOKEN, "a", None, 1.5)
+AGENT = AgentRegistry().register("a", lambda ctx: ctx)
 
 
 def redactor(secret: str = SECRET) -> Redactor:
@@ -57,6 +61,51 @@ def test_base64_hides_nothing(before: bytes, secret: str, after: bytes) -> None:
     """Wherever a secret of twelve characters or more stands, its base64 is recognised."""
     code = base64.b64encode(before + secret.encode() + after).decode()
     assert "[secret KEY]" in redactor(secret).text(code)
+
+
+_WORDS = st.text(st.sampled_from("abcx"), min_size=SECRET_CHARS_MIN, max_size=12)
+
+
+@given(_WORDS, _WORDS, st.text(st.sampled_from("abcx. "), max_size=6), st.data())
+@settings(max_examples=200)
+def test_a_cut_leaves_no_part_of_a_secret(
+    one: str, two: str, around: str, data: st.DataObject
+) -> None:
+    """Wherever a text is cut, three characters of a secret stay at most, at either end."""
+    made = Redactor()
+    made.learn({"ONE": one, "TWO": two})
+    text = around + one + around + two + around
+    at = data.draw(st.integers(0, len(text)))
+    begin, rest = text[:at], text[at:]
+    first, second = made.cut(begin, end=True), made.cut(rest, start=True)
+    for secret in (one, two):
+        for length in range(SECRET_CHARS_MIN, len(secret) + 1):
+            assert not first.endswith(secret[:length])
+            assert not second.startswith(secret[-length:])
+    if len(one) >= SECRET_CHARS_MIN + 2:
+        assert made.cut(one[1:-1], start=True, end=True) in {"[secret ONE]", "[secret TWO]"}
+
+
+def test_a_piece_out_of_the_middle_of_a_secret_is_known() -> None:
+    """Cut at both ends it is redacted whole; text that was not cut keeps what looks alike."""
+    assert redactor().cut(SECRET[5:-5], start=True, end=True) == "[secret KEY]"
+    assert redactor().cut("456789", start=True) == "[secret KEY]"
+    assert redactor().cut("6789", end=True) == "6789"
+    assert redactor().text("456789") == "456789"
+    assert redactor("first line\nsecond line").text("  second line") == "  [secret KEY]"
+
+
+def test_what_was_cut_for_an_outcome_shows_no_part() -> None:
+    """Messages end with the mark of a cut, tracebacks begin with it: beside it no part stays."""
+    secret = "".join(map(str, range(2000)))
+    error = ValueError("x" * (MESSAGE_BYTES_MAX - 100) + secret)
+    made = failed(AGENT, ATTEMPT, error)
+    assert secret[:50] in made.message
+    assert secret[-50:] in made.trace
+    (said,) = redactor(secret).items([made])
+    assert isinstance(said, Outcome)
+    assert said.message.endswith("x[secret KEY]...")
+    assert said.trace.startswith("...[secret KEY]\n")
 
 
 def test_values_are_redacted_at_every_depth() -> None:

@@ -22,6 +22,7 @@ from goclaw_actors.executors.http.addresses import AddressPolicy
 from goclaw_actors.executors.http.body import parsed, read_body
 from goclaw_actors.executors.http.request import Call, call_of, shown
 from goclaw_actors.executors.http.transport import PinnedBackend, PinnedTransport, resolve
+from goclaw_actors.executors.redaction import CUT
 
 if TYPE_CHECKING:
     import httpx
@@ -115,7 +116,9 @@ def _unexpected(call: Call, response: httpx.Response, data: bytes) -> Exception:
     A server's error and 429 may be tried again, after `Retry-After` if it came; others not.
     """
     status = response.status_code
-    said = data[:SHOWN_CHARS].decode("utf-8", "replace").strip()
+    is_cut = len(data) > SHOWN_CHARS
+    said = data[:SHOWN_CHARS].decode("utf-8", "ignore" if is_cut else "replace").strip()
+    said = said + CUT if is_cut else said
     text = f"{call.method} {shown(call.url)} answered {status} {response.reason_phrase}"
     text = f"{text}: {said}" if said else text
     if status != _TOO_MANY and status < _SERVER_ERROR:
