@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -425,9 +426,10 @@ class Engine:
         """
         parts = self._open_parts()
         found = follow_log(parts.tail, self.bridge, after, run_id=run_id, at_once=_EVENTS_AT_ONCE)
-        async for items, _ in found:
-            for recorded in items:
-                yield recorded
+        async with aclosing(found):
+            async for items, _ in found:
+                for recorded in items:
+                    yield recorded
 
     # -- the engine's threads ----------------------------------------------------------------
 

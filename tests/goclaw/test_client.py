@@ -13,13 +13,17 @@ import pytest
 import goclaw
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning, EngineOwned, TimedOut
 from goclaw.forms import document_of
+from goclaw.operations.desk import EngineDesk
 from goclaw_actors.errors import Stopping
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.loading import load_definition
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from goclaw import TaskContext
+    from goclaw_projections.subscription import Recorded
 
 WAIT_S = 30.0
 
@@ -135,6 +139,49 @@ async def test_it_goes_on_when_the_engine_comes_back(tmp_path: Path) -> None:
         assert [kind for _, stream, kind in seen if stream == "workflow/long"] == [
             "run.submitted", "run.cancel_requested", "run.task_ended", "run.cancelled",
         ]  # fmt: skip
+
+
+async def test_what_is_read_to_its_end_is_whole_when_the_engine_goes(tmp_path: Path) -> None:
+    """Without `follow` it goes on, too; and says so when the engine does not come back."""
+    engine = goclaw.Engine(tmp_path / "d")
+    await engine.start()
+    runs = [engine.run(said(str(number)), timeout_s=WAIT_S) for number in range(80)]
+    await asyncio.gather(*runs)
+    whole = [recorded.position async for recorded in facts_from(tmp_path / "d")]
+    impatient = goclaw.Client(tmp_path / "d", reconnect_s=0.0)
+    async with goclaw.Client(tmp_path / "d") as client, impatient:
+        facts, others = (aiter(one.subscribe(follow=False)) for one in (client, impatient))
+        seen = [(await anext(facts)).position]
+        await anext(others)
+        await engine.stop()
+        with pytest.raises((ConnectionLost, EngineClosed)):
+            async for _ in others:
+                pass
+        async with goclaw.Engine(tmp_path / "d"):
+            async for recorded in facts:
+                seen.append(recorded.position)
+    assert seen[: len(whole)] == whole
+
+
+async def facts_from(data_dir: Path) -> AsyncIterator[Recorded]:
+    """Yield the facts that an engine has recorded, from another connection."""
+    async with goclaw.Client(data_dir) as client:
+        async for recorded in client.subscribe(follow=False):
+            yield recorded
+
+
+async def test_a_subscription_that_is_left_holds_nothing(tmp_path: Path) -> None:
+    """The engine forgets it at once, not when memory is tidied up."""
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.submit(said(wait="1h"), run_id="long")
+        desk = EngineDesk(engine)
+        before = engine.parts.tail.subscriptions
+        facts = desk.follow("subscribe", {})
+        await anext(facts)
+        assert engine.parts.tail.subscriptions == before + 1
+        await facts.aclose()
+        assert engine.parts.tail.subscriptions == before
+        desk.close()
 
 
 async def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
