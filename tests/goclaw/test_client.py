@@ -158,8 +158,7 @@ async def test_what_is_read_to_its_end_is_whole_when_the_engine_goes(tmp_path: P
             async for _ in others:
                 pass
         async with goclaw.Engine(tmp_path / "d"):
-            async for recorded in facts:
-                seen.append(recorded.position)
+            seen += [recorded.position async for recorded in facts]
     assert seen[: len(whole)] == whole
 
 
