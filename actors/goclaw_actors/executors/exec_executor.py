@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.allowance import Allowance
 from goclaw_actors.executors.children.launcher import Exit, Order
+from goclaw_actors.executors.children.wire import FrameTooLarge
 from goclaw_actors.executors.errors import (
     EXIT_NONZERO,
     KILLED_BY_SIGNAL,
@@ -169,6 +170,8 @@ class ExecExecutor:
         except OSError as fault:
             what = ExecutorExhausted(f"no program can be started: {fault}")
             self._settle(run, refused(attempt, what))
+        except FrameTooLarge as fault:
+            self._settle(run, not_begun(attempt, BadParams(f"`exec` is too long: {fault}")))
         except CodedError as fault:
             self._settle(run, not_begun(attempt, fault))
 
