@@ -265,12 +265,13 @@ class ProcessExecutor:
         *rest: Any,
     ) -> None:
         attempt = run.attempt
+        value = None if result is None else unpack(result)
+        outcome = Outcome(attempt.stream, attempt.token, status, value, *rest)
         worker.served += 1
         if printed:
             worker.hear_out()
         self._free(worker)
-        value = None if result is None else unpack(result)
-        self._settle(run, Outcome(attempt.stream, attempt.token, status, value, *rest))
+        self._settle(run, outcome)
         self._pump()
 
     def _free(self, worker: WorkerLink) -> None:
@@ -321,7 +322,11 @@ class ProcessExecutor:
         def then(value: Value, error: Exception | None) -> None:
             if error is not None:
                 _log.warning("the input of run %r cannot be read: %s", run_id, error)
-            worker.control([INPUT, number, value])
+            try:
+                worker.control([INPUT, number, value])
+            except FrameTooLarge as fault:
+                _log.warning("the input of run %r cannot be handed over: %s", run_id, fault)
+                worker.control([INPUT, number, None])
 
         self._children.load_in_thread(read, then)
 
