@@ -157,6 +157,7 @@ class Engine:
             await asyncio.to_thread(self._parts.rest)
         finally:
             self._waiting.fail(EngineClosed("the engine was stopped", hint="open it again"))
+            self._parts.views.runner.release()
             if self.listener is not None:
                 await self.listener.close()
             await asyncio.to_thread(self._parts.close)
