@@ -5,19 +5,29 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import goclaw
-from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning, EngineOwned, TimedOut
+from goclaw.errors import (
+    ConnectionLost,
+    EngineClosed,
+    EngineNotRunning,
+    EngineOwned,
+    InvalidRequest,
+    TimedOut,
+)
 from goclaw.forms import document_of
 from goclaw.operations.desk import EngineDesk
+from goclaw.operations.ground import VIEWS_S
 from goclaw_actors.errors import Stopping
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.loading import load_definition
+from goclaw_projections.errors import ViewsBehind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,6 +110,11 @@ def test_a_blocking_client(tmp_path: Path) -> None:
             client.cancel("long")
             assert client.runs(status="cancelled")["runs"][0]["run_id"] == "long"
             client.backup(tmp_path / "copy")
+            facts = client.subscribe(follow=False)
+            next(facts)
+            with pytest.raises(InvalidRequest, match="subscription"):
+                client.status()
+            assert len(list(facts)) > 1
             types = [recorded.type for recorded in client.subscribe(run_id=ended.run_id,
                                                                     follow=False)]  # fmt: skip
             assert types[0] == "run.submitted"
@@ -201,6 +216,30 @@ async def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
         with pytest.raises(EngineNotRunning):
             async for _ in facts:
                 pass
+
+
+async def test_a_stopping_engine_waits_for_no_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a position that the views have not is answered, and the engine stops."""
+    engine = goclaw.Engine(tmp_path / "d")
+    await engine.start()
+    async with goclaw.Client(tmp_path / "d", reconnect_s=0.0) as client:
+        runner, waits = engine.parts.views.runner, threading.Event()
+        wait_for = runner.wait_for
+
+        def noticed(*given: Any) -> None:
+            waits.set()
+            wait_for(*given)
+
+        monkeypatch.setattr(runner, "wait_for", noticed)
+        asked = asyncio.create_task(client.runs(min_position="0:99999"))
+        assert await asyncio.to_thread(waits.wait, WAIT_S)
+        begun_s = time.monotonic()
+        await engine.stop()
+        assert time.monotonic() - begun_s < VIEWS_S / 2
+        with pytest.raises((ViewsBehind, ConnectionLost)):
+            await asked
 
 
 async def test_a_stopping_engine_takes_no_more(tmp_path: Path) -> None:
