@@ -240,7 +240,7 @@ def conclude(ending: Ending, line: str, *, as_json: bool, show: Any = None) -> i
     `show` prints the result of a run for a person; without it, it is printed as JSON.
     """
     from goclaw.foreground import INTERRUPTED
-    from goclaw_projections.runs import ENDED
+    from goclaw_projections.states import RUN_ENDED
 
     record = ending.records[0]
     completed = record["status"] == "completed"
@@ -250,7 +250,7 @@ def conclude(ending: Ending, line: str, *, as_json: bool, show: Any = None) -> i
         show(record)
     elif completed:
         click.echo(json_pretty(record["result"]))
-    if ending.cut_short and record["status"] not in ENDED:
+    if ending.cut_short and record["status"] not in RUN_ENDED:
         _say_how_to_go_on(ending, line)
         return EXIT_INTERRUPTED if ending.cut_short == INTERRUPTED else EXIT_TIMEOUT
     if completed:
@@ -283,9 +283,9 @@ def _show_line(line: str, run_id: str) -> str:
 
 
 def _say_how_to_go_on(ending: Ending, line: str) -> None:
-    from goclaw_projections.runs import ENDED
+    from goclaw_projections.states import RUN_ENDED
 
-    left = [record["run_id"] for record in ending.records if record["status"] not in ENDED]
+    left = [record["run_id"] for record in ending.records if record["status"] not in RUN_ENDED]
     if ending.goes_on:
         say(f"{ending.cut_short}: the engine goes on; to follow it:")
         for run_id in left:
