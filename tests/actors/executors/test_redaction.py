@@ -42,6 +42,16 @@ def test_a_secret_is_found_however_deep_it_lies() -> None:
     assert SECRET.encode() not in pack(item.result)
 
 
+def test_a_secret_that_is_no_text_costs_only_who_names_it() -> None:
+    """A variable may hold any bytes: the others are known all the same."""
+    made = Redactor()
+    secrets = Secrets(lambda: {"BYTES": "\udcff" * 8, "KEY": SECRET}, made)
+    secrets.require(["KEY"])
+    assert made.text(f"<{SECRET}>") == "<[secret KEY]>"
+    with pytest.raises(SecretUnfit, match="BYTES is not UTF-8"):
+        secrets.require(["BYTES"])
+
+
 def test_an_outcome_that_cannot_be_redacted_is_said_to_have_failed() -> None:
     """The others of its batch leave as they are; none is lost."""
     told: list[Outcome | Progress] = []
