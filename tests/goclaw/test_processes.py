@@ -379,7 +379,7 @@ def test_a_worker_that_hangs_before_it_is_ready_is_killed(
     script = tmp_path / "hang"
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
-    monkeypatch.setattr("goclaw_actors.executors.process_executor.START_S", 0.1)
+    monkeypatch.setattr("goclaw_actors.executors.crew.START_S", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(script))
         workers = make()

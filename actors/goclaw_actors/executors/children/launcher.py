@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -17,11 +18,11 @@ from goclaw_actors.executors.children.wire import FrameTooLarge, framed
 
 if TYPE_CHECKING:
     import asyncio
-    import signal
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
 MODULE: Final = "goclaw_actors.executors.children.launching"
+OUT_OF_MEMORY: Final = "the kernel ran out of memory about then, and most likely chose it"
 _END_S: Final = 10.0
 _log = logging.getLogger("goclaw.executors")
 
@@ -56,6 +57,14 @@ class Exit(NamedTuple):
     refused: str = ""
     errno: int = 0
     lost: bool = False
+
+    @property
+    def signal_name(self) -> str:
+        """Return the name of the signal that ended it, as far as it has one."""
+        try:
+            return signal.Signals(self.signal).name
+        except ValueError:
+            return f"signal {self.signal}"
 
 
 class Child:
