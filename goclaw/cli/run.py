@@ -11,10 +11,12 @@ import click
 
 from goclaw.cli.options import (
     allow_exec_option,
+    input_options,
     json_option,
     key_values,
     module_option,
     settings_options,
+    trust_option,
 )
 from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
 from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT
@@ -31,14 +33,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--input", "inputs", multiple=True, callback=key_values, metavar="KEY=VALUE",
-    help="An input; JSON, or a text where the workflow wants one. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--input-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="A JSON or YAML mapping of inputs; --input wins over it.",
-)  # fmt: skip
+@input_options
 @click.option(
     "--run-id", metavar="ID", help="The run's id; the same run again gives the same result."
 )
@@ -167,10 +162,7 @@ def _prepared(
 
 @click.command()
 @module_option
-@click.option(
-    "--trust-dir", "trusted", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR", help="Import the Python files in DIR that register agents.",
-)  # fmt: skip
+@trust_option
 @settings_options
 @allow_exec_option
 @json_option

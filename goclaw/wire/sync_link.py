@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -91,13 +90,6 @@ class SyncLink:
                 self._following = False
                 if not ended:
                     self.close()  # what is on its way is not worth waiting for
-
-    def wait_closed(self, timeout_s: float) -> None:
-        """Return once the engine has ended the connection; raises `TimedOut`."""
-        self._socket.settimeout(timeout_s)
-        with contextlib.suppress(ConnectionLost):
-            while True:
-                self._receive()
 
     def _next(self) -> int:
         """Return the number of a new request."""
