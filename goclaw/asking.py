@@ -58,7 +58,7 @@ def _ask_directory(
     if operation.kind == "read":
         from goclaw.operations.ground import opened_ground
 
-        asked = operation.accept(params)
+        asked = operation.accept(_as_sent(params))
         with opened_ground(settings, log_only=operation.log_only) as ground:
             return operation.handler(ground, asked)
     if operation.kind == "keep":
@@ -72,6 +72,14 @@ def _ask_directory(
     if name != _MAKES_A_LOG:
         DataDirectory(settings.data_dir).require()
     return _ask_idle(settings, name, params)
+
+
+def _as_sent(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as a socket would carry them; raises `ValueNotStorable` as it would."""
+    from goclaw_events.value import pack, unpack
+
+    sent: dict[str, Any] = unpack(pack(params))
+    return sent
 
 
 def _ask_idle(settings: Settings, name: str, params: Mapping[str, Any]) -> Any:
@@ -105,7 +113,7 @@ def _follow_directory(settings: Settings, name: str, params: Mapping[str, Any]) 
     from goclaw.operations.table import operation_of
 
     operation = operation_of(name)
-    asked = operation.accept(params)
+    asked = operation.accept(_as_sent(params))
     with opened_ground(settings, log_only=True) as ground, asyncio.Runner() as runner:
         parts = operation.handler(ground, asked)
         while (part := runner.run(anext(parts, None))) is not None:

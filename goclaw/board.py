@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events import facts
-from goclaw_projections.tasks import ENDED
+from goclaw_projections.states import RUN_ENDED, TASK_ENDED, run_after, task_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,24 +16,6 @@ if TYPE_CHECKING:
     from goclaw_projections.subscription import Recorded
 
 ACTIVE: Final = frozenset({"running", "cancelling", "retrying", "waiting"})
-
-_TASK_STATUS: Final = {
-    facts.TaskScheduled: "scheduled",
-    facts.TaskWaiting: "waiting",
-    facts.AttemptStarted: "running",
-    facts.AttemptLost: "scheduled",
-    facts.TaskRequeued: "scheduled",
-    facts.TaskCancelRequested: "cancelling",
-    facts.TaskCompleted: "completed",
-    facts.TaskFailed: "failed",
-    facts.TaskCancelled: "cancelled",
-}
-_RUN_STATUS: Final = {
-    facts.RunCancelRequested: "cancelling",
-    facts.RunCompleted: "completed",
-    facts.RunFailed: "failed",
-    facts.RunCancelled: "cancelled",
-}
 
 
 @dataclass(slots=True)
@@ -73,12 +55,12 @@ class RunBoard:
     @property
     def has_ended(self) -> bool:
         """Tell whether the run is over."""
-        return self.status in ENDED
+        return self.status in RUN_ENDED
 
     @property
     def done(self) -> int:
         """Return how many tasks have ended, however."""
-        return sum(self.counts[status] for status in ENDED)
+        return sum(self.counts[status] for status in TASK_ENDED)
 
     def seed(self, status: str, tasks: Mapping[str, Sequence[Any]]) -> None:
         """Begin with what was recorded before anybody watched.
@@ -104,7 +86,7 @@ class RunBoard:
             self._apply_run(fact, time_ns)
             return None
         line = self.tasks.get(rest.partition("/")[2])
-        if line is None or line.status in ENDED:
+        if line is None or line.status in TASK_ENDED:
             return None
         self._apply_task(line, fact, time_ns)
         return line
@@ -115,17 +97,17 @@ class RunBoard:
                 line = self.tasks[task_id]
                 line.ended_ns, line.note = time_ns, fact.reason
                 self._set(line, "skipped")
-        status = _RUN_STATUS.get(type(fact))
+        status = run_after(self.status, fact)
         if status is None or self.has_ended:
             return
         self.status = status
-        if status in ENDED:
+        if status in RUN_ENDED:
             for line in self.tasks.values():
-                if line.status not in ENDED:
+                if line.status not in TASK_ENDED:
                     self._set(line, "cancelled")
 
     def _apply_task(self, line: TaskLine, fact: Any, time_ns: int) -> None:
-        status = _TASK_STATUS.get(type(fact))
+        status = task_after(fact)
         match fact:
             case facts.AttemptStarted():
                 line.attempt = fact.attempt
@@ -136,7 +118,6 @@ class RunBoard:
                 line.note = (share + fact.message).strip()
             case facts.AttemptFailed():
                 line.note = f"{fact.code}: {fact.message}"
-                status = "running" if fact.retry_due_ns is None else "retrying"
             case facts.AttemptLost():
                 line.note = "lost with its process, starts again"
             case facts.TaskFailed():
@@ -146,7 +127,7 @@ class RunBoard:
             case facts.TaskCancelled():
                 line.note = fact.reason
         if status is not None:
-            if status in ENDED:
+            if status in TASK_ENDED:
                 line.ended_ns = time_ns
             self._set(line, status)
 

@@ -191,10 +191,11 @@ class Client:
                             yield recorded_from(fact)
                         place = part["cursor"]
             except _GONE:
-                if not self._reconnect_s:
+                if self._link is None or not self._reconnect_s:
                     raise
-            if not follow or self._link is None or not self._reconnect_s:
-                return
+            else:
+                if not follow or self._link is None or not self._reconnect_s:
+                    return
             await self._ask_again("log.end", {})
 
     async def _ask_again(self, name: str, params: Mapping[str, Any]) -> Any:

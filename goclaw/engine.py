@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from contextlib import aclosing
 from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
@@ -156,6 +157,7 @@ class Engine:
             await asyncio.to_thread(self._parts.rest)
         finally:
             self._waiting.fail(EngineClosed("the engine was stopped", hint="open it again"))
+            self._parts.views.runner.release()
             if self.listener is not None:
                 await self.listener.close()
             await asyncio.to_thread(self._parts.close)
@@ -425,9 +427,10 @@ class Engine:
         """
         parts = self._open_parts()
         found = follow_log(parts.tail, self.bridge, after, run_id=run_id, at_once=_EVENTS_AT_ONCE)
-        async for items, _ in found:
-            for recorded in items:
-                yield recorded
+        async with aclosing(found):
+            async for items, _ in found:
+                for recorded in items:
+                    yield recorded
 
     # -- the engine's threads ----------------------------------------------------------------
 

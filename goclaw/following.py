@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from goclaw.errors import EngineClosed
 from goclaw_events.ids import task_stream, workflow_stream
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ async def follow_log(
 
     `run_id` keeps only the facts of that run and its tasks. Without a `bridge` it ends where the
     log ends, otherwise when the engine stops. A slow reader lags behind, it loses nothing.
+    Raises `EngineClosed` if the log is closed before its end was reached.
     """
     ready = asyncio.Event()
     subscription = tail.subscribe(
@@ -44,6 +46,9 @@ async def follow_log(
             else:
                 await ready.wait()
                 ready.clear()
+        if bridge is None:
+            msg = "the engine was stopped before the end of its log was reached"
+            raise EngineClosed(msg, hint="go on from the last cursor")
     finally:
         subscription.close()
 

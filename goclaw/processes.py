@@ -9,12 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.modules import loaded
 from goclaw.secrets import VARIABLE_PREFIX
-from goclaw_actors.executors.process_executor import (
-    ProcessExecutor,
-    ProcessLimits,
-    WorkerProgram,
-    reference_of,
-)
+from goclaw_actors.executors.crew import ProcessLimits, WorkerProgram, reference_of
+from goclaw_actors.executors.process_executor import ProcessExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Callable

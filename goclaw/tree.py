@@ -11,7 +11,7 @@ from rich.tree import Tree
 
 from goclaw.board import ACTIVE
 from goclaw.cli.output import printable
-from goclaw_projections.tasks import ENDED
+from goclaw_projections.states import TASK_ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def _label(task_id: str, line: TaskLine, marks: dict[str, str], others: str = ""
     text = Text(no_wrap=True, overflow="ellipsis")
     style = _STYLES.get(line.status, "")
     text.append(f"{marks.get(line.status, '?')} {printable(task_id)}", style=style)
-    if line.status in ENDED and line.took_s is not None:
+    if line.status in TASK_ENDED and line.took_s is not None:
         text.append(f"  {line.took_s:.2f}s", style="dim")
     elif line.status in ACTIVE and line.started_ns is not None:
         text.append(f"  {max(0.0, (time.time_ns() - line.started_ns) / 1e9):.1f}s", style="dim")
@@ -131,7 +131,7 @@ def _bars(board: RunBoard) -> list[RenderableType]:
     total, done = [0] * count, [0] * count
     for step, line in zip(steps, board.tasks.values(), strict=True):
         total[step] += 1
-        done[step] += line.status in ENDED
+        done[step] += line.status in TASK_ENDED
     first = next((i for i in range(count) if done[i] < total[i]), count)
     start = max(0, min(first - STEPS_MAX // 2, count - STEPS_MAX))
     rows: list[RenderableType] = []

@@ -26,7 +26,6 @@ FILE_BYTES_MAX: Final = 256 * 1024 * 1024
 VERSION: Final = "1.5"
 LANE: Final = "machines"
 CONCURRENCY_DEFAULT: Final = 64
-CONCURRENCY_MAX: Final = 1_000_000
 _CAPACITY_MIN: Final = 100_000
 _NO_ID: Final = re.compile(r"[^A-Za-z0-9_.:-]+")
 

@@ -19,8 +19,8 @@ from goclaw.agents import REGISTRY
 from goclaw.modules import ModuleFailed, load_modules
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.executors.children.wire import READ_BYTES, Frames
+from goclaw_actors.executors.crew import reference_of
 from goclaw_actors.executors.errors import AgentUnknown
-from goclaw_actors.executors.process_executor import reference_of
 from goclaw_actors.executors.worker import CONTROL_FD, WORK_FD, Noticed, Worker
 from goclaw_events.errors import CodedError
 

@@ -24,6 +24,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
+from goclaw_events.errors import CodedError, JournalUnavailable
 from goclaw_events.facts import RunSubmitted, StreamPoisoned
 from goclaw_events.ids import kind_of, routing_key, workflow_stream
 from goclaw_events.replay import stream_turns
@@ -91,8 +92,17 @@ class Bugs:
                 self._turns.send(batch, stream, Message(stream, None), Send(parent, ended))
 
     def _parent_of(self, stream: str) -> str:
-        """Return whose child a run is, as its first fact says; '' if that is not durable yet."""
-        first = next(stream_turns(self._turns.journal, stream), None)
+        """Return whose child a run is, as its first fact says.
+
+        '' if that is not durable yet, or cannot be read: the damage may be why it is given up.
+        """
+        try:
+            first = next(stream_turns(self._turns.journal, stream), None)
+        except JournalUnavailable:
+            raise
+        except CodedError as error:
+            log.error("whose child %s is cannot be read: %s", stream, error)  # noqa: TRY400
+            return ""
         if first is None:
             return ""
         said = first.facts[0]

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from goclaw.cli.options import allow_exec_option, json_option, module_option, settings_options
+from goclaw.cli.options import (
+    allow_exec_option,
+    json_option,
+    module_option,
+    settings_options,
+    trust_option,
+)
 from goclaw.cli.output import emit, print_table, printable, say
 from goclaw.errors import EXIT_NOT_FOUND, EXIT_OK, EngineNotRunning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from goclaw.config import Settings
 
@@ -33,10 +39,7 @@ def engine() -> None:
     help="Write `ready` to this file descriptor, and close it, once others can connect.",
 )  # fmt: skip
 @module_option
-@click.option(
-    "--trust-dir", "trusted", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR", help="Import the Python files in DIR that register agents.",
-)  # fmt: skip
+@trust_option
 @settings_options
 @allow_exec_option
 @json_option

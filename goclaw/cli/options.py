@@ -92,6 +92,26 @@ def module_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def trust_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--trust-dir DIR`, handed over as `trusted: Path | None`."""
+    return click.option(
+        "--trust-dir", "trusted", type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR", help="Import the Python files in DIR that register agents.",
+    )(command)  # fmt: skip
+
+
+def input_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add `--input` and `--input-file`: `inputs: dict[str, str]`, `input_file: Path | None`."""
+    from_file = click.option(
+        "--input-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+        help="A JSON or YAML mapping of inputs; --input wins over it.",
+    )  # fmt: skip
+    return click.option(
+        "--input", "inputs", multiple=True, callback=key_values, metavar="KEY=VALUE",
+        help="An input; JSON, or a text where the workflow wants one. May be repeated.",
+    )(from_file(command))  # fmt: skip
+
+
 def allow_exec_option(command: Callable[..., R]) -> Callable[..., R]:
     """Add `--allow-exec`, which changes the `settings` that the command is called with.
 

@@ -11,11 +11,13 @@ import click
 
 from goclaw.cli.options import (
     allow_exec_option,
+    input_options,
     json_option,
     key_values,
     module_option,
     process_option,
     settings_options,
+    trust_option,
 )
 from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
 from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT
@@ -32,14 +34,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--input", "inputs", multiple=True, callback=key_values, metavar="KEY=VALUE",
-    help="An input; JSON, or a text where the workflow wants one. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--input-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="A JSON or YAML mapping of inputs; --input wins over it.",
-)  # fmt: skip
+@input_options
 @click.option(
     "--run-id", metavar="ID", help="The run's id; the same run again gives the same result."
 )
@@ -170,10 +165,7 @@ def _prepared(
 
 @click.command()
 @module_option
-@click.option(
-    "--trust-dir", "trusted", type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR", help="Import the Python files in DIR that register agents.",
-)  # fmt: skip
+@trust_option
 @settings_options
 @allow_exec_option
 @process_option
@@ -244,7 +236,7 @@ def conclude(ending: Ending, line: str, *, as_json: bool, show: Any = None) -> i
     `show` prints the result of a run for a person; without it, it is printed as JSON.
     """
     from goclaw.foreground import INTERRUPTED
-    from goclaw_projections.runs import ENDED
+    from goclaw_projections.states import RUN_ENDED
 
     record = ending.records[0]
     completed = record["status"] == "completed"
@@ -254,7 +246,7 @@ def conclude(ending: Ending, line: str, *, as_json: bool, show: Any = None) -> i
         show(record)
     elif completed:
         click.echo(json_pretty(record["result"]))
-    if ending.cut_short and record["status"] not in ENDED:
+    if ending.cut_short and record["status"] not in RUN_ENDED:
         _say_how_to_go_on(ending, line)
         return EXIT_INTERRUPTED if ending.cut_short == INTERRUPTED else EXIT_TIMEOUT
     if completed:
@@ -294,9 +286,9 @@ def _show_line(line: str, run_id: str) -> str:
 
 
 def _say_how_to_go_on(ending: Ending, line: str) -> None:
-    from goclaw_projections.runs import ENDED
+    from goclaw_projections.states import RUN_ENDED
 
-    left = [record["run_id"] for record in ending.records if record["status"] not in ENDED]
+    left = [record["run_id"] for record in ending.records if record["status"] not in RUN_ENDED]
     if ending.goes_on:
         say(f"{ending.cut_short}: the engine goes on; to follow it:")
         for run_id in left:

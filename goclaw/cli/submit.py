@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from goclaw.cli.completing import workflow_names
-from goclaw.cli.options import json_option, key_values, settings_options
+from goclaw.cli.options import input_options, json_option, key_values, settings_options
 from goclaw.cli.output import emit, json_pretty, say
 from goclaw.errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from goclaw.config import Settings
 
 
 @click.command()
 @click.argument("name", metavar="NAME[@VERSION]", shell_complete=workflow_names)
-@click.option(
-    "--input", "inputs", multiple=True, callback=key_values, metavar="KEY=VALUE",
-    help="An input; JSON, or a text where the workflow wants one. May be repeated.",
-)  # fmt: skip
-@click.option(
-    "--input-file", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="A JSON or YAML mapping of inputs; --input wins over it.",
-)  # fmt: skip
+@input_options
 @click.option(
     "--run-id", metavar="ID", help="The run's id; the same request again gives the same run."
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from goclaw.operations.ground import ground_of
@@ -64,5 +65,6 @@ class EngineDesk:
         """Yield parts until the engine stops."""
         operation = operation_of(name)
         ground = ground_of(self._engine.parts, self._engine.bridge)
-        async for part in operation.handler(ground, operation.accept(params)):
-            yield part
+        async with aclosing(operation.handler(ground, operation.accept(params))) as parts:
+            async for part in parts:
+                yield part

@@ -25,7 +25,7 @@ class ListRuns(Params):
     """Which runs, newest first."""
 
     status: (
-        Literal["running", "cancelling", "failing", "completed", "failed", "cancelled"] | None
+        Literal["running", "failing", "cancelling", "completed", "failed", "cancelled"] | None
     ) = None
     """Only runs in this state."""
     name: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
@@ -128,8 +129,9 @@ async def _subscribe(ground: Ground, asked: Subscribe) -> AsyncGenerator[dict[st
         after = Cursor.parse(asked.after)
     bridge = ground.bridge if asked.follow else None
     parts = follow_log(ground.tail, bridge, after, run_id=asked.run_id, at_once=FACTS_AT_ONCE)
-    async for recorded, cursor in parts:
-        yield {"facts": [_fact(item) for item in recorded], "cursor": str(cursor)}
+    async with aclosing(parts):
+        async for recorded, cursor in parts:
+            yield {"facts": [_fact(item) for item in recorded], "cursor": str(cursor)}
 
 
 def _fact(recorded: Recorded) -> list[Any]:

@@ -105,16 +105,20 @@ class Link:
         if len(data) > REQUEST_BYTES_MAX:
             msg = f"a request of {len(data)} bytes exceeds the limit of {REQUEST_BYTES_MAX}"
             raise ValueTooLarge(msg, hint="hand over the name of a file instead")
-        answers = self._waiting[self._number] = asyncio.Queue(PARTS_MAX)
         writer = self._writer
         if writer is None:
             raise connection_lost(self._data_dir)
         number = self._number
+        answers = self._waiting[number] = asyncio.Queue(PARTS_MAX)
         writer.write(data)
         try:
             await writer.drain()
         except OSError:  # the reading task tells it to everybody
             await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            self._waiting.pop(number, None)
+            await self._send({"drop": number})
+            raise
         return number, answers
 
     async def _send(self, message: Mapping[str, Any]) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from goclaw.errors import ConnectionLost, TimedOut
+from goclaw.errors import ConnectionLost, InvalidRequest, TimedOut
 from goclaw.wire.address import connect, not_running
 from goclaw.wire.frames import (
     ANSWER_BYTES_MAX,
@@ -16,7 +15,7 @@ from goclaw.wire.frames import (
     frame,
     read_answer,
 )
-from goclaw_events.errors import ValueTooLarge
+from goclaw_events.errors import CodedError, ValueTooLarge
 
 if TYPE_CHECKING:
     import socket
@@ -36,6 +35,7 @@ class SyncLink:
     def __init__(self, data_dir: Path, connect_s: float = CONNECT_S) -> None:
         self._data_dir = data_dir
         self._number = 0
+        self._following = False
         self._lock = threading.RLock()
         self._socket: socket.socket = connect(data_dir, connect_s)
         try:
@@ -62,31 +62,42 @@ class SyncLink:
     def ask(self, name: str, params: Mapping[str, Any]) -> Any:
         """Return the answer of an operation; raises what it raises, `ConnectionLost`."""
         with self._lock:
-            self._number += 1
-            self._send({"id": self._number, "op": name, "params": dict(params)})
-            return self._answer(self._number)["ok"]
+            number = self._next()
+            try:
+                self._send({"id": number, "op": name, "params": dict(params)})
+                return self._answer(number)["ok"]
+            except CodedError:
+                raise
+            except BaseException:
+                self.close()  # interrupted in the middle of an answer, which nobody reads
+                raise
 
     def follow(self, name: str, params: Mapping[str, Any]) -> Iterator[Any]:
-        """Yield the parts of an operation that goes on; nothing else can be asked meanwhile."""
+        """Yield the parts of an operation that goes on; nothing else can be asked meanwhile.
+
+        Another thread that asks waits; this one gets `InvalidRequest`.
+        """
         with self._lock:
-            self._number += 1
-            number, ended = self._number, False
-            self._send({"id": number, "op": name, "params": dict(params)})
+            number, ended = self._next(), False
+            self._following = True
             try:
+                self._send({"id": number, "op": name, "params": dict(params)})
                 while "part" in (answer := self._answer(number)):
                     self._send({"more": number})
                     yield answer["part"]
                 ended = True
             finally:
+                self._following = False
                 if not ended:
                     self.close()  # what is on its way is not worth waiting for
 
-    def wait_closed(self, timeout_s: float) -> None:
-        """Return once the engine has ended the connection; raises `TimedOut`."""
-        self._socket.settimeout(timeout_s)
-        with contextlib.suppress(ConnectionLost):
-            while True:
-                self._receive()
+    def _next(self) -> int:
+        """Return the number of a new request."""
+        if self._following:
+            msg = "a subscription is being read from this connection"
+            raise InvalidRequest(msg, hint="ask another client, or after its end")
+        self._number += 1
+        return self._number
 
     def _answer(self, number: int) -> dict[str, Any]:
         while True:

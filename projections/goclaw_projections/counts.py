@@ -7,10 +7,17 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events import facts
-from goclaw_events.codec import FACTS
 from goclaw_events.value import unpack
 from goclaw_projections.page import PAGE_LIMIT, Page, page_of
 from goclaw_projections.served import ServedRows
+from goclaw_projections.states import (
+    RUN_ENDED,
+    RUN_STATES,
+    TASK_ENDED,
+    TASK_STATES,
+    run_after,
+    task_after,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,43 +26,8 @@ if TYPE_CHECKING:
     from goclaw_projections.rows import Rows
     from goclaw_projections.store import ViewStore
 
-RUN_STATES: Final = ("running", "failing", "cancelling", "completed", "failed", "cancelled")
-TASK_STATES: Final = (
-    "scheduled", "waiting", "running", "retrying", "cancelling", "completed", "failed",
-    "cancelled", "skipped",
-)  # fmt: skip
 HOUR_NS: Final = 3_600 * 10**9
 CODE_CHARS_MAX: Final = 100
-
-_ENDED: Final = frozenset({"completed", "failed", "cancelled", "skipped"})
-_TASK_AFTER_NAMED: Final = {
-    "task.scheduled": "scheduled",
-    "task.waiting": "waiting",
-    "task.attempt_started": "running",
-    "task.child_started": "waiting",
-    "task.attempt_lost": "scheduled",
-    "task.requeued": "scheduled",
-    "task.cancel_requested": "cancelling",
-    "task.completed": "completed",
-    "task.failed": "failed",
-    "task.cancelled": "cancelled",
-}
-_RUN_AFTER_NAMED: Final = {
-    "run.timed_out": "failing",
-    "run.cancel_requested": "cancelling",
-    "run.completed": "completed",
-    "run.failed": "failed",
-    "run.cancelled": "cancelled",
-}
-
-
-def _by_type(states: Mapping[str, str]) -> dict[type, str]:
-    """Turn the stable names of facts into their types; one that this version lacks is left out."""
-    return {cls: states[name] for cls, (name, _) in FACTS.names.items() if name in states}
-
-
-_TASK_AFTER: Final = _by_type(_TASK_AFTER_NAMED)
-_RUN_AFTER: Final = _by_type(_RUN_AFTER_NAMED)
 
 
 class Counts(NamedTuple):
@@ -174,18 +146,18 @@ def _apply_task(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
     before, name = row
     after = before
     for fact in turn.facts:
-        state = _TASK_AFTER.get(type(fact))
-        if state is not None:
-            after = state
-            if state == "failed":
-                tally.code(name, "task", fact.code)
-            elif type(fact) is facts.AttemptLost:
-                for counted in tally.of(name):
-                    counted[_LOST] += 1
-        elif type(fact) is facts.AttemptFailed and fact.retry_due_ns is not None:
-            after = "retrying"
+        state = task_after(fact)
+        if state is None:
+            continue
+        after = state
+        if state == "failed":
+            tally.code(name, "task", fact.code)
+        elif state == "retrying":
             for counted in tally.of(name):
                 counted[_RETRIED] += 1
+        elif type(fact) is facts.AttemptLost:
+            for counted in tally.of(name):
+                counted[_LOST] += 1
     if after != before:
         _move_task(key, row, after, tally, rows)
 
@@ -196,7 +168,7 @@ def _move_task(key: str, row: list[str], after: str, tally: _Tally, rows: Rows) 
     if before:
         ever[_TASKS][_TASK_AT[before]] -= 1
     ever[_TASKS][_TASK_AT[after]] += 1
-    if after in _ENDED:
+    if after in TASK_ENDED:
         hour[_TASKS][_TASK_AT[after]] += 1
         if before:
             rows.delete(key)
@@ -220,18 +192,12 @@ def _apply_run(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
             for counted in tally.of(fact.name):
                 counted[_SUBMITTED] += 1
             _move_run(key, row, "running", tally, rows)
-        elif row is not None and row[0] not in _ENDED:
-            after = _run_after(row[0], fact)
+        elif row is not None and row[0] not in RUN_ENDED:
+            after = run_after(row[0], fact)
             if after is not None:
                 if after == "failed":
                     tally.code(row[1], "run", fact.code)
                 _move_run(key, row, after, tally, rows)
-
-
-def _run_after(before: str, fact: facts.WorkflowFact) -> str | None:
-    if isinstance(fact, facts.TaskEnded):
-        return "failing" if fact.status == "failed" and before == "running" else None
-    return _RUN_AFTER.get(type(fact))
 
 
 def _move_run(key: str, row: list[str], after: str, tally: _Tally, rows: Rows) -> None:
@@ -241,7 +207,7 @@ def _move_run(key: str, row: list[str], after: str, tally: _Tally, rows: Rows) -
         ever[_RUNS][_RUN_AT[before]] -= 1
     ever[_RUNS][_RUN_AT[after]] += 1
     row[0] = after
-    if after in _ENDED:
+    if after in RUN_ENDED:
         hour[_RUNS][_RUN_AT[after]] += 1
         rows.delete(key)
     else:

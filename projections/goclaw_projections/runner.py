@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from goclaw_events.envelope import Position
+from goclaw_events.envelope import InvalidPosition, Position
 from goclaw_events.errors import CodedError
 from goclaw_projections.baseline import LogBaselines
 from goclaw_projections.checkpoint import START, Place
@@ -76,6 +76,7 @@ class ProjectionRunner:
         self._awake = threading.Event()
         self._urgent = threading.Event()
         self._stopping = False
+        self._released = False
         self._thread: threading.Thread | None = None
         self._broken: CodedError | None = None
         self._feeds = [Feed() for _ in range(journal.partitions)]
@@ -295,11 +296,15 @@ class ProjectionRunner:
         """Return once the projections (`names`; None: all) have folded a position.
 
         A mapping gives a number for each partition. Without a thread it folds on the caller's.
-        Raises `ViewsBehind` after `timeout_s`, `ProjectionFailed`, or what stops all of them.
+        Raises `ViewsBehind` after `timeout_s`, `ProjectionFailed`, or what stops all of them, and
+        `InvalidPosition` for one of a partition that the log does not have.
         """
         wanted = (
             {position.partition: position.number} if isinstance(position, Position) else position
         )
+        if max(wanted, default=0) >= self._journal.partitions:
+            msg = f"the log has no partition {max(wanted)}"
+            raise InvalidPosition(msg, hint=f"it has {self._journal.partitions}, numbered from 0")
         chosen = None if names is None else list(names)
         if self._thread is None:
             self.catch_up()
@@ -308,13 +313,23 @@ class ProjectionRunner:
             while not _reached(members := self._chosen(chosen), wanted):
                 self._raise_failure(members)
                 self._urgent.set()
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or not self._moved.wait(left_s):
+                if not self._wait(deadline):
                     msg = f"the views did not reach {dict(wanted)} within {timeout_s} s"
                     raise ViewsBehind(msg, hint="ask again, or without a position to wait for")
 
     def _chosen(self, names: list[str] | None) -> list[Member]:
         return list(self._members) if names is None else [self._member(name) for name in names]
+
+    def release(self) -> None:
+        """Let nobody wait any more, for good: the log is about to be closed."""
+        with self._moved:
+            self._released = True
+            self._moved.notify_all()
+
+    def _wait(self, deadline_s: float) -> bool:
+        """Wait for a change, which `_moved` guards; False when there is no more time to wait."""
+        left_s = deadline_s - time.monotonic()
+        return left_s > 0 and not self._released and self._moved.wait(left_s)
 
     def wait_for_change(self, timeout_s: float) -> bool:
         """Return True once another group was written or failed; False after `timeout_s`."""
@@ -363,8 +378,7 @@ class ProjectionRunner:
         with self._moved:
             while under_way := [m for m in self._rebuilds if m.projection.name == name]:
                 self._raise_failure(under_way)
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or not self._moved.wait(left_s):
+                if not self._wait(deadline):
                     msg = f"view {name} was not built again within {timeout_s} s"
                     raise ViewsBehind(msg, hint="it goes on; see goclaw views status")
 

@@ -8,6 +8,7 @@ from goclaw_events import facts
 from goclaw_events.envelope import Position
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
+from goclaw_projections.states import RUN_ENDED, run_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from goclaw_projections.rows import Rows
     from goclaw_projections.store import ViewStore
 
-ENDED: Final = frozenset({"completed", "failed", "cancelled"})
-STATUSES: Final = ("running", "cancelling", "failing", "completed", "failed", "cancelled")
 LIST_LIMIT: Final = 50
 COUNTED: Final = ("completed", "failed", "cancelled", "skipped")
 
@@ -56,7 +55,7 @@ class RunView(NamedTuple):
     @property
     def has_ended(self) -> bool:
         """Tell whether the run is over."""
-        return self.status in ENDED
+        return self.status in RUN_ENDED
 
 
 class RunPage(NamedTuple):
@@ -98,14 +97,14 @@ class RunsProjection:
                 rows.add(f"at/{frame.time_ns:016x}/{turn.run_id}", None)
         if row is not None:
             row[_POSITION] = [frame.partition, turn.number + len(turn.facts) - 1]
-            rows.put(key, row, final=row[_STATUS] in ENDED)
+            rows.put(key, row, final=row[_STATUS] in RUN_ENDED)
 
     def _apply_poisoned(self, frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
         for offset, fact in enumerate(turn.facts):
             if isinstance(fact, facts.StreamPoisoned) and fact.stream.startswith("workflow/"):
                 key = "run/" + fact.stream.partition("/")[2]
                 row = rows.get(key)
-                if row is not None and row[_STATUS] not in ENDED:
+                if row is not None and row[_STATUS] not in RUN_ENDED:
                     _end(row, "failed", frame.time_ns)
                     row[_ERROR] = [fact.code, fact.message, ""]
                     row[_POSITION] = [frame.partition, turn.number + offset]
@@ -125,24 +124,17 @@ def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
     match fact:
         case facts.TaskEnded():
             row[_COUNTS][COUNTED.index(fact.status)] += 1
-            if fact.status == "failed" and row[_STATUS] == "running":
-                row[_STATUS] = "failing"
         case facts.TasksSkipped():
             row[_COUNTS][COUNTED.index("skipped")] += len(fact.tasks)
-        case facts.RunCancelRequested():
-            row[_STATUS] = "cancelling"
-        case facts.RunTimedOut():
-            row[_STATUS] = "failing"
         case facts.RunCompleted():
-            _end(row, "completed", time_ns)
             row[_RESULT] = fact.result
         case facts.RunFailed():
-            _end(row, "failed", time_ns)
             row[_ERROR] = list(fact)
-        case facts.RunCancelled():
-            _end(row, "cancelled", time_ns)
-        case facts.RunSubmitted():
-            pass
+    status = run_after(row[_STATUS], fact)
+    if status in RUN_ENDED:
+        _end(row, status, time_ns)
+    elif status is not None:
+        row[_STATUS] = status
 
 
 def _end(row: list[Any], status: str, time_ns: int) -> None:

@@ -49,6 +49,11 @@ class Tail:
         for subscription in self._subscriptions:
             subscription.wake(partition, number)
 
+    @property
+    def subscriptions(self) -> int:
+        """Return how many subscriptions are open."""
+        return len(self._subscriptions)
+
     def end(self) -> Cursor:
         """Return the cursor behind everything that is durable now."""
         places = []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_neve
 from goclaw_events import facts
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
+from goclaw_projections.states import TASK_ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from goclaw_projections.projection import ReadFrame, ReadTurn
     from goclaw_projections.rows import Rows
     from goclaw_projections.store import ViewStore
-
-ENDED: Final = frozenset({"completed", "failed", "cancelled", "skipped"})
 
 
 class TaskError(NamedTuple):
@@ -59,7 +58,7 @@ class TaskView(NamedTuple):
     @property
     def has_ended(self) -> bool:
         """Tell whether the task is over."""
-        return self.status in ENDED
+        return self.status in TASK_ENDED
 
 
 PENDING: Final = TaskView("pending")
@@ -87,7 +86,7 @@ class TasksProjection:
                     row = list(PENDING)
                 for offset, fact in enumerate(turn.facts):
                     _evolve(row, fact, frame.time_ns, turn.number + offset)
-                rows.put(key, row, final=row[_STATUS] in ENDED)
+                rows.put(key, row, final=row[_STATUS] in TASK_ENDED)
             else:
                 for fact in turn.facts:
                     if isinstance(fact, facts.TasksSkipped):
@@ -107,7 +106,7 @@ def _poison(fact: facts.StreamPoisoned, time_ns: int, rows: Rows) -> None:
     kind, _, key = fact.stream.partition("/")
     if kind == "task":
         row = rows.get(key) or list(PENDING)
-        if row[_STATUS] not in ENDED:
+        if row[_STATUS] not in TASK_ENDED:
             _end(row, "failed", time_ns)
             row[_ERROR] = [fact.code, fact.message]
             rows.put(key, row)

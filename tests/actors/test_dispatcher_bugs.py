@@ -180,6 +180,27 @@ def test_a_run_that_cannot_even_fail_is_given_up() -> None:
     assert getattr(after.replies[-1].answer, "code", "") == "stream_poisoned"
 
 
+def test_a_run_whose_stream_is_damaged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It cannot be read to fail it, nor to see whose child it is; other runs go on."""
+    stage = Stage()
+    stage.submit(ONE, "r")
+    stage.submit(ONE, "other")
+    stage.rest()
+    after = stage.crash()
+    whole = after.journal.stream_frames
+
+    def damaged(partition: int, stream: str, *given: Any) -> Any:
+        if stream == "workflow/r":
+            msg = "a block cannot be read"
+            raise LogDamaged(msg)
+        return whole(partition, stream, *given)
+
+    monkeypatch.setattr(after.journal, "stream_frames", damaged)
+    after.finish()
+    assert after.ended["r"] == ("failed", None)
+    assert after.ended["other"][0] == "completed"
+
+
 def test_a_poisoned_lane_leases_no_more_and_its_runs_say_why() -> None:
     """A task that asks it for a slot fails with the reason; other lanes go on."""
     stage = Stage(change=breaking("lane", Release))

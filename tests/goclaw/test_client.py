@@ -5,21 +5,35 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import goclaw
-from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning, EngineOwned, TimedOut
+from goclaw.errors import (
+    ConnectionLost,
+    EngineClosed,
+    EngineNotRunning,
+    EngineOwned,
+    InvalidRequest,
+    TimedOut,
+)
 from goclaw.forms import document_of
+from goclaw.operations.desk import EngineDesk
+from goclaw.operations.ground import VIEWS_S
 from goclaw_actors.errors import Stopping
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.loading import load_definition
+from goclaw_projections.errors import ViewsBehind
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from goclaw import TaskContext
+    from goclaw_projections.subscription import Recorded
 
 WAIT_S = 30.0
 
@@ -96,6 +110,11 @@ def test_a_blocking_client(tmp_path: Path) -> None:
             client.cancel("long")
             assert client.runs(status="cancelled")["runs"][0]["run_id"] == "long"
             client.backup(tmp_path / "copy")
+            facts = client.subscribe(follow=False)
+            next(facts)
+            with pytest.raises(InvalidRequest, match="subscription"):
+                client.status()
+            assert len(list(facts)) > 1
             types = [recorded.type for recorded in client.subscribe(run_id=ended.run_id,
                                                                     follow=False)]  # fmt: skip
             assert types[0] == "run.submitted"
@@ -137,6 +156,48 @@ async def test_it_goes_on_when_the_engine_comes_back(tmp_path: Path) -> None:
         ]  # fmt: skip
 
 
+async def test_what_is_read_to_its_end_is_whole_when_the_engine_goes(tmp_path: Path) -> None:
+    """Without `follow` it goes on, too; and says so when the engine does not come back."""
+    engine = goclaw.Engine(tmp_path / "d")
+    await engine.start()
+    runs = [engine.run(said(str(number)), timeout_s=WAIT_S) for number in range(80)]
+    await asyncio.gather(*runs)
+    whole = [recorded.position async for recorded in facts_from(tmp_path / "d")]
+    impatient = goclaw.Client(tmp_path / "d", reconnect_s=0.0)
+    async with goclaw.Client(tmp_path / "d") as client, impatient:
+        facts, others = (aiter(one.subscribe(follow=False)) for one in (client, impatient))
+        seen = [(await anext(facts)).position]
+        await anext(others)
+        await engine.stop()
+        with pytest.raises((ConnectionLost, EngineClosed)):
+            async for _ in others:
+                pass
+        async with goclaw.Engine(tmp_path / "d"):
+            seen += [recorded.position async for recorded in facts]
+    assert seen[: len(whole)] == whole
+
+
+async def facts_from(data_dir: Path) -> AsyncIterator[Recorded]:
+    """Yield the facts that an engine has recorded, from another connection."""
+    async with goclaw.Client(data_dir) as client:
+        async for recorded in client.subscribe(follow=False):
+            yield recorded
+
+
+async def test_a_subscription_that_is_left_holds_nothing(tmp_path: Path) -> None:
+    """The engine forgets it at once, not when memory is tidied up."""
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.submit(said(wait="1h"), run_id="long")
+        desk = EngineDesk(engine)
+        before = engine.parts.tail.subscriptions
+        facts = desk.follow("subscribe", {})
+        await anext(facts)
+        assert engine.parts.tail.subscriptions == before + 1
+        await facts.aclose()
+        assert engine.parts.tail.subscriptions == before
+        desk.close()
+
+
 async def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
     """At once when it is opened; after `reconnect_s` when the engine does not come back."""
     with pytest.raises(EngineNotRunning):
@@ -155,6 +216,30 @@ async def test_without_an_engine_it_says_so(tmp_path: Path) -> None:
         with pytest.raises(EngineNotRunning):
             async for _ in facts:
                 pass
+
+
+async def test_a_stopping_engine_waits_for_no_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for a position that the views have not is answered, and the engine stops."""
+    engine = goclaw.Engine(tmp_path / "d")
+    await engine.start()
+    async with goclaw.Client(tmp_path / "d", reconnect_s=0.0) as client:
+        runner, waits = engine.parts.views.runner, threading.Event()
+        wait_for = runner.wait_for
+
+        def noticed(*given: Any) -> None:
+            waits.set()
+            wait_for(*given)
+
+        monkeypatch.setattr(runner, "wait_for", noticed)
+        asked = asyncio.create_task(client.runs(min_position="0:99999"))
+        assert await asyncio.to_thread(waits.wait, WAIT_S)
+        begun_s = time.monotonic()
+        await engine.stop()
+        assert time.monotonic() - begun_s < VIEWS_S / 2
+        with pytest.raises((ViewsBehind, ConnectionLost)):
+            await asked
 
 
 async def test_a_stopping_engine_takes_no_more(tmp_path: Path) -> None:

@@ -64,6 +64,19 @@ def drawn(*boards: RunBoard, height: int = 40, notes: list[str] | None = None) -
     return capture.get()
 
 
+def test_a_board_has_the_states_of_the_views() -> None:
+    """A task whose child run goes on waits; a run that lost a task, or its time, is failing."""
+    board = RunBoard("r", plan_of(), 0)
+    told(board, "task/a", facts.TaskScheduled(REF, 0, None, "", 0))
+    told(board, "task/a", facts.ChildStarted(1, "c", REF))
+    assert board.tasks["a"].status == "waiting"
+    told(board, "workflow", facts.TaskEnded("b", 0, "failed", None, None))
+    assert board.status == "failing"
+    timed = RunBoard("r", plan_of(), 0)
+    told(timed, "workflow", facts.RunTimedOut("late"))
+    assert timed.status == "failing"
+
+
 async def test_a_board_ends_as_the_views_do() -> None:
     """Folded live from facts, it has the status and attempts of every task that the view has."""
     definition = load_definition(FLOW)

@@ -15,12 +15,13 @@ from goclaw import modules
 from goclaw.agents import REGISTRY
 from goclaw.config import ExecutorSettings
 from goclaw.processes import process_executor
+from goclaw_actors.executors import worker_link
 from goclaw_actors.executors.agents import AgentOptions
 from goclaw_actors.executors.children.children import Children
 from goclaw_actors.executors.executor import AgentExecutor
 from goclaw_actors.executors.redaction import KNOWN
 from goclaw_actors.executors.run import ExecutorLimits
-from tests.actors.executors.conftest import Bench, until
+from tests.actors.executors.conftest import Bench, files, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,6 +132,22 @@ def tell(ctx, text):
     print(text)
     print("and on")
     ctx.log.warning("%s", text)
+
+
+@goclaw.agent("crew.mislog", executor="process")
+def mislog(ctx, how):
+    if how == "text":
+        ctx.log.warning("%d things", "no")
+    else:
+        ctx.log.warning("number", extra={"n": 1 << 70})
+    return "done"
+
+
+@goclaw.agent("crew.babble", executor="process")
+def babble(ctx, said):
+    from goclaw_actors.executors.children.wire import framed
+    os.write(3, framed(said))
+    time.sleep(600)
 
 
 @goclaw.agent("crew.secret", executor="process")
@@ -385,7 +402,7 @@ def test_a_worker_that_hangs_before_it_is_ready_is_killed(
     script = tmp_path / "hang"
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
-    monkeypatch.setattr("goclaw_actors.executors.process_executor.START_S", 0.1)
+    monkeypatch.setattr("goclaw_actors.executors.crew.START_S", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr(sys, "executable", str(script))
         workers = make()
@@ -492,3 +509,59 @@ async def test_a_setting_puts_sync_agents_into_processes(
         pids = (await engine.run(workflow)).result
     assert pids["thread"] == pids["async"] == os.getpid()
     assert os.getpid() not in {pids["sync"], pids["made"]}
+
+
+@pytest.mark.parametrize("how", ["text", "number"])
+def test_a_record_that_cannot_be_written_does_not_fail_an_agent(shared: Workers, how: str) -> None:
+    """As in a thread: the worker complains, and the agent goes on."""
+    outcome = shared.bench.run("crew.mislog", {"how": how})
+    assert (outcome.status, outcome.result) == ("completed", "done")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        ["done", 1, False, "completed", b"\xc1", None, "", "", "", False, True, None],
+        ["done", 1, False, "completed", None, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        ["progress", 1],
+        [],
+        7,
+    ],
+)
+def test_a_worker_that_talks_nonsense_is_replaced(
+    crew: AgentRegistry, tmp_path: Path, said: Any
+) -> None:
+    """Its attempt fails, and may be tried again; the next one has another worker."""
+    workers = Workers(crew, tmp_path)
+    try:
+        outcome = workers.bench.run("crew.babble", {"said": said})
+        assert (outcome.status, outcome.code) == ("failed", "worker_died")
+        assert workers.bench.run("crew.add", {"a": 1}).result == 1
+    finally:
+        workers.close()
+
+
+@pytest.mark.parametrize("step", ["pipe", "open", "dup", "getcwd"])
+def test_a_worker_that_cannot_be_started_leaves_no_file_open(
+    crew: AgentRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Its attempt is refused, and may be tried again."""
+    workers = Workers(crew, tmp_path)
+    try:
+        assert workers.bench.run("crew.add", {"a": 1}).status == "completed"
+        before = files()
+
+        def fail(*_: object, **__: object) -> None:
+            raise OSError(24, "too many open files")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, fail)
+            with pytest.raises(OSError, match="too many open files"):
+                worker_link.WorkerLink(workers.children, ["x"], {}, {}, _never, _never, KNOWN)
+        assert files() == before
+    finally:
+        workers.close()
+
+
+def _never(*_: object) -> None:
+    raise AssertionError

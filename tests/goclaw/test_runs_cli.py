@@ -15,7 +15,7 @@ from goclaw_events import facts
 from goclaw_events.loading import load_definition
 from goclaw_events.plan import compile_plan, pack_plan
 from goclaw_events.value import blob_of, pack
-from goclaw_projections import runs as runs_view
+from goclaw_projections import states
 from tests.projections.log_writer import LogWriter, ended, said, scheduled
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def test_no_run_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_statuses_are_those_of_the_view() -> None:
     """The choices of --status, written down for a fast --help, are the view's."""
-    assert STATUSES == runs_view.STATUSES
+    assert STATUSES == states.RUN_STATES
 
 
 def test_show_critical_tells_what_the_time_went_to(

@@ -15,7 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import goclaw
+from goclaw.asking import ask
+from goclaw.config import Settings
 from goclaw.errors import ConnectionLost, EngineNotRunning, InvalidRequest, PeerRefused
+from goclaw.operations.desk import EngineDesk
 from goclaw.operations.operation import NoParams, Operation
 from goclaw.operations.table import OPERATIONS
 from goclaw.wire import address, connection, listener
@@ -25,6 +28,8 @@ from goclaw.wire.link import Link
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.errors import Busy
 from goclaw_events.definition import WorkflowDefinition
+from goclaw_events.envelope import InvalidPosition
+from goclaw_events.errors import ValueNotStorable
 from goclaw_events.value import BlobRef, unpack
 
 if TYPE_CHECKING:
@@ -373,3 +378,22 @@ async def test_who_waits_hears_that_the_connection_is_lost(engine: goclaw.Engine
         await answer
     assert (await link.ask("engine.status", {}))["state"] == "running"
     await link.close()
+
+
+async def test_a_position_of_no_partition_is_refused(engine: goclaw.Engine) -> None:
+    """Every question that waits for a position says so, at once."""
+    desk = EngineDesk(engine)
+    waiting = [one for one in OPERATIONS.values() if "min_position" in one.params.model_fields]
+    assert len(waiting) > 5
+    for operation in waiting:
+        fields = operation.params.model_fields.items()
+        required = {name: "x" for name, field in fields if field.is_required()}
+        with pytest.raises(InvalidPosition, match="no partition 9"):
+            await desk.ask(operation.name, {**required, "min_position": "9:1"})
+    desk.close()
+
+
+def test_a_directory_is_asked_as_a_socket_is(tmp_path: Path) -> None:
+    """What cannot be sent is refused where no engine runs, too."""
+    with pytest.raises(ValueNotStorable):
+        ask(Settings(data_dir=tmp_path), "runs.find", run="\udcff")

@@ -10,7 +10,7 @@ from goclaw_events import facts
 from goclaw_events.envelope import Position
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.value import BlobRef
-from goclaw_projections import runs as runs_view
+from goclaw_projections import states
 from goclaw_projections import tasks as tasks_view
 from goclaw_projections.runs import RunError, RunView
 from goclaw_projections.store import MemoryViewStore
@@ -114,7 +114,7 @@ def test_status_of_a_run(
     run = run_after(*told)
     assert (run.status, run.ended_at_ns, run.error) == (status, ended_at, error)
     assert run.has_ended == (ended_at is not None)
-    assert run.status in runs_view.STATUSES
+    assert run.status in states.RUN_STATES
 
 
 def test_counts_and_position_of_a_run() -> None:

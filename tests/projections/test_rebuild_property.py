@@ -16,7 +16,8 @@ from goclaw_projections.counts import CountsReader
 from goclaw_projections.errors import ViewsUnavailable
 from goclaw_projections.lanes import LanesReader
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
-from goclaw_projections.runs import ENDED, RunsReader
+from goclaw_projections.runs import RunsReader
+from goclaw_projections.states import RUN_ENDED
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.verify import differences
 from goclaw_projections.views import all_projections
@@ -166,4 +167,4 @@ def test_rebuilt_equals_incremental(
     assert sum(hour.counts.submitted for hour in hours) == total.submitted
     assert min(*total.tasks.values(), *total.runs.values()) >= 0
     for run in RunsReader(store).list(limit=100).runs:
-        assert (run.ended_at_ns is not None) >= (run.status in ENDED)
+        assert (run.ended_at_ns is not None) >= (run.status in RUN_ENDED)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.allowance import Allowance
-from goclaw_actors.executors.children.launcher import Exit, Order
+from goclaw_actors.executors.children.launcher import OUT_OF_MEMORY, Exit, Order
+from goclaw_actors.executors.children.wire import FrameTooLarge
 from goclaw_actors.executors.errors import (
     EXIT_NONZERO,
     KILLED_BY_SIGNAL,
@@ -169,6 +170,8 @@ class ExecExecutor:
         except OSError as fault:
             what = ExecutorExhausted(f"no program can be started: {fault}")
             self._settle(run, refused(attempt, what))
+        except FrameTooLarge as fault:
+            self._settle(run, not_begun(attempt, BadParams(f"`exec` is too long: {fault}")))
         except CodedError as fault:
             self._settle(run, not_begun(attempt, fault))
 
@@ -348,16 +351,12 @@ def _not_started(attempt: StartAttempt, end: Exit, limits: ExecLimits) -> Outcom
 
 
 def _killed(end: Exit) -> str:
-    try:
-        name = signal.Signals(end.signal).name
-    except ValueError:
-        name = f"signal {end.signal}"
     why = _WHY.get(end.signal, "")
     if end.oom:
-        why = "the kernel ran out of memory about then, and most likely chose it"
+        why = OUT_OF_MEMORY
     elif end.signal == signal.SIGKILL:
         why = "somebody outside killed it"
-    return f"killed by {name}{': ' if why else ''}{why}"
+    return f"killed by {end.signal_name}{': ' if why else ''}{why}"
 
 
 def _last_line(error: str) -> str:

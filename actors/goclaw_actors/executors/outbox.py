@@ -7,16 +7,33 @@ import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 from goclaw_actors.executors.redaction import KNOWN
+from goclaw_actors.work import Outcome
+from goclaw_events.errors import ValueNotStorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.executors.redaction import Redactor
-    from goclaw_actors.work import Outcome, Progress, Sink
+    from goclaw_actors.work import Progress, Sink
 
     Item: TypeAlias = Outcome | Progress
 
 _log = logging.getLogger("goclaw.executors")
+
+
+def _withheld(item: Item, error: Exception) -> Item:
+    """Return what is said instead of something that cannot be redacted."""
+    if not isinstance(item, Outcome):
+        return item._replace(message="")
+    return Outcome(
+        item.stream,
+        item.token,
+        "failed",
+        code=ValueNotStorable.code,
+        message=f"what the task said cannot be freed of secrets: {type(error).__name__}",
+        retryable=False,
+        abandoned=item.abandoned,
+    )
 
 
 class Outbox:
@@ -53,7 +70,21 @@ class Outbox:
                     self._delivering = False
                     return
             try:
-                self._sink(self.redactor.items(batch))
+                self._sink(self._redacted(batch))
             except Exception:  # noqa: BLE001 - what the sink does wrong must not end user code
                 _log.exception("the sink refused %d outcomes; they are lost", len(batch))
             self._delivered(batch)
+
+    def _redacted(self, batch: list[Item]) -> list[Item]:
+        """Return a batch without secrets; one item that cannot be redacted is not the batch."""
+        try:
+            return self.redactor.items(batch)
+        except Exception:  # noqa: BLE001 - the one that it comes from is found, and said, below
+            _log.exception("%d outcomes cannot be redacted together", len(batch))
+        found: list[Item] = []
+        for item in batch:
+            try:
+                found += self.redactor.items([item])
+            except Exception as error:  # noqa: BLE001 - said instead of the outcome
+                found.append(_withheld(item, error))
+        return found

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import signal
-import time
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.executors.children.launcher import OUT_OF_MEMORY
 from goclaw_actors.executors.children.wire import FrameTooLarge
+from goclaw_actors.executors.crew import Crew, reference_of
 from goclaw_actors.executors.errors import (
     ExecutorExhausted,
     LauncherDied,
@@ -22,56 +21,27 @@ from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.worker import BEAT, DONE, INPUT, LOG, PROGRESS, READY, RUN, STOP
-from goclaw_actors.executors.worker_link import WorkerLink
 from goclaw_actors.work import Outcome, Progress
 from goclaw_events.errors import CodedError, ValueTooLarge
 from goclaw_events.value import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.children.children import Children
     from goclaw_actors.executors.children.launcher import Exit
+    from goclaw_actors.executors.crew import ProcessLimits, WorkerProgram
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.run import Shared
+    from goclaw_actors.executors.worker_link import WorkerLink
     from goclaw_actors.work import AttemptToken, StartAttempt
     from goclaw_events.value import Value
 
-START_S: Final = 60.0
 ANSWER_S: Final = 1.0
 """A worker tells within this time how long its agent has been silent, unless it hangs."""
 _KILLED_S: Final = 5.0
-_LEAVE_S: Final = 5.0
 _log = logging.getLogger("goclaw.executors")
-
-
-@dataclass(frozen=True, slots=True)
-class ProcessLimits:
-    """How many workers there are, and what one may take.
-
-    Between `workers_min` and `workers_max`; one that had nothing to do for `idle_s` leaves, and
-    one that answered `tasks_max` times (0: never). `memory_bytes_max` bounds a worker,
-    `cpu_s_max` each attempt; None is unbounded. An agent that was told to stop, or whose time is
-    over, has `kill_grace_s` before its worker is killed.
-    """
-
-    workers_min: int = 0
-    workers_max: int = 4
-    idle_s: float = 60.0
-    tasks_max: int = 1000
-    kill_grace_s: float = 1.0
-    memory_bytes_max: int | None = None
-    cpu_s_max: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerProgram:
-    """How a worker is started, and the first message that it is sent."""
-
-    argv: tuple[str, ...]
-    environment: Callable[[], dict[str, str]]
-    setup: Callable[[], dict[str, Any]]
 
 
 class ProcessExecutor:
@@ -87,17 +57,16 @@ class ProcessExecutor:
     ) -> None:
         self._shared = shared
         self._children = children
-        self._program = program
         self._limits = limits
+        self._crew = Crew(
+            children, program, limits, self._heard, self._over, shared.outbox.redactor
+        )
         self._runs: dict[AttemptToken, Run] = {}
         self._waiting: deque[Run] = deque()
-        self._workers: set[WorkerLink] = set()
-        self._idle: list[WorkerLink] = []
         self._references: dict[str, tuple[Agent, list[str]]] = {}
         self._number = 0
         self._ended: list[Item] = []
         self._flushing = False
-        self._sweeping = False
         if limits.workers_min:
             children.call(self._fill)
 
@@ -109,7 +78,7 @@ class ProcessExecutor:
     @property
     def workers(self) -> int:
         """Return how many worker processes there are."""
-        return len(self._workers)
+        return len(self._crew)
 
     def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
         """Begin runs in order, those beyond the number of workers when one is free."""
@@ -142,52 +111,22 @@ class ProcessExecutor:
 
     def _pump(self) -> None:
         """Give what waits to idle workers, the one used last first; order more if they lack."""
-        waiting, idle = self._waiting, self._idle
-        while waiting and idle:
-            run = waiting.popleft()
-            if run.attempt.token in self._runs:
-                worker = idle.pop()
-                worker.begin(run)
-                self._assign(worker, run)
-        if waiting:
-            self._fill(len(waiting))
+        waiting = self._waiting
+        while waiting:
+            if waiting[0].attempt.token not in self._runs:
+                waiting.popleft()
+                continue
+            worker = self._crew.take(waiting[0])
+            if worker is None:
+                self._fill(len(waiting))
+                return
+            self._assign(worker, waiting.popleft())
 
     def _fill(self, wanted: int = 0) -> None:
-        """Order workers: the least number, and for `wanted` attempts as many as may be."""
-        coming = sum(not worker.ready for worker in self._workers)
-        room = self._limits.workers_max - len(self._workers)
-        least = self._limits.workers_min - len(self._workers)
-        for _ in range(min(room, max(least, wanted - coming))):
-            try:
-                self._order()
-            except OSError as error:
-                what = ExecutorExhausted(f"no worker process can be started: {error}")
-                self._fail_waiting(what)
-                return
-
-    def _order(self) -> None:
-        limits = {"core_bytes": 0}
-        if self._limits.memory_bytes_max is not None:
-            limits["memory_bytes"] = self._limits.memory_bytes_max
-        program = self._program
-        environment = program.environment()
-        worker = WorkerLink(
-            self._children,
-            program.argv,
-            environment,
-            limits,
-            self._heard,
-            self._over,
-            self._shared.outbox.redactor,
-        )
-        self._workers.add(worker)
-        worker.send(program.setup() | {"cpu_s_max": self._limits.cpu_s_max})
-        self._children.loop.call_later(START_S, self._late, worker)
-
-    def _late(self, worker: WorkerLink) -> None:
-        """Kill a worker that still imports something: whoever waits for it learns of it."""
-        if not worker.ready:
-            self._kill(worker)
+        try:
+            self._crew.fill(wanted)
+        except OSError as error:
+            self._fail_waiting(ExecutorExhausted(f"no worker process can be started: {error}"))
 
     def _assign(self, worker: WorkerLink, run: Run) -> None:
         params, ports = run.attempt.params, self._shared.ports
@@ -212,7 +151,7 @@ class ProcessExecutor:
         attempt = run.attempt
         ending = run.ending if error is None else run.ending or not_begun(attempt, error)
         if ending is not None:
-            self._free(worker)
+            self._crew.free(worker)
             self._settle(run, ending)
             self._pump()
             return
@@ -230,7 +169,7 @@ class ProcessExecutor:
         try:
             worker.send([RUN, run.number, fields, reference, packed, attempt.timeout_s])
         except FrameTooLarge as fault:
-            self._free(worker)
+            self._crew.free(worker)
             self._settle(run, refused(attempt, ValueTooLarge(str(fault)), retryable=False))
             self._pump()
             return
@@ -245,7 +184,7 @@ class ProcessExecutor:
         run = worker.run
         if kind == READY:
             worker.ready = True
-            self._free(worker)
+            self._crew.free(worker)
             self._pump()
         elif kind == LOG:
             _, name, level, text, extra = message
@@ -272,46 +211,14 @@ class ProcessExecutor:
         *rest: Any,
     ) -> None:
         attempt = run.attempt
+        value = None if result is None else unpack(result)
+        outcome = Outcome(attempt.stream, attempt.token, status, value, *rest)
         worker.served += 1
         if printed:
             worker.hear_out()
-        self._free(worker)
-        value = None if result is None else unpack(result)
-        self._settle(run, Outcome(attempt.stream, attempt.token, status, value, *rest))
+        self._crew.free(worker)
+        self._settle(run, outcome)
         self._pump()
-
-    def _free(self, worker: WorkerLink) -> None:
-        """Take a worker back, or let it go when it has served long enough."""
-        worker.run = None
-        tasks_max = self._limits.tasks_max
-        if worker.leaving or (tasks_max and worker.served >= tasks_max):
-            self._retire(worker)
-            return
-        worker.idle_since_s = time.monotonic()
-        self._idle.append(worker)
-        if not self._sweeping:
-            self._sweeping = True
-            self._children.loop.call_later(self._limits.idle_s, self._sweep)
-
-    def _sweep(self) -> None:
-        """Let workers go that had nothing to do for a while."""
-        before_s = time.monotonic() - self._limits.idle_s
-        stale = [worker for worker in self._idle if worker.idle_since_s <= before_s]
-        stale = stale[: max(0, len(self._workers) - self._limits.workers_min)]
-        for worker in stale:
-            self._idle.remove(worker)
-            self._retire(worker)
-        self._sweeping = len(self._workers) > self._limits.workers_min
-        if self._sweeping:
-            self._children.loop.call_later(max(0.05, self._limits.idle_s / 2), self._sweep)
-
-    def _retire(self, worker: WorkerLink) -> None:
-        self._workers.discard(worker)
-        worker.retire()
-        self._children.loop.call_later(_LEAVE_S, self._kill, worker)
-
-    def _kill(self, worker: WorkerLink) -> None:
-        self._children.launcher.signal(worker.child, signal.SIGKILL)
 
     def _progress(self, run: Run, fraction: float | None, text: str) -> None:
         attempt = run.attempt
@@ -328,15 +235,17 @@ class ProcessExecutor:
         def then(value: Value, error: Exception | None) -> None:
             if error is not None:
                 _log.warning("the input of run %r cannot be read: %s", run_id, error)
-            worker.control([INPUT, number, value])
+            try:
+                worker.control([INPUT, number, value])
+            except FrameTooLarge as fault:
+                _log.warning("the input of run %r cannot be handed over: %s", run_id, fault)
+                worker.control([INPUT, number, None])
 
         self._children.load_in_thread(read, then)
 
     def _over(self, worker: WorkerLink, end: Exit) -> None:
         """Say for what a worker ran that it has ended; fail what waits if it never was ready."""
-        self._workers.discard(worker)
-        if worker in self._idle:
-            self._idle.remove(worker)
+        self._crew.forget(worker)
         run, worker.run = worker.run, None
         if run is not None:
             self._settle(run, run.ending or _died(run, end, self._limits))
@@ -347,7 +256,7 @@ class ProcessExecutor:
     def _failed(self, end: Exit) -> None:
         if end.lost:
             self._fail_waiting(LauncherDied("the launcher died, and the worker with it"))
-        elif not any(worker.ready for worker in self._workers):
+        elif not self._crew.has_ready:
             text = f"a worker process ended before it was ready: {_how(end)}"
             self._fail_waiting(WorkerFailed(text, hint="its output stands in the engine's log"))
 
@@ -376,7 +285,7 @@ class ProcessExecutor:
 
     def _listen(self, run: Run) -> None:
         """Ask how long an agent has been silent; a process that does not answer is silent, too."""
-        worker = self._worker_of(run)
+        worker = self._crew.working_on(run)
         if worker is not None and run.ending is None:
             worker.control([BEAT, run.number])
             run.beat = self._children.loop.call_later(ANSWER_S, self._end_silent, run)
@@ -393,9 +302,6 @@ class ProcessExecutor:
     def _end_silent(self, run: Run) -> None:
         self._end(run, silent(run.attempt), self._limits.kill_grace_s)
 
-    def _worker_of(self, run: Run) -> WorkerLink | None:
-        return next((worker for worker in self._workers if worker.run is run), None)
-
     def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
         for token, reason in stops:
             run = self._runs.get(token)
@@ -408,7 +314,7 @@ class ProcessExecutor:
         run.ending = ending
         if run.timer is not None:
             run.timer.cancel()
-        worker = self._worker_of(run)
+        worker = self._crew.working_on(run)
         if worker is None or not run.begun:
             self._settle(run, ending)
             return
@@ -424,14 +330,14 @@ class ProcessExecutor:
                 run.attempt.run_id,
             )
             worker.leaving = True
-            self._kill(worker)
+            self._crew.kill(worker)
             run.timer = self._children.loop.call_later(_KILLED_S, self._give_up, worker, run)
 
     def _give_up(self, worker: WorkerLink, run: Run) -> None:
         """Report a worker that not even the kernel can end: it waits for a device."""
         if worker.run is run and run.ending is not None:
             worker.run = None
-            self._workers.discard(worker)
+            self._crew.forget(worker)
             run.ending = run.ending._replace(abandoned=True)
             self._settle(run, run.ending)
             self._pump()
@@ -444,15 +350,6 @@ class ProcessExecutor:
         return known[1]
 
 
-def reference_of(agent: Agent) -> list[str]:
-    """Return where the function of an agent was defined: module, name within it, and file."""
-    function = inspect.unwrap(agent.function)
-    module = getattr(function, "__module__", None) or ""
-    name = getattr(function, "__qualname__", None) or ""
-    code = getattr(function, "__code__", None)
-    return [module, name, str(getattr(code, "co_filename", ""))]
-
-
 def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:
     if end.lost:
         return refused(run.attempt, LauncherDied("the launcher died, and the worker with it"))
@@ -460,7 +357,7 @@ def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:
     if end.signal == signal.SIGXCPU:
         why = f": it used more than {limits.cpu_s_max} s of CPU time"
     elif end.oom:
-        why = ": the kernel ran out of memory about then, and most likely chose it"
+        why = f": {OUT_OF_MEMORY}"
     text = f"the worker of agent {run.agent.name!r} ended with {_how(end)}{why}"
     hint = "what it printed stands in the engine's log"
     return refused(run.attempt, WorkerDied(text, hint=hint))
@@ -469,9 +366,4 @@ def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:
 def _how(end: Exit) -> str:
     if end.refused:
         return f"no start ({end.refused}, errno {end.errno})"
-    if not end.signal:
-        return f"exit code {end.code}"
-    try:
-        return signal.Signals(end.signal).name
-    except ValueError:
-        return f"signal {end.signal}"
+    return end.signal_name if end.signal else f"exit code {end.code}"

@@ -81,16 +81,27 @@ class Redactor:
         return before + self.text(text) + after
 
     def value(self, value: Any) -> Any:
-        """Return plain data without secrets, keys of dicts included."""
+        """Return plain data without secrets, keys of dicts included; however deep it is."""
+        top = [value]
+        waiting: list[list[Any] | dict[str, Any]] = [top]
+        while waiting:
+            box = waiting.pop()
+            for key in range(len(box)) if isinstance(box, list) else box:
+                item = self._part(box[key])  # type: ignore[index] # the key is the box's
+                box[key] = item  # type: ignore[index] # the key is the box's
+                if isinstance(item, (dict, list)):
+                    waiting.append(item)
+        return top[0]
+
+    def _part(self, value: Any) -> Any:
+        """Return a text, bytes or the keys of a dict without secrets; a copy of what has parts."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, bytes):
             return self._bytes.sub(self._bytes_of, value) if self._bytes is not None else value
         if isinstance(value, dict):
-            return {self.text(key): self.value(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self.value(item) for item in value]
-        return value
+            return {self.text(key): item for key, item in value.items()}
+        return list(value) if isinstance(value, list) else value
 
     def _bytes_of(self, found: re.Match[bytes]) -> bytes:
         return _mark(self._names[found.group().decode()]).encode()

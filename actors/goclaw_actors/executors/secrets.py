@@ -23,7 +23,7 @@ class SecretMissing(ActorsError):
 
 
 class SecretUnfit(ActorsError):
-    """A secret is so short that it could not be kept out of results and logs."""
+    """A secret could not be kept out of results and logs: it is too short, or no UTF-8."""
 
     code = "secret_unfit"
 
@@ -41,8 +41,7 @@ class Secrets:
     def learn(self) -> Mapping[str, str]:
         """Read the secrets, and let the redactor know every one that can be told from text."""
         found = self._read()
-        kept = {name: text for name, text in found.items() if len(text) >= SECRET_CHARS_MIN}
-        self._redactor.learn(kept)
+        self._redactor.learn({name: text for name, text in found.items() if not _unfit(text)})
         return found
 
     def require(self, names: Iterable[str]) -> None:
@@ -54,12 +53,10 @@ class Secrets:
             shown = ", ".join(missing)
             raise SecretMissing(f"there is no secret {shown}", hint=_HINT, names=missing)
         for name in wanted:
-            if len(found[name]) < SECRET_CHARS_MIN:
-                raise SecretUnfit(
-                    f"the secret {name} has less than {SECRET_CHARS_MIN} characters",
-                    hint="a text so short cannot be kept out of results: use an input",
-                    name=name,
-                )
+            why = _unfit(found[name])
+            if why:
+                hint = "it could not be kept out of results: use an input, or write it in base64"
+                raise SecretUnfit(f"the secret {name} {why}", hint=hint, name=name)
 
     def reveal(self, text: SecretText) -> str:
         """Return a text with its secrets in it; raises `SecretMissing`, `SecretUnfit`."""
@@ -68,3 +65,14 @@ class Secrets:
         found = self._read()
         values = [found.get(name, "") for name in names]
         return "".join(part for pair in zip(literals, [*values, ""], strict=True) for part in pair)
+
+
+def _unfit(text: str) -> str:
+    """Return why a text cannot be a secret, '' if it can."""
+    if len(text) < SECRET_CHARS_MIN:
+        return f"has less than {SECRET_CHARS_MIN} characters"
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a variable of this process may hold any bytes
+        return "is not UTF-8"
+    return ""

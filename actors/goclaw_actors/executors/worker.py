@@ -215,18 +215,26 @@ class _Forward(logging.Handler):
         self._worker = worker
 
     def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        extra = {
-            key: value
-            for key, value in vars(record).items()
-            if key not in _STANDARD and isinstance(value, str | int | float)
-        }
-        for key, held in (("run_id", RUN_ID), ("task_id", TASK_ID)):
-            if held.get():
-                extra.setdefault(key, held.get())
-        self._worker.send([LOG, record.name, record.levelno, bounded(text, LOG_BYTES_MAX), extra])
+        try:
+            self._worker.send(_logged(record))
+        except Exception:  # noqa: BLE001 - as every handler: a bad record does not fail an agent
+            self.handleError(record)
+
+
+def _logged(record: logging.LogRecord) -> list[Any]:
+    """Return the message that says what was logged."""
+    text = record.getMessage()
+    if record.exc_info:
+        text += "\n" + logging.Formatter().formatException(record.exc_info)
+    extra = {
+        key: value
+        for key, value in vars(record).items()
+        if key not in _STANDARD and isinstance(value, str | int | float)
+    }
+    for key, held in (("run_id", RUN_ID), ("task_id", TASK_ID)):
+        if held.get():
+            extra.setdefault(key, held.get())
+    return [LOG, record.name, record.levelno, bounded(text, LOG_BYTES_MAX), extra]
 
 
 def _messages(end: socket.socket) -> Iterator[Any]:

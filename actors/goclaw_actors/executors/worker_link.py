@@ -7,12 +7,14 @@ import logging
 import os
 import signal
 import socket
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.executors.children.launcher import Order
 from goclaw_actors.executors.children.link import Link
 from goclaw_actors.executors.children.wire import framed
+from goclaw_events.errors import CodedError
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,6 +35,31 @@ LINE_BYTES_MAX: Final = 2 * 1024
 _READ_BYTES: Final = 64 * 1024
 _Decoder: Final = codecs.getincrementaldecoder("utf-8")
 _output = logging.getLogger("goclaw.agent.output")
+
+
+class _Ends(NamedTuple):
+    """Our ends of what connects us to a worker, and the files that it is given."""
+
+    work: socket.socket
+    control: socket.socket
+    output: int
+    theirs: list[int]
+
+
+def _ends() -> _Ends:
+    """Open them all; raises `OSError`, and none is left open then."""
+    with ExitStack() as made:
+        work, their_work = map(made.enter_context, socket.socketpair())
+        control, their_control = map(made.enter_context, socket.socketpair())
+        output, their_output = os.pipe()
+        made.callback(os.close, output)
+        made.callback(os.close, their_output)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        made.callback(os.close, nothing)
+        their_error = os.dup(their_output)
+        made.pop_all()
+    theirs = [nothing, their_output, their_error, their_work.detach(), their_control.detach()]
+    return _Ends(work, control, output, theirs)
 
 
 class WorkerLink:
@@ -59,21 +86,13 @@ class WorkerLink:
         self.idle_since_s = 0.0
         self._children = children
         self._ended = ended
-        loop = children.loop
-        work, their_work = socket.socketpair()
-        control, their_control = socket.socketpair()
-        output, their_output = os.pipe()
-        theirs = [
-            os.open(os.devnull, os.O_RDONLY),
-            their_output,
-            os.dup(their_output),
-            their_work.detach(),
-            their_control.detach(),
-        ]
-        self._printed = Printed(loop, output, self, redactor)
-        self._work = Link(loop, work, lambda message: heard(self, message), self._closed)
-        self._control = Link(loop, control, lambda _: None, lambda: None)
-        order = Order(argv[0], argv, environment, str(Path.cwd()), limits, theirs)
+        self._heard = heard
+        folder = str(Path.cwd())
+        loop, ends = children.loop, _ends()
+        self._printed = Printed(loop, ends.output, self, redactor)
+        self._work = Link(loop, ends.work, self._said, self._closed)
+        self._control = Link(loop, ends.control, lambda _: None, lambda: None)
+        order = Order(argv[0], argv, environment, folder, limits, ends.theirs)
         try:
             self.child: Child = children.launcher.spawn(order, self._exited)
         except OSError:
@@ -108,6 +127,14 @@ class WorkerLink:
         self._work.close()
         self._control.close()
         self._printed.close()
+
+    def _said(self, message: Any) -> None:
+        """Hand a message over; raises `ValueError` for what no worker says."""
+        try:
+            self._heard(self, message)
+        except (CodedError, LookupError, TypeError, AttributeError) as error:
+            msg = f"{type(error).__name__}: {error}"
+            raise ValueError(msg) from error
 
     def _closed(self) -> None:
         """Make sure of its end, which the launcher reports: it has ended, or talks nonsense."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,6 +116,11 @@ class Bench:
         """Return the progress that has arrived."""
         with self._changed:
             return [i for batch in self.batches for i in batch if isinstance(i, Progress)]
+
+
+def files() -> int:
+    """Return how many files this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def until(condition: Callable[[], Any]) -> None:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.executors.allowance import Allowance
+from goclaw_actors.executors.children import wire
 from goclaw_actors.executors.children.children import Children
 from goclaw_actors.executors.exec_executor import ExecLimits, exec_executor
 from goclaw_actors.executors.redaction import KNOWN
 from goclaw_actors.executors.run import ExecutorLimits
-from tests.actors.executors.conftest import Bench, until
+from tests.actors.executors.conftest import Bench, files, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -215,6 +216,29 @@ def test_what_a_program_leaves_behind_ends_with_it(programs: Programs, tmp_path:
     script = f"sleep 600 & echo $! > {note}; (setsid sleep 601 & echo $! >> {note}); exit 0"
     assert programs.result(programs.run("sh", "-c", script))["exit_code"] == 0
     until(lambda: all(gone(int(pid)) for pid in note.read_text().split()))
+
+
+def test_what_hides_behind_a_stray_ends_with_it(programs: Programs, tmp_path: Path) -> None:
+    """A process of another session, started by one of another session, is killed as well."""
+    note = tmp_path / "pids"
+    inner = f"setsid sleep 602 & echo $! >> {note}; sleep 603"
+    script = f"setsid sh -c '{inner}' & while ! [ -s {note} ]; do sleep 0.01; done; exit 0"
+    assert programs.result(programs.run("sh", "-c", script))["exit_code"] == 0
+    until(lambda: all(gone(int(pid)) for pid in note.read_text().split()))
+
+
+def test_a_command_line_without_bounds_is_refused(
+    make_programs: MakePrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails, is not tried again, and leaves neither files nor its place behind."""
+    programs = make_programs(programs_max=1)
+    programs.run("true")
+    before = files()
+    monkeypatch.setattr(wire, "FRAME_BYTES_MAX", 100_000)
+    outcome = programs.run("echo", "x" * 200_000)
+    assert (outcome.status, outcome.code, outcome.retryable) == ("failed", "bad_params", False)
+    assert programs.run("true").status == "completed"
+    until(lambda: files() == before)
 
 
 @pytest.mark.parametrize("allowed", [(), ("ls",), ("/bin/wc-other",)])

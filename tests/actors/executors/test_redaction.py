@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goclaw_actors.executors.agents import AgentRegistry
+from goclaw_actors.executors.outbox import Outbox
 from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, failed
 from goclaw_actors.executors.redaction import SECRET_CHARS_MIN, Redactor
 from goclaw_actors.executors.secrets import SecretMissing, Secrets, SecretUnfit
 from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt
-from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, SecretText, store, unpack
+from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, SecretText, pack, store, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +33,38 @@ def redactor(secret: str = SECRET) -> Redactor:
     made = Redactor()
     made.learn({"KEY": secret})
     return made
+
+
+def test_a_secret_is_found_however_deep_it_lies() -> None:
+    """As deep as a value can be stored."""
+    deep: object = {"key": [SECRET]}
+    for _ in range(500):
+        deep = [deep]
+    (item,) = redactor().items([Outcome("task/r/a", TOKEN, "completed", store(deep, {}))])
+    assert isinstance(item, Outcome)
+    assert "[secret KEY]" in str(pack(item.result))
+    assert SECRET.encode() not in pack(item.result)
+
+
+def test_a_secret_that_is_no_text_costs_only_who_names_it() -> None:
+    """A variable may hold any bytes: the others are known all the same."""
+    made = Redactor()
+    secrets = Secrets(lambda: {"BYTES": "\udcff" * 8, "KEY": SECRET}, made)
+    secrets.require(["KEY"])
+    assert made.text(f"<{SECRET}>") == "<[secret KEY]>"
+    with pytest.raises(SecretUnfit, match="BYTES is not UTF-8"):
+        secrets.require(["BYTES"])
+
+
+def test_an_outcome_that_cannot_be_redacted_is_said_to_have_failed() -> None:
+    """The others of its batch leave as they are; none is lost."""
+    told: list[Outcome | Progress] = []
+    other = Outcome("task/r/b", AttemptToken(0, 1, 8), "completed", "fine")
+    unfit = Outcome("task/r/a", TOKEN, "completed", object())
+    Outbox(told.extend, lambda _: None, redactor()).put([unfit, other])
+    assert [(item.status, item.code) for item in told if isinstance(item, Outcome)] == [
+        ("failed", "value_not_storable"), ("completed", ""),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

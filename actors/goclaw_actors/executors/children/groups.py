@@ -94,9 +94,11 @@ def kill_leftovers(folder: Path, wait_s: float = WAIT_S) -> tuple[int, int]:
     return len(killed), len(left)
 
 
-def carries(pid: int, token: str) -> bool:
-    """Tell whether a process was started with a token in its environment."""
-    return bool(token) and f"{TOKEN_VARIABLE}={token}".encode() in _environment(pid)
+def token_of(pid: int) -> str:
+    """Return the token with which a process was started; '' if there is none, or it has ended."""
+    prefix = f"{TOKEN_VARIABLE}=".encode()
+    found = (entry for entry in _environment(pid) if entry.startswith(prefix))
+    return next(found, prefix)[len(prefix) :].decode("ascii", "replace")
 
 
 def _members(groups: list[Group]) -> list[_Process]:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.executors.children.groups import kill_leftovers
 from goclaw_actors.executors.children.launching import EXITED, KILL, REFUSED, SPAWN, SPAWNED
 from goclaw_actors.executors.children.link import Link
-from goclaw_actors.executors.children.wire import framed
+from goclaw_actors.executors.children.wire import FrameTooLarge, framed
 
 if TYPE_CHECKING:
     import asyncio
-    import signal
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-    from typing import Any
 
 MODULE: Final = "goclaw_actors.executors.children.launching"
+OUT_OF_MEMORY: Final = "the kernel ran out of memory about then, and most likely chose it"
 _END_S: Final = 10.0
 _log = logging.getLogger("goclaw.executors")
 
@@ -57,6 +57,14 @@ class Exit(NamedTuple):
     refused: str = ""
     errno: int = 0
     lost: bool = False
+
+    @property
+    def signal_name(self) -> str:
+        """Return the name of the signal that ended it, as far as it has one."""
+        try:
+            return signal.Signals(self.signal).name
+        except ValueError:
+            return f"signal {self.signal}"
 
 
 class Child:
@@ -103,29 +111,21 @@ class Launcher:
     ) -> Child:
         """Order a child; `on_exit` is called once, `on_start` before it if it runs, neither here.
 
-        Raises `OSError` when the launcher cannot be started; the files are closed then, too.
+        Raises `OSError` when the launcher cannot be started, and `FrameTooLarge` for words that
+        take more than an order may; the files are closed then, too.
         """
-        if self._link is None:
-            try:
+        try:
+            if self._link is None:
                 self._begin()
-            except OSError:
-                for fd in order.fds:
-                    os.close(fd)
-                raise
-        assert self._link is not None, "a launcher that has begun has a link"
+            assert self._link is not None, "a launcher that has begun has a link"
+            data = framed(_told(self._number + 1, order))
+        except (OSError, FrameTooLarge):
+            for fd in order.fds:
+                os.close(fd)
+            raise
         self._number += 1
-        child = Child(self._number, on_exit, on_start)
-        environment = {os.fsencode(k): os.fsencode(v) for k, v in order.environment.items()}
-        what = [
-            os.fsencode(order.path),
-            [os.fsencode(word) for word in order.argv],
-            environment,
-            os.fsencode(order.folder),
-            dict(order.limits),
-        ]
-        message = [SPAWN, child.number, secrets.token_hex(8), what, len(order.fds)]
-        self._children[child.number] = child
-        self._link.send(framed(message), order.fds)
+        child = self._children[self._number] = Child(self._number, on_exit, on_start)
+        self._link.send(data, order.fds)
         return child
 
     def signal(self, child: Child, number: signal.Signals) -> None:
@@ -206,6 +206,19 @@ class Launcher:
         )
         for number in list(self._children):
             self._over(number, Exit(lost=True))
+
+
+def _told(number: int, order: Order) -> list[Any]:
+    """Return an order as the launcher reads it."""
+    environment = {os.fsencode(k): os.fsencode(v) for k, v in order.environment.items()}
+    what = [
+        os.fsencode(order.path),
+        [os.fsencode(word) for word in order.argv],
+        environment,
+        os.fsencode(order.folder),
+        dict(order.limits),
+    ]
+    return [SPAWN, number, secrets.token_hex(8), what, len(order.fds)]
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw_actors.executors.children.groups import TOKEN_VARIABLE, boot_id, carries, write_group
+from goclaw_actors.executors.children.groups import TOKEN_VARIABLE, boot_id, token_of, write_group
 from goclaw_actors.executors.children.wire import READ_BYTES, Frames, framed
 
 if TYPE_CHECKING:
@@ -201,10 +201,11 @@ class Launching:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(pid, signal.SIGKILL)  # its pid is held until it is waited for
             _, status, usage = os.wait4(pid, 0)
-            if child is None:
-                continue  # a child of a child, which came to us when its parent ended
+            if child is None:  # a child of a child, which came to us when its parent ended
+                self._kill_strays()  # and so have its own children now
+                continue
             del self._pids[child.number]
-            self._kill_strays(child.token)
+            self._kill_strays()
             _forget(child.record)
             self._send(self._exited(child, status, usage))
 
@@ -217,10 +218,11 @@ class Launching:
         cpu_s = usage.ru_utime + usage.ru_stime
         return [EXITED, child.number, max(0, code), max(0, -code), cpu_s, usage.ru_maxrss, oom]
 
-    def _kill_strays(self, token: str) -> None:
-        """Kill what left the group of a child but is ours now that its parent has ended."""
+    def _kill_strays(self) -> None:
+        """Kill what left the group of a child that has ended, and is ours with its parent gone."""
+        kept = {child.token for child in self._children.values()} | {""}
         for pid in _own_children():
-            if pid not in self._children and carries(pid, token):
+            if pid not in self._children and token_of(pid) not in kept:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 

@@ -1,0 +1,50 @@
+"""The states of runs and tasks as views and watchers name them, and which fact leads to which."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from goclaw_events import facts
+
+RUN_STATES: Final = ("running", "failing", "cancelling", "completed", "failed", "cancelled")
+TASK_STATES: Final = (
+    "scheduled", "waiting", "running", "retrying", "cancelling", "completed", "failed",
+    "cancelled", "skipped",
+)  # fmt: skip
+"""In these orders rows of `counts` hold their numbers."""
+RUN_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
+TASK_ENDED: Final = RUN_ENDED | {"skipped"}
+
+_TASK_AFTER: Final[dict[type, str]] = {
+    facts.TaskScheduled: "scheduled",
+    facts.TaskWaiting: "waiting",
+    facts.AttemptStarted: "running",
+    facts.ChildStarted: "waiting",
+    facts.AttemptLost: "scheduled",
+    facts.TaskRequeued: "scheduled",
+    facts.TaskCancelRequested: "cancelling",
+    facts.TaskCompleted: "completed",
+    facts.TaskFailed: "failed",
+    facts.TaskCancelled: "cancelled",
+}
+_RUN_AFTER: Final[dict[type, str]] = {
+    facts.RunTimedOut: "failing",
+    facts.RunCancelRequested: "cancelling",
+    facts.RunCompleted: "completed",
+    facts.RunFailed: "failed",
+    facts.RunCancelled: "cancelled",
+}
+
+
+def task_after(fact: Any) -> str | None:
+    """Return the state of a task after a fact of its own; None: the one it had."""
+    if isinstance(fact, facts.AttemptFailed):
+        return None if fact.retry_due_ns is None else "retrying"
+    return _TASK_AFTER.get(type(fact))
+
+
+def run_after(before: str, fact: Any) -> str | None:
+    """Return the state of a run after a fact of its own; None: the one it had."""
+    if isinstance(fact, facts.TaskEnded):
+        return "failing" if fact.status == "failed" and before == "running" else None
+    return _RUN_AFTER.get(type(fact))
