@@ -93,7 +93,7 @@ class EngineSettings(Section):
     batch_bytes_max: Annotated[int, Field(ge=1, le=4 * 1024 * 1024)] = 256 * 1024
     """Close a turn batch when its facts have so many bytes."""
     batch_time_s: Annotated[float, Field(gt=0, le=10)] = 0.02
-    """Close a turn batch after so much time."""
+    """Take nothing new into a turn batch after half this time; close it after three times it."""
     live_actors_max: Annotated[int, Field(ge=1, le=10_000_000)] = 50_000
     """Keep so many actors in memory; the least recently used leave first."""
     commits_in_flight_max: Annotated[int, Field(ge=1, le=64)] = 2

@@ -14,7 +14,7 @@ from goclaw_actors.decider import (
     SetTimer,
 )
 from goclaw_actors.work import Outcome, StartAttempt, StopAttempt
-from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
+from goclaw_events.envelope import NEW_TUPLE, AttemptRow, OpenRow, TimerRow
 from goclaw_events.framing import FrameBuilder
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Batch:
         if kind is StartAttempt:
             self.starts.append(effect)
         elif kind is OpenAttempt:
-            row = AttemptRow(effect.token, stream, effect.attempt, effect.holder, 0)
+            row = NEW_TUPLE(AttemptRow, (effect.token, stream, effect.attempt, effect.holder, 0))
             self.attempts[effect.token] = row
             self.builder.attempts_added.append(row)
         elif kind is CloseAttempt:

@@ -8,7 +8,7 @@ methods run on one thread, the node's; the simulation drives the same methods st
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.batch import Batch
 from goclaw_actors.decider import Refused
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from goclaw_events.journal import Done, Head
 
 _CLOCK_EVERY = 64
+OVERTIME: Final = 3
+"""What follows from what a batch took in is finished, even if that takes so many times as long as
+the batch should; to write it down and come back to it takes longer."""
 _FOUND_AGAIN = (CheckAttempt, LoseAttempt, TimerFired, RecheckSlots, RefuseWaiting)
 """What `open` says: it is not kept from a log that is opened again."""
 
@@ -251,6 +254,7 @@ class Dispatcher:
 
         Nothing new is taken in once it is half full: what follows from the rest has room then,
         and need not be written down as undelivered. Who comes later comes when nothing else can.
+        Of time it has `OVERTIME` for that: threads that share the interpreter may take half of it.
         """
         turns, limits, clock = self.turns, self._limits, self._ports.clock
         ready, builder = turns.ready, batch.builder
@@ -277,7 +281,7 @@ class Dispatcher:
             if (
                 batch.messages >= limits.batch_messages_max
                 or builder.body_bytes >= limits.batch_bytes_max
-                or passed_s > limits.batch_time_s
+                or passed_s > limits.batch_time_s * OVERTIME
             ):
                 return
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.messages import MESSAGES
 from goclaw_actors.spill import spill
-from goclaw_events.envelope import Cause, MessageRecord, Position
+from goclaw_events.envelope import NEW_TUPLE, Cause, MessageRecord, Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,9 +72,11 @@ class Message:
 
     def cause(self, reply: Any = None) -> Cause:
         """Return the cause that the turn handling this message records."""
-        return Cause(
-            self.id, self.command_id, self.correlation, self.traceparent, self.digest, reply
+        cause: Cause = NEW_TUPLE(
+            Cause,
+            (self.id, self.command_id, self.correlation, self.traceparent, self.digest, reply),
         )
+        return cause
 
     def record(self, blobs: dict[bytes, bytes]) -> MessageRecord:
         """Return the message as an inbox or outbox row holds it; its larger values go to `blobs`.

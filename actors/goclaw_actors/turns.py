@@ -23,7 +23,7 @@ from goclaw_actors.required import Required
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
 from goclaw_events.codec import FACTS
-from goclaw_events.envelope import Cause, Told
+from goclaw_events.envelope import NEW_TUPLE, Cause, Told
 from goclaw_events.errors import HistoryExpired, JournalUnavailable
 from goclaw_events.ids import PARTITION_STREAM, partition_of
 from goclaw_events.value import INLINE_BYTES_MAX, packer
@@ -199,7 +199,10 @@ class Turns:
 
     def _moment(self, batch: Batch) -> Moment:
         number = batch.builder.first + batch.builder.count
-        return Moment(batch.now_ns, number, self.partition, self.era, self._holder)
+        moment: Moment = NEW_TUPLE(
+            Moment, (batch.now_ns, number, self.partition, self.era, self._holder)
+        )
+        return moment
 
     def activate(self, stream: str) -> tuple[Entity, bool] | None:
         """Return the live actor of a stream, loaded, and whether it was live; None: it has none.
@@ -288,7 +291,7 @@ class Turns:
             if is_command:
                 fold_reply(entity, cause, batch.now_ns)
             builder, stream = batch.builder, entity.stream
-            builder.add_told(Told(stream, entity.seq + 1, facts), data)
+            builder.add_told(NEW_TUPLE(Told, (stream, entity.seq + 1, facts)), data)
             entity.seq += len(facts)
             entity.number = builder.first + builder.count - 1
             if entity.seq >= entity.snapshot_due:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgpack
 
 from goclaw_events.errors import EventsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 MessageId: TypeAlias = tuple[int, ...]
 """(first, index) within the partition, (source partition, first, index) from another one."""
+
+
+NEW_TUPLE: Final[Callable[..., Any]] = tuple.__new__
+"""Make a `NamedTuple` of its class and all its fields, in half the time that its own call takes.
+
+For what is made for every turn: the class's own `__new__` is Python.
+"""
 
 
 class Cause(NamedTuple):

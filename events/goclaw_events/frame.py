@@ -171,7 +171,7 @@ def read_turns(data: bytes) -> list[list[Any]]:
 def _body(raw: list[Any]) -> Body:
     turns, left, handled, out, acked, received, cmd, timers, attempts, opened = raw
     return Body(
-        [Turn(_cause(turn[0]), [Fact(*fact) for fact in turn[1:]]) for turn in turns],
+        [Turn(cause_of_raw(turn[0]), [Fact(*fact) for fact in turn[1:]]) for turn in turns],
         [Left(index, message_record(message)) for index, message in left],
         [(first, index) for first, index in handled],
         [Out(to, counter, [message_record(m) for m in items]) for to, counter, items in out],
@@ -184,7 +184,8 @@ def _body(raw: list[Any]) -> Body:
     )
 
 
-def _cause(raw: list[Any]) -> Cause:
+def cause_of_raw(raw: list[Any]) -> Cause:
+    """Read a turn's cause as a frame holds it."""
     message, *rest = raw
     return Cause(None if message is None else tuple(message), *rest)
 

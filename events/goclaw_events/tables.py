@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
+from goclaw_events.envelope import NEW_TUPLE, AttemptRow, OpenRow, TimerRow
 from goclaw_events.segments.records import ARCHIVE_ROWS, EXPIRED, SEALED, archive_rows
 from goclaw_events.value import pack
 
@@ -147,7 +147,7 @@ def rows_of(header: FrameHeader, data: bytes, changes: Changes) -> list[Row]:
     place = u64(header.first)
     rows = [Row("log", prefix + place, data)]
     # A row for each actor that the batch touched: written out, they take half the time.
-    new: Callable[..., Row] = tuple.__new__
+    new: Callable[..., Row] = NEW_TUPLE
     for stream, (seq, count) in changes.streams.items():
         name = stream.encode()
         key = b"".join((prefix, len(name).to_bytes(2, "big"), name, seq.to_bytes(8, "big")))
@@ -182,10 +182,12 @@ def _work_rows(partition: int, changes: Changes) -> Iterable[Row]:
         yield Row("timers", timer_key(partition, timer), b"")
     for timer in timers[1]:
         yield Row("timers", timer_key(partition, timer), None)
+    prefix = u16(partition)
     for attempt in attempts[0]:
-        yield Row("attempts", attempt_key(partition, attempt.token), pack(attempt[1:]))
+        key = prefix + attempt[0].to_bytes(8, "big")
+        yield NEW_TUPLE(Row, ("attempts", key, pack(attempt[1:])))
     for token in attempts[1]:
-        yield Row("attempts", attempt_key(partition, token), None)
+        yield NEW_TUPLE(Row, ("attempts", prefix + token.to_bytes(8, "big"), None))
     if attempts[0] or attempts[1]:
         yield Row("meta", counter_key("token", partition), u64(attempts[2]))
     for row in opened[0]:

@@ -134,7 +134,7 @@ class _Tally:
 
 
 def _apply_task(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
-    key = f"task/{turn.run_id}/{turn.task_id}"
+    key = "task/" + turn.name
     if turn.seq == 1:
         rows.absent(key)
         row = None

@@ -61,7 +61,7 @@ def _apply_run(turn: ReadTurn, rows: Rows) -> None:
 
 
 def _apply_task(turn: ReadTurn, frame: ReadFrame, rows: Rows) -> None:
-    key = f"since/{turn.run_id}/{turn.task_id}"
+    key = "since/" + turn.name
     if turn.seq == 1:
         rows.absent(key)
     for fact in turn.facts:

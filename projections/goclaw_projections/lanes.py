@@ -69,7 +69,7 @@ class LanesProjection:
         """Change the rows by one frame."""
         for turn in frame.lanes:
             _apply_turn(turn, frame.time_ns, rows)
-        for turn in frame.turns:
+        for turn in frame.others:
             if turn.kind[0] == "$":
                 _apply_poisoned(turn, frame.time_ns, rows)
 

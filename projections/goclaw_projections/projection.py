@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from goclaw_events.codec import FACTS
+from goclaw_events.envelope import NEW_TUPLE
 from goclaw_events.frame import read_header, read_turns
 from goclaw_events.ids import PARTITION_STREAM
 
@@ -15,13 +16,15 @@ if TYPE_CHECKING:
     from goclaw_events.frame import FrameHeader
     from goclaw_projections.rows import Rows
 
-_READ_KINDS = frozenset({"workflow", "task", PARTITION_STREAM})
+_OTHERS: Final = frozenset({"workflow", PARTITION_STREAM})
+_KINDS: Final = _OTHERS | {"task", "lane"}
 
 
 class ReadTurn(NamedTuple):
     """The facts that one stream recorded in one turn; `number` and `seq` are those of the first.
 
-    `run_id` and `task_id` are taken from the stream's name, '' where it has none.
+    `run_id` and `task_id` are taken from the stream's name, '' where it has none; `name` is what
+    stands behind the kind, of a task `<run id>/<task id>`.
     """
 
     number: int
@@ -30,13 +33,15 @@ class ReadTurn(NamedTuple):
     task_id: str
     seq: int
     facts: Sequence[Any]
+    name: str
 
 
 class ReadFrame(NamedTuple):
     """A frame decoded once for every projection.
 
     `lanes` has the turns of lanes (of lane `io` of `digest`: `run_id` is `digest`, `task_id` is
-    `io`), `turns` those of runs, tasks and the partition itself.
+    `io`), `turns` those of runs, tasks and the partition itself;
+    `others` those of `turns` that are not of tasks.
     """
 
     partition: int
@@ -46,6 +51,7 @@ class ReadFrame(NamedTuple):
     time_ns: int
     turns: list[ReadTurn]
     lanes: list[ReadTurn]
+    others: list[ReadTurn]
 
 
 class Projection(Protocol):
@@ -92,37 +98,46 @@ _KNOWN: Final = _known_types()
 def read_frame(data: bytes) -> ReadFrame:
     """Decode a frame for projections; raises `LogDamaged`, `UnknownType`."""
     header = read_header(data)
+    frame = _empty(header)
     number = header.first
-    turns: list[ReadTurn] = []
-    lanes: list[ReadTurn] = []
     for turn in read_turns(data):
         count = len(turn) - 1
         if count:
-            kind, _, rest = turn[1][0].partition("/")
-            found = turns if kind in _READ_KINDS else lanes if kind == "lane" else None
-            if found is not None:
-                run_id, _, task_id = rest.partition("/")
-                found.append(ReadTurn(number, kind, run_id, task_id, turn[1][1], _decode(turn)))
+            stream, seq = turn[1][:2]
+            if stream.partition("/")[0] in _KINDS:
+                _add(frame, number, stream, seq, _decode(turn))
         number += count
-    last = header.first + header.facts_count - 1
-    return ReadFrame(header.partition, header.era, header.first, last, header.time_ns, turns, lanes)
+    return frame
 
 
 def frame_told(header: FrameHeader, told: Sequence[Told]) -> ReadFrame:
     """Return what `read_frame` gives for the same frame, from the objects that made it."""
+    frame = _empty(header)
     number = header.first
-    turns: list[ReadTurn] = []
-    lanes: list[ReadTurn] = []
     for stream, seq, facts in told:
-        kind, _, rest = stream.partition("/")
-        found = turns if kind in _READ_KINDS else lanes if kind == "lane" else None
-        if found is not None:
-            run_id, _, task_id = rest.partition("/")
-            found.append(ReadTurn(number, kind, run_id, task_id, seq, facts))
+        _add(frame, number, stream, seq, facts)
         number += len(facts)
-    return ReadFrame(
-        header.partition, header.era, header.first, number - 1, header.time_ns, turns, lanes
-    )
+    return frame
+
+
+def _empty(header: FrameHeader) -> ReadFrame:
+    last = header.first + header.facts_count - 1
+    partition, era, time_ns = header.partition, header.era, header.time_ns
+    return ReadFrame(partition, era, header.first, last, time_ns, [], [], [])
+
+
+def _add(frame: ReadFrame, number: int, stream: str, seq: int, facts: Sequence[Any]) -> None:
+    """Put a turn where those of its kind are, if projections read its kind."""
+    kind, _, name = stream.partition("/")
+    run_id, _, task_id = name.partition("/")
+    turn = NEW_TUPLE(ReadTurn, (number, kind, run_id, task_id, seq, facts, name))
+    if kind == "task":
+        frame.turns.append(turn)
+    elif kind in _OTHERS:
+        frame.turns.append(turn)
+        frame.others.append(turn)
+    elif kind == "lane":
+        frame.lanes.append(turn)
 
 
 def _decode(turn: list[Any]) -> list[Any]:
@@ -131,7 +146,7 @@ def _decode(turn: list[Any]) -> list[Any]:
     for _, _, name, version, told in turn[1:]:
         known = _KNOWN.get(name)
         if known is not None and known[1] == version and known[2] == len(told):
-            found.append(tuple.__new__(known[0], told))
+            found.append(NEW_TUPLE(known[0], told))
         else:
             found.append(FACTS.decode(name, version, told))
     return found

@@ -80,10 +80,10 @@ class RunsProjection:
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
-        for turn in frame.turns:
+        for turn in frame.others:
             if turn.kind == "workflow":
                 self._apply_turn(frame, turn, rows)
-            elif turn.kind != "task":
+            else:
                 self._apply_poisoned(frame, turn, rows)
 
     def _apply_turn(self, frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:

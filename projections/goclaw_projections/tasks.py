@@ -78,21 +78,24 @@ class TasksProjection:
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
+        time_ns = frame.time_ns
         for turn in frame.turns:
             if turn.kind == "task":
-                key = f"{turn.run_id}/{turn.task_id}"
+                key = turn.name
                 row = rows.get(key) if turn.seq > 1 else None
                 if row is None:
                     row = list(PENDING)
-                for offset, fact in enumerate(turn.facts):
-                    _evolve(row, fact, frame.time_ns, turn.number + offset)
+                number = turn.number
+                for fact in turn.facts:
+                    _evolve(row, fact, time_ns, number)
+                    number += 1
                 rows.put(key, row, final=row[_STATUS] in TASK_ENDED)
             else:
                 for fact in turn.facts:
                     if isinstance(fact, facts.TasksSkipped):
-                        _skip(turn, fact, frame.time_ns, rows)
+                        _skip(turn, fact, time_ns, rows)
                     elif isinstance(fact, facts.StreamPoisoned):
-                        _poison(fact, frame.time_ns, rows)
+                        _poison(fact, time_ns, rows)
 
 
 def _skip(turn: ReadTurn, fact: facts.TasksSkipped, time_ns: int, rows: Rows) -> None:

@@ -76,15 +76,34 @@ class WorkersProjection:
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
+        holders = _Holders(frame, rows)
         for turn in frame.turns:
             if turn.kind == "task":
-                _apply_task(turn, frame, rows)
+                _apply_task(turn, frame, holders, rows)
             elif turn.kind != "workflow":
-                _apply_partition(turn, frame, rows)
+                _apply_partition(turn, holders, rows)
 
 
-def _apply_task(turn: ReadTurn, frame: ReadFrame, rows: Rows) -> None:
-    key = f"attempt/{turn.run_id}/{turn.task_id}"
+class _Holders:
+    """The rows of the holders that a frame names, fetched and put once."""
+
+    __slots__ = ("_found", "_frame", "_rows")
+
+    def __init__(self, frame: ReadFrame, rows: Rows) -> None:
+        self._frame = frame
+        self._rows = rows
+        self._found: dict[str, list[Any]] = {}
+
+    def of(self, holder: str) -> list[Any]:
+        """Return what the frame's partition saw of a holder, to be changed."""
+        row = self._found.get(holder)
+        if row is None:
+            row = self._found[holder] = _holder(holder, self._frame, self._rows)
+        return row
+
+
+def _apply_task(turn: ReadTurn, frame: ReadFrame, holders: _Holders, rows: Rows) -> None:
+    key = "attempt/" + turn.name
     if turn.seq == 1:
         rows.absent(key)
     for fact in turn.facts:
@@ -92,34 +111,34 @@ def _apply_task(turn: ReadTurn, frame: ReadFrame, rows: Rows) -> None:
         if kind is facts.AttemptStarted:
             before = rows.get(key)
             if before is not None:
-                _holder(before[0], frame, rows)[_RUNNING] -= 1
+                holders.of(before[0])[_RUNNING] -= 1
             rows.put(key, (fact.holder, fact.attempt, frame.time_ns))
-            row = _holder(fact.holder, frame, rows)
+            row = holders.of(fact.holder)
             row[_RUNNING] += 1
             row[_STARTED] += 1
         elif kind in _ENDS:
             attempt = rows.get(key)
             if attempt is not None:
                 rows.delete(key)
-                row = _holder(attempt[0], frame, rows)
+                row = holders.of(attempt[0])
                 row[_RUNNING] -= 1
                 row[_ENDS[kind]] += 1
 
 
-def _apply_partition(turn: ReadTurn, frame: ReadFrame, rows: Rows) -> None:
+def _apply_partition(turn: ReadTurn, holders: _Holders, rows: Rows) -> None:
     for fact in turn.facts:
         if isinstance(fact, facts.PartitionOpened):
-            row = _holder(f"{fact.node}:{fact.boot}", frame, rows)
+            row = holders.of(f"{fact.node}:{fact.boot}")
             row[_OPENED] += 1
             row[_VERSION] = max(row[_VERSION], fact.version)
         elif isinstance(fact, facts.PartitionClosed):
-            _holder(f"{fact.node}:{fact.boot}", frame, rows)[_CLOSED] += 1
+            holders.of(f"{fact.node}:{fact.boot}")[_CLOSED] += 1
         elif isinstance(fact, facts.StreamPoisoned) and fact.stream.startswith("task/"):
             key = "attempt/" + fact.stream.partition("/")[2]
             attempt = rows.get(key)
             if attempt is not None:
                 rows.delete(key)
-                row = _holder(attempt[0], frame, rows)
+                row = holders.of(attempt[0])
                 row[_RUNNING] -= 1
                 row[_FAILED] += 1
 

@@ -1,4 +1,4 @@
-"""Frames kept decoded: actors that were written together are activated together."""
+"""Frames kept: actors that were written together are activated together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from goclaw_actors.recent import FRAMES_MAX, KEPT_PER_STREAM, RecentFrames
 from goclaw_events.errors import LogDamaged
 from goclaw_events.frame import decode_frame
 from goclaw_events.replay import turns_of
+from goclaw_events.turn_index import TurnIndex
 from tests.actors.stage import LANES, MANY, Stage
 
 
@@ -44,22 +45,22 @@ def test_a_damaged_frame_is_refused() -> None:
         RecentFrames().turns(bytes(data), "workflow/r", 0)
 
 
-def test_actors_that_come_back_share_a_decoded_frame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With room for one live actor, most frames that are read were decoded before."""
-    decoded: list[int] = []
+def test_actors_that_come_back_share_a_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for one live actor, most frames that are read were looked through before."""
+    looked_through: list[int] = []
 
     def counted(data: bytes) -> Any:
-        decoded.append(len(data))
-        return decode_frame(data)
+        looked_through.append(len(data))
+        return TurnIndex(data)
 
-    monkeypatch.setattr(recent, "decode_frame", counted)
+    monkeypatch.setattr(recent, "TurnIndex", counted)
     counts = []
     for kept in (FRAMES_MAX, 0):
         monkeypatch.setattr(recent, "FRAMES_MAX", kept)
-        decoded.clear()
+        looked_through.clear()
         stage = Stage(limits=Limits(live_actors_max=1))
         stage.submit({f"t{n}": {"agent": "x", "lane": "io"} for n in range(60)}, **LANES)
         stage.finish()
         assert stage.ended["r"][0] == "completed"
-        counts.append(len(decoded))
+        counts.append(len(looked_through))
     assert 0 < counts[0] < counts[1] / 2
