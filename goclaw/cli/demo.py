@@ -100,7 +100,10 @@ def _pipeline(settings: Settings, *, as_json: bool) -> int:
         say(f"\nThe workflow: {FILE}\nand its child: {FILE.with_name('document.yaml')}")
         _say_what_next(
             settings,
-            (f"runs show {run_id} --critical", "where its time went: a server was busy"),
+            (
+                f"runs show {run_id} --critical",
+                "where its time went: a child waited for a busy server",
+            ),
             ("runs list", "it, and its child runs"),
             (f"log show --run {run_id}", "every fact of it; the key is in none"),
         )
