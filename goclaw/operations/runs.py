@@ -56,6 +56,13 @@ class ShowRun(NameRun):
     """With the path that decided when it ended."""
 
 
+class ResultOf(NameRun):
+    """Which result."""
+
+    task: str | None = None
+    """That of this task (None: the run's own)."""
+
+
 class RunIds(Params):
     """Which ids."""
 
@@ -88,9 +95,12 @@ def _find(ground: Ground, asked: NameRun) -> dict[str, Any]:
     return run_summary(ground.runs.find(asked.run))
 
 
-def _result(ground: Ground, asked: NameRun) -> Any:
+def _result(ground: Ground, asked: ResultOf) -> Any:
     ground.wait_for(asked.min_position)
-    return ground.runs.result_of(ground.runs.find(asked.run))
+    run = ground.runs.find(asked.run)
+    if asked.task is not None:
+        return ground.runs.task_result_of(run, asked.task)
+    return ground.runs.result_of(run)
 
 
 def _board(ground: Ground, asked: NameRun) -> dict[str, Any]:
@@ -128,7 +138,8 @@ OPERATIONS: Final = (
          "`{runs: [summary], cursor}`; a cursor goes on"),
     read("runs.show", ShowRun, _show, "Show a run and its tasks; values are whole.", "the record"),
     read("runs.find", NameRun, _find, "Find the run that a name means.", "its summary"),
-    read("runs.result", NameRun, _result, "Give the result of a run that completed.", "the value"),
+    read("runs.result", ResultOf, _result, "Give the result of a run, or a task, that completed.",
+         "the value"),
     read("runs.board", NameRun, _board, "Give what is needed to draw a run.",
          "`{run_id, status, submitted_at_ns, ended_at_ns, plan: bytes, tasks: {id: [status, "
          "attempts, started_at_ns, completed_at_ns]}}`"),

@@ -140,6 +140,18 @@ def test_the_team_audits_a_tree(
     assert "1 files could not be parsed" in shown
 
 
+def test_the_team_audits_a_tree_in_processes(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--process` nothing is parsed in this process: what is broken here is whole there."""
+    monkeypatch.setattr("goclaw.demo.agents.outline", None)
+    data = ["--data-dir", str(tmp_path / "data")]
+    assert main(["demo", str(tree), *data, "--process", "--json"]) == 0
+    record = last_json(capsys.readouterr().out)
+    assert {task["status"] for task in record["tasks"].values()} == {"completed"}
+    assert record["result"]["totals"]["functions"] == 15
+
+
 def test_without_python_there_is_nothing_to_audit(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
