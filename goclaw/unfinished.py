@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from goclaw.errors import GoclawError
+from goclaw.modules import load_own
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import fold
@@ -71,13 +72,22 @@ def _agents_of(plan: Plan, statuses: bytearray) -> tuple[str, ...]:
     return tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
 
 
-def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:
-    """Raise `AgentsMissing` unless every agent that a run (by its id) needs is registered."""
+def _missing(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> dict[str, list[str]]:
     missing: dict[str, list[str]] = {}
     for run_id, agents in needs.items():
         for agent in agents:
             if registry.get(agent) is None:
                 missing.setdefault(agent, []).append(run_id)
+    return missing
+
+
+def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:
+    """Raise `AgentsMissing` unless every agent that a run (by its id) needs is registered.
+
+    The agents of the demo are registered if they are needed: nobody has to know their module.
+    """
+    load_own(_missing(needs, registry), registry)
+    missing = _missing(needs, registry)
     if not missing:
         return
     lines = []

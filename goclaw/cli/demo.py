@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from goclaw.config import Settings
 
-AGENTS = "goclaw.demo.agents"
-
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
@@ -36,7 +34,7 @@ def demo(
     """Let a team of agents audit the Python source in PATH (by default the standard library).
 
     They scan, fan out by package, parse and measure, rank and report: some hundred tasks, each a
-    real attempt in a lane, each recorded. Interrupt it, and resume it, as you like.
+    real attempt in a lane, each recorded. Interrupt it, and `goclaw resume` it, as you like.
 
     With --pipeline no agent runs at all: a YAML file makes requests (to a server that the demo
     starts), begins child runs, and hands what comes back from program to program.
@@ -67,7 +65,7 @@ def _audit(settings: Settings, path: Path | None, *, process: bool, as_json: boo
         warnings.simplefilter("ignore", SyntaxWarning)  # of the source that is audited
         with displayed(settings) as display:
             ending = run_in_foreground(settings, Request(workflow, prepared, {}), display)
-    line = resume_line(settings, [AGENTS], None)
+    line = resume_line(settings, [], None)
     code = conclude(ending, line, as_json=as_json, show=_print_report)
     if not ending.cut_short:
         run_id = ending.records[0]["run_id"]
