@@ -161,7 +161,7 @@ def _prepared(
             findings.append(Finding("agent_unknown", message, ("tasks", task.id, "agent"), hint))
     if findings:
         raise InvalidDefinition(locate(findings, data, text_format), str(file))
-    require_allowed(prepared, settings)
+    require_allowed(prepared.plan.name, prepared.programs, settings)
     return prepared
 
 
@@ -179,12 +179,14 @@ def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_
 
     Where an engine runs it has gone on with them already: then they are watched.
 
-    Exits 0, also if there is nothing to do; 1 if a run failed; 2 if agents are missing.
+    Exits 0, also if there is nothing to do; 1 if a run failed; 2 if agents are missing, or programs
+    are not allowed: then nothing was begun.
     """
     from goclaw.agents import REGISTRY
     from goclaw.asking import ask, engine_runs
     from goclaw.foreground import INTERRUPTED, Ending, resume_in_foreground
     from goclaw.modules import load_modules
+    from goclaw.programs import require_allowed
     from goclaw.unfinished import require_agents
 
     elsewhere = engine_runs(settings)
@@ -193,6 +195,8 @@ def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_
     runs = ask(settings, "runs.unfinished")
     if not elsewhere:
         require_agents({run["run_id"]: run["agents"] for run in runs}, REGISTRY)
+        for run in runs:
+            require_allowed(f"run {run['run_id']}", run["programs"], settings)
     ending = Ending([], "")
     if runs:
         with displayed(settings) as display:

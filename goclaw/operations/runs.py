@@ -128,7 +128,12 @@ def _ids(ground: Ground, asked: RunIds) -> list[str]:
 
 def _unfinished(ground: Ground, _: NoParams) -> list[dict[str, Any]]:
     return [
-        {"run_id": run.run_id, "name": run.name, "agents": list(run.agents)}
+        {
+            "run_id": run.run_id,
+            "name": run.name,
+            "agents": list(run.agents),
+            "programs": dict(run.programs),
+        }
         for run in unfinished_runs(ground.journal)
     ]
 
@@ -146,5 +151,5 @@ OPERATIONS: Final = (
     read("runs.ids", RunIds, _ids, "Give ids of runs: by their beginning, or the newest.",
          "a list of ids"),
     read("runs.unfinished", NoParams, _unfinished, "List what has not ended, the oldest first.",
-         "`[{run_id, name, agents}]`", log_only=True),
+         "`[{run_id, name, agents, programs: {task: program}}]`", log_only=True),
 )  # fmt: skip
