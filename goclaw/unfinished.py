@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from goclaw.errors import GoclawError
 from goclaw.modules import load_own
-from goclaw.submission import programs_of
+from goclaw.submission import programs_of, secrets_of
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import fold
@@ -36,7 +36,7 @@ class AgentsMissing(GoclawError):
 class UnfinishedRun(NamedTuple):
     """A run that has not ended; `agents` are those of its tasks that have not ended.
 
-    `programs`: what those tasks run, by task.
+    `programs`: what those tasks run, by task; `secrets`: the names of those they use.
     """
 
     run_id: str
@@ -45,6 +45,7 @@ class UnfinishedRun(NamedTuple):
     submitted_at_ns: int
     agents: tuple[str, ...]
     programs: Mapping[str, str]
+    secrets: tuple[str, ...]
 
 
 def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[UnfinishedRun]:
@@ -61,9 +62,8 @@ def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[Unfi
         if run.plan is not None and not workflow.is_final(run):
             left = _left(run.plan, run.statuses)
             agents = tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
-            programs = programs_of(left)
-            begun_ns = turns[0].time_ns
-            found.append(UnfinishedRun(run_id, run.name, run.plan, begun_ns, agents, programs))
+            needs = (agents, programs_of(left), secrets_of(left))
+            found.append(UnfinishedRun(run_id, run.name, run.plan, turns[0].time_ns, *needs))
     return sorted(found, key=lambda run: (run.submitted_at_ns, run.run_id))
 
 

@@ -133,6 +133,7 @@ def _unfinished(ground: Ground, _: NoParams) -> list[dict[str, Any]]:
             "name": run.name,
             "agents": list(run.agents),
             "programs": dict(run.programs),
+            "secrets": list(run.secrets),
         }
         for run in unfinished_runs(ground.journal)
     ]
@@ -151,5 +152,5 @@ OPERATIONS: Final = (
     read("runs.ids", RunIds, _ids, "Give ids of runs: by their beginning, or the newest.",
          "a list of ids"),
     read("runs.unfinished", NoParams, _unfinished, "List what has not ended, the oldest first.",
-         "`[{run_id, name, agents, programs: {task: program}}]`", log_only=True),
+         "`[{run_id, name, agents, programs: {task: program}, secrets}]`", log_only=True),
 )  # fmt: skip
