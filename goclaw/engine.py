@@ -227,7 +227,7 @@ class Engine:
         else:
             prepared = self._preparer.prepare(workflow)
         if prepared.programs:
-            require_allowed(prepared, self.settings)
+            require_allowed(prepared.plan.name, prepared.programs, self.settings)
         for name in prepared.agents:
             if self._agents.get(name) is None:
                 self._agents.lookup(name)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import ModuleType
 
+    from goclaw_actors.executors.agents import AgentRegistry
+
 _REGISTERS: Final = re.compile(r"^[ \t]*@[\w.]*agent\b|\bagent\(", re.MULTILINE)
+OWN: Final = {"demo.": "goclaw.demo.agents"}
+"""Modules of Goclaw itself with agents, by the beginning of their names."""
 _CHARS_MAX: Final = 1024 * 1024
 _MODULES: Final[dict[str, None]] = {}
 _FOLDERS: Final[dict[str, None]] = {}
@@ -46,6 +50,20 @@ def load_modules(names: Iterable[str], trusted: Path | None = None) -> list[str]
     found = named + [_import_file(path) for path in agent_files(folder)]
     _FOLDERS[str(folder)] = None
     return found
+
+
+def load_own(agents: Iterable[str], registry: AgentRegistry) -> None:
+    """Import those of Goclaw's own modules that register agents with such names.
+
+    Not where somebody else's agents have names that begin so.
+    """
+    wanted, known = list(agents), registry.names()
+    for begins, module in OWN.items():
+        if any(name.startswith(begins) for name in wanted) and not any(
+            name.startswith(begins) for name in known
+        ):
+            _import(module)
+            _MODULES[module] = None
 
 
 def loaded() -> tuple[list[str], list[str]]:

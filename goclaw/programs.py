@@ -9,8 +9,9 @@ from goclaw_actors.executors.errors import ExecNotAllowed
 from goclaw_actors.executors.exec_executor import ExecLimits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from goclaw.config import ExecSettings, Settings
-    from goclaw.submission import Prepared
 
 _SHOWN_MAX = 5
 
@@ -44,16 +45,14 @@ def exec_limits(settings: ExecSettings) -> ExecLimits:
     )
 
 
-def require_allowed(prepared: Prepared, settings: Settings) -> None:
-    """Raise `ExecNotAllowed`, naming every task whose program may not be run.
+def require_allowed(name: str, programs: Mapping[str, str], settings: Settings) -> None:
+    """Raise `ExecNotAllowed`, naming every task of `name` whose program may not be run.
 
     A program that a template yields is judged when it is there; where none is allowed, at once.
     """
     allow = settings.executors.exec.allow
     allowance = Allowance(allow, settings.executors.exec.environment)
-    known = {
-        task: name for task, name in prepared.programs.items() if "${" not in name or not allow
-    }
+    known = {task: word for task, word in programs.items() if "${" not in word or not allow}
     faults = list(allowance.refused(known))
     if not faults:
         return
@@ -61,9 +60,9 @@ def require_allowed(prepared: Prepared, settings: Settings) -> None:
     more = f" and {len(faults) - _SHOWN_MAX} more" if len(faults) > _SHOWN_MAX else ""
     first = faults[0][1]
     raise ExecNotAllowed(
-        f"{prepared.plan.name}: {first}; it is the program of {', '.join(tasks)}{more}"
+        f"{name}: {first}; it is the program of {', '.join(tasks)}{more}"
         if len(faults) == 1
-        else f"{prepared.plan.name} runs programs that are not allowed: {', '.join(tasks)}{more}",
+        else f"{name} runs programs that are not allowed: {', '.join(tasks)}{more}",
         hint=first.hint,
         tasks={task: known[task] for task, _ in faults},
     )

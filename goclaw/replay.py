@@ -11,7 +11,9 @@ from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import Unheard, first_state, fold_turn
+from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Position
+from goclaw_events.facts import RunSubmitted
 from goclaw_events.frame import read_header
 from goclaw_events.ids import kind_of, lane_stream, partition_of, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
@@ -72,19 +74,25 @@ class Replay:
     def find(self, text: str) -> str:
         """Return the id of the only run whose id begins so; `@last`: the one submitted last.
 
-        What names no run is returned as it is, for whoever looks it up to refuse.
+        A run that a run began is not the last one. What names no run is returned as it is, for
+        whoever looks it up to refuse.
         """
         stream = workflow_stream(text)
         if self._journal.last_seq(partition_of(stream, self._journal.partitions), stream):
             return text
         found = [run_id for run_id in self.run_ids() if text == LAST or run_id.startswith(text)]
         if text == LAST and found:
-            return max(found, key=self._submitted_ns)
+            return max(found, key=self._asked_for)
         return found[0] if len(found) == 1 else text
 
-    def _submitted_ns(self, run_id: str) -> int:
+    def _asked_for(self, run_id: str) -> tuple[bool, int]:
+        """Return whether a run was submitted (not begun by a run), and when."""
         first = next(self.turns(workflow_stream(run_id)), None)
-        return 0 if first is None else first.time_ns
+        if first is None:
+            return False, 0
+        said = [FACTS.decode(fact.type, fact.version, fact.data) for fact in first.facts]
+        begun = any(isinstance(fact, RunSubmitted) and fact.parent for fact in said)
+        return not begun, first.time_ns
 
     def overview(self, run_id: str) -> RunThen:
         """Return a run as it was, without its tasks; raises `RunNotFound`."""

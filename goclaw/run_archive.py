@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw.errors import GoclawError, RunNotFound, UsageInvalid
+from goclaw.errors import GoclawError, NotFound, RunNotFound, UsageInvalid
 from goclaw.results import RunUnsuccessful
 from goclaw.run_records import critical_path_record, run_outcome, run_summary, time_text
 from goclaw_actors.executors.resolve import resolved
+from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
+from goclaw_events.facts import TaskCompleted
 from goclaw_events.faults import Suggester
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.plan import unpack_plan
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
@@ -85,6 +87,37 @@ class RunArchive:
             hint = f"goclaw runs show {run.run_id}"
             raise RunUnsuccessful(f"run {run.run_id} {run.status}{why}", hint=hint)
         return resolved(run.result, self._load)
+
+    def task_result_of(self, run: RunView, task_id: str) -> Value:
+        """Return the result of one task in full, whether or not its run has ended.
+
+        Raises `NotFound` for a task that the run has not, `RunUnfinished`, `RunUnsuccessful`,
+        `HistoryExpired`.
+        """
+        tasks = self.tasks_of(run)
+        task = tasks.get(task_id)
+        if task is None:
+            near = Suggester().nearest(task_id, list(tasks))
+            hint = f"did you mean {near!r}?" if near else f"see `goclaw runs show {run.run_id}`"
+            raise NotFound(f"run {run.run_id} has no task {task_id!r}", hint=hint, task=task_id)
+        what = f"task {task_id} of run {run.run_id}"
+        if not task.has_ended:
+            msg, hint = f"{what} is {task.status}", f"goclaw runs tail {run.run_id}"
+            raise RunUnfinished(msg, hint=hint, run_id=run.run_id, status=task.status)
+        if task.status != "completed":
+            why = f": {task.error.message} [{task.error.code}]" if task.error else ""
+            msg, hint = f"{what} {task.status}{why}", f"goclaw runs show {run.run_id} --timeline"
+            raise RunUnsuccessful(msg, hint=hint, run_id=run.run_id, status=task.status)
+        return resolved(self._recorded_result(run.run_id, task_id), self._load)
+
+    def _recorded_result(self, run_id: str, task_id: str) -> Value:
+        result: Value = None
+        for turn in stream_turns(self._journal, task_stream(run_id, task_id)):
+            for fact in turn.facts:
+                said = FACTS.decode(fact.type, fact.version, fact.data)
+                if isinstance(said, TaskCompleted):
+                    result = said.result
+        return result
 
     def critical_path_of(self, run: RunView) -> list[Segment]:
         """Return the path that decided when a run ended; raises `RunUnfinished`."""

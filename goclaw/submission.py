@@ -19,10 +19,10 @@ from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from goclaw_events.loading import Format
-    from goclaw_events.plan import Plan
+    from goclaw_events.plan import Plan, PlannedTask
     from goclaw_events.value import Value
 
 PREPARED_MAX: Final = 256
@@ -104,8 +104,13 @@ def _prepare(definition: WorkflowDefinition) -> Prepared:
 
 def _prepared(plan: Plan, data: bytes) -> Prepared:
     agents = dict.fromkeys(task.agent for task in plan.tasks if task.kind == "agent")
-    programs = {task.id: _program(task.params) for task in plan.tasks if task.kind == "exec"}
-    return Prepared(plan, blob_of(data), data, tuple(agents), tuple(_secrets(plan)), programs)
+    programs = programs_of(plan.tasks)
+    return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(plan.tasks), programs)
+
+
+def programs_of(tasks: Iterable[PlannedTask]) -> dict[str, str]:
+    """Return the first word of each `exec`, by task; it may be a template."""
+    return {task.id: _program(task.params) for task in tasks if task.kind == "exec"}
 
 
 def _program(params: Template) -> str:
@@ -117,11 +122,11 @@ def _program(params: Template) -> str:
     return name if isinstance(name, str) else "${...}"
 
 
-def _secrets(plan: Plan) -> Iterator[str]:
-    """Yield the names of the secrets that tasks use, each once."""
-    read = (references(task.params) for task in plan.tasks if not task.params.is_static)
+def secrets_of(tasks: Iterable[PlannedTask]) -> tuple[str, ...]:
+    """Return the names of the secrets that tasks use, each once."""
+    read = (references(task.params) for task in tasks if not task.params.is_static)
     found = (one.field for many in read for one in many if one.root == "secret")
-    yield from dict.fromkeys(found)
+    return tuple(dict.fromkeys(found))
 
 
 class Request(NamedTuple):

@@ -6,6 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from goclaw.errors import GoclawError
+from goclaw.modules import load_own
+from goclaw.submission import programs_of, secrets_of
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import fold
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.workflow.state import Run
     from goclaw_events.journal import Journal
-    from goclaw_events.plan import Plan
+    from goclaw_events.plan import Plan, PlannedTask
 
 _SHOWN_MAX = 5
 
@@ -32,13 +34,18 @@ class AgentsMissing(GoclawError):
 
 
 class UnfinishedRun(NamedTuple):
-    """A run that has not ended; `agents` are those of its tasks that have not ended."""
+    """A run that has not ended; `agents` are those of its tasks that have not ended.
+
+    `programs`: what those tasks run, by task; `secrets`: the names of those they use.
+    """
 
     run_id: str
     name: str
     plan: Plan
     submitted_at_ns: int
     agents: tuple[str, ...]
+    programs: Mapping[str, str]
+    secrets: tuple[str, ...]
 
 
 def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[UnfinishedRun]:
@@ -53,8 +60,10 @@ def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[Unfi
         turns = list(stream_turns(journal, stream))
         run: Run = fold(workflow, stream, turns)
         if run.plan is not None and not workflow.is_final(run):
-            agents = _agents_of(run.plan, run.statuses)
-            found.append(UnfinishedRun(run_id, run.name, run.plan, turns[0].time_ns, agents))
+            left = _left(run.plan, run.statuses)
+            agents = tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
+            needs = (agents, programs_of(left), secrets_of(left))
+            found.append(UnfinishedRun(run_id, run.name, run.plan, turns[0].time_ns, *needs))
     return sorted(found, key=lambda run: (run.submitted_at_ns, run.run_id))
 
 
@@ -66,18 +75,27 @@ def _open_runs(journal: Journal) -> Iterator[str]:
                 yield run_id
 
 
-def _agents_of(plan: Plan, statuses: bytearray) -> tuple[str, ...]:
-    left = (plan.tasks[i] for i, status in enumerate(statuses) if status in (PENDING, ACTIVE))
-    return tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
+def _left(plan: Plan, statuses: bytearray) -> list[PlannedTask]:
+    """Return the tasks that have not ended."""
+    return [plan.tasks[i] for i, status in enumerate(statuses) if status in (PENDING, ACTIVE)]
 
 
-def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:
-    """Raise `AgentsMissing` unless every agent that a run (by its id) needs is registered."""
+def _missing(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> dict[str, list[str]]:
     missing: dict[str, list[str]] = {}
     for run_id, agents in needs.items():
         for agent in agents:
             if registry.get(agent) is None:
                 missing.setdefault(agent, []).append(run_id)
+    return missing
+
+
+def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:
+    """Raise `AgentsMissing` unless every agent that a run (by its id) needs is registered.
+
+    The agents of the demo are registered if they are needed: nobody has to know their module.
+    """
+    load_own(_missing(needs, registry), registry)
+    missing = _missing(needs, registry)
     if not missing:
         return
     lines = []

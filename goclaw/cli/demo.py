@@ -1,4 +1,4 @@
-"""`goclaw demo`: a team of agents audits a source tree."""
+"""`goclaw demo`: a team of agents audits a source tree; or requests, programs and child runs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,42 @@ import click
 
 from goclaw.cli.options import json_option, process_option, settings_options
 from goclaw.cli.output import printable, program, say
+from goclaw.errors import UsageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from goclaw.config import Settings
 
-AGENTS = "goclaw.demo.agents"
-
 
 @click.command()
 @click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--pipeline",
+    is_flag=True,
+    help="Instead: fetch documents from a local server, and count their words with programs.",
+)
 @settings_options
 @process_option
 @json_option
-def demo(settings: Settings, path: Path | None, as_json: bool) -> int:
+def demo(settings: Settings, path: Path | None, pipeline: bool, as_json: bool) -> int:
     """Let a team of agents audit the Python source in PATH (by default the standard library).
 
     They scan, fan out by package, parse and measure, rank and report: some hundred tasks, each a
-    real attempt in a lane, each recorded. Interrupt it, and resume it, as you like.
-    """
+    real attempt in a lane, each recorded. Interrupt it, and `goclaw resume` it, as you like.
+
+    With --pipeline no agent runs at all: a YAML file makes requests (to a server that the demo
+    starts), begins child runs, and hands what comes back from program to program.
+    """  # fmt: skip
+    if not pipeline:
+        return _audit(settings, path, as_json=as_json)
+    if path is not None:
+        msg = "--pipeline audits nothing: it takes no PATH"
+        raise UsageInvalid(msg, hint="goclaw demo --pipeline")
+    return _pipeline(settings, as_json=as_json)
+
+
+def _audit(settings: Settings, path: Path | None, *, as_json: bool) -> int:
     import warnings
 
     from goclaw.cli.run import conclude, displayed, resume_line
@@ -44,10 +60,46 @@ def demo(settings: Settings, path: Path | None, as_json: bool) -> int:
         warnings.simplefilter("ignore", SyntaxWarning)  # of the source that is audited
         with displayed(settings) as display:
             ending = run_in_foreground(settings, Request(workflow, prepared, {}), display)
-    line = resume_line(settings, [AGENTS], None)
+    line = resume_line(settings, [], None)
     code = conclude(ending, line, as_json=as_json, show=_print_report)
     if not ending.cut_short:
-        _say_what_next(settings, ending.records[0]["run_id"])
+        run_id = ending.records[0]["run_id"]
+        _say_what_next(
+            settings,
+            (f"runs show {run_id}", "every task of it"),
+            ("log tail", "the last facts of the log"),
+            ("replay --verify", "fold everything again, and compare"),
+            ("demo .", "audit your own code; Ctrl-C, then resume"),
+            ("demo --pipeline", "requests, programs and child runs, from a YAML file"),
+        )
+    return code
+
+
+def _pipeline(settings: Settings, *, as_json: bool) -> int:
+    from goclaw.cli.run import conclude, displayed
+    from goclaw.demo.pipeline import FILE, open_pipeline
+    from goclaw.foreground import resume_in_foreground, run_in_foreground
+
+    with open_pipeline(settings) as ready, displayed(settings) as display:
+        if ready.interrupted:
+            ending = resume_in_foreground(ready.settings, [ready.interrupted], display)
+        else:
+            ending = run_in_foreground(ready.settings, ready.request, display)
+    where = ["--data-dir", str(settings.data_dir)]
+    line = shlex.join([program(), "demo", "--pipeline", *where])
+    code = conclude(ending, line, as_json=as_json, show=_print_words)
+    if not ending.cut_short:
+        run_id = ending.records[0]["run_id"]
+        say(f"\nThe workflow: {FILE}\nand its child: {FILE.with_name('document.yaml')}")
+        _say_what_next(
+            settings,
+            (
+                f"runs show {run_id} --critical",
+                "where its time went: a child waited for a busy server",
+            ),
+            ("runs list", "it, and its child runs"),
+            (f"log show --run {run_id}", "every fact of it; the key is in none"),
+        )
     return code
 
 
@@ -57,13 +109,17 @@ def _print_report(record: Mapping[str, Any]) -> None:
     click.echo(f"\nAudited by {tasks} tasks in {record['duration_s']:.1f} s.")
 
 
-def _say_what_next(settings: Settings, run_id: str) -> None:
+def _print_words(record: Mapping[str, Any]) -> None:
+    result = record["result"]
+    click.echo("The words that are used most in")
+    for document in result["documents"]:
+        click.echo(printable(f"  {document['title']}, {document['words'].strip()} words"))
+    click.echo("\n" + printable(result["top"].rstrip()))
+    click.echo(f"\nAsked with {result['asked_with']!r}, kept as report {result['report']}.")
+
+
+def _say_what_next(settings: Settings, *commands: tuple[str, str]) -> None:
     call = shlex.quote(program())
     where = shlex.join(["--data-dir", str(settings.data_dir)])
-    say(
-        "\nWhat to try next:\n"
-        f"  {call} runs show {run_id} {where}   every task of it\n"
-        f"  {call} log tail {where}   the last facts of the log\n"
-        f"  {call} replay --verify {where}   fold everything again, and compare\n"
-        f"  {call} demo . {where}   audit your own code; Ctrl-C, then resume"
-    )
+    lines = [f"  {call} {words} {where}   {what}" for words, what in commands]
+    say("\n".join(["\nWhat to try next:", *lines]))

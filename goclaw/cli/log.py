@@ -42,7 +42,7 @@ for _command in (archive, expire, compact):
     default="",
     metavar="RUN",
     shell_complete=run_ids,
-    help="Only facts of this run and its tasks.",
+    help="Only facts of this run (an id, its beginning, or @last) and its tasks.",
 )
 @click.option("--stream", default="", metavar="STREAM", help="Only facts of this stream.")
 @click.option("--type", "type_", default="", metavar="TYPE", help="Only this type, or its family.")
@@ -73,6 +73,7 @@ def show(
     last = None if stop is None else Position.parse(stop)
     wanted = Selection(run, stream, type_, first, last)
     with _reading(settings) as journal:
+        wanted = wanted._replace(run=_run_id(journal, run))
         _print(islice(select(journal, wanted), limit), as_json=as_json, ndjson=ndjson)
 
 
@@ -120,7 +121,7 @@ def verify(settings: Settings, as_json: bool) -> int:
     default="",
     metavar="RUN",
     shell_complete=run_ids,
-    help="Only the facts of this run and its tasks.",
+    help="Only the facts of this run (an id, its beginning, or @last) and its tasks.",
 )
 @settings_options
 @json_option
@@ -132,7 +133,7 @@ def export(settings: Settings, out: Path | None, run: str, as_json: bool) -> Non
         msg = "an export is binary"
         raise UsageInvalid(msg, hint="name a file with -o, or let another program read stdout")
     with _reading(settings) as journal:
-        found = export_to(journal, out or sys.stdout.buffer, run)
+        found = export_to(journal, out or sys.stdout.buffer, _run_id(journal, run))
     if as_json:
         emit({"file": str(out), **found._asdict()})
     else:
@@ -168,6 +169,13 @@ def import_(settings: Settings, file: Path, partitions: int | None, as_json: boo
         )
     else:
         say(f"{settings.data_dir}: {found.facts} facts and {found.blobs} blobs, as exported")
+
+
+def _run_id(journal: RocksJournal, run: str) -> str:
+    """Return the id of the run that is meant; what means none is left to be refused."""
+    from goclaw.replay import Replay
+
+    return Replay(journal).find(run) if run else ""
 
 
 @contextmanager

@@ -159,7 +159,7 @@ def _prepared(
             findings.append(Finding("agent_unknown", message, ("tasks", task.id, "agent"), hint))
     if findings:
         raise InvalidDefinition(locate(findings, data, text_format), str(file))
-    require_allowed(prepared, settings)
+    require_allowed(prepared.plan.name, prepared.programs, settings)
     return prepared
 
 
@@ -175,13 +175,17 @@ def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_
 
     Where an engine runs it has gone on with them already: then they are watched.
 
-    Exits 0, also if there is nothing to do; 1 if a run failed; 2 if agents are missing.
+    Exits 0, also if there is nothing to do; 1 if a run failed. Where agents or secrets are missing
+    (2, 3), or programs are not allowed (2), nothing is begun.
     """
     from goclaw.agents import REGISTRY
     from goclaw.asking import ask, engine_runs
     from goclaw.foreground import INTERRUPTED, Ending, resume_in_foreground
     from goclaw.modules import load_modules
+    from goclaw.programs import require_allowed
+    from goclaw.secrets import SecretSource
     from goclaw.unfinished import require_agents
+    from goclaw_actors.executors.secrets import Secrets
 
     elsewhere = engine_runs(settings)
     if not elsewhere:
@@ -189,6 +193,10 @@ def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_
     runs = ask(settings, "runs.unfinished")
     if not elsewhere:
         require_agents({run["run_id"]: run["agents"] for run in runs}, REGISTRY)
+        for run in runs:
+            require_allowed(f"run {run['run_id']}", run["programs"], settings)
+        secrets = Secrets(SecretSource(settings.secrets.file))
+        secrets.require(name for run in runs for name in run["secrets"])
     ending = Ending([], "")
     if runs:
         with displayed(settings) as display:

@@ -94,16 +94,18 @@ def show(settings: Settings, run: str, timeline: bool, critical: bool, as_json: 
 
 @runs.command()
 @click.argument("run", shell_complete=run_ids)
+@click.option("--task", metavar="TASK", help="The result of this task, even while the run goes on.")
 @settings_options
 @json_option
-def result(settings: Settings, run: str, as_json: bool) -> None:  # noqa: ARG001 - the option belongs to the command's form
-    """Print the result of a run, as JSON. RUN is an id, the beginning of one, or @last.
+def result(settings: Settings, run: str, task: str | None, as_json: bool) -> None:  # noqa: ARG001 - the option belongs to the command's form
+    """Print the result of a run, or of one of its tasks, as JSON.
 
-    Exits 1 if the run failed or was cancelled, 5 if it has not ended.
+    RUN is an id, the beginning of one, or @last. Exits 1 if it failed, was cancelled or skipped,
+    5 if it has not ended.
     """
     from goclaw.asking import ask
 
-    emit(ask(settings, "runs.result", run=run, min_position="now"))
+    emit(ask(settings, "runs.result", run=run, task=task, min_position="now"))
 
 
 @runs.command()

@@ -56,6 +56,13 @@ class ShowRun(NameRun):
     """With the path that decided when it ended."""
 
 
+class ResultOf(NameRun):
+    """Which result."""
+
+    task: str | None = None
+    """That of this task (None: the run's own)."""
+
+
 class RunIds(Params):
     """Which ids."""
 
@@ -88,9 +95,12 @@ def _find(ground: Ground, asked: NameRun) -> dict[str, Any]:
     return run_summary(ground.runs.find(asked.run))
 
 
-def _result(ground: Ground, asked: NameRun) -> Any:
+def _result(ground: Ground, asked: ResultOf) -> Any:
     ground.wait_for(asked.min_position)
-    return ground.runs.result_of(ground.runs.find(asked.run))
+    run = ground.runs.find(asked.run)
+    if asked.task is not None:
+        return ground.runs.task_result_of(run, asked.task)
+    return ground.runs.result_of(run)
 
 
 def _board(ground: Ground, asked: NameRun) -> dict[str, Any]:
@@ -118,7 +128,13 @@ def _ids(ground: Ground, asked: RunIds) -> list[str]:
 
 def _unfinished(ground: Ground, _: NoParams) -> list[dict[str, Any]]:
     return [
-        {"run_id": run.run_id, "name": run.name, "agents": list(run.agents)}
+        {
+            "run_id": run.run_id,
+            "name": run.name,
+            "agents": list(run.agents),
+            "programs": dict(run.programs),
+            "secrets": list(run.secrets),
+        }
         for run in unfinished_runs(ground.journal)
     ]
 
@@ -128,12 +144,13 @@ OPERATIONS: Final = (
          "`{runs: [summary], cursor}`; a cursor goes on"),
     read("runs.show", ShowRun, _show, "Show a run and its tasks; values are whole.", "the record"),
     read("runs.find", NameRun, _find, "Find the run that a name means.", "its summary"),
-    read("runs.result", NameRun, _result, "Give the result of a run that completed.", "the value"),
+    read("runs.result", ResultOf, _result, "Give the result of a run, or a task, that completed.",
+         "the value"),
     read("runs.board", NameRun, _board, "Give what is needed to draw a run.",
          "`{run_id, status, submitted_at_ns, ended_at_ns, plan: bytes, tasks: {id: [status, "
          "attempts, started_at_ns, completed_at_ns]}}`"),
     read("runs.ids", RunIds, _ids, "Give ids of runs: by their beginning, or the newest.",
          "a list of ids"),
     read("runs.unfinished", NoParams, _unfinished, "List what has not ended, the oldest first.",
-         "`[{run_id, name, agents}]`", log_only=True),
+         "`[{run_id, name, agents, programs: {task: program}, secrets}]`", log_only=True),
 )  # fmt: skip

@@ -163,8 +163,8 @@ class RunsReader:
         return found
 
     def newest(self) -> RunView | None:
-        """Return the run that was submitted last, or None."""
-        page = self.list(limit=1)
+        """Return the run that was submitted last, or None; one that a run began is not it."""
+        page = self._page(lambda run: not run.parent, 1, None)
         return page.runs[0] if page.runs else None
 
     def list(

@@ -92,6 +92,12 @@ def test_the_command_line_names_parent_and_child(
     record = json.loads(capsys.readouterr().out)
     assert record["parent"] == {"run_id": "top", "task": "first"}
     assert record["input"] == {"n": 3}
+    for command in (["runs", "show", "@last"], ["replay", "--run", "@last"]):
+        assert main([*command, *data, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert found["run_id"] == "top", "a run that a run began is not the last one"
+    assert main(["log", "show", "--run", "@last", *data]) == 0
+    assert "workflow/top" in capsys.readouterr().out
 
 
 async def test_names_are_looked_up_when_a_run_is_submitted(agents: AgentRegistry) -> None:

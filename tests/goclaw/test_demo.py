@@ -12,7 +12,7 @@ from goclaw.demo.outline import Unreadable, outline
 from goclaw.demo.workflow import build, packages_of, standard_library
 from goclaw.errors import EXIT_INTERRUPTED, EXIT_NOT_FOUND
 from goclaw.foreground import INTERRUPTED, Ending
-from tests.goclaw.processes import last_json
+from tests.goclaw.processes import last_json, read_until, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,6 +143,35 @@ def test_the_team_audits_a_tree(
     assert shown.startswith(f"Audit of {tree}")
     assert "Shape.area" in shown
     assert "1 files could not be parsed" in shown
+
+
+def test_the_team_audits_a_tree_in_processes(
+    tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `--process` nothing is parsed in this process: what is broken here is whole there."""
+    monkeypatch.setattr("goclaw.demo.agents.outline", None)
+    data = ["--data-dir", str(tmp_path / "data")]
+    assert main(["demo", str(tree), *data, "--process", "--json"]) == 0
+    record = last_json(capsys.readouterr().out)
+    assert {task["status"] for task in record["tasks"].values()} == {"completed"}
+    assert record["result"]["totals"]["functions"] == 15
+
+
+def test_a_killed_audit_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to know in which module the agents of the demo are."""
+    data = ["--data-dir", str(tmp_path / "data")]
+    process = start(tmp_path, "demo", str(standard_library() / "idlelib"), *data)
+    assert process.stderr is not None
+    read_until(process.stderr, b"tasks")
+    process.kill()
+    process.communicate(timeout=60)
+    assert main(["runs", "list", *data, "--json"]) == 0
+    (left,) = last_json(capsys.readouterr().out)
+    assert left["status"] == "running"
+    resumed = start(tmp_path, "resume", *data, "--json")
+    out, err = resumed.communicate(timeout=60)
+    assert resumed.returncode == 0, err
+    assert last_json(out) == {"resumed": [{"run_id": left["run_id"], "status": "completed"}]}
 
 
 def test_without_python_there_is_nothing_to_audit(

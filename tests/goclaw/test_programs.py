@@ -12,7 +12,7 @@ import pytest
 
 import goclaw
 from goclaw.cli import main
-from goclaw.errors import EXIT_FAILED, EXIT_USAGE
+from goclaw.errors import EXIT_FAILED, EXIT_TIMEOUT, EXIT_USAGE
 from goclaw_actors.executors.errors import ExecNotAllowed
 from tests.actors.executors.conftest import until
 from tests.goclaw.processes import last_json, start
@@ -117,3 +117,22 @@ def test_a_killed_engine_leaves_no_program_and_the_task_starts_again(tmp_path: P
     assert len(pids.read_text().split()) == 2
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
+
+
+def test_a_resume_without_the_permission_begins_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Who forgot `--allow-exec` is told so, and the run is what it was."""
+    Path("late.yaml").write_text(
+        "{name: late, tasks: {hold: {wait: 300ms}, say: {exec: [echo, hi], needs: [hold]}}}"
+    )
+    run = ["run", "late.yaml", "--run-id", "r", "--timeout", "0.01", "--allow-exec"]
+    assert main(run) == EXIT_TIMEOUT
+    capsys.readouterr()
+    assert main(["resume", "--json"]) == EXIT_USAGE
+    error = last_json(capsys.readouterr().out)["error"]
+    assert (error["code"], error["details"]["tasks"]) == ("exec_not_allowed", {"say": "echo"})
+    assert "run r" in error["message"]
+    assert main(["resume", "--allow-exec", "--json"]) == 0
+    resumed = last_json(capsys.readouterr().out)
+    assert resumed == {"resumed": [{"run_id": "r", "status": "completed"}]}

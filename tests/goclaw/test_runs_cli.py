@@ -227,6 +227,31 @@ def test_result_is_printed_alone_or_its_absence_explained(
         assert lines == []
 
 
+@pytest.mark.parametrize(
+    ("run", "task", "code", "said_on_stderr"),
+    [
+        ("run_good1", "scan", 0, ""),
+        ("run_good1", "parse", 1, "task parse of run run_good1 skipped"),
+        ("run_bad", "scan", 1, "boom"),
+        ("run_good1", "scam", 3, "did you mean 'scan'?"),
+        ("run_good2", "report", 5, "task report of run run_good2 is pending"),
+    ],
+)
+def test_the_result_of_a_task_is_printed(
+    data_dir: Path,
+    capsys: pytest.CaptureFixture[str],
+    run: str,
+    task: str,
+    code: int,
+    said_on_stderr: str,
+) -> None:
+    """As it was recorded, also while its run goes on; otherwise why there is none."""
+    found, lines, err = called(capsys, "result", run, "--task", task, "--data-dir", data_dir)
+    assert found == code, err
+    assert said_on_stderr in err
+    assert lines == (["1"] if code == 0 else [])
+
+
 def test_views_are_built_again_when_they_were_deleted(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,10 +11,11 @@ import msgpack
 import pytest
 
 import goclaw
+from goclaw.cli import main
 from goclaw.config import LogSettings, SecretSettings, Settings
 from goclaw.config_load import load_settings
 from goclaw.datadir import DataDirectory
-from goclaw.errors import RunNotFound
+from goclaw.errors import EXIT_NOT_FOUND, EXIT_TIMEOUT, RunNotFound
 from goclaw.logs import configure_logs
 from goclaw.secrets import SecretSource, SecretsUnreadable
 from goclaw_actors.executors.agents import AgentRegistry
@@ -23,6 +24,7 @@ from goclaw_events.errors import ValueNotStorable
 from goclaw_events.facts import RunCompleted, RunFailed
 from goclaw_events.tables import TABLES
 from goclaw_events.value import SecretText, store
+from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,3 +160,25 @@ def test_no_value_from_outside_can_name_a_secret() -> None:
     for forged in (SecretText(("", "KEY", "")), msgpack.ExtType(2, msgpack.packb(["", "KEY", ""]))):
         with pytest.raises(ValueNotStorable):
             store({"deep": [forged]}, {})
+
+
+def test_a_resume_without_the_secret_begins_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for before anything goes on; with it, the run completes."""
+    flow = tmp_path / "late.yaml"
+    flow.write_text(
+        "{name: late, tasks: {hold: {wait: 300ms}, "
+        'send: {agent: goclaw.echo, with: {key: "${secret.LATE_KEY}"}, needs: [hold]}}}'
+    )
+    data = ["--data-dir", str(tmp_path / "data")]
+    monkeypatch.setenv("GOCLAW_SECRET_LATE_KEY", CANARY)
+    assert main(["run", str(flow), "--run-id", "r", "--timeout", "0.01", *data]) == EXIT_TIMEOUT
+    monkeypatch.delenv("GOCLAW_SECRET_LATE_KEY")
+    capsys.readouterr()
+    assert main(["resume", *data, "--json"]) == EXIT_NOT_FOUND
+    assert last_json(capsys.readouterr().out)["error"]["code"] == "secret_missing"
+    monkeypatch.setenv("GOCLAW_SECRET_LATE_KEY", CANARY)
+    assert main(["resume", *data, "--json"]) == 0
+    resumed = last_json(capsys.readouterr().out)
+    assert resumed == {"resumed": [{"run_id": "r", "status": "completed"}]}

@@ -123,7 +123,8 @@ def timed_out(attempt: StartAttempt) -> Outcome:
     what = f"agent {attempt.agent!r}" if attempt.agent else f"task {attempt.task_id!r}"
     limit = f"its timeout of {attempt.timeout_s:g} s"
     if attempt.timeout_of != "timeout":
-        limit = f"the {attempt.timeout_s:g} s that were left of the {attempt.timeout_of}"
+        left_s = round(attempt.timeout_s or 0.0, 3)
+        limit = f"the {left_s:g} s that were left of the {attempt.timeout_of}"
     text = f"{what} took longer than {limit}"
     return Outcome(attempt.stream, attempt.token, "failed", code=TIMEOUT, message=text)
 
