@@ -111,12 +111,9 @@ def test_an_engine_of_its_own_is_left_alone(
     assert "--data-dir" in said["error"]["hint"]
 
 
-@pytest.mark.parametrize("more", [["."], ["--process"]])
-def test_the_pipeline_takes_neither_path_nor_processes(
-    capsys: pytest.CaptureFixture[str], more: list[str]
-) -> None:
-    """Exit 2: there is no agent in it."""
-    code, said = told(capsys, "demo", "--pipeline", *more)
+def test_the_pipeline_takes_no_path(capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2: it audits nothing."""
+    code, said = told(capsys, "demo", "--pipeline", ".")
     assert (code, said["error"]["code"]) == (2, "usage")
 
 

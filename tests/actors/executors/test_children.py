@@ -48,6 +48,8 @@ ENGINE = """
     time.sleep(600)
 """
 ROOT = Path(__file__).parents[3]
+TOKEN = f"tok{os.getpid()}"
+"""The processes of tests that run beside this one are not to be taken for its own."""
 
 
 def gone(pid: int) -> bool:
@@ -61,7 +63,7 @@ def gone(pid: int) -> bool:
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
     """Start a process in a group of its own."""
-    environ = os.environ | {TOKEN_VARIABLE: "tok"}
+    environ = os.environ | {TOKEN_VARIABLE: TOKEN}
     process = subprocess.Popen(["sleep", "600"], start_new_session=True, env=environ)
     yield process
     process.kill()
@@ -113,7 +115,7 @@ def test_a_group_is_known_by_boot_pid_and_start(
     words = record.read_text().split()
     record.write_text(" ".join([words[0], words[1], str(int(words[2]) - 1), words[3]]))
     assert kill_leftovers(tmp_path) == (0, 0)
-    write_group(str(tmp_path), sleeper.pid, "another-boot", "tok")
+    write_group(str(tmp_path), sleeper.pid, "another-boot", TOKEN)
     assert kill_leftovers(tmp_path) == (0, 0)
     (tmp_path / "7").write_text("7 torn")
     assert kill_leftovers(tmp_path) == (0, 0)
@@ -127,7 +129,7 @@ def test_a_member_whose_leader_has_ended_is_known_by_its_token(
     tmp_path: Path, sleeper: subprocess.Popen[bytes]
 ) -> None:
     """The token in the environment says whose it was."""
-    (tmp_path / "1").write_text(f"1 {boot_id()} 1 tok\n")
+    (tmp_path / "1").write_text(f"1 {boot_id()} 1 {TOKEN}\n")
     assert kill_leftovers(tmp_path) == (1, 0)
     assert gone(sleeper.pid)
 
