@@ -67,7 +67,9 @@ def _library(settings: Settings, name: str, key: str) -> tuple[str, Library]:
     for run in ask(settings, "runs.list", name=name, status="running", limit=1, **NOW)["runs"]:
         port = run["labels"].get(PORT, "")
         if port.isdigit():
-            with suppress(OSError):  # another program has the port: that run fails, and says why
+            with suppress(
+                OSError, OverflowError
+            ):  # another program has the port: that run fails, and says why
                 return run["run_id"], Library(key, int(port))
     return "", Library(key)
 
