@@ -149,14 +149,25 @@ class DeclareLane(NamedTuple):
     capacity: int
     overflow: str
     declared_by: str
+    limits: dict[str, Value] | None = None
 
 
 class Enqueue(NamedTuple):
-    """Ask for a slot. `at_head`: before others of its priority (it had one already)."""
+    """Ask for a slot. `at_head`: before others of its priority (it had one already).
+
+    `tenant` and `workflow` say for whom, `key` which of those with the same key go one by one.
+    `units` are taken from the lane's resources for as long as the slot. `cost` weighs the task
+    in the lane's rate and in shares.
+    """
 
     task: str
     priority: int
     at_head: bool
+    tenant: str = ""
+    workflow: str = ""
+    key: str = ""
+    units: dict[str, int] | None = None
+    cost: float = 1.0
 
 
 class Release(NamedTuple):

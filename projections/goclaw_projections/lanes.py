@@ -86,7 +86,7 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
         if type(fact) is facts.LaneAdvanced:
             _advance(lane, row, fact, time_ns, rows)
         elif type(fact) is facts.LaneDeclared:
-            row[:4] = fact
+            row[:4] = fact[:4]
         elif type(fact) is facts.LaneRefused:
             row[_REFUSED] += len(fact.tasks)
     row[_UPDATED] = time_ns
@@ -103,7 +103,7 @@ def _apply_poisoned(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
 
 
 def _advance(lane: str, row: list[Any], fact: facts.LaneAdvanced, time_ns: int, rows: Rows) -> None:
-    released, withdrawn, queued, leased = fact
+    released, withdrawn, queued, leased = fact[:4]
     row[_RUNNING] += len(leased) - len(released)
     row[_RELEASED] += len(released)
     row[_LEASED] += len(leased)
@@ -113,7 +113,7 @@ def _advance(lane: str, row: list[Any], fact: facts.LaneAdvanced, time_ns: int, 
         _leave(lane, row, task, rows)
     at_once = set(leased) if queued and leased else ()
     passed = set()
-    for task, priority, _ in queued:
+    for task, priority, *_ in queued:
         if task in at_once:
             passed.add(task)
         else:

@@ -132,6 +132,33 @@ def lane_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
     return LANE.evolve, lane
 
 
+def shares_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return the `evolve` and the state of a lane with limits: a key for every three tasks."""
+    lane = LANE.initial("lane/w/io")
+
+    def advance(queued: list[Any], leased: list[str]) -> None:
+        LANE.evolve(lane, said.LaneAdvanced([], [], queued, leased, 10**18))
+
+    limits = {"per_tenant": size, "resources": {"gpu": size}}
+    LANE.evolve(lane, said.LaneDeclared(size, size, "reject", "w", limits))
+    for number in range(size // 2):
+        advance([(f"h{number}", 0, False, came_with(number))], [f"h{number}"])
+    for number in range(size):
+        advance([(f"t{number}", number % 7, False, came_with(number // 3))], [])
+    return LANE.evolve, lane
+
+
+def came_with(number: int) -> list[Any]:
+    """Return what an entry asks for: a slot of its tenant and key."""
+    return [f"tenant{number % 100}", f"k{number}", {"gpu": 1}, 1.0]
+
+
+def shared(queued: list[Any], *, withdrawn: str = "", leased: str = "") -> said.LaneAdvanced:
+    """Return a turn of a lane with limits."""
+    left = [withdrawn] if withdrawn else []
+    return said.LaneAdvanced([], left, queued, [leased] if leased else [], 2 * 10**18)
+
+
 def task_of(_size: int) -> tuple[Callable[[Any, Any], Any], Any]:
     """Return a task's `evolve` and a task that runs: its state has one size."""
     decider = task_decider(Shelf())
@@ -183,6 +210,19 @@ CASES: dict[str, tuple[Any, Callable[[int, Any], Any]]] = {
         lambda _, lane: said.LaneAdvanced([], [top(lane)], [], []),
     ),
     "lane: another withdrew": (lane_of, lambda *_: said.LaneAdvanced([], ["t500"], [], [])),
+    "shares: one came": (
+        shares_of,
+        lambda *_: shared([("new", 0, False, came_with(7))]),
+    ),
+    "shares: one came with a key of its own": (
+        shares_of,
+        lambda *_: shared([("other", 0, True, ["new", "new", None, 1.0])]),
+    ),
+    "shares: one left and another was leased": (
+        shares_of,
+        lambda *_: said.LaneAdvanced(["h3"], [], [], ["t9"], 2 * 10**18),
+    ),
+    "shares: one withdrew": (shares_of, lambda *_: shared([], withdrawn="t500")),
     "task: progress": (task_of, lambda *_: said.ProgressReported(1, 0.5, "")),
     "task: failed attempt": (
         task_of,

@@ -94,7 +94,7 @@ def test_the_last_to_come_are_refused() -> None:
 
 
 messages = st.one_of(
-    st.builds(Enqueue, st.sampled_from("abcdefgh"), st.integers(-1, 1), st.booleans()),
+    st.builds(ask, st.sampled_from("abcdefgh"), st.integers(-1, 1), head=st.booleans()),
     st.builds(Release, st.sampled_from("abcdefgh")),
     st.builds(Withdraw, st.sampled_from("abcdefgh")),
 )

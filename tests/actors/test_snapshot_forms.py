@@ -25,12 +25,13 @@ from goclaw_events.snapshots import (
     read_chunks,
 )
 from goclaw_events.value import BlobRef, pack
-from tests.actors.given import Shelf, moment, plan_of
+from tests.actors.given import NOW_NS, Shelf, moment, plan_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from goclaw_actors.decider import Decider
+    from goclaw_events.value import Value
 
 PREFIX = b"\0\0\0\x01x"
 LAYOUT = {
@@ -45,6 +46,10 @@ LAYOUT = {
     (1, "workflow"): (
         "active definition digest ended error first_failed idempotency_key input labels name plan "
         "reason result results run_id status statuses unmet"
+    ),
+    (2, "lane"): (
+        "capacity concurrency declared_by entries head leased limits next overflow queue queued "
+        "shares stream"
     ),
     (2, "task"): (
         "attempt child child_run deadline_ns definition due_ns error failures generation holder "
@@ -137,28 +142,39 @@ lane_steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
-@given(lane_steps)
+LIMITS: dict[str, Value] = {
+    "per_tenant": 2,
+    "resources": {"gpu": 3},
+    "rate": [1.0, 3, "token_bucket"],
+    "ageing": 5,
+}
+
+
+@settings(max_examples=80, deadline=None)
+@given(lane_steps, st.sampled_from([None, LIMITS]))
 def test_a_lane_goes_on_as_if_it_had_never_been_away(
-    steps: list[tuple[str, int, int]],
+    steps: list[tuple[str, int, int]], limits: dict[str, Value] | None
 ) -> None:
     """A lane restored now and then decides what one that stayed decides, and ends up equal."""
     stays, goes = Lane("lane/w/io"), Lane("lane/w/io")
     keeper = Keeper(LANE, "lane/w/io")
-    for what, number, priority in steps:
+    for at, (what, number, priority) in enumerate(steps):
         task = f"task/r/t{number}"
         if what == "keep":
             goes = keeper.through(goes)
             continue
+        tenant, key = "xyz"[number % 3], "klm"[number % 2 : number % 3]
+        asks = (tenant, "w", key, {"gpu": 1 + number % 2}) if limits else ()
         message: Any = {
-            "enqueue": Enqueue(task, priority, at_head=False),
-            "head": Enqueue(task, priority, at_head=True),
+            "enqueue": Enqueue(task, priority, False, *asks),
+            "head": Enqueue(task, priority, True, *asks),
             "release": Release(task),
             "withdraw": Withdraw(task),
-            "declare": DeclareLane(1 + number % 4, 5 + number, "reject", "w"),
+            "declare": DeclareLane(1 + number % 4, 5 + number, "reject", "w", limits),
         }[what]
-        first = LANE.decide(stays, message, moment())
-        assert LANE.decide(goes, message, moment()) == first
+        now = moment(now_ns=NOW_NS + at * 300_000_000)
+        first = LANE.decide(stays, message, now)
+        assert LANE.decide(goes, message, now) == first
         for fact in first.facts:
             LANE.evolve(stays, fact)
             LANE.evolve(goes, fact)
@@ -173,7 +189,7 @@ def test_a_lane_of_many_chunks() -> None:
         LANE.evolve(lane, said.LaneAdvanced([], [], [entry], []))
     assert LANE.encode(keeper.through(lane)) == LANE.encode(lane)
     assert {place[1] for place in keeper.chunks} == {-2, -1, 0, 1}
-    assert LANE_FORM.version == 1
+    assert LANE_FORM.version == 2
 
 
 run_steps = st.lists(

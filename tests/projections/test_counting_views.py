@@ -46,8 +46,9 @@ def given(*frames: list[Said]) -> Views:
 
 def advanced(**parts: list[Any]) -> list[Said]:
     """Return a frame in which a lane advanced."""
-    fields = {"released": [], "withdrawn": [], "queued": [], "leased": [], **parts}
-    return [said(LANE, facts.LaneAdvanced(**fields))]
+    came = parts.get("queued", []), parts.get("leased", [])
+    fact = facts.LaneAdvanced(parts.get("released", []), parts.get("withdrawn", []), *came)
+    return [said(LANE, fact)]
 
 
 def at(seconds: int) -> int:

@@ -14,6 +14,8 @@ from goclaw_actors.messages import (
     RecheckSlots,
     RefuseWaiting,
     Release,
+    SlotLeased,
+    TimerFired,
     Withdraw,
 )
 from goclaw_events.facts import LaneDeclared
@@ -25,10 +27,10 @@ if TYPE_CHECKING:
 def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
     """Answer a message; see the table in docs/reference/states.md."""
     match message:
-        case Enqueue() | Release() | Withdraw():
+        case Enqueue() | Release() | Withdraw() | TimerFired():
             return decide_together(lane, (message,), moment)
         case DeclareLane():
-            return _declare(lane, message)
+            return _declare(lane, message, moment)
         case RecheckSlots(tasks):
             return _recheck(lane, tasks)
         case RefuseWaiting():
@@ -38,22 +40,27 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
             raise TypeError(msg)
 
 
-def decide_together(lane: Lane, messages: Sequence[Any], _moment: Moment) -> Decision:
+def decide_together(lane: Lane, messages: Sequence[Any], moment: Moment) -> Decision:
     """Answer what came and went as one: slots are given when all of it is known."""
-    draft = Draft(lane, lane.concurrency)
+    draft = Draft(lane, lane.concurrency, moment.now_ns)
     draft.take(messages)
     return draft.decision()
 
 
-def _declare(lane: Lane, message: DeclareLane) -> Decision:
-    same = (lane.concurrency, lane.capacity, lane.overflow) == message[:3]
-    facts: list[Any] = [] if same and lane.declared_by else [LaneDeclared(*message)]
-    given = Draft(lane, message.concurrency).decision()
+def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
+    known = (lane.concurrency, lane.capacity, lane.overflow, *message[3:4], lane.limits)
+    facts: list[Any] = []
+    if known != message or not lane.declared_by:
+        facts.append(LaneDeclared(*message))
+    if lane.limits != message.limits:
+        # who goes next follows from the new limits once they are the lane's
+        return Decision(facts, [Send(lane.stream, message)])
+    given = Draft(lane, message.concurrency, moment.now_ns).decision()
     facts.extend(given.facts)
     sends = list(given.sends)
-    if len(sends) == LEASES_PER_TURN_MAX:
+    if sum(type(send.body) is SlotLeased for send in sends) == LEASES_PER_TURN_MAX:
         sends.append(Send(lane.stream, message))  # more may be free
-    return Decision(facts, sends) if facts else NOTHING
+    return Decision(facts, sends, given.effects) if facts or given.effects else NOTHING
 
 
 def _recheck(lane: Lane, tasks: list[str] | None) -> Decision:

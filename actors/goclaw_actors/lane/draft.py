@@ -6,19 +6,25 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.decider import NOTHING, ClearOpen, Decision, Send, SetOpen
-from goclaw_actors.lane.state import waiting
-from goclaw_actors.messages import Enqueue, Release, SlotLeased, SlotRefused
+from goclaw_actors.decider import NOTHING, ClearOpen, Decision, Send, SetOpen, SetTimer
+from goclaw_actors.lane.limits import Limits, limits_of
+from goclaw_actors.lane.picker import Picker
+from goclaw_actors.lane.state import entries_of, shares_of, waiting
+from goclaw_actors.messages import Enqueue, Release, SlotLeased, SlotRefused, TimerFired
 from goclaw_events.facts import LaneAdvanced, LaneRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
-    from goclaw_actors.lane.state import Entry, Lane
+    from goclaw_actors.lane.flows import Entry
+    from goclaw_actors.lane.state import Lane
 
 LEASES_PER_TURN_MAX: Final = 256
+RATE: Final = "rate"
+"""The timer that wakes a lane when its rate lets the next task start."""
 _LEASED: Final = SlotLeased()
 _FULL: Final = "lane_full"
+_QUOTA: Final = "lane_quota_exceeded"
 
 
 class Draft:
@@ -27,23 +33,31 @@ class Draft:
     `concurrency` is the lane's, or the one that is being declared.
     """
 
-    __slots__ = ("concurrency", "lane", "queued", "released", "withdrawn")
+    __slots__ = (
+        "concurrency", "excessive", "lane", "limits", "now_ns", "queued", "released", "tat_ns",
+        "wake_ns", "withdrawn",
+    )  # fmt: skip
 
-    def __init__(self, lane: Lane, concurrency: int) -> None:
+    def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
         self.lane = lane
         self.concurrency = concurrency
+        self.now_ns = now_ns
+        self.limits: Limits | None = None if lane.shares is None else lane.shares.limits
         self.released: dict[str, None] = {}
         self.withdrawn: dict[str, None] = {}
-        self.queued: dict[str, tuple[str, int, bool]] = {}
+        self.queued: dict[str, Any] = {}
+        self.excessive: dict[str, None] = {}
+        self.tat_ns = 0
+        self.wake_ns = 0
 
     def take(self, messages: Iterable[Any]) -> None:
         """Take in messages, in order of arrival."""
         for message in messages:
             if type(message) is Enqueue:
-                self._enqueue(*message)
+                self._enqueue(message)
             elif type(message) is Release:
                 self._release(message.task)
-            else:
+            elif type(message) is not TimerFired:
                 self._withdraw(message.task)
 
     def _waits(self, task: str) -> bool:
@@ -62,9 +76,22 @@ class Draft:
     def _free(self) -> int:
         return max(0, self.concurrency - len(self.lane.leased) + len(self.released))
 
-    def _enqueue(self, task: str, priority: int, at_head: bool) -> None:  # noqa: FBT001 - as the message has it
-        if not (self._waits(task) or self._holds(task)):
-            self.queued[task] = (task, priority, at_head)
+    def _enqueue(self, message: Enqueue) -> None:
+        task = message.task
+        if self._waits(task) or self._holds(task):
+            return
+        if self.limits is None:
+            if not (message.key or message.units):
+                self.queued[task] = message[:3]
+                return
+            self.limits = limits_of(self.lane.limits)
+        if message.units and not self.limits.grants(message.units):
+            self.excessive[task] = None
+            return
+        party = self.limits.party(message.tenant, message.workflow)
+        asks = [party, message.key, message.units or None, message.cost]
+        plain = asks == ["", "", None, 1.0]
+        self.queued[task] = message[:3] if plain else (*message[:3], asks)
 
     def _release(self, task: str) -> None:
         if self._holds(task):
@@ -76,15 +103,21 @@ class Draft:
         else:
             self._release(task)
 
-    def refuse(self) -> list[str]:
+    def refuse(self, slots: int, leased: Collection[str] = ()) -> list[str]:
         """Take out who came last and has no room to wait; return them in order of arrival.
 
-        Who gets a slot in this turn takes no room. Who comes back at the head had room before.
+        Who gets one of the `slots` of this turn takes no room, and if it is known who that is,
+        is not refused. Who comes back at the head had room before.
         """
-        excess = self._waiting - self._free - self.lane.capacity
+        excess = self._waiting - slots - self.lane.capacity
         if excess <= 0:
             return []
-        new = [task for task, _, at_head in self.queued.values() if not at_head]
+        at_once = frozenset(leased)
+        new = [
+            task
+            for task, _, at_head, *_ in self.queued.values()
+            if not at_head and task not in at_once
+        ]
         refused = new[-excess:]
         for task in refused:
             del self.queued[task]
@@ -112,24 +145,54 @@ class Draft:
                 yield -priority, behind, task
                 behind += 1
 
+    def picks(self) -> list[str]:
+        """Return the tasks that get the free slots of a lane with limits."""
+        wanted = min(self._free, LEASES_PER_TURN_MAX)
+        if wanted == 0:
+            return []
+        lane, shares = self.lane, shares_of(self.lane)
+        picker = Picker(shares, self.withdrawn, self.now_ns)
+        found = (lane.entries.get(lane.queued[task]) for task in self.withdrawn)
+        picker.take_in(
+            [lane.leased[task] for task in self.released],
+            [entry for entry in found if entry is not None],
+            entries_of(lane, shares, list(self.queued.values()), self.now_ns),
+        )
+        leased: list[str] = []
+        while len(leased) < wanted and (task := picker.pick()) is not None:
+            leased.append(task)
+        self.tat_ns = picker.rate_ns if picker.rate_ns != shares.rate_ns else 0
+        self.wake_ns = picker.wake_ns
+        return leased
+
     def decision(self) -> Decision:
         """Return what follows: one fact for all that came, went, and got a slot."""
-        refused = self.refuse()
-        leased = self.leases()
+        now_ns = 0
+        if self.limits is None:
+            refused = self.refuse(self._free)
+            leased = self.leases()
+        else:
+            now_ns = self.now_ns
+            leased = self.picks()
+            refused = self.refuse(len(leased), leased)
         facts: list[Any] = []
         sends = [Send(task, _LEASED) for task in leased]
         if self.released or self.withdrawn or self.queued or leased:
             queued = list(self.queued.values())
-            facts.append(LaneAdvanced(list(self.released), list(self.withdrawn), queued, leased))
-        if refused:
-            facts.append(LaneRefused(refused, _FULL))
-            sends.extend(Send(task, SlotRefused(_FULL)) for task in refused)
-        return Decision(tuple(facts), sends, self._opening()) if facts else NOTHING
+            released, withdrawn = list(self.released), list(self.withdrawn)
+            facts.append(LaneAdvanced(released, withdrawn, queued, leased, now_ns, self.tat_ns))
+        for tasks, reason in ((refused, _FULL), (list(self.excessive), _QUOTA)):
+            if tasks:
+                facts.append(LaneRefused(tasks, reason))
+                sends.extend(Send(task, SlotRefused(reason)) for task in tasks)
+        effects = self._effects()
+        return Decision(tuple(facts), sends, effects) if facts or effects else NOTHING
 
-    def _opening(self) -> tuple[SetOpen | ClearOpen, ...]:
-        """Keep the lane unfinished exactly while a task waits or holds a slot."""
+    def _effects(self) -> tuple[object, ...]:
+        """Wake the lane when its rate says so, and keep it unfinished while a task is in it."""
+        wake = (SetTimer(RATE, self.wake_ns),) if self.wake_ns else ()
         before = bool(self.lane.leased or self.lane.queued)
         after = self._waiting > 0 or len(self.lane.leased) > len(self.released)
         if before == after:
-            return ()
-        return (SetOpen("lane", ""),) if after else (ClearOpen(),)
+            return wake
+        return (SetOpen("lane", ""), *wake) if after else (ClearOpen(), *wake)

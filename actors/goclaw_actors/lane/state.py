@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.lane.flows import ORDER, RANK, TASK, Entry, Lease
+from goclaw_actors.lane.kept import restored_shares, shares_root
+from goclaw_actors.lane.limits import limits_of
+from goclaw_actors.lane.shares import Shares
 from goclaw_actors.lane.sweep import sweep
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
 
@@ -15,10 +19,6 @@ if TYPE_CHECKING:
 
     from goclaw_actors.decider import MapChunks
     from goclaw_events.value import Value
-
-Entry: TypeAlias = tuple[int, int, str]
-"""A task that waits: (-priority, order, task)."""
-
 
 CONCURRENCY_DEFAULT: Final = 16
 CAPACITY_DEFAULT: Final = 100_000
@@ -33,11 +33,13 @@ class Lane:
     of the heap is never a withdrawn one. Order counts up
     for arrivals and down for those that come back at the head. `entries` holds those of the heap
     that were not withdrawn, by order: what a snapshot keeps, and makes the two others from.
+    `shares` orders the queue in place of the heap, from when more than slots and capacity are
+    limited; then `leased` tells what each task took. `limits` are those as they were declared.
     """
 
     __slots__ = (
-        "capacity", "concurrency", "declared_by", "entries", "head", "leased", "next", "overflow",
-        "queue", "queued", "stream",
+        "capacity", "concurrency", "declared_by", "entries", "head", "leased", "limits", "next",
+        "overflow", "queue", "queued", "shares", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -49,7 +51,9 @@ class Lane:
         self.queue: list[Entry] = []
         self.queued: dict[str, int] = {}
         self.entries: Chunked[Entry] = Chunked(CHUNK_BITS)
-        self.leased: dict[str, None] = {}
+        self.leased: dict[str, Lease | None] = {}
+        self.limits: dict[str, Value] | None = None
+        self.shares: Shares | None = None
         self.next = 1
         self.head = 0
 
@@ -58,12 +62,12 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
     """Apply a fact in place."""
     match fact:
         case LaneAdvanced():
-            _advance(lane, fact)
-        case LaneDeclared(concurrency, capacity, overflow, declared_by):
-            lane.concurrency = concurrency
-            lane.capacity = capacity
-            lane.overflow = overflow
-            lane.declared_by = declared_by
+            if lane.shares is not None or fact.now_ns:
+                _advance_shares(lane, fact)
+            else:
+                _advance(lane, fact)
+        case LaneDeclared():
+            _declare(lane, fact)
         case LaneRefused():
             pass
         case _:
@@ -77,7 +81,7 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
     for task in fact.withdrawn:
         order = lane.queued.pop(task)
         lane.entries.remove(order)
-        sweep(lane.queue, lane.queued, order)
+        sweep(lane.queue, lane.queued, order, len(lane.queued))
     if fact.withdrawn:
         _clean_top(lane)
     for task, priority, at_head in fact.queued:
@@ -96,6 +100,73 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
         heappop(lane.queue)
         lane.leased[task] = None
         _clean_top(lane)
+
+
+def _declare(lane: Lane, fact: LaneDeclared) -> None:
+    lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, lane.limits = fact
+    if lane.shares is not None:
+        lane.shares.limit(limits_of(fact.limits))
+    elif fact.limits is not None:
+        _share(lane)
+
+
+def _share(lane: Lane) -> Shares:
+    """Have the lane ordered by shares from now on."""
+    shares = lane.shares = shares_of(lane)
+    lane.queue = []
+    return shares
+
+
+def shares_of(lane: Lane) -> Shares:
+    """Return the shares of a lane; new ones, which take over its queue, where it has none."""
+    if lane.shares is not None:
+        return lane.shares
+    return Shares(limits_of(lane.limits), lane.queued).adopt(lane.queue, len(lane.leased))
+
+
+def entries_of(lane: Lane, shares: Shares, fact_queued: list[Any], now_ns: int) -> list[Entry]:
+    """Return what a turn queues as it will wait: ranks follow from the state before the turn."""
+    head, behind = lane.head, lane.next
+    entries = []
+    for queued in fact_queued:
+        if queued[2]:
+            head -= 1
+            order = head
+        else:
+            order = behind
+            behind += 1
+        entries.append(shares.entry(order, now_ns, queued))
+    return entries
+
+
+def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
+    shares, now_ns = lane.shares or _share(lane), fact.now_ns
+    came = entries_of(lane, shares, fact.queued, now_ns)
+    for task in fact.released:
+        shares.take_back(lane.leased.pop(task), now_ns)
+    for task in fact.withdrawn:
+        shares.leave(_pop_entry(lane, task))
+    for entry in came:
+        order = entry[ORDER]
+        if order < 0:
+            lane.head = order
+        else:
+            lane.next = order + 1
+        lane.queued[entry[TASK]] = order
+        lane.entries.put(order, entry)
+        shares.enter(entry)
+    for task in fact.leased:
+        lane.leased[task] = shares.lend(_pop_entry(lane, task), now_ns)
+    if fact.tat_ns:
+        shares.rate_ns = fact.tat_ns
+
+
+def _pop_entry(lane: Lane, task: str) -> Entry:
+    order = lane.queued.pop(task)
+    entry = lane.entries.get(order)
+    assert entry is not None, "who waits has an entry"
+    lane.entries.remove(order)
+    return entry
 
 
 def _clean_top(lane: Lane) -> None:
@@ -119,22 +190,26 @@ def waiting(lane: Lane) -> Iterator[Entry]:
 
 def encode(lane: Lane) -> dict[str, Any]:
     """Return the lane as plain data: equal lanes give equal data."""
-    waiting = sorted(entry for entry in lane.queue if lane.queued.get(entry[2]) == entry[1])
-    return {
+    waiting = sorted(entry for _, entry in lane.entries.items())
+    data = {
         "concurrency": lane.concurrency,
         "capacity": lane.capacity,
         "overflow": lane.overflow,
         "declared_by": lane.declared_by,
-        "queued": [[task, -priority, order] for priority, order, task in waiting],
+        "queued": [[entry[TASK], -entry[RANK], *entry[ORDER:TASK]] for entry in waiting],
         "leased": list(lane.leased),
         "orders": [lane.head, lane.next],
     }
+    if lane.shares is not None:
+        data["shares"] = [lane.limits, *shares_root(lane.shares, lane.leased)]
+    return data
 
 
 def _root(lane: Lane) -> Value:
+    shares = None if lane.shares is None else shares_root(lane.shares, lane.leased)
     return [
         lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, list(lane.leased),
-        lane.next, lane.head,
+        lane.next, lane.head, lane.limits, shares,
     ]  # fmt: skip
 
 
@@ -145,19 +220,23 @@ def _maps(lane: Lane) -> tuple[Chunked[Entry]]:
 def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     lane, chunks = Lane(stream), maps.get(0, {})
     (lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, leased, lane.next,
-     lane.head) = root  # fmt: skip
+     lane.head, lane.limits, shares) = root  # fmt: skip
     lane.leased = dict.fromkeys(leased)
     queue, queued = lane.queue, lane.queued
     for chunk in chunks.values():
-        for order, (priority, _, task) in chunk.items():
-            entry = (priority, order, task)
+        for order, data in chunk.items():
+            entry = tuple(data)
             chunk[order] = entry
-            queued[task] = order
+            queued[entry[TASK]] = order
             queue.append(entry)
-    heapify(queue)
     lane.entries = Chunked(CHUNK_BITS, chunks)
+    if shares is None:
+        heapify(queue)
+    else:
+        lane.shares = restored_shares(shares, limits_of(lane.limits), queue, queued, lane.leased)
+        lane.queue = []
     return lane
 
 
-FORM: Final = SnapshotForm(1, _root, _maps, _restore)
-"""How a lane is kept: its limits, who holds a slot, and who waits."""
+FORM: Final = SnapshotForm(2, _root, _maps, _restore)
+"""How a lane is kept: its limits, who holds a slot, who waits, and what orders them."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from goclaw_actors.lane.state import Entry
+    from goclaw_actors.lane.flows import Entry
 
 WITHDRAWN_MIN: Final = 1_024
 """So many withdrawn entries may lie in the heap, besides as many as wait."""
@@ -21,17 +21,18 @@ _SCATTER: Final = 2_654_435_761
 """Knuth's multiplicative hash: neighbours fall far apart."""
 
 
-def sweep(queue: list[Entry], queued: Mapping[str, int], order: int) -> None:
+def sweep(queue: list[Entry], queued: Mapping[str, int], order: int, alive: int) -> None:
     """Look at some places of the heap, if withdrawn entries are many; `order` just withdrew.
 
     `queued` tells of each task that waits in which order; what it does not tell was withdrawn.
+    `alive` is how many entries of this heap wait.
     Where it looks is scattered by `order`, so that no part of the heap is left out. O(log n).
     """
     for turn in range(PLACES):
-        if len(queue) - len(queued) <= len(queued) + WITHDRAWN_MIN:
+        if len(queue) - alive <= alive + WITHDRAWN_MIN:
             return
         place = (order * PLACES + turn) * _SCATTER % len(queue)
-        _, known, task = queue[place]
+        known, task = queue[place][1:3]
         if queued.get(task) != known:
             _remove(queue, place)
 

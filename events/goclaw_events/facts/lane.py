@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from goclaw_events.value import Value
 
 
 class LaneDeclared(NamedTuple):
-    """The limits that a definition or the configuration declares for the lane changed."""
+    """The limits that a definition or the configuration declares for the lane changed.
+
+    `limits` holds what else is limited, by the names of `LaneDefinition`; None: nothing is.
+    """
 
     concurrency: int
     capacity: int
     overflow: str
     declared_by: str
+    limits: dict[str, Value] | None = None
 
 
 class LaneAdvanced(NamedTuple):
@@ -19,16 +26,21 @@ class LaneAdvanced(NamedTuple):
 
     `released`: tasks whose slot came back. `withdrawn`: tasks that left the queue without one.
     `queued`: (task stream, priority, at head) in order of arrival. `leased`: tasks given a slot.
+    A lane that limits more than slots adds what each entry asks for (party, key, units by name,
+    cost), `now_ns` is when the turn was, and `tat_ns` what its rate comes to after the leases
+    (see `goclaw_actors.lane.rates`); 0 elsewhere.
     """
 
     released: list[str]
     withdrawn: list[str]
-    queued: list[tuple[str, int, bool]]
+    queued: list[Any]
     leased: list[str]
+    now_ns: int = 0
+    tat_ns: int = 0
 
 
 class LaneRefused(NamedTuple):
-    """Tasks were not taken in. `reason`: `lane_full`."""
+    """Tasks were not taken in. `reason`: `lane_full`, or `lane_quota_exceeded`."""
 
     tasks: list[str]
     reason: str

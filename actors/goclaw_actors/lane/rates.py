@@ -1,0 +1,47 @@
+"""How often a lane may lend: a token bucket and a leaky bucket, as pure functions of time.
+
+Both keep one time in nanoseconds and are exact in it. A token bucket remembers when it was (or
+will be) empty: it gains a token every 1/rate seconds and holds `burst` of them. A leaky bucket
+is the generic cell rate algorithm (ITU-T I.371) without tolerance: it remembers when the next
+may come, so that all are spaced evenly. An interval that is no whole number of nanoseconds is
+rounded up: a rate is never exceeded.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final, NamedTuple
+
+SECOND_NS: Final = 1_000_000_000
+BUCKET: Final = "token_bucket"
+LEAKY: Final = "leaky_bucket"
+
+
+class Rate(NamedTuple):
+    """So many a second on average; `burst` at once after a pause, for a token bucket."""
+
+    per_second: float
+    burst: int = 1
+    kind: str = BUCKET
+
+
+def ready_ns(rate: Rate, state_ns: int, cost: float) -> int:
+    """Return from when on something of this cost may start, given the rate's state.
+
+    What costs more than a token bucket can hold waits until it is full, and leaves a debt.
+    """
+    if rate.kind == LEAKY:
+        return state_ns
+    return state_ns + _interval_ns(rate, min(cost, rate.burst))
+
+
+def taken_ns(rate: Rate, state_ns: int, now_ns: int, cost: float) -> int:
+    """Return the rate's state after something of this cost starts at `now_ns`."""
+    if rate.kind == LEAKY:
+        return max(state_ns, now_ns) + _interval_ns(rate, cost)
+    full_since_ns = now_ns - _interval_ns(rate, rate.burst)
+    return max(state_ns, full_since_ns) + _interval_ns(rate, cost)
+
+
+def _interval_ns(rate: Rate, cost: float) -> int:
+    return ceil(cost * SECOND_NS / rate.per_second)
