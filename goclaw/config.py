@@ -197,6 +197,40 @@ class LaneSettings(Section):
     """Let at most so many tasks wait in it."""
     overflow: Literal["reject"] = "reject"
     """What happens to a task that finds the lane full."""
+    resources: dict[str, Annotated[int, Field(ge=1, le=1_000_000_000)]] = {}
+    """Units that its tasks share, by name; a task takes its `units` of them with its slot."""
+    per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Run at most so many tasks of one tenant at once (a run's label `tenant`)."""
+    per_key: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Run at most so many tasks with one key at once; 1 if not said."""
+    ageing_s: Seconds | None = None
+    """Count a wait so long as one level of priority; 0: never."""
+    fair_by: Literal["tenant", "workflow", "none"] | None = None
+    """Between whom the lane is shared fairly: tenants if not said."""
+    weights: dict[str, Annotated[float, Field(gt=0, le=1_000_000)]] = {}
+    """Shares of tenants (or workflows) that are not 1."""
+    rate_per_second: Annotated[float, Field(gt=0, le=1_000_000)] | None = None
+    """Start at most so many attempts a second."""
+    rate_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Start so many at once after a pause (of a token bucket)."""
+    rate_kind: Literal["token_bucket", "leaky_bucket"] = "token_bucket"
+    """Let bursts through after a pause, or space all attempts evenly."""
+
+    def limits(self) -> dict[str, Any] | None:
+        """Return what it limits besides slots and capacity, as a lane is told; None: nothing."""
+        rate = None
+        if self.rate_per_second is not None:
+            rate = [self.rate_per_second, self.rate_burst, self.rate_kind]
+        said = {
+            "rate": rate,
+            "resources": self.resources,
+            "per_tenant": self.per_tenant,
+            "per_key": self.per_key,
+            "ageing": self.ageing_s,
+            "fair_by": self.fair_by,
+            "weights": self.weights,
+        }
+        return {name: value for name, value in said.items() if value not in (None, {})} or None
 
 
 class AgentSettings(Section):

@@ -198,6 +198,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "lost_too_often": _FAILED,
     "child_cancelled": _FAILED,
     "child_too_deep": _FAILED,
+    "lane_key_invalid": _FAILED,
     "http_status": _FAILED,
     "host_unresolved": _FAILED,
     "connection_failed": _FAILED,
@@ -240,6 +241,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "executor_exhausted": _FULL,
     "busy": _BUSY,
     "lane_full": _BUSY,
+    "lane_quota_exceeded": _FAILED,
     # what is kept is not what was written
     "log_damaged": _DAMAGED,
     "log_behind_watermark": _DAMAGED,

@@ -146,7 +146,8 @@ class Parts:
             gc.set_threshold(COLLECT_EVERY, middle, old)
         self.node.open()
         for name, lane in self.settings.lanes.items():
-            declare = DeclareLane(lane.concurrency, lane.capacity, lane.overflow, "configuration")
+            slots = (lane.concurrency, lane.capacity, lane.overflow)
+            declare = DeclareLane(*slots, "configuration", lane.limits())
             self.node.accept(Message(lane_stream("/" + name), declare))
         self.views.runner.start()
         self.thread.start(self.node, self.clock.now_ns)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from goclaw.weights import Weight
-    from goclaw_events.plan import Analysis, Plan, PlannedTask
+    from goclaw_events.plan import Analysis, LaneLimits, Plan, PlannedTask
 
 TABLE_HEADERS: Final = ("layer", "task", "work", "needs", "lane", "expected", "slack", "critical")
 LEARNED_HEADERS: Final = (*TABLE_HEADERS, "expected from")
@@ -58,11 +58,16 @@ def plan_as_json(plan: Plan, analysis: Analysis, weights: Mapping[str, Weight]) 
             {"layer": group.layer, "lane": group.lane or None, "tasks": list(group.tasks)}
             for group in analysis.groups
         ],
-        "lanes": {lane_id: limits._asdict() for lane_id, limits in plan.lanes.items()},
+        "lanes": {lane_id: _limits(limits) for lane_id, limits in plan.lanes.items()},
         "critical_path": list(analysis.critical_path),
         "critical_path_s": analysis.length_s,
         "max_parallel": analysis.max_parallel,
     }
+
+
+def _limits(limits: LaneLimits) -> dict[str, Any]:
+    said = limits._asdict()
+    return said | (said.pop("more") or {})
 
 
 def plan_as_mermaid(plan: Plan, analysis: Analysis) -> str:

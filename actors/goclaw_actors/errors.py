@@ -47,6 +47,12 @@ class ChildTooDeep(ActorsError):
     code = "child_too_deep"
 
 
+class LaneKeyInvalid(ActorsError):
+    """What a task says for the key of its lane cannot be one."""
+
+    code = "lane_key_invalid"
+
+
 class StreamBroken(ActorsError):
     """An actor cannot be rebuilt from its stream."""
 

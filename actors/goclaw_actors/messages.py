@@ -81,6 +81,8 @@ class ScheduleTask(NamedTuple):
     priority: int
     deadline_ns: int = 0
     child: list[Any] | None = None
+    tenant: str = ""
+    key: str = ""
 
 
 class WaitTask(NamedTuple):

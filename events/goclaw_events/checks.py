@@ -40,8 +40,8 @@ _NOT_APPLICABLE: Final = {
     "exec": ("with", "heartbeat_timeout"),
     "http": ("with", "stdin", "heartbeat_timeout"),
     "workflow": ("stdin", "heartbeat_timeout"),
-    "wait": ("with", "stdin", "lane", "timeout", "retry", "priority", *_TIMEOUTS),
-    "approval": ("with", "stdin", "lane", "timeout", "retry", "priority", *_TIMEOUTS),
+    "wait": ("with", "stdin", "lane", "units", "timeout", "retry", "priority", *_TIMEOUTS),
+    "approval": ("with", "stdin", "lane", "units", "timeout", "retry", "priority", *_TIMEOUTS),
 }
 _ROOTS_OF_CONDITION: Final = frozenset(("input", "tasks", "needs", "run", "task"))
 _ROOTS_OF_OUTPUT: Final = frozenset(("input", "tasks", "run"))
@@ -55,6 +55,7 @@ class CheckedTask:
     params: Template = NO_FIELDS
     wait: Template | None = None
     when: Condition | None = None
+    key: Template | None = None
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
             "retry": task.retry,
             **{key: getattr(task, key) for key in _TIMEOUTS},
             "priority": task.priority,
+            "units": task.units,
             "lane": lane if lane is None or isinstance(lane, str) else lane.model_dump(),
         }
         tasks[task_id] = draft
@@ -233,11 +235,26 @@ class _Checker:
             place = (*where, "key")
             given = isinstance(key, str)
             template = self._compile(node, key, place, _ROOTS_OF_CONDITION) if given else None
+            self._out.tasks[node].key = template
             if template is not None and template.is_static:
                 message = "the key of a lane reads nothing, so it is always the same"
                 self._add("bad_template", message, (*where, "key"), "write ${input.NAME}")
             lane, where = lane.get("name"), (*where, "name")
         self._check_lane_known(lane, where)
+        self._check_units(node, task, lane)
+
+    def _check_units(self, node: int, task: Mapping[str, Any], lane: object) -> None:
+        units = _mapping(task.get("units"))
+        if not units or (isinstance(lane, str) and lane.startswith("/")):
+            return  # what a shared lane has is told when the task comes
+        name = lane if isinstance(lane, str) else "default"
+        resources = _mapping(_mapping(self._lanes.get(name)).get("resources"))
+        for unit, count in units.items():
+            most = resources.get(unit, 0)
+            if isinstance(count, int) and isinstance(most, int) and count > most:
+                message = f"{count} of {unit!r} are more than the {most} of lane {name!r}"
+                where: Where = ("tasks", self._out.ids[node], "units", unit)
+                self._add("lane_quota_exceeded", message, where, "ask for less, or declare more")
 
     def _check_lane_known(self, lane: object, where: Where) -> None:
         if isinstance(lane, str) and not lane.startswith("/") and lane not in self._lanes:

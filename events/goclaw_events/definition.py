@@ -109,11 +109,19 @@ class RetryDefinition(Part):
     )
 
 
+Units: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000_000)]
+Weight: TypeAlias = Annotated[float, Field(gt=0, le=1_000_000)]
+
+
 class RateDefinition(Part):
     """How many attempts a lane may start in a second, and how many at once after a pause."""
 
     per_second: float = Field(gt=0, le=1_000_000)
     burst: int = Field(default=1, ge=1, le=1_000_000)
+    kind: Literal["token_bucket", "leaky_bucket"] = Field(
+        default="token_bucket",
+        description="token_bucket: `burst` at once after a pause; leaky_bucket: evenly spaced",
+    )
 
 
 class LaneDefinition(Part):
@@ -126,6 +134,24 @@ class LaneDefinition(Part):
     )
     redirect_to: Annotated[str, StringConstraints(pattern=LANE_PATTERN)] | None = None
     rate: RateDefinition | None = None
+    resources: dict[Id, Units] = Field(
+        default_factory=dict, description="units that its tasks share (gpu, tokens, ...)"
+    )
+    per_tenant: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="attempts at a time of one tenant"
+    )
+    per_key: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="attempts at a time of one key; 1 if not said"
+    )
+    ageing: Duration | None = Field(
+        default=None, description="a wait so long is worth a level of priority; 0: never"
+    )
+    fair_by: Literal["tenant", "workflow", "none"] | None = Field(
+        default=None, description="between whom it is shared; tenant if not said"
+    )
+    weights: dict[Label, Weight] = Field(
+        default_factory=dict, description="shares of tenants (or workflows) that are not 1"
+    )
     description: str = ""
 
 
@@ -216,6 +242,10 @@ class TaskDefinition(Part):
     priority: int = Field(
         default=0, ge=-PRIORITY_MAX, le=PRIORITY_MAX, description="higher goes first in its lane"
     )
+    units: dict[Id, Units] = Field(
+        default_factory=dict, description="what it takes of its lane's resources, with its slot"
+    )
+    cost: Weight = Field(default=1.0, description="its weight in its lane's rate and in shares")
     timeout: PositiveDuration | None = Field(default=None, description="for each attempt")
     queue_timeout: PositiveDuration | None = Field(
         default=None, description="for each wait for a slot of the lane"

@@ -60,8 +60,6 @@ def _of_lane(lane_id: str, lane: LaneDefinition) -> Iterator[Finding]:
     if lane.overflow != "reject":
         message = f"overflow {lane.overflow!r} is not there yet"
         yield Finding("unsupported", message, ("lanes", lane_id, "overflow"), "use reject")
-    if lane.rate is not None:
-        yield Finding("unsupported", "rates are not kept yet", ("lanes", lane_id, "rate"))
 
 
 def _of_task(task_id: str, task: TaskDefinition) -> Iterator[Finding]:
@@ -69,6 +67,3 @@ def _of_task(task_id: str, task: TaskDefinition) -> Iterator[Finding]:
     if message is not None:
         hint = "use an agent"
         yield Finding("unsupported", message, ("tasks", task_id, str(task.kind)), hint, at_key=True)
-    if task.lane is not None and not isinstance(task.lane, str):
-        message = "a lane for each key is not there yet"
-        yield Finding("unsupported", message, ("tasks", task_id, "lane"), "name one lane")

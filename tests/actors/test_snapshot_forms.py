@@ -56,6 +56,11 @@ LAYOUT = {
         "lane lost params priority progress queue_due_ns result run_id status stream task_id token "
         "total_due_ns"
     ),
+    (3, "task"): (
+        "attempt child child_run deadline_ns definition due_ns error failures generation holder "
+        "key lane lost params priority progress queue_due_ns result run_id status stream task_id "
+        "tenant token total_due_ns"
+    ),
     (2, "workflow"): (
         "active children deadline_ns definition depth digest ended error first_failed "
         "idempotency_key input labels name parent plan reason result results run_id status "

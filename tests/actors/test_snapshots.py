@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.decider import NOTHING, Accepted
-from goclaw_actors.message import Message
 from goclaw_actors.lane.state import FORM as LANE_FORM
+from goclaw_actors.message import Message
 from goclaw_actors.messages import Enqueue, Withdraw
 from goclaw_actors.ports import Limits
 from goclaw_events.eras import era_rows

@@ -147,7 +147,7 @@ def test_the_schema_describes_files() -> None:
 
 
 def test_what_cannot_run_yet_is_named_key_by_key() -> None:
-    """Kinds, rates, overflow, keyed lanes and run timeouts are refused by their paths."""
+    """Kinds and overflow are refused by their paths; rates and keyed lanes are not."""
     definition = definition_from(
         {
             "name": "d",
@@ -168,10 +168,8 @@ def test_what_cannot_run_yet_is_named_key_by_key() -> None:
     faults = unsupported(definition)
     assert {fault.code for fault in faults} == {"unsupported"}
     assert [fault.path for fault in faults] == [
-        "lanes.a.rate",
         "lanes.b.overflow",
         "tasks.p.approval",
-        "tasks.k.lane",
     ]
     with pytest.raises(Unsupported, match=r"tasks\.p\.approval"):
         require_supported(definition)

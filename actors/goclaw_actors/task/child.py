@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from goclaw_events.value import Value
 
 CANCELLED: Final = "child_cancelled"
+TENANT: Final = "tenant"
+"""The label that says for whom a run is: its children are for the same."""
 
 
 class Order(NamedTuple):
@@ -57,12 +59,13 @@ def start(
     run_id = child_id(task.run_id, task.task_id, generation, attempt)
     own_ns = after_ns(moment.now_ns, order.timeout_s)
     deadline_ns = min((due_ns for due_ns in (order.ends_ns, own_ns) if due_ns), default=0)
-    digest = sha256(pack([order.plan.sha256, given, sorted(plan.labels.items())])).digest()
+    labels = {**plan.labels, TENANT: task.tenant} if task.tenant else plan.labels
+    digest = sha256(pack([order.plan.sha256, given, sorted(labels.items())])).digest()
     submit = SubmitRun(
         order.plan,
         plan.name,
         given,
-        plan.labels,
+        labels,
         digest,
         None,
         "",

@@ -115,13 +115,14 @@ class _Decide:
         timeouts = self._planned(task, message.definition).timeouts
         total_ns = after_ns(moment.now_ns, timeouts.total_s)
         queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if message.lane else 0
-        fact = TaskScheduled(*message[:5], message.deadline_ns, total_ns, queue_ns, message.child)
+        due = (message.deadline_ns, total_ns, queue_ns)
+        fact = TaskScheduled(*message[:5], *due, *message[6:])
         timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
         if message.lane:
-            enqueue = Enqueue(task.stream, message.priority, at_head=False)
+            asks = self._enqueue(task, message, message.definition, at_head=False)
             if queue_ns:
                 timers.append(SetTimer(QUEUE, queue_ns))
-            return Decision((fact,), (Send(lane_stream(message.lane), enqueue),), timers)
+            return Decision((fact,), (asks,), timers)
         evolve(scheduled := Task(task.stream), fact)
         decision = self._start_child(scheduled, moment)
         return Decision((fact, *decision.facts), decision.sends, (*timers, *decision.effects))
@@ -266,11 +267,22 @@ class _Decide:
         """Make another attempt after a backoff."""
         if not task.lane:
             return self._start_child(task, moment)
-        enqueue = Enqueue(task.stream, task.priority, at_head=True)
+        asks = self._enqueue(task, task, None, at_head=True)
         queue_ns = after_ns(moment.now_ns, self._planned(task).timeouts.queue_s)
         timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         fact = TaskRequeued(task.attempt + 1, queue_ns)
-        return Decision((fact,), (Send(lane_stream(task.lane), enqueue),), timers)
+        return Decision((fact,), (asks,), timers)
+
+    def _enqueue(
+        self, task: Task, said: Task | ScheduleTask, definition: BlobRef | None, *, at_head: bool
+    ) -> Send:
+        """Return what asks the lane for a slot; `said` is what knows the lane and for whom."""
+        slot = self._planned(task, definition).slot
+        shared = said.lane.startswith("/")
+        ref = definition or task.definition
+        workflow = self._contents.plan(ref).name if shared and ref is not None else ""
+        asks = (said.tenant, workflow, said.key, slot.units, slot.cost)
+        return Send(lane_stream(said.lane), Enqueue(task.stream, said.priority, at_head, *asks))
 
 
 def _is_current(task: Task, token: AttemptToken, moment: Moment) -> bool:

@@ -50,8 +50,8 @@ class Task:
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "holder", "lane", "lost", "params", "priority", "progress",
-        "queue_due_ns", "result", "run_id", "status", "stream", "task_id", "token",
+        "failures", "generation", "holder", "key", "lane", "lost", "params", "priority", "progress",
+        "queue_due_ns", "result", "run_id", "status", "stream", "task_id", "tenant", "token",
         "total_due_ns",
     )  # fmt: skip
 
@@ -78,6 +78,8 @@ class Task:
         self.queue_due_ns = 0
         self.child: list[Any] | None = None
         self.child_run = ""
+        self.tenant = ""
+        self.key = ""
 
     @property
     def ends_ns(self) -> int:
@@ -92,7 +94,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
         case TaskScheduled():
             task.status = SCHEDULED
             (task.definition, task.generation, task.params, task.lane, task.priority,
-             task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child) = fact  # fmt: skip
+             task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
+             task.tenant, task.key) = fact  # fmt: skip
         case AttemptStarted(attempt, token, holder):
             task.status = RUNNING
             task.attempt = attempt
@@ -151,7 +154,7 @@ def encode(task: Task) -> dict[str, Any]:
 _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
-    "total_due_ns", "queue_due_ns", "child", "child_run",
+    "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key",
 )  # fmt: skip
 
 
@@ -170,5 +173,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(2, _root, _maps, _restore)
+FORM: Final = SnapshotForm(3, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

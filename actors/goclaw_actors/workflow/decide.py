@@ -209,7 +209,7 @@ def _closing(deadline_ns: int, ended: RunEnded) -> tuple[object, ...]:
 
 def _declare(plan: Plan, lane: str) -> Send:
     limits = plan.lanes[lane]
-    declare = DeclareLane(limits.concurrency, limits.capacity, limits.overflow, plan.name)
+    declare = DeclareLane(*limits[:3], plan.name, limits.more)
     return Send("lane/" + lane, declare)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Send
-from goclaw_actors.errors import ChildTooDeep, ChildUnknown
+from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
 from goclaw_actors.messages import CancelTask, ScheduleMore, ScheduleTask, StopMore, WaitTask
 from goclaw_actors.workflow.scope import Scope
 from goclaw_actors.workflow.state import (
@@ -40,17 +40,20 @@ from goclaw_events.templates import render
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
-    from goclaw_events.plan import Plan
+    from goclaw_events.plan import Plan, PlannedTask
     from goclaw_events.value import Value
 
 DEPTH_MAX: Final = 16
 """A run is at most so many runs below the one that was submitted from outside."""
+KEY_BYTES_MAX: Final = 200
 SENDS_MAX: Final = 256
 SKIPS_MAX: Final = 1_000
 FACTS_MAX: Final = 256
 MORE_TASKS_MAX: Final = 8_192
 CONDITION: Final = "condition"
 NEEDS_SKIPPED: Final = "needs_skipped"
+TENANT: Final = "tenant"
+"""The label of a run that says for whom it is."""
 _STATUS_OF: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 
 
@@ -60,7 +63,7 @@ class Draft:
     __slots__ = (
         "_ready", "active", "children", "contents", "deadline_ns", "definition", "depth",
         "ended_as", "error", "facts", "first_failed", "input", "moment", "parent", "plan",
-        "reason", "result", "results", "run", "sends", "status", "statuses", "unmet",
+        "reason", "result", "results", "run", "sends", "status", "statuses", "tenant", "unmet",
     )  # fmt: skip
 
     def __init__(self, run: Run, plan: Plan, contents: Contents, moment: Moment) -> None:
@@ -83,6 +86,7 @@ class Draft:
         self.depth = run.depth
         self.deadline_ns = run.deadline_ns
         self.children = run.children
+        self.tenant = run.labels.get(TENANT, "")
         self.ended_as: str | None = None
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
@@ -97,6 +101,7 @@ class Draft:
         self.depth = submitted.depth
         self.deadline_ns = submitted.deadline_ns
         self.children = submitted.children
+        self.tenant = submitted.labels.get(TENANT, "")
         self.status = RUNNING
         self.statuses = dict.fromkeys(self.plan.roots, ACTIVE)
         self.active = len(self.plan.roots)
@@ -205,8 +210,20 @@ class Draft:
             return WaitTask(definition, 0, self.moment.now_ns + wait_ns(value))
         params = task.params.body if task.params.is_static else self._render(task.params, index)
         child = self._child(task.agent) if task.kind == "workflow" else None
-        deadline_ns = self.deadline_ns
-        return ScheduleTask(definition, 0, params, task.lane, task.priority, deadline_ns, child)
+        said = (params, task.lane, task.priority, self.deadline_ns, child)
+        return ScheduleTask(definition, 0, *said, self.tenant, self._key(task, index))
+
+    def _key(self, task: PlannedTask, index: int) -> str:
+        """Return the key under which a task goes through its lane; '' where it has none."""
+        if task.slot.key is None:
+            return ""
+        value = self._render(task.slot.key, index)
+        is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
+        text = str(value) if is_text else ""
+        if not 0 < len(text.encode()) <= KEY_BYTES_MAX:
+            msg = f"the key of {task.id} for lane {task.lane} is not 1 to {KEY_BYTES_MAX} bytes"
+            raise LaneKeyInvalid(msg, hint="make it a short text or a number", task=task.id)
+        return text
 
     def _child(self, name: str) -> list[Any]:
         """Return the run that a task stands for: [plan, depth, plans by name]."""

@@ -18,7 +18,8 @@ class TaskScheduled(NamedTuple):
 
     Without a lane (a child run) it begins at once. Times are 0 where there is none: `deadline_ns`
     is the run's, `total_due_ns` the task's own, `queue_due_ns` the end of the wait for a slot.
-    `child`: [plan, depth, plans by name] of the run that the task stands for.
+    `child`: [plan, depth, plans by name] of the run that the task stands for. `tenant`: the run's
+    label, `key`: of a keyed lane; '' where there is none.
     """
 
     definition: BlobRef
@@ -30,6 +31,8 @@ class TaskScheduled(NamedTuple):
     total_due_ns: int = 0
     queue_due_ns: int = 0
     child: list[Any] | None = None
+    tenant: str = ""
+    key: str = ""
 
 
 class TaskWaiting(NamedTuple):

@@ -6,7 +6,7 @@ Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
 from goclaw_events.plan.compiler import check_input, compile_plan
-from goclaw_events.plan.model import LaneLimits, Plan, PlannedTask, RetryPolicy
+from goclaw_events.plan.model import LaneLimits, Plan, PlannedTask, RetryPolicy, SlotNeeds
 from goclaw_events.plan.packing import pack_plan, unpack_plan
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Plan",
     "PlannedTask",
     "RetryPolicy",
+    "SlotNeeds",
     "analyse",
     "check_input",
     "compile_plan",

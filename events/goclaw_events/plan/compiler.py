@@ -11,12 +11,14 @@ from goclaw_events.faults import InvalidDefinition
 from goclaw_events.inputs import PlannedInput, checked_input, default_findings
 from goclaw_events.plan.model import (
     EXPECTED_S_DEFAULT,
+    NO_NEEDS,
     NO_TIMEOUTS,
     LaneLimits,
     Plan,
     PlanHead,
     PlannedTask,
     RetryPolicy,
+    SlotNeeds,
     Timeouts,
     assemble,
 )
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from goclaw_events.checks import Checked, CheckedTask
-    from goclaw_events.definition import TaskDefinition, WorkflowDefinition
+    from goclaw_events.definition import LaneDefinition, TaskDefinition, WorkflowDefinition
 
 
 @collector_paused()
@@ -52,7 +54,7 @@ def _head(definition: WorkflowDefinition, checked: Checked) -> PlanHead:
         version=definition.version,
         lanes={
             f"{definition.name}/{lane_id}": LaneLimits(
-                lane.concurrency, lane.capacity, lane.overflow
+                lane.concurrency, lane.capacity, lane.overflow, _limits(lane)
             )
             for lane_id, lane in definition.lanes.items()
         },
@@ -104,6 +106,7 @@ def _tasks(definition: WorkflowDefinition, checked: Checked) -> list[PlannedTask
                 or (checked.output is None and not is_needed[node]),
                 expected_s=_expected_s(task, compiled),
                 timeouts=_timeouts(task),
+                slot=_slot(task, compiled),
             )
         )
     return tasks
@@ -114,6 +117,26 @@ def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> st
         return lane_default if kind in ("agent", "exec", "http") else ""
     name = task.lane if isinstance(task.lane, str) else task.lane.name
     return name if name.startswith("/") else prefix + name
+
+
+def _limits(lane: LaneDefinition) -> dict[str, Any] | None:
+    """Return what a lane limits besides slots and capacity; None: nothing."""
+    rate = lane.rate
+    said = {
+        "rate": None if rate is None else [rate.per_second, rate.burst, rate.kind],
+        "resources": lane.resources,
+        "per_tenant": lane.per_tenant,
+        "per_key": lane.per_key,
+        "ageing": lane.ageing,
+        "fair_by": lane.fair_by,
+        "weights": lane.weights,
+    }
+    return {name: value for name, value in said.items() if value not in (None, {})} or None
+
+
+def _slot(task: TaskDefinition, compiled: CheckedTask) -> SlotNeeds:
+    found = SlotNeeds(compiled.key, dict(task.units) or None, task.cost)
+    return NO_NEEDS if found == NO_NEEDS else found
 
 
 def _timeouts(task: TaskDefinition) -> Timeouts:

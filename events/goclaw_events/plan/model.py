@@ -48,6 +48,19 @@ class LaneLimits(NamedTuple):
     concurrency: int
     capacity: int
     overflow: str
+    more: dict[str, Any] | None = None
+    """What else it limits, as `LaneDeclared` has it; None: nothing."""
+
+
+class SlotNeeds(NamedTuple):
+    """What a task asks its lane for besides a slot. `key` renders to the key of a keyed lane."""
+
+    key: Template | None = None
+    units: dict[str, int] | None = None
+    cost: float = 1.0
+
+
+NO_NEEDS: Final = SlotNeeds()
 
 
 @dataclass(slots=True)
@@ -77,6 +90,7 @@ class PlannedTask:
     result_read: bool
     expected_s: float
     timeouts: Timeouts = NO_TIMEOUTS
+    slot: SlotNeeds = NO_NEEDS
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 One definition gives the same bytes each time: fields are positional, mappings keep the order
 of the definition. What can be derived (dependents, index, roots, sinks) is not written.
-Version 2 has a field more for each task, its timeouts. It is written only where a task has some:
+Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
+for, and lanes that limit more than slots. Each is written only where there is something of it:
 the bytes of any other plan, and so its hash and the digest of a submission, stay what they were.
 """
 
@@ -15,12 +16,14 @@ from goclaw_events.conditions import condition_from
 from goclaw_events.errors import LogDamaged, UnknownType
 from goclaw_events.inputs import PlannedInput
 from goclaw_events.plan.model import (
+    NO_NEEDS,
     NO_TIMEOUTS,
     LaneLimits,
     Plan,
     PlanHead,
     PlannedTask,
     RetryPolicy,
+    SlotNeeds,
     Timeouts,
     assemble,
 )
@@ -28,15 +31,15 @@ from goclaw_events.templates import template_from
 from goclaw_events.value import pack, unpack
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 2
-_VERSIONS: Final = (1, 2)
+VERSION: Final = 3
+_VERSIONS: Final = (1, 2, 3)
 _HEADER_LENGTH: Final = len(MAGIC) + 1
 
 
 def pack_plan(plan: Plan) -> bytes:
     """Write a plan; raises `ValueNotStorable` if its metadata or a default cannot be stored."""
     retries: dict[RetryPolicy, int] = {}
-    timed = any(task.timeouts is not NO_TIMEOUTS for task in plan.tasks)
+    version = _version_of(plan)
     tasks = [
         [
             task.id,
@@ -52,14 +55,14 @@ def pack_plan(plan: Plan) -> bytes:
             task.when,
             task.result_read,
             task.expected_s,
-            *([task.timeouts] if timed else ()),
+            *(task.timeouts, task.slot)[: version - 1],
         ]
         for task in plan.tasks
     ]
     head = [
         plan.name,
         plan.version,
-        plan.lanes,
+        {name: limits[: 4 if limits.more else 3] for name, limits in plan.lanes.items()},
         plan.output,
         plan.on_failure,
         plan.inputs,
@@ -67,8 +70,16 @@ def pack_plan(plan: Plan) -> bytes:
         plan.metadata,
         plan.timeout_s,
     ]
-    version = VERSION if timed else 1
     return MAGIC + bytes([version]) + pack([head, list(retries), tasks])
+
+
+def _version_of(plan: Plan) -> int:
+    """Return the oldest version that can say what a plan says."""
+    if any(task.slot is not NO_NEEDS for task in plan.tasks):
+        return 3
+    if any(limits.more for limits in plan.lanes.values()):
+        return 3
+    return 2 if any(task.timeouts is not NO_TIMEOUTS for task in plan.tasks) else 1
 
 
 @collector_paused()
@@ -148,4 +159,10 @@ def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTa
         read,
         expected_s,
         Timeouts(*rest[0]) if rest and any(rest[0]) else NO_TIMEOUTS,
+        _slot(*rest[1]) if len(rest) > 1 else NO_NEEDS,
     )
+
+
+def _slot(key: list[Any] | None, units: dict[str, int] | None, cost: float) -> SlotNeeds:
+    found = SlotNeeds(None if key is None else template_from(key), units, cost)
+    return NO_NEEDS if found == NO_NEEDS else found
