@@ -184,6 +184,10 @@ class Withdraw(NamedTuple):
     task: str
 
 
+class LendFree(NamedTuple):
+    """Lend what is free: a turn was too small for it, or other limits were declared in it."""
+
+
 class RecheckSlots(NamedTuple):
     """Ask who holds a slot whether it still does (None: everybody, in turns of their own).
 
@@ -230,6 +234,7 @@ for _cls, _name in (
     (Enqueue, "lane.enqueue"),
     (Release, "lane.release"),
     (Withdraw, "lane.withdraw"),
+    (LendFree, "lane.lend_free"),
     (RecheckSlots, "lane.recheck_slots"),
     (RefuseWaiting, "lane.refuse_waiting"),
     (RegisterDefinition, "definition.register"),

@@ -36,7 +36,7 @@ def lane(concurrency: int = 1, capacity: int = 100) -> Scenario[Lane]:
 
 def leased(decision: Any) -> list[str]:
     """Return the tasks that were told that they have a slot, in order."""
-    return [send.target for send in decision.sends if send.body == SlotLeased()]
+    return [send.target for send in decision.sends if isinstance(send.body, SlotLeased)]
 
 
 def enqueue(scenario: Scenario[Lane], task: str, priority: int = 0, *, head: bool = False) -> Any:

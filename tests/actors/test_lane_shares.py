@@ -8,10 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goclaw_actors.decider import SetTimer
+from goclaw_actors.decider import ClearTimer, SetTimer
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.decide import decide_together
-from goclaw_actors.messages import DeclareLane, Enqueue, Release, SlotLeased, TimerFired, Withdraw
+from goclaw_actors.messages import (
+    DeclareLane,
+    Enqueue,
+    LendFree,
+    Release,
+    SlotLeased,
+    TimerFired,
+    Withdraw,
+)
 from goclaw_events.facts import LaneDeclared, LaneRefused
 from tests.actors.given import NOW_NS, Scenario, moment
 
@@ -37,7 +45,7 @@ def ask(task: str, priority: int = 0, *, head: bool = False, **asks: Any) -> Enq
 
 def leased(decision: Decision) -> list[str]:
     """Return the tasks that were told that they have a slot, in order."""
-    return [send.target for send in decision.sends if send.body == SlotLeased()]
+    return [send.target for send in decision.sends if isinstance(send.body, SlotLeased)]
 
 
 def told(scenario: Scenario[Lane], *messages: Any, at_s: float = 0.0) -> list[str]:
@@ -127,7 +135,9 @@ def test_a_rate_lends_when_it_may_and_wakes_the_lane() -> None:
     assert told(scenario, TimerFired("rate"), at_s=0.4) == []
     woken = scenario.when(TimerFired("rate"), wake.due_ns)
     assert leased(woken) == ["c"]
-    assert woken.effects == (SetTimer("rate", wake.due_ns + SECOND_NS // 2),)
+    following = SetTimer("rate", wake.due_ns + SECOND_NS // 2)
+    assert woken.effects == (following,)
+    assert scenario.when(Withdraw("d")).effects == (ClearTimer("rate", following.due_ns),)
 
 
 def test_what_waits_longer_comes_before_a_higher_priority() -> None:
@@ -207,9 +217,22 @@ def test_limits_that_change_hold_for_what_waits() -> None:
     told(scenario, *(ask(task, key="k") for task in "abcd"))
     declare = DeclareLane(10, 1_000, "reject", "w", {"per_key": 3})
     first = scenario.when(declare)
-    assert [send.body for send in first.sends] == [declare]
-    assert told(scenario, declare) == ["b", "c"]
+    assert [send.body for send in first.sends] == [LendFree()]
+    assert told(scenario, LendFree()) == ["b", "c"]
     assert scenario.when(declare).facts == ()
+
+
+def test_what_the_lane_has_no_more_is_refused_when_it_would_be_next() -> None:
+    """Units that a declaration takes away are not waited for; who comes behind goes on."""
+    scenario = lane(10, resources={"gpu": 2})
+    told(scenario, ask("holds", units={"gpu": 2}), ask("a", units={"gpu": 2}), ask("b"))
+    declare = DeclareLane(10, 1_000, "reject", "w", {"resources": {"gpu": 1}})
+    scenario.when(declare)
+    decision = scenario.when(LendFree())
+    assert leased(decision) == ["b"]
+    assert decision.facts[-1] == LaneRefused(["a"], "lane_quota_exceeded")
+    assert decision.facts[0].withdrawn == ["a"]
+    assert scenario.encoded() == scenario.replayed()
 
 
 asks_of = st.fixed_dictionaries(

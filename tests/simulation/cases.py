@@ -81,6 +81,8 @@ COMMON: Final = (
     "lane at its limit, with a queue",
     "lane's limit changed",
     "slot asked for again, at the head",
+    "slot asked for under a key",
+    "slot given at a rate",
 )
 """What must come up within every hundred seeds."""
 
@@ -256,8 +258,12 @@ def _lane(entries: list[Entry]) -> Iterator[str]:
             queued += len(fact.queued) - len(fact.leased) - len(fact.withdrawn)
             if fact.withdrawn:
                 yield "left the queue"
-            if any(at_head for _, _, at_head in fact.queued):
+            if any(entry[2] for entry in fact.queued):
                 yield "slot asked for again, at the head"
+            if any(len(entry) > 3 and entry[3][1] for entry in fact.queued):
+                yield "slot asked for under a key"
+            if fact.tat_ns:
+                yield "slot given at a rate"
         if leased > concurrency:
             yield "lane's limit below what it lends"
         if leased >= concurrency and queued:

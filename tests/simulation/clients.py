@@ -64,7 +64,14 @@ class Clients:
         given = {"text": LARGE} if options.rate("large") and rng.random() < 0.1 else {}
         digest = f"{run_id} {variant}".encode()
         body = SubmitRun(
-            ref, plan.name, given, {}, digest, None, "sim", children={CHILD: self._child}
+            ref,
+            plan.name,
+            given,
+            {"tenant": "ab"[variant % 2]},
+            digest,
+            None,
+            "sim",
+            children={CHILD: self._child},
         )
         return Submission(plan, packed, body)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+from tests.simulation.limits_model import check_limited, is_limited
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +21,9 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
 
     `priorities` are those of the tasks, by their streams, as their own facts have them.
     """
+    if any(is_limited(entry.decoded) for entry in entries):
+        check_limited(stream, entries, priorities)
+        return
     model = _Model(stream)
     for at, entry in enumerate(entries):
         match entry.decoded:

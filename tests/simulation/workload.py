@@ -60,6 +60,7 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
     if rng.random() < 0.2:
         definition["output"] = {"last": f"${{tasks.{list(tasks)[-1]}.result.n}}"}
     _limit_and_nest(definition)
+    _limit_lanes(definition)
     return compile_plan(definition_from(definition, name))
 
 
@@ -97,6 +98,34 @@ def _limit_and_nest(definition: dict[str, Any]) -> None:
         if rng.random() < 0.06:
             del task["agent"]
             task["workflow"] = CHILD
+
+
+def _limit_lanes(definition: dict[str, Any]) -> None:
+    """Let some lanes limit more than slots, and their tasks ask for keys, units and more.
+
+    What is drawn depends on the definition alone, and other definitions share the lanes: limits
+    change under way, and a task may ask for more than there is now.
+    """
+    rng = random.Random(repr(definition) + "lanes")
+    limited = [lane for lane in definition["lanes"].values() if rng.random() < 0.4]
+    for lane in limited:
+        lane["resources"] = {"gpu": rng.choice([2, 3])}
+        lane["ageing"] = rng.choice([0, 1, 60])
+        lane["fair_by"] = rng.choice(["tenant", "workflow", "none"])
+        if rng.random() < 0.5:
+            lane["per_tenant"] = rng.choice([1, 2])
+        if rng.random() < 0.5:
+            kind = rng.choice(["token_bucket", "leaky_bucket"])
+            lane["rate"] = {"per_second": rng.choice([0.5, 3]), "burst": 2, "kind": kind}
+    for task in definition["tasks"].values():
+        lane = definition["lanes"].get(task.get("lane"))
+        if lane not in limited:
+            continue
+        if rng.random() < 0.5:
+            task["units"] = {"gpu": rng.choice([1, 2])}
+        if rng.random() < 0.5:
+            task["lane"] = {"name": task["lane"], "key": "${task.id}"}
+        task["cost"] = rng.choice([0.5, 1.0, 3.0])
 
 
 def _task(

@@ -11,6 +11,7 @@ from goclaw_actors.messages import (
     CheckSlot,
     DeclareLane,
     Enqueue,
+    LendFree,
     RecheckSlots,
     RefuseWaiting,
     Release,
@@ -29,6 +30,8 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
     match message:
         case Enqueue() | Release() | Withdraw() | TimerFired():
             return decide_together(lane, (message,), moment)
+        case LendFree():
+            return _lend(lane, lane.concurrency, moment)
         case DeclareLane():
             return _declare(lane, message, moment)
         case RecheckSlots(tasks):
@@ -54,13 +57,19 @@ def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
         facts.append(LaneDeclared(*message))
     if lane.limits != message.limits:
         # who goes next follows from the new limits once they are the lane's
-        return Decision(facts, [Send(lane.stream, message)])
-    given = Draft(lane, message.concurrency, moment.now_ns).decision()
-    facts.extend(given.facts)
-    sends = list(given.sends)
-    if sum(type(send.body) is SlotLeased for send in sends) == LEASES_PER_TURN_MAX:
-        sends.append(Send(lane.stream, message))  # more may be free
-    return Decision(facts, sends, given.effects) if facts or given.effects else NOTHING
+        return Decision(facts, [Send(lane.stream, LendFree())])
+    given = _lend(lane, message.concurrency, moment)
+    if not (facts or given.facts or given.effects):
+        return NOTHING
+    return Decision([*facts, *given.facts], given.sends, given.effects)
+
+
+def _lend(lane: Lane, concurrency: int, moment: Moment) -> Decision:
+    """Lend what is free, and go on in another turn if that is too much for one."""
+    given = Draft(lane, concurrency, moment.now_ns).decision()
+    if sum(type(send.body) is SlotLeased for send in given.sends) < LEASES_PER_TURN_MAX:
+        return given
+    return given._replace(sends=[*given.sends, Send(lane.stream, LendFree())])
 
 
 def _recheck(lane: Lane, tasks: list[str] | None) -> Decision:

@@ -6,7 +6,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.decider import NOTHING, ClearOpen, Decision, Send, SetOpen, SetTimer
+from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send, SetOpen, SetTimer
 from goclaw_actors.lane.limits import Limits, limits_of
 from goclaw_actors.lane.picker import Picker
 from goclaw_actors.lane.state import entries_of, shares_of, waiting
@@ -34,8 +34,8 @@ class Draft:
     """
 
     __slots__ = (
-        "concurrency", "excessive", "lane", "limits", "now_ns", "queued", "released", "tat_ns",
-        "wake_ns", "withdrawn",
+        "concurrency", "excessive", "fired", "lane", "limits", "now_ns", "queued", "released",
+        "tat_ns", "wake_ns", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
@@ -48,7 +48,8 @@ class Draft:
         self.queued: dict[str, Any] = {}
         self.excessive: dict[str, None] = {}
         self.tat_ns = 0
-        self.wake_ns = 0
+        self.fired = False
+        self.wake_ns = self._waked_ns
 
     def take(self, messages: Iterable[Any]) -> None:
         """Take in messages, in order of arrival."""
@@ -57,7 +58,9 @@ class Draft:
                 self._enqueue(message)
             elif type(message) is Release:
                 self._release(message.task)
-            elif type(message) is not TimerFired:
+            elif type(message) is TimerFired:
+                self.fired = True
+            else:
                 self._withdraw(message.task)
 
     def _waits(self, task: str) -> bool:
@@ -67,6 +70,11 @@ class Draft:
 
     def _holds(self, task: str) -> bool:
         return task in self.lane.leased and task not in self.released
+
+    @property
+    def _waked_ns(self) -> int:
+        """Return when the lane will be woken, as far as it knows."""
+        return 0 if self.lane.shares is None else self.lane.shares.wake_ns
 
     @property
     def _waiting(self) -> int:
@@ -161,6 +169,9 @@ class Draft:
         leased: list[str] = []
         while len(leased) < wanted and (task := picker.pick()) is not None:
             leased.append(task)
+        for task in picker.excessive:
+            self._withdraw(task)
+            self.excessive[task] = None
         self.tat_ns = picker.rate_ns if picker.rate_ns != shares.rate_ns else 0
         self.wake_ns = picker.wake_ns
         return leased
@@ -177,10 +188,13 @@ class Draft:
             refused = self.refuse(len(leased), leased)
         facts: list[Any] = []
         sends = [Send(task, _LEASED) for task in leased]
-        if self.released or self.withdrawn or self.queued or leased:
-            queued = list(self.queued.values())
-            released, withdrawn = list(self.released), list(self.withdrawn)
-            facts.append(LaneAdvanced(released, withdrawn, queued, leased, now_ns, self.tat_ns))
+        if self._is_empty or (self.fired and self.wake_ns <= self.now_ns):
+            self.wake_ns = 0
+        is_woken_else = self.wake_ns != self._waked_ns
+        if self.released or self.withdrawn or self.queued or leased or is_woken_else:
+            came_and_went = list(self.released), list(self.withdrawn), list(self.queued.values())
+            times = (now_ns, self.tat_ns, self.wake_ns)
+            facts.append(LaneAdvanced(*came_and_went, leased, *times))
         for tasks, reason in ((refused, _FULL), (list(self.excessive), _QUOTA)):
             if tasks:
                 facts.append(LaneRefused(tasks, reason))
@@ -188,11 +202,19 @@ class Draft:
         effects = self._effects()
         return Decision(tuple(facts), sends, effects) if facts or effects else NOTHING
 
+    @property
+    def _is_empty(self) -> bool:
+        """Tell whether no task waits or holds a slot after the turn."""
+        return self._waiting == 0 and len(self.lane.leased) == len(self.released)
+
     def _effects(self) -> tuple[object, ...]:
         """Wake the lane when its rate says so, and keep it unfinished while a task is in it."""
-        wake = (SetTimer(RATE, self.wake_ns),) if self.wake_ns else ()
-        before = bool(self.lane.leased or self.lane.queued)
-        after = self._waiting > 0 or len(self.lane.leased) > len(self.released)
-        if before == after:
-            return wake
-        return (SetOpen("lane", ""), *wake) if after else (ClearOpen(), *wake)
+        effects: list[object] = []
+        set_ns = 0 if self.fired else self._waked_ns
+        if self.wake_ns != set_ns:
+            effects += [ClearTimer(RATE, set_ns)] if set_ns else []
+            effects += [SetTimer(RATE, self.wake_ns)] if self.wake_ns else []
+        was_empty = not (self.lane.leased or self.lane.queued)
+        if was_empty != self._is_empty:
+            effects.append(ClearOpen() if self._is_empty else SetOpen("lane", ""))
+        return tuple(effects)

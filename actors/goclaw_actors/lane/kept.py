@@ -24,6 +24,7 @@ def shares_root(shares: Shares, leased: Mapping[str, Lease | None]) -> list[Any]
         shares.turns,
         shares.mean_s,
         shares.rate_ns,
+        shares.wake_ns,
         sorted(shares.served.items()),
         parties,
         [None if lease is None else list(lease) for lease in leased.values()],
@@ -39,7 +40,8 @@ def restored_shares(
 ) -> Shares:
     """Make the order again; `leased` is filled in with what each task took."""
     shares = Shares(limits, queued)
-    shares.virtual, shares.turns, shares.mean_s, shares.rate_ns, served, parties, leases = root
+    (shares.virtual, shares.turns, shares.mean_s, shares.rate_ns, shares.wake_ns, served, parties,
+     leases) = root  # fmt: skip
     shares.served = dict(served)
     for name, tag, turn, mean_s in parties:
         party = shares.parties[name] = Party(name, mean_s)

@@ -54,7 +54,7 @@ class Picker:
     """Pick one after the other.
 
     `wake_ns`: when the rate lets the next one start, if it waits for that; `short_of`: the task
-    that waits for units.
+    that waits for units. `excessive` are those passed over that ask for more than there is.
     """
 
     def __init__(self, shares: Shares, gone: Container[str], now_ns: int) -> None:
@@ -71,6 +71,7 @@ class Picker:
         self.rate_ns = shares.rate_ns
         self.wake_ns = 0
         self.short_of = ""
+        self.excessive: list[str] = []
 
     def take_in(
         self,
@@ -170,19 +171,23 @@ class Picker:
 
     def pick(self) -> str | None:
         """Return the task that gets a slot next; None if nobody can have one now."""
-        party = self._next_party()
-        if party is None:
-            return None
-        item = self._next_flow(party)
-        assert item is not None, "a party is listed while it has a flow"
-        flow = self._flow(party, item[2])
-        head = self._head(flow)
-        assert head is not None, "a flow is listed while it has a head"
-        asks = asked(head)
-        if not self._has(asks, head[TASK]):
-            return None
-        self._take(party, flow, head, asks)
-        return str(head[TASK])
+        while (party := self._next_party()) is not None:
+            item = self._next_flow(party)
+            assert item is not None, "a party is listed while it has a flow"
+            flow = self._flow(party, item[2])
+            head = self._head(flow)
+            assert head is not None, "a flow is listed while it has a head"
+            asks = asked(head)
+            if asks.units and not self._limits.grants(asks.units):
+                self.excessive.append(head[TASK])
+                self._pass(party, flow, head)
+            elif self._has(asks, head[TASK]):
+                self._take(party, flow, head, asks)
+                return str(head[TASK])
+            else:
+                return None
+            self._list_again(party, asks.key, flow)
+        return None
 
     def _has(self, asks: Asked, task: str) -> bool:
         """Tell whether there are units and tokens for a task now; note what it waits for."""
@@ -200,7 +205,8 @@ class Picker:
             self.rate_ns = taken_ns(rate, self.rate_ns, self._now_ns, asks.cost)
         return True
 
-    def _take(self, party: _Party, flow: _Flow, head: Entry, asks: Asked) -> None:
+    def _pass(self, party: _Party, flow: _Flow, head: Entry) -> None:
+        """Go on behind the head of a flow."""
         heappop(self._mine)
         if party.mine and party.mine[0][1] == head[ORDER]:
             heappop(party.mine)
@@ -208,6 +214,13 @@ class Picker:
             heappop(flow.came)
         else:
             flow.walk.skip()
+
+    def _list_again(self, party: _Party, key: str, flow: _Flow) -> None:
+        self._list_flow(party, key, flow)
+        self._list(party)
+
+    def _take(self, party: _Party, flow: _Flow, head: Entry, asks: Asked) -> None:
+        self._pass(party, flow, head)
         flow.running += 1
         party.running += 1
         self._turns += 1
@@ -216,5 +229,4 @@ class Picker:
         party.tag += party.mean_s * asks.cost / self._limits.weight(party.name)
         for unit, count in (asks.units or {}).items():
             self._used[unit] = self._used.get(unit, 0) + count
-        self._list_flow(party, asks.key, flow)
-        self._list(party)
+        self._list_again(party, asks.key, flow)

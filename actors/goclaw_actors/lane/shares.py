@@ -45,13 +45,14 @@ class Shares:
     """The order of a lane. `queued` is the lane's own: tasks that wait, with their order.
 
     `virtual` is the tag of the last lease, `turns` counts leases, `used` are units in use,
-    `served` the arrival of the last task leased of each priority, `rate_ns` the rate's state.
+    `served` the arrival of the last task leased of each priority, `rate_ns` the rate's state,
+    `wake_ns` the timer that is set for it.
     `ready` is a heap of (tag, turn, party); `idle` one of (tag, party) with nothing to do.
     """
 
     __slots__ = (
         "idle", "limits", "mean_s", "parties", "queued", "rate_ns", "ready", "served", "turns",
-        "used", "virtual",
+        "used", "virtual", "wake_ns",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, queued: Mapping[str, int]) -> None:
@@ -66,6 +67,7 @@ class Shares:
         self.rate_ns = 0
         self.turns = 0
         self.virtual = 0.0
+        self.wake_ns = 0
 
     def adopt(self, queue: list[Entry], running: int) -> Shares:
         """Take over a lane that limited nothing but slots: its queue is one flow. O(1)."""

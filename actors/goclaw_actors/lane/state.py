@@ -159,6 +159,7 @@ def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
         lane.leased[task] = shares.lend(_pop_entry(lane, task), now_ns)
     if fact.tat_ns:
         shares.rate_ns = fact.tat_ns
+    shares.wake_ns = fact.wake_ns
 
 
 def _pop_entry(lane: Lane, task: str) -> Entry:

@@ -27,8 +27,9 @@ class LaneAdvanced(NamedTuple):
     `released`: tasks whose slot came back. `withdrawn`: tasks that left the queue without one.
     `queued`: (task stream, priority, at head) in order of arrival. `leased`: tasks given a slot.
     A lane that limits more than slots adds what each entry asks for (party, key, units by name,
-    cost), `now_ns` is when the turn was, and `tat_ns` what its rate comes to after the leases
-    (see `goclaw_actors.lane.rates`); 0 elsewhere.
+    cost), `now_ns` is when the turn was, `tat_ns` what its rate comes to after the leases (see
+    `goclaw_actors.lane.rates`), `wake_ns` when it lets the next start, if one waits for that; 0
+    elsewhere.
     """
 
     released: list[str]
@@ -37,6 +38,7 @@ class LaneAdvanced(NamedTuple):
     leased: list[str]
     now_ns: int = 0
     tat_ns: int = 0
+    wake_ns: int = 0
 
 
 class LaneRefused(NamedTuple):

@@ -1,0 +1,142 @@
+"""A lane that limits more than slots, modelled a second time: plain lists, counted anew each time.
+
+What the model does not know is the order between tenants; shares have tests of their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.simulation.history import Entry
+
+CONCURRENCY, CAPACITY = 16, 100_000
+LEASES_PER_TURN_MAX = 256
+SECOND_NS = 1_000_000_000
+
+
+class Asked(NamedTuple):
+    """A task as it asked; `order` counts arrivals, `head` says that it came back."""
+
+    task: str
+    order: int
+    head: bool
+    priority: int
+    party: str
+    key: str
+    units: Mapping[str, int]
+    cost: float
+
+
+def is_limited(fact: Any) -> bool:
+    """Tell whether a lane of which this is said limits more than slots."""
+    return bool(getattr(fact, "limits", None) or getattr(fact, "now_ns", 0))
+
+
+def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, int]) -> None:
+    """Check at every position that each lease was within every limit, and that nobody idles."""
+    model = _Limited(stream)
+    for entry in entries:
+        match entry.decoded:
+            case LaneAdvanced() as fact:
+                for task, priority, *_ in fact.queued:
+                    assert priority == priorities[task], f"{stream} takes {task} for {priority}"
+                model.advance(fact)
+            case LaneDeclared(concurrency, capacity, _, _, limits):
+                model.declare(concurrency, capacity, limits or {})
+            case LaneRefused(tasks, reason):
+                full = len(model.waiting) >= model.capacity
+                assert full or reason == "lane_quota_exceeded", f"{stream} refuses {tasks}"
+
+
+class _Limited:
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.concurrency, self.capacity = CONCURRENCY, CAPACITY
+        self.limits: dict[str, Any] = {}
+        self.waiting: dict[str, Asked] = {}
+        self.held: dict[str, Asked] = {}
+        self.count = 0
+        self.level, self.level_ns = 0.0, 0
+
+    def declare(self, concurrency: int, capacity: int, limits: dict[str, Any]) -> None:
+        """Take in limits; a rate that changes may begin with a burst."""
+        if limits.get("rate") != self.limits.get("rate"):
+            self.level_ns = 0
+        self.concurrency, self.capacity, self.limits = concurrency, capacity, limits
+
+    def advance(self, fact: LaneAdvanced) -> None:
+        """Apply a turn; each lease has to be allowed when it is its turn."""
+        for task in fact.released:
+            del self.held[task]
+        for task in fact.withdrawn:
+            del self.waiting[task]
+        for task, priority, head, *said in fact.queued:
+            assert task not in self.held, f"{self.stream} has {task} twice"
+            assert task not in self.waiting, f"{self.stream} has {task} twice"
+            self.count += 1
+            party, key, units, cost = said[0] if said else ("", "", None, 1.0)
+            asked = Asked(task, self.count, head, priority, party, key, units or {}, cost)
+            self.waiting[task] = asked
+        for task in fact.leased:
+            self.lend(self.waiting.pop(task), fact.now_ns)
+        new = [task for task, _, head, *_ in fact.queued if not head and task in self.waiting]
+        assert len(self.waiting) <= self.capacity or not new, f"{self.stream} has no room"
+        if len(fact.leased) < LEASES_PER_TURN_MAX:
+            self.check_idle()
+
+    def lend(self, asked: Asked, now_ns: int) -> None:
+        """Give a slot to a task, which may have it now."""
+        where = f"{self.stream} lends to {asked}"
+        assert len(self.held) < self.concurrency, where
+        assert self.may(asked), where
+        for unit, count in asked.units.items():
+            used = sum(other.units.get(unit, 0) for other in self.held.values())
+            assert used + count <= self.limits.get("resources", {}).get(unit, 0), where
+        for other in self.waiting.values():
+            same = (other.party, other.key) == (asked.party, asked.key)
+            before = not asked.head and other.order < asked.order
+            assert not (same and before and other.priority >= asked.priority), f"{where}: {other}"
+        self.held[asked.task] = asked
+        self.spend(asked.cost, now_ns, where)
+
+    def may(self, asked: Asked) -> bool:
+        """Tell whether the limits of its key and of its tenant let a task have a slot."""
+        ours = [other for other in self.held.values() if other.party == asked.party]
+        same = [other for other in ours if other.key == asked.key]
+        if asked.key and len(same) >= (self.limits.get("per_key") or 1):
+            return False
+        return len(ours) < (self.limits.get("per_tenant") or self.concurrency + 1)
+
+    def spend(self, cost: float, now_ns: int, where: str) -> None:
+        """Count tokens one by one, as they drop in."""
+        if "rate" not in self.limits:
+            return
+        per_second, burst, kind = self.limits["rate"]
+        most = 1.0 if kind == "leaky_bucket" else float(burst)
+        if not self.level_ns:
+            self.level = most
+        else:
+            dropped = (now_ns - self.level_ns) / SECOND_NS * per_second
+            self.level = min(most, self.level + dropped)
+        self.level_ns = now_ns
+        needed = most if kind == "leaky_bucket" else min(cost, most)
+        assert self.level >= needed - 1e-3, f"{where} with {self.level} tokens"
+        self.level -= cost
+
+    def check_idle(self) -> None:
+        """Check that nobody waits beside a free slot for nothing."""
+        if "rate" in self.limits or len(self.held) >= self.concurrency:
+            return
+        idle = [asked for asked in self.waiting.values() if self.may(asked)]
+        resources = self.limits.get("resources", {})
+        for asked in idle:
+            for unit, count in asked.units.items():
+                used = sum(other.units.get(unit, 0) for other in self.held.values())
+                if used + count > resources.get(unit, 0):
+                    return  # whoever is next may be the one that waits for units
+        assert not idle, f"{self.stream} lets {idle} wait beside a free slot"
