@@ -195,7 +195,7 @@ class LaneSettings(Section):
     """Run at most so many of its tasks at once."""
     capacity: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Let at most so many tasks wait in it."""
-    overflow: Literal["reject"] = "reject"
+    overflow: Literal["reject", "drop_oldest", "drop_newest"] = "reject"
     """What happens to a task that finds the lane full."""
     resources: dict[str, Annotated[int, Field(ge=1, le=1_000_000_000)]] = {}
     """Units that its tasks share, by name; a task takes its `units` of them with its slot."""

@@ -241,6 +241,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "executor_exhausted": _FULL,
     "busy": _BUSY,
     "lane_full": _BUSY,
+    "lane_dropped": _BUSY,
     "lane_quota_exceeded": _FAILED,
     # what is kept is not what was written
     "log_damaged": _DAMAGED,

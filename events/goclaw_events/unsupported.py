@@ -57,9 +57,10 @@ def unsupported_findings(definition: WorkflowDefinition) -> list[Finding]:
 
 
 def _of_lane(lane_id: str, lane: LaneDefinition) -> Iterator[Finding]:
-    if lane.overflow != "reject":
+    if lane.overflow in ("block", "redirect"):
         message = f"overflow {lane.overflow!r} is not there yet"
-        yield Finding("unsupported", message, ("lanes", lane_id, "overflow"), "use reject")
+        hint = "use reject, drop_oldest or drop_newest"
+        yield Finding("unsupported", message, ("lanes", lane_id, "overflow"), hint)
 
 
 def _of_task(task_id: str, task: TaskDefinition) -> Iterator[Finding]:

@@ -88,6 +88,39 @@ def test_a_full_lane_rejects_with_one_outcome() -> None:
     assert decision.effects == ()
 
 
+def overflowing(kind: str, *tasks: str) -> Scenario[Lane]:
+    """Return a lane of one slot and room for two, with tasks in it."""
+    scenario = Scenario(LANE, STREAM).given(LaneDeclared(1, 2, kind, "w"))
+    for task in tasks:
+        enqueue(scenario, task)
+    return scenario
+
+
+def test_the_oldest_is_dropped_for_who_comes() -> None:
+    """Who waited longest leaves, whatever its priority; who came back was let in before."""
+    scenario = overflowing("drop_oldest", "busy", "a", "b")
+    enqueue(scenario, "back", 0, head=True)
+    decision = enqueue(scenario, "c")
+    assert decision.facts[0] == LaneAdvanced([], ["a", "b"], [("c", 0, False)], [])
+    assert decision.facts[1] == LaneRefused(["a", "b"], "lane_dropped")
+    refused = [send.target for send in decision.sends if isinstance(send.body, SlotRefused)]
+    assert refused == ["a", "b"]
+    assert leased(scenario.when(Release("busy"))) == ["back"]
+    assert scenario.encoded() == scenario.replayed()
+
+
+def test_the_newest_is_dropped() -> None:
+    """As where a full lane rejects, but said to be dropped."""
+    decision = enqueue(overflowing("drop_newest", "busy", "a", "b"), "c")
+    assert decision.facts == (LaneRefused(["c"], "lane_dropped"),)
+
+
+def test_dropping_the_oldest_goes_on_for_ever() -> None:
+    """However many came and were dropped, the last ones are there."""
+    scenario = overflowing("drop_oldest", "busy", *(f"t{number}" for number in range(3_000)))
+    assert list(scenario.state.queued) == ["t2998", "t2999"]
+
+
 def test_what_comes_back_is_not_rejected() -> None:
     """A retry is taken in whatever the capacity: it was let in before."""
     scenario = lane(1, capacity=1)

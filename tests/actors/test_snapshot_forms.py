@@ -48,8 +48,8 @@ LAYOUT = {
         "reason result results run_id status statuses unmet"
     ),
     (2, "lane"): (
-        "capacity concurrency declared_by entries head leased limits next overflow queue queued "
-        "shares stream"
+        "capacity concurrency declared_by entries head leased limits next oldest overflow queue "
+        "queued shares stream"
     ),
     (2, "task"): (
         "attempt child child_run deadline_ns definition due_ns error failures generation holder "

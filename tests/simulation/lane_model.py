@@ -36,7 +36,7 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
                 following = entries[at + 1] if at + 1 < len(entries) else None
                 if following is not None and following.cause == entry.cause:
                     continue  # the same turn goes on
-            case LaneRefused(tasks):
+            case LaneRefused(tasks, _):
                 assert len(model.queue) >= model.capacity, f"{stream} refuses {tasks} with room"
         model.check(entry.number)
 

@@ -107,6 +107,8 @@ def _limit_lanes(definition: dict[str, Any]) -> None:
     change under way, and a task may ask for more than there is now.
     """
     rng = random.Random(repr(definition) + "lanes")
+    for lane in definition["lanes"].values():
+        lane["overflow"] = rng.choice(["reject", "drop_oldest", "drop_newest"])
     limited = [lane for lane in definition["lanes"].values() if rng.random() < 0.4]
     for lane in limited:
         lane["resources"] = {"gpu": rng.choice([2, 3])}

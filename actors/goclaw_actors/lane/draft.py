@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send, SetOpen, SetTimer
+from goclaw_actors.lane.flows import TASK
 from goclaw_actors.lane.limits import Limits, limits_of
 from goclaw_actors.lane.picker import Picker
-from goclaw_actors.lane.state import entries_of, shares_of, waiting
+from goclaw_actors.lane.state import entries_of, oldest, shares_of, waiting
 from goclaw_actors.messages import Enqueue, Release, SlotLeased, SlotRefused, TimerFired
 from goclaw_events.facts import LaneAdvanced, LaneRefused
 
@@ -25,6 +26,9 @@ RATE: Final = "rate"
 _LEASED: Final = SlotLeased()
 _FULL: Final = "lane_full"
 _QUOTA: Final = "lane_quota_exceeded"
+_DROPPED: Final = "lane_dropped"
+DROP_OLDEST: Final = "drop_oldest"
+DROP_NEWEST: Final = "drop_newest"
 
 
 class Draft:
@@ -131,6 +135,20 @@ class Draft:
             del self.queued[task]
         return refused
 
+    def drop_oldest(self, leased: Collection[str]) -> list[str]:
+        """Take out who came first, to have room for who comes; return them in that order."""
+        excess = self._waiting - len(leased) - self.lane.capacity
+        came = [task for task, _, at_head, *_ in self.queued.values() if not at_head]
+        if excess <= 0 or not came:
+            return []
+        at_once = frozenset(leased)
+        candidates = chain((entry[TASK] for entry in oldest(self.lane)), came)
+        may_go = (task for task in candidates if self._waits(task) and task not in at_once)
+        dropped = list(islice(may_go, excess))
+        for task in dropped:
+            self._withdraw(task)
+        return dropped
+
     def leases(self) -> list[str]:
         """Return the tasks that get the free slots, first in the order of the queue."""
         wanted = min(self._free, LEASES_PER_TURN_MAX)
@@ -178,14 +196,20 @@ class Draft:
 
     def decision(self) -> Decision:
         """Return what follows: one fact for all that came, went, and got a slot."""
-        now_ns = 0
-        if self.limits is None:
+        now_ns = 0 if self.limits is None else self.now_ns
+        refused: list[str] = []
+        dropped: list[str] = []
+        if self.limits is None and self.lane.overflow != DROP_OLDEST:
             refused = self.refuse(self._free)
             leased = self.leases()
         else:
-            now_ns = self.now_ns
-            leased = self.picks()
-            refused = self.refuse(len(leased), leased)
+            leased = self.leases() if self.limits is None else self.picks()
+            if self.lane.overflow == DROP_OLDEST:
+                dropped = self.drop_oldest(leased)
+            else:
+                refused = self.refuse(len(leased), leased)
+        if self.lane.overflow == DROP_NEWEST:
+            refused, dropped = [], refused
         facts: list[Any] = []
         sends = [Send(task, _LEASED) for task in leased]
         if self._is_empty or (self.fired and self.wake_ns <= self.now_ns):
@@ -195,7 +219,8 @@ class Draft:
             came_and_went = list(self.released), list(self.withdrawn), list(self.queued.values())
             times = (now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
-        for tasks, reason in ((refused, _FULL), (list(self.excessive), _QUOTA)):
+        excessive = list(self.excessive)
+        for tasks, reason in ((refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA)):
             if tasks:
                 facts.append(LaneRefused(tasks, reason))
                 sends.extend(Send(task, SlotRefused(reason)) for task in tasks)

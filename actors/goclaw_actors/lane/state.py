@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 CONCURRENCY_DEFAULT: Final = 16
 CAPACITY_DEFAULT: Final = 100_000
 CHUNK_BITS: Final = 10
+OLDEST_STEPS_MAX: Final = 1_024
+"""A turn brings and leases at most 256."""
 
 
 class Lane:
@@ -33,13 +35,14 @@ class Lane:
     of the heap is never a withdrawn one. Order counts up
     for arrivals and down for those that come back at the head. `entries` holds those of the heap
     that were not withdrawn, by order: what a snapshot keeps, and makes the two others from.
+    `oldest` is an order that nobody who waits came before, of those that did not come back.
     `shares` orders the queue in place of the heap, from when more than slots and capacity are
     limited; then `leased` tells what each task took. `limits` are those as they were declared.
     """
 
     __slots__ = (
         "capacity", "concurrency", "declared_by", "entries", "head", "leased", "limits", "next",
-        "overflow", "queue", "queued", "shares", "stream",
+        "oldest", "overflow", "queue", "queued", "shares", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -54,6 +57,7 @@ class Lane:
         self.leased: dict[str, Lease | None] = {}
         self.limits: dict[str, Value] | None = None
         self.shares: Shares | None = None
+        self.oldest = 1
         self.next = 1
         self.head = 0
 
@@ -66,6 +70,7 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
                 _advance_shares(lane, fact)
             else:
                 _advance(lane, fact)
+            _age(lane)
         case LaneDeclared():
             _declare(lane, fact)
         case LaneRefused():
@@ -100,6 +105,22 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
         heappop(lane.queue)
         lane.leased[task] = None
         _clean_top(lane)
+
+
+def _age(lane: Lane) -> None:
+    """Move on to the oldest who waits, a few steps at a time: each order is passed once."""
+    for _ in range(OLDEST_STEPS_MAX):
+        if lane.oldest >= lane.next or lane.entries.get(lane.oldest) is not None:
+            return
+        lane.oldest += 1
+
+
+def oldest(lane: Lane) -> Iterator[Entry]:
+    """Yield who waits in order of arrival, without those who came back."""
+    for order in range(lane.oldest, lane.next):
+        entry = lane.entries.get(order)
+        if entry is not None:
+            yield entry
 
 
 def _declare(lane: Lane, fact: LaneDeclared) -> None:
@@ -231,6 +252,7 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
             queued[entry[TASK]] = order
             queue.append(entry)
     lane.entries = Chunked(CHUNK_BITS, chunks)
+    lane.oldest = min((order for order in queued.values() if order > 0), default=lane.next)
     if shares is None:
         heapify(queue)
     else:

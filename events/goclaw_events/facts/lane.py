@@ -42,7 +42,11 @@ class LaneAdvanced(NamedTuple):
 
 
 class LaneRefused(NamedTuple):
-    """Tasks were not taken in. `reason`: `lane_full`, or `lane_quota_exceeded`."""
+    """Tasks were not taken in, or had to leave: they fail with the reason.
+
+    `reason`: `lane_full`, `lane_dropped` (overflow), or `lane_quota_exceeded`. Who had waited is
+    in `LaneAdvanced.withdrawn` of the same turn.
+    """
 
     tasks: list[str]
     reason: str
