@@ -42,6 +42,25 @@ TIGHT: dict[str, Any] = {
     "tasks": {name: {"agent": "x", "lane": "tight"} for name in "abcd"},
     "head": {"lanes": {"tight": {"concurrency": 1, "capacity": 1}}, "on_failure": "continue"},
 }
+KEYED: dict[str, Any] = {
+    "tasks": {
+        name: {
+            "agent": "x", "units": {"gpu": 1}, "cost": 2.0, "priority": 1,
+            "lane": {"name": "chat", "key": "${task.id}"},
+        }
+        for name in "ab"
+    },
+    "head": {
+        "labels": {"tenant": "n"},
+        "lanes": {
+            "chat": {
+                "concurrency": 3, "per_tenant": 2, "per_key": 1, "resources": {"gpu": 2},
+                "rate": {"per_second": 1, "burst": 2}, "weights": {"n": 2.0}, "ageing": "10s",
+                "fair_by": "tenant",
+            }
+        },
+    },
+}  # fmt: skip
 RETRIED = {"a": {"agent": "x", "retry": {"attempts": 2, "initial": "1s"}}}
 
 
@@ -82,6 +101,7 @@ def _everything(stage: Stage) -> Stage:
     _registered(stage)
     stage = _endings(stage)
     _families(stage)
+    _limited(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -149,6 +169,16 @@ def _families(stage: Stage) -> None:
     stage.end(_running(stage, "overdue"), "cancelled")
     stage.rest()
     stage.executor.stops.clear()
+
+
+def _limited(stage: Stage) -> None:
+    """Let runs share a lane by key, tenant, units and rate, and overflow one that drops."""
+    for run in ("keyed-1", "keyed-2"):
+        stage.submit(KEYED["tasks"], run, **KEYED["head"])
+    dropping = {"concurrency": 1, "capacity": 1, "overflow": "drop_oldest"}
+    tasks = {name: {"agent": "x", "lane": "dropping"} for name in "abcd"}
+    stage.submit(tasks, "dropped", lanes={"dropping": dropping}, on_failure="continue")
+    stage.rest()
 
 
 def _losses(stage: Stage) -> Stage:
