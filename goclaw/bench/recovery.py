@@ -33,6 +33,7 @@ from goclaw_actors.ports import Limits, Ports
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from goclaw_actors.decider import Decision, Moment
     from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
     from goclaw_events.journal import Journal
 
@@ -140,7 +141,7 @@ class _Child:
 # -- a large lane -----------------------------------------------------------------------------
 
 
-class _NoExecutor:
+class NoExecutor:
     """Start nothing: what the lane holds are names."""
 
     def start_many(self, attempts: Sequence[StartAttempt]) -> None:
@@ -162,7 +163,7 @@ def measure_lane(path: Path, entries: int) -> dict[str, Any]:
     """
     posts: deque[tuple[Callable[[Any], None], Any]] = deque()
     with closing(DataDirectory(path).open_journal(create=True)) as journal:
-        node = Node(_ports(journal, posts), Limits())
+        node = Node(lane_ports(journal, posts, lambda *_: NOTHING), Limits())
         node.open()
         node.accept(Message(LANE, DeclareLane(1, entries + 1, "reject", "bench")))
         dispatcher = node.dispatchers[0]
@@ -186,11 +187,11 @@ def measure_lane(path: Path, entries: int) -> dict[str, Any]:
             for message in _enqueued(entries):
                 node.accept(message)
                 if len(dispatcher.commands) >= _COMMANDS_MAX:
-                    _turn(node, posts)
+                    turn(node, posts)
             while not node.idle or snapshots.waiting:
                 if node.idle:
                     node.accept(Message(LANE, Enqueue(f"task/last/t{len(holds)}", 0, False)))
-                _turn(node, posts)
+                turn(node, posts)
         finally:
             gc.set_threshold(*before)
         passed = time.perf_counter() - began
@@ -210,7 +211,8 @@ def _enqueued(entries: int) -> Iterator[Message]:
         yield Message(LANE, Enqueue(f"task/bench-{number % 97}/t{number}", number % 5, False))
 
 
-def _turn(node: Node, posts: deque[tuple[Callable[[Any], None], Any]]) -> None:
+def turn(node: Node, posts: deque[tuple[Callable[[Any], None], Any]]) -> None:
+    """Take one batch, or wait for one to be durable."""
     if not node.run_once() and not posts:
         time.sleep(0.0002)  # every commit in flight must first come back
     while posts:
@@ -218,13 +220,18 @@ def _turn(node: Node, posts: deque[tuple[Callable[[Any], None], Any]]) -> None:
         function(argument)
 
 
-def _ports(journal: Journal, posts: deque[tuple[Callable[[Any], None], Any]]) -> Ports:
+def lane_ports(
+    journal: Journal,
+    posts: deque[tuple[Callable[[Any], None], Any]],
+    answer: Callable[[Any, Any, Moment], Decision],
+) -> Ports:
+    """Return what a node works with where tasks are names, for which `answer` decides."""
     contents = StoredContents(journal)
     kinds = deciders(contents)
-    kinds["task"] = replace(kinds["task"], decide=lambda *_: NOTHING)
+    kinds["task"] = replace(kinds["task"], decide=answer)
     return Ports(
         journal,
-        _NoExecutor(),
+        NoExecutor(),
         SystemClock(),
         Identity("bench", "boot"),
         kinds,

@@ -23,7 +23,7 @@ _directory_option = click.option(
 
 @click.group()
 def bench() -> None:
-    """Measure the log, the engine, or child processes on this machine."""
+    """Measure the log, the engine, lanes, or child processes on this machine."""
 
 
 @bench.command("log")
@@ -139,6 +139,32 @@ def overload(commands: int, times: int, rounds: int, directory: Path, as_json: b
 
     figures = measure_overload(directory, Overload(commands, times, rounds), say)
     _print(figures, as_json=as_json)
+
+
+@bench.command("lanes")
+@click.option("--tasks", type=click.IntRange(100, 10_000_000), default=50_000, show_default=True,
+              help="How many tasks go through a lane.")  # fmt: skip
+@click.option("--in-flight", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True,
+              help="How many are in it at once.")  # fmt: skip
+@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True,
+              help="How often; the best counts.")  # fmt: skip
+@click.option("--size", "sizes", type=click.IntRange(1, 10_000_000), multiple=True,
+              help="Measure with so many in the lane, too; repeatable.")  # fmt: skip
+@_directory_option
+@json_option
+def lanes(
+    tasks: int,
+    in_flight: int,
+    rounds: int,
+    sizes: tuple[int, ...],
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """Measure one lane: what it lends a second, what limits cost, how exact shares are."""
+    from goclaw.bench.lanes import Load, measure_lanes
+
+    load = Load(tasks, in_flight, rounds)
+    _print(measure_lanes(directory, load, sizes, say), as_json=as_json)
 
 
 @bench.command("process")

@@ -110,6 +110,19 @@ def test_bench_recovery_json(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bench_lanes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A plain lane, one with limits, and how exactly tenants share it."""
+    args = ["bench", "lanes", "--tasks", "300", "--in-flight", "150", "--rounds", "1"]
+    assert main([*args, "--size", "400", "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["durable_per_s"] > 0
+    assert found["limited_per_s"] > 0
+    assert found["limits_cost_ratio"] > 0
+    assert found["share_error"] <= 0.05
+    assert found["limited_per_s_by_size"]["400"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bench_overload_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ten times too much is refused with `busy`; what was taken in ends; memory stays bounded."""
     args = ["bench", "overload", "--commands", "40", "--times", "10", "--rounds", "3"]

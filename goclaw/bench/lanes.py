@@ -1,0 +1,173 @@
+"""Measure a lane: tasks that ask, get a slot and give it back, over the node and a real log.
+
+The tasks are names that answer at once, so the lane is all that is measured: one that limits only
+slots, one with tenants, keys, units and a rate besides, and what each costs by the tasks in it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import deque
+from contextlib import closing
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw.bench.machine import describe_machine
+from goclaw.bench.recovery import LANE, lane_ports, turn
+from goclaw.datadir import DataDirectory
+from goclaw_actors.decider import NOTHING, Decision, Moment, Send
+from goclaw_actors.lane import LANE as DECIDER
+from goclaw_actors.lane import Lane
+from goclaw_actors.message import Message
+from goclaw_actors.messages import DeclareLane, Enqueue, LendFree, Release, SlotLeased
+from goclaw_actors.node import Node
+from goclaw_actors.ports import Limits
+from goclaw_events.facts import LaneDeclared
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLOTS: Final = 100
+TENANTS: Final = 10
+LIMITED: Final[dict[str, Any]] = {
+    "per_tenant": SLOTS,
+    "per_key": SLOTS,
+    "resources": {"unit": SLOTS},
+    "rate": [1_000_000.0, 1_000_000, "token_bucket"],
+    "weights": {"n0": 2.0},
+}
+LASTS_S: Final = {"short": 0.1, "long": 10.0}
+SHARED_S: Final = 4_000.0
+SECOND_NS: Final = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How many tasks go through each lane, how many are in it at once, and how often (best)."""
+
+    tasks: int = 50_000
+    in_flight: int = 1_000
+    rounds: int = 3
+
+
+def measure_lanes(
+    directory: Path, load: Load, sizes: tuple[int, ...], tell: Callable[[str], None]
+) -> dict[str, Any]:
+    """Return what a lane does a second, what limits cost, and how exact shares are."""
+    with tempfile.TemporaryDirectory(dir=directory, prefix="goclaw-bench-") as root:
+        best: dict[bool, float] = {}
+        for at in range(load.rounds):
+            for limited in (False, True):
+                tell(f"round {at + 1}: {'with limits' if limited else 'plain'}")
+                per_s = _through(Path(root) / f"{at}-{limited}", load, limited=limited)
+                best[limited] = max(per_s, best.get(limited, 0.0))
+        by_size = {}
+        for size in sizes:
+            tell(f"{size} tasks in the lane")
+            grown = replace(load, in_flight=size, tasks=max(size, load.tasks))
+            by_size[str(size)] = round(_through(Path(root) / f"s{size}", grown, limited=True))
+    return {
+        "durable_per_s": round(best[False]),
+        "limited_per_s": round(best[True]),
+        "limits_cost_ratio": round(best[False] / best[True], 3),
+        "share_error": round(share_error(), 4),
+        "limited_per_s_by_size": by_size,
+        "machine": describe_machine(),
+    }
+
+
+class _Tasks:
+    """Tasks that give a slot back and ask again, until enough were there."""
+
+    def __init__(self, wanted: int, *, limited: bool) -> None:
+        self.holding = True
+        self.leased = 0
+        self.limited = limited
+        self.wanted = wanted
+
+    def decide(self, task: Any, message: Any, _moment: Moment) -> Decision:
+        """Answer the lane."""
+        if type(message) is not SlotLeased:
+            return NOTHING
+        if self.holding:
+            return NOTHING
+        self.leased += 1
+        sends = [Send(LANE, Release(task.stream))]
+        if self.leased < self.wanted:
+            sends.append(Send(LANE, self.ask(task.stream)))
+        return Decision((), sends)
+
+    def ask(self, stream: str) -> Enqueue:
+        """Return what a task asks for."""
+        if not self.limited:
+            return Enqueue(stream, 0, False)
+        number = int(stream.rpartition("t")[2])
+        asks = (f"n{number % TENANTS}", "", f"k{number % 100}", {"unit": 1}, 1.0)
+        return Enqueue(stream, 0, False, *asks)
+
+
+def _through(path: Path, load: Load, *, limited: bool) -> float:
+    """Return how many tasks a second go through a lane; all are durable at the end.
+
+    While it is filled the first task keeps the only slot.
+    """
+    posts: deque[tuple[Callable[[Any], None], Any]] = deque()
+    tasks = _Tasks(load.tasks, limited=limited)
+    with closing(DataDirectory(path).open_journal(create=True)) as journal:
+        ports = lane_ports(journal, posts, tasks.decide)
+        node = Node(ports, Limits(live_actors_max=2 * load.in_flight + 100))
+        node.open()
+        limits = LIMITED if limited else None
+        capacity = 2 * load.in_flight + load.tasks
+        node.accept(Message(LANE, DeclareLane(1, capacity, "reject", "bench", limits)))
+        for number in range(load.in_flight):
+            node.accept(Message(LANE, tasks.ask(f"task/b/t{number}")))
+            if number % 4_096 == 0:
+                turn(node, posts)
+        _rest(node, posts)
+        tasks.holding = False
+        node.accept(Message(LANE, DeclareLane(SLOTS, capacity, "reject", "bench", limits)))
+        node.accept(Message(LANE, LendFree()))
+        began = time.perf_counter()
+        _rest(node, posts)
+        return tasks.leased / (time.perf_counter() - began)
+
+
+def _rest(node: Node, posts: deque[tuple[Callable[[Any], None], Any]]) -> None:
+    while not node.idle:
+        turn(node, posts)
+
+
+def share_error() -> float:
+    """Return how far two tenants, one with tasks 100 times longer, are from equal shares."""
+    lane, started = Lane("lane/bench/shares"), 0
+    DECIDER.evolve(lane, LaneDeclared(8, 1_000, "reject", "bench", {"fair_by": "tenant"}))
+    held_s = dict.fromkeys(LASTS_S, 0.0)
+    running: list[tuple[float, int, str]] = []
+    now_s = 0.0
+
+    def said(message: Any) -> None:
+        nonlocal started
+        moment = Moment(SECOND_NS + int(now_s * SECOND_NS), 1, 0, 1, "")
+        decision = DECIDER.decide(lane, message, moment)
+        for fact in decision.facts:
+            DECIDER.evolve(lane, fact)
+        for send in decision.sends:
+            started += 1
+            heappush(running, (now_s + LASTS_S[send.target.split("-")[0]], started, send.target))
+
+    for number in range(10):
+        for tenant in LASTS_S:
+            said(Enqueue(f"{tenant}-{number}", 0, False, tenant))
+    number = 10
+    while now_s * lane.concurrency < SHARED_S:
+        now_s, _, task = heappop(running)
+        tenant = task.split("-")[0]
+        held_s[tenant] += LASTS_S[tenant]
+        said(Enqueue(f"{tenant}-{number}", 0, False, tenant))
+        said(Release(task))
+        number += 1
+    return abs(held_s["short"] / sum(held_s.values()) - 0.5) / 0.5
