@@ -51,8 +51,8 @@ class Shares:
     """
 
     __slots__ = (
-        "idle", "limits", "mean_s", "parties", "queued", "rate_ns", "ready", "served", "turns",
-        "used", "virtual", "wake_ns",
+        "_touched", "idle", "limits", "mean_s", "parties", "queued", "rate_ns", "ready", "served",
+        "turns", "used", "virtual", "wake_ns",
     )  # fmt: skip
 
     def __init__(self, limits: Limits, queued: Mapping[str, int]) -> None:
@@ -65,6 +65,7 @@ class Shares:
         self.served: dict[int, int] = {}
         self.used: dict[str, int] = {}
         self.rate_ns = 0
+        self._touched: dict[tuple[str, str], None] = {}
         self.turns = 0
         self.virtual = 0.0
         self.wake_ns = 0
@@ -115,7 +116,7 @@ class Shares:
         party.alive += 1
         flow.alive += 1
         heappush(flow.heap, entry)
-        self._relist(party, key, flow)
+        self._touched[name, key] = None
 
     def leave(self, entry: Entry) -> None:
         """Take a task out that waited, and is not in `queued` any more."""
@@ -125,7 +126,7 @@ class Shares:
         party.alive -= 1
         flow.alive -= 1
         sweep(flow.heap, self.queued, entry[ORDER], flow.alive)
-        self._relist(party, key, flow)
+        self._touched[name, key] = None
 
     def lend(self, entry: Entry, now_ns: int) -> Lease:
         """Give a slot to a task that waited, and is not in `queued` any more."""
@@ -145,8 +146,7 @@ class Shares:
             self.served[entry[PRIORITY]] = entry[ARRIVAL_NS]
         for unit, count in (units or {}).items():
             self.used[unit] = self.used.get(unit, 0) + count
-        self._relist(party, key, flow)
-        self._forget()
+        self._touched[name, key] = None
         return Lease(name, key, units, cost, now_ns, charge)
 
     def take_back(self, lease: Lease | None, now_ns: int) -> None:
@@ -167,7 +167,18 @@ class Shares:
                 del self.used[unit]
         party.running -= 1
         flow.running -= 1
-        self._relist(party, key, flow)
+        self._touched[name, key] = None
+
+    def settle(self) -> None:
+        """Put all that a turn changed where it belongs, once; call it after each turn."""
+        touched, self._touched = self._touched, {}
+        for name, key in touched:
+            party = self.parties[name]
+            self._relist_flow(party, key, party.flows[key])
+        for name in {name for name, _ in touched}:
+            self._relist_party(self.parties[name])
+        self._clean()
+        self._forget()
 
     def rebuild(self) -> None:
         """List everything anew: flows and parties hold what they hold, in no order yet."""
@@ -185,6 +196,7 @@ class Shares:
         for party in list(self.parties.values()):
             for key, flow in list(party.flows.items()):
                 self._relist(party, key, flow)
+        self._clean()
 
     def _party(self, name: str) -> Party:
         party = self.parties.get(name)
@@ -197,7 +209,11 @@ class Shares:
         return not key or running < self.limits.per_key
 
     def _relist(self, party: Party, key: str, flow: Flow) -> None:
-        """Put a flow that changed where it belongs, and its party; drop what is idle."""
+        self._relist_flow(party, key, flow)
+        self._relist_party(party)
+
+    def _relist_flow(self, party: Party, key: str, flow: Flow) -> None:
+        """Put a flow that changed where it belongs; drop it if it is idle."""
         heap, queued = flow.heap, self.queued
         while heap and queued.get(heap[0][TASK]) != heap[0][ORDER]:
             heappop(heap)
@@ -210,7 +226,6 @@ class Shares:
                 heappush(party.ready, listed)
         if not (flow.alive or flow.running):
             del party.flows[key]
-        self._relist_party(party)
 
     def _relist_party(self, party: Party) -> None:
         ready, flows = party.ready, party.flows
@@ -230,7 +245,6 @@ class Shares:
                 del self.parties[party.name]
             else:
                 heappush(self.idle, (party.tag, party.name))
-        self._clean()
 
     def _clean(self) -> None:
         ready = self.ready

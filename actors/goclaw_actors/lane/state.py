@@ -178,6 +178,7 @@ def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
         shares.enter(entry)
     for task in fact.leased:
         lane.leased[task] = shares.lend(_pop_entry(lane, task), now_ns)
+    shares.settle()
     if fact.tat_ns:
         shares.rate_ns = fact.tat_ns
     shares.wake_ns = fact.wake_ns
