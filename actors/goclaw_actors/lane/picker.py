@@ -178,14 +178,14 @@ class Picker:
             head = self._head(flow)
             assert head is not None, "a flow is listed while it has a head"
             asks = asked(head)
-            if asks.units and not self._limits.grants(asks.units):
-                self.excessive.append(head[TASK])
-                self._pass(party, flow, head)
-            elif self._has(asks, head[TASK]):
+            if self._has(asks, head[TASK]):
                 self._take(party, flow, head, asks)
                 return str(head[TASK])
-            else:
+            if not asks.units or self._limits.grants(asks.units):
                 return None
+            self.excessive.append(head[TASK])
+            self.short_of = ""
+            self._pass(party, flow, head)
             self._list_again(party, asks.key, flow)
         return None
 
