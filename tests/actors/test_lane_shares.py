@@ -117,6 +117,22 @@ def test_nobody_overtakes_who_waits_for_units() -> None:
     assert told(scenario, Release("big")) == ["small", "none"]
 
 
+@pytest.mark.parametrize("overflow", ["reject", "drop_newest", "drop_oldest"])
+def test_who_has_to_go_holds_nobody_up(overflow: str) -> None:
+    """A task that waits for units and has no room lets the next go, and then may have room."""
+    scenario = Scenario(LANE, STREAM)
+    scenario.given(LaneDeclared(3, 1, overflow, "w", {"resources": {"gpu": 1}}))
+    asks = [ask("low", -1), ask("a", 1, units={"gpu": 1}), ask("b", units={"gpu": 1})]
+    if overflow == "drop_oldest":
+        asks = [asks[1], asks[2], asks[0]]
+    decision = decide_together(scenario.state, asks, moment())
+    assert leased(decision) == ["a", "low"]
+    assert len(decision.facts) == 1
+    scenario.given(*decision.facts)
+    assert list(scenario.state.queued) == ["b"]
+    assert told(scenario, Release("a")) == ["b"]
+
+
 @pytest.mark.parametrize("units", [{"gpu": 5}, {"gpu": 1, "tpu": 1}])
 def test_more_than_the_lane_has_is_refused(units: dict[str, int]) -> None:
     """A task that could never start does not wait: it is told so at once."""

@@ -38,8 +38,8 @@ class Draft:
     """
 
     __slots__ = (
-        "concurrency", "excessive", "fired", "lane", "limits", "now_ns", "queued", "released",
-        "tat_ns", "wake_ns", "withdrawn",
+        "concurrency", "excessive", "fired", "held_up", "lane", "limits", "now_ns", "queued",
+        "released", "tat_ns", "wake_ns", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
@@ -53,6 +53,7 @@ class Draft:
         self.excessive: dict[str, None] = {}
         self.tat_ns = 0
         self.fired = False
+        self.held_up = ""
         self.wake_ns = self._waked_ns
 
     def take(self, messages: Iterable[Any]) -> None:
@@ -149,6 +150,20 @@ class Draft:
             self._withdraw(task)
         return dropped
 
+    def _let_stay(
+        self, refused: list[str], dropped: list[str], leased: int, before: dict[str, Any]
+    ) -> None:
+        """Take back those for whom there is room after all, last to be given up first."""
+        room = self.lane.capacity - (self._waiting - leased)
+        for tasks in (refused, dropped):
+            while room > 0 and tasks:
+                task = tasks.pop(0 if tasks is refused else -1)
+                room -= 1
+                if task in before:
+                    self.queued[task] = before[task]
+                else:
+                    del self.withdrawn[task]
+
     def leases(self) -> list[str]:
         """Return the tasks that get the free slots, first in the order of the queue."""
         wanted = min(self._free, LEASES_PER_TURN_MAX)
@@ -192,6 +207,7 @@ class Draft:
             self.excessive[task] = None
         self.tat_ns = picker.rate_ns if picker.rate_ns != shares.rate_ns else 0
         self.wake_ns = picker.wake_ns
+        self.held_up = picker.held_up
         return leased
 
     def decision(self) -> Decision:
@@ -203,11 +219,15 @@ class Draft:
             refused = self.refuse(self._free)
             leased = self.leases()
         else:
+            before = dict(self.queued)
             leased = self.leases() if self.limits is None else self.picks()
             if self.lane.overflow == DROP_OLDEST:
                 dropped = self.drop_oldest(leased)
             else:
                 refused = self.refuse(len(leased), leased)
+            if self.held_up in {*refused, *dropped}:
+                leased = self.picks()  # it held others up, and is gone
+                self._let_stay(refused, dropped, len(leased), before)
         if self.lane.overflow == DROP_NEWEST:
             refused, dropped = [], refused
         facts: list[Any] = []

@@ -53,8 +53,9 @@ class _Party:
 class Picker:
     """Pick one after the other.
 
-    `wake_ns`: when the rate lets the next one start, if it waits for that; `short_of`: the task
-    that waits for units. `excessive` are those passed over that ask for more than there is.
+    `wake_ns`: when the rate lets the next one start, if it waits for that; `held_up`: the task
+    that waits for it, or for units. `excessive` are those passed over that ask for more than
+    there is.
     """
 
     def __init__(self, shares: Shares, gone: Container[str], now_ns: int) -> None:
@@ -70,7 +71,7 @@ class Picker:
         self._used = dict(shares.used)
         self.rate_ns = shares.rate_ns
         self.wake_ns = 0
-        self.short_of = ""
+        self.held_up = ""
         self.excessive: list[str] = []
 
     def take_in(
@@ -184,7 +185,7 @@ class Picker:
             if not asks.units or self._limits.grants(asks.units):
                 return None
             self.excessive.append(head[TASK])
-            self.short_of = ""
+            self.held_up = ""
             self._pass(party, flow, head)
             self._list_again(party, asks.key, flow)
         return None
@@ -194,13 +195,14 @@ class Picker:
         resources = self._limits.resources
         for unit, count in (asks.units or {}).items():
             if self._used.get(unit, 0) + count > resources.get(unit, 0):
-                self.short_of = task
+                self.held_up = task
                 return False
         rate = self._limits.rate
         if rate is not None:
             due_ns = ready_ns(rate, self.rate_ns, asks.cost)
             if due_ns > self._now_ns:
                 self.wake_ns = due_ns
+                self.held_up = task
                 return False
             self.rate_ns = taken_ns(rate, self.rate_ns, self._now_ns, asks.cost)
         return True
