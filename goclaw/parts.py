@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from dataclasses import fields
 from functools import lru_cache
 from logging import getLogger
@@ -12,6 +11,7 @@ from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.errors import UsageInvalid
+from goclaw.garbage import collect_seldom
 from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
 from goclaw.retention import Retention, housekeeping_of
@@ -61,10 +61,6 @@ MEMORY: Final = ":memory:"
 CLOSED: Final = "executor_closed"
 STOP_S: Final = 60.0
 _LIMITS: Final = {field.name for field in fields(ExecutorLimits)}
-COLLECT_EVERY: Final = 200_000
-"""Collect garbage after so many new containers. Python's default of 700 looks through tens of
-thousands of live actors far too often: it doubled the cost of the projections (80 to 40 µs a
-task) and took a quarter of the throughput; 50,000 still took a tenth of the dispatcher's time."""
 
 
 class Parts:
@@ -139,11 +135,9 @@ class Parts:
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands.
 
-        Raises the process's garbage collection threshold to `COLLECT_EVERY` if it is lower.
+        From then on the process collects garbage seldom (`goclaw.garbage`).
         """
-        young, middle, old = gc.get_threshold()
-        if 0 < young < COLLECT_EVERY:
-            gc.set_threshold(COLLECT_EVERY, middle, old)
+        collect_seldom()
         self.node.open()
         for name, lane in self.settings.lanes.items():
             slots = (lane.concurrency, lane.capacity, lane.overflow)

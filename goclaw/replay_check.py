@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw.garbage import collect_seldom
 from goclaw_actors.actor import Entity
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.rebuild import Unheard, begin, find_snapshots, first_state, fold_durable, load
+from goclaw_actors.rebuild import (
+    Folded,
+    Unheard,
+    begin,
+    find_snapshots,
+    first_state,
+    fold_durable,
+    fold_frames,
+    load,
+)
 from goclaw_actors.recent import RecentFrames
-from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError
-from goclaw_events.frame import decode_frame
 from goclaw_events.ids import kind_of
 from goclaw_events.verify import PROBLEMS_MAX, Problem, verify
 from goclaw_projections.rocks_store import RocksViewStore
@@ -62,6 +71,7 @@ def check_replay(journal: Journal, views: Path) -> ReplayReport:
     Brings the views up to date first. A log that is not whole is not replayed. Memory grows with
     50,000 streams, with what is unfinished, and with the views.
     """
+    collect_seldom()
     report = ReplayReport()
     found = verify(journal)
     report.frames, report.facts = found.frames, found.facts
@@ -87,26 +97,21 @@ class _Actors:
         """Read a partition as often as its streams need, and compare each of them once."""
         passes = 1 + sum(1 for _ in self._journal.streams(partition)) // STREAMS_AT_ONCE
         for part in range(passes):
-            for stream, (state, seq) in self._replayed(partition, part, passes).items():
+            for stream, folded in self._replayed(partition, part, passes).items():
                 self._report.streams += 1
-                self._compare(partition, stream, state, seq)
+                self._compare(partition, stream, folded.state, folded.seq)
 
-    def _replayed(self, partition: int, part: int, parts: int) -> dict[str, tuple[Any, int]]:
-        """Fold every frame in order; return state and last seq of the streams of one part."""
-        states: dict[str, tuple[Any, int]] = {}
-        for data in self._journal.frames(partition, self._journal.history(partition)):
-            for _, _, fact in decode_frame(data, check=False).facts():
-                stream = fact.stream
-                kind = self._kinds.get(kind_of(stream))
-                if kind is None or (parts > 1 and zlib.crc32(stream.encode()) % parts != part):
-                    continue
-                held = states.get(stream)
-                state = self._first_state(partition, stream) if held is None else held[0]
-                said = FACTS.decode(fact.type, fact.version, fact.data)
-                states[stream] = (kind.evolve(state, said), fact.seq)
-        return states
+    def _replayed(self, partition: int, part: int, parts: int) -> dict[str, Folded]:
+        """Fold every frame in order; return the streams of one part."""
+        frames = self._journal.frames(partition, self._journal.history(partition))
 
-    def _first_state(self, partition: int, stream: str) -> Any:
+        def wanted(stream: str) -> bool:
+            return parts == 1 or zlib.crc32(stream.encode()) % parts == part
+
+        first = partial(self._first_state, partition)
+        return fold_frames(frames, self._kinds, first, wanted)
+
+    def _first_state(self, partition: int, stream: str, _: object) -> Any:
         """Return what an actor is where history begins, or before its first fact."""
         return first_state(self._journal, partition, self._entity(stream)).state
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from logging import getLogger
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,14 @@ from goclaw_actors.replies import Known, fold_reply
 from goclaw_actors.snapshotter import Held
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
+from goclaw_events.frame import read_turns
 from goclaw_events.ids import kind_of
 from goclaw_events.replay import StreamTurn, stream_turns
 from goclaw_events.snapshots import read_manifests, usable
 from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from goclaw_actors.decider import Decider
     from goclaw_actors.message import Message
@@ -191,3 +193,42 @@ def fold(decider: Decider[Any], stream: str, turns: Iterable[StreamTurn]) -> Any
         for fact in turn.facts:
             state = decider.evolve(state, FACTS.decode(fact.type, fact.version, fact.data))
     return state
+
+
+class Folded:
+    """A stream being replayed: its state, and the sequence number of the fact folded last."""
+
+    __slots__ = ("evolve", "seq", "state")
+
+    def __init__(self, state: Any, evolve: Callable[[Any, Any], Any]) -> None:
+        self.state = state
+        self.evolve = evolve
+        self.seq = 0
+
+
+def fold_frames(
+    frames: Iterable[bytes],
+    kinds: Mapping[str, Decider[Any]],
+    first_state: Callable[[str, Decider[Any]], Any],
+    wanted: Callable[[str], bool] = lambda _: True,
+) -> dict[str, Folded]:
+    """Return what every stream that is wanted, and has a decider, folds to: full replay.
+
+    `frames` in order, their hashes compared by who reads them. `first_state` gives what a stream
+    is before its first fact here.
+    """
+    folded: dict[str, Folded | None] = {}
+    decode, skipped = FACTS.decode, object()
+    for data in frames:
+        for turn in read_turns(data):
+            for stream, seq, name, version, fields in islice(turn, 1, None):
+                held: Any = folded.get(stream, skipped)
+                if held is skipped:
+                    kind = kinds.get(kind_of(stream)) if wanted(stream) else None
+                    held = folded[stream] = (
+                        None if kind is None else Folded(first_state(stream, kind), kind.evolve)
+                    )
+                if held is not None:
+                    held.state = held.evolve(held.state, decode(name, version, fields))
+                    held.seq = seq
+    return {stream: held for stream, held in folded.items() if held is not None}

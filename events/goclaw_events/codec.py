@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw_events import facts
+from goclaw_events.envelope import NEW_TUPLE
 from goclaw_events.errors import UnknownType
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Codec:
         self.names: dict[type, TypeName] = {}
         self._types: dict[str, type] = {}
         self._upcasters: dict[tuple[str, int], Upcaster] = {}
+        self._exact: dict[tuple[str, int, int], type] = {}
 
     def register(self, cls: type, name: str, version: int = 1) -> None:
         """Give `cls` its stable name and the version it is written with."""
@@ -39,6 +41,7 @@ class Codec:
             raise ValueError(msg)
         self.names[cls] = TypeName(name, version)
         self._types[name] = cls
+        self._exact[(name, version, len(cls._fields))] = cls  # type: ignore[attr-defined]
 
     def upcast(self, name: str, version: int, upcaster: Upcaster) -> None:
         """Add the step that turns the fields of `version` into those of the next version."""
@@ -46,6 +49,9 @@ class Codec:
 
     def decode(self, name: str, version: int, data: Sequence[Any]) -> Any:
         """Return the object of this build; raises `UnknownType` for a name or version it lacks."""
+        exact = self._exact.get((name, version, len(data)))
+        if exact is not None:
+            return NEW_TUPLE(exact, data)
         cls = self._types.get(name)
         if cls is None:
             msg = f"unknown type {name!r}"
