@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
     from goclaw_events.journal import Journal
 
-FACTS_PER_TASK: Final = 6
+FACTS_PER_TASK: Final = 4
 TASKS_MAX: Final = 20_000
 FILL_S: Final = 1_800
 RESTART_S: Final = 120
