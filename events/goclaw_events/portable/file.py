@@ -90,7 +90,7 @@ def _records(stream: gzip.GzipFile) -> Iterator[Any]:
             msg = "this is no export of a log"
             raise ExportInvalid(msg, hint="`goclaw log export` writes one") from error
         raise _damaged(error) from error
-    except (EOFError, zlib.error, ValueError, msgpack.UnpackException) as error:
+    except (EOFError, zlib.error, ValueError, TypeError, msgpack.UnpackException) as error:
         raise _damaged(error) from error
 
 
