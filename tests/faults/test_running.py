@@ -20,6 +20,7 @@ from goclaw.results import CommandRefused, EngineDied
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.node import RETRY_NS
 from goclaw_events.rocks import RocksJournal, verify_directory
+from tests.actors.executors.conftest import until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +87,11 @@ def engine_on(path: Path, **limits: int) -> goclaw.Engine:
     return goclaw.Engine(path, settings=settings, agents=registry())
 
 
+async def at_rest(engine: goclaw.Engine) -> None:
+    """Wait until nothing is on its way to the disk: the next commit is the next command's."""
+    await asyncio.to_thread(until, lambda: engine.parts.node.idle)
+
+
 def echoes(value: int = 7, padding: str = "") -> Workflow:
     """Return a workflow of two tasks."""
     workflow = goclaw.Workflow("echoes", labels={"padding": padding} if padding else None)
@@ -121,6 +127,7 @@ async def test_a_full_disk_refuses_work_and_resumes(tmp_path: Path, step: str) -
     async with engine_on(tmp_path) as engine:
         steps = Steps(engine)
         before = await engine.run(echoes(), run_id="before")
+        await at_rest(engine)
         steps.failures[step] = errno.ENOSPC
         assert await refusal(engine, "first") == "outcome_unknown"
         codes = [await refusal(engine, f"more{at}") for at in range(5)]
@@ -137,6 +144,7 @@ async def test_a_full_disk_is_not_asked_without_end(tmp_path: Path) -> None:
     """While it lasts the log is opened again about once a second, not as fast as it can be."""
     async with engine_on(tmp_path) as engine:
         steps = Steps(engine)
+        await at_rest(engine)
         steps.failures["write"] = errno.ENOSPC
         assert await refusal(engine, "first") == "outcome_unknown"
         while len(steps.failed_at) < ATTEMPTS:
@@ -218,6 +226,7 @@ async def test_a_flush_that_fails_after_the_write_is_an_unknown_outcome(tmp_path
     async with engine_on(tmp_path) as engine:
         await engine.run(echoes(), run_id="before")
         steps = Steps(engine)
+        await at_rest(engine)
         steps.failures["watermark"] = errno.ENOSPC
         assert await refusal(engine, "r") == "outcome_unknown"
         steps.failures.clear()
