@@ -133,6 +133,27 @@ def test_who_has_to_go_holds_nobody_up(overflow: str) -> None:
     assert told(scenario, Release("a")) == ["b"]
 
 
+@pytest.mark.parametrize("overflow", ["reject", "drop_newest"])
+def test_who_may_stay_after_all_does_not_wait_beside_a_free_slot(overflow: str) -> None:
+    """Who is taken back when another made room gets a slot at once, if it may have one."""
+    scenario = Scenario(LANE, STREAM)
+    scenario.given(LaneDeclared(3, 1, overflow, "w", {"resources": {"gpu": 2}}))
+    asks = [
+        ask("low", -2, units={"gpu": 1}),
+        ask("high", 2, units={"gpu": 1}),
+        ask("none", -1),
+        ask("both", units={"gpu": 2}),
+        ask("late", units={"gpu": 2}),
+    ]
+    decision = decide_together(scenario.state, asks, moment())
+    assert leased(decision) == ["high", "none", "low"]
+    refused = decision.facts[-1]
+    assert isinstance(refused, LaneRefused)
+    assert refused.tasks == ["late"]
+    scenario.given(*decision.facts)
+    assert list(scenario.state.queued) == ["both"]
+
+
 @pytest.mark.parametrize("units", [{"gpu": 5}, {"gpu": 1, "tpu": 1}])
 def test_more_than_the_lane_has_is_refused(units: dict[str, int]) -> None:
     """A task that could never start does not wait: it is told so at once."""

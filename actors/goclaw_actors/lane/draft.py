@@ -151,18 +151,37 @@ class Draft:
         return dropped
 
     def _let_stay(
+        self, refused: list[str], dropped: list[str], leased: list[str], before: dict[str, Any]
+    ) -> list[str]:
+        """Take back those for whom there is room after all, last to be given up first.
+
+        Who is taken back may get a slot at once, which makes room for another: return who does.
+        """
+        while self._take_back(refused, dropped, len(leased), before):
+            held = self.held_up, self.tat_ns, self.wake_ns
+            again = self.picks()
+            if len(again) <= len(leased):  # it waits, and must not cost another its slot
+                self.held_up, self.tat_ns, self.wake_ns = held
+                break
+            leased = again
+        return leased
+
+    def _take_back(
         self, refused: list[str], dropped: list[str], leased: int, before: dict[str, Any]
-    ) -> None:
-        """Take back those for whom there is room after all, last to be given up first."""
+    ) -> bool:
+        """Fill the room there is; False if nobody came back."""
         room = self.lane.capacity - (self._waiting - leased)
+        came_back = False
         for tasks in (refused, dropped):
             while room > 0 and tasks:
                 task = tasks.pop(0 if tasks is refused else -1)
                 room -= 1
+                came_back = True
                 if task in before:
                     self.queued[task] = before[task]
                 else:
                     del self.withdrawn[task]
+        return came_back
 
     def leases(self) -> list[str]:
         """Return the tasks that get the free slots, first in the order of the queue."""
@@ -227,7 +246,7 @@ class Draft:
                 refused = self.refuse(len(leased), leased)
             if self.held_up in {*refused, *dropped}:
                 leased = self.picks()  # it held others up, and is gone
-                self._let_stay(refused, dropped, len(leased), before)
+                leased = self._let_stay(refused, dropped, leased, before)
         if self.lane.overflow == DROP_NEWEST:
             refused, dropped = [], refused
         facts: list[Any] = []
