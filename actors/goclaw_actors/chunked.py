@@ -61,6 +61,12 @@ class Chunked(Generic[V]):
         chunk = self._chunks.get(key >> self._bits)
         return None if chunk is None else chunk.get(key)
 
+    def least(self, key: int) -> int | None:
+        """Return a key that is at most a chunk before all keys from `key` on; None: no such."""
+        first = key >> self._bits
+        found = min((at for at in self._chunks if at >= first), default=None)
+        return None if found is None else max(key, found << self._bits)
+
     def items(self) -> Iterator[tuple[int, V]]:
         """Yield every (key, value); the map may not be changed meanwhile."""
         for chunk in self._chunks.values():

@@ -170,7 +170,7 @@ def task_of(_size: int) -> tuple[Callable[[Any, Any], Any], Any]:
 
 def top(lane: Any) -> str:
     """Return the task that is leased next."""
-    name: str = lane.queue[0][2]
+    name: str = lane.queue.first()[2]
     return name
 
 
@@ -199,7 +199,7 @@ CASES: dict[str, tuple[Any, Callable[[int, Any], Any]]] = {
     ),
     "lane: one came back": (
         lane_of,
-        lambda *_: said.LaneAdvanced([], [], [("new", Counted(3), True)], []),
+        lambda *_: said.LaneAdvanced([], [], [("back", Counted(3), True)], []),
     ),
     "lane: one left and one was leased": (
         lane_of,
@@ -275,7 +275,7 @@ def test_withdrawing_everything_costs_the_logarithm_each() -> None:
                 evolve(lane, said.LaneAdvanced([], [task], [], []))
 
         costs.append(cost_of(withdraw))
-        assert lane.queue == []
+        assert not lane.queue
     small, large = costs
     assert large.lines <= 10 * small.lines * 1.4, "a small one is swept less"
     assert large.compared <= 10 * small.compared * 2

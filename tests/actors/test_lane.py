@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -13,7 +12,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from goclaw_actors.decider import ClearOpen, SetOpen
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX
-from goclaw_actors.lane.sweep import WITHDRAWN_MIN
 from goclaw_actors.messages import (
     DeclareLane,
     Enqueue,
@@ -312,37 +310,3 @@ def test_never_more_slots_than_the_concurrency(concurrency: int, steps: list[int
         )
         assert len(scenario.state.leased) <= concurrency
         assert not scenario.state.queued or len(scenario.state.leased) == concurrency
-
-
-def test_withdrawn_entries_do_not_stay_in_memory() -> None:
-    """Behind one that waits on, ten thousand that withdrew leave no more than a thousand."""
-    state = LANE.initial(STREAM)
-    tasks = [f"t{number}" for number in range(10_000)]
-    came = [("busy", 0, False), ("first", 9, False), *((task, 0, False) for task in tasks)]
-    LANE.evolve(state, LaneAdvanced([], [], came[:1], ["busy"]))
-    LANE.evolve(state, LaneAdvanced([], [], came[1:], []))
-    for number in range(10_000):
-        LANE.evolve(state, LaneAdvanced([], [tasks[number * 7 % 10_000]], [], []))
-        assert len(state.queue) <= 2 * len(state.queued) + 2 * WITHDRAWN_MIN
-    assert len(state.queue) <= WITHDRAWN_MIN + 2
-    LANE.evolve(state, LaneAdvanced(["busy"], [], [], [state.queue[0][2]]))
-    assert list(state.leased) == ["first"]
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_sweeping_changes_no_order(seed: int) -> None:
-    """Whatever was withdrawn, the rest comes to the top by priority and arrival."""
-    rng = Random(seed)
-    state = LANE.initial(STREAM)
-    waiting = {f"t{number}": (-rng.randrange(3), number) for number in range(2_500)}
-    came = [(task, -key[0], False) for task, key in waiting.items()]
-    LANE.evolve(state, LaneAdvanced([], [], came, []))
-    for task in rng.sample(sorted(waiting), 2_200):
-        LANE.evolve(state, LaneAdvanced([], [task], [], []))
-        del waiting[task]
-    assert len(state.queue) < 2_000, "some was swept"
-    order = []
-    while state.queue:
-        order.append(state.queue[0][2])
-        LANE.evolve(state, LaneAdvanced([], [], [], order[-1:]))
-    assert order == sorted(waiting, key=waiting.__getitem__)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from goclaw_actors.decider import ClearOpen, SetOpen
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.decide import decide_together
-from goclaw_actors.lane.state import waiting
 from goclaw_actors.messages import Enqueue, Release, SlotRefused, Withdraw
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
 from tests.actors.given import Scenario, moment
@@ -76,7 +75,7 @@ def test_a_task_may_leave_and_come_back() -> None:
     together(scenario, ask("a"), ask("b"), ask("c"))
     decision = together(scenario, Release("a"), ask("a"), Withdraw("b"), ask("b"))
     assert decision.facts[0].leased == ["c"]
-    assert [entry[2] for entry in waiting(scenario.state)] == ["a", "b"]
+    assert [entry[2] for entry in scenario.state.queue] == ["a", "b"]
     assert together(scenario, Withdraw("a"), Withdraw("b"), Release("c")).effects == (ClearOpen(),)
 
 
@@ -115,7 +114,7 @@ def test_the_same_tasks_are_there_as_one_by_one(
         state = one.state
         assert len(state.leased) <= concurrency
         assert not state.queued or len(state.leased) == concurrency
-        assert [entry[2] for entry in waiting(state)] == [
+        assert [entry[2] for entry in state.queue] == [
             entry[0] for entry in LANE.encode(state)["queued"]
         ]
         released = {message.task for message in batch if isinstance(message, Release)}

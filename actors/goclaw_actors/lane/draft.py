@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from heapq import merge
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send, SetOpen, SetTimer
-from goclaw_actors.lane.flows import TASK
+from goclaw_actors.lane.entry import ORDER, TASK
 from goclaw_actors.lane.limits import Limits, limits_of
 from goclaw_actors.lane.picker import Picker
-from goclaw_actors.lane.state import entries_of, oldest, shares_of, waiting
+from goclaw_actors.lane.state import DROP_OLDEST, came_of, entries_of, oldest, shares_of
 from goclaw_actors.messages import Enqueue, Release, SlotLeased, SlotRefused, TimerFired
 from goclaw_events.facts import LaneAdvanced, LaneRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from goclaw_actors.lane.flows import Entry
     from goclaw_actors.lane.state import Lane
 
 LEASES_PER_TURN_MAX: Final = 256
@@ -27,7 +25,6 @@ _LEASED: Final = SlotLeased()
 _FULL: Final = "lane_full"
 _QUOTA: Final = "lane_quota_exceeded"
 _DROPPED: Final = "lane_dropped"
-DROP_OLDEST: Final = "drop_oldest"
 DROP_NEWEST: Final = "drop_newest"
 
 
@@ -188,22 +185,12 @@ class Draft:
         wanted = min(self._free, LEASES_PER_TURN_MAX)
         if wanted == 0:
             return []
-        new: Iterable[Entry] = sorted(self._new())
-        if self.lane.queue:
-            gone = self.withdrawn
-            new = merge((entry for entry in waiting(self.lane) if entry[2] not in gone), new)
-        return [task for _, _, task in islice(new, wanted)]
-
-    def _new(self) -> Iterable[Entry]:
-        """Yield what is queued in this turn as `evolve` will enter it."""
-        head, behind = self.lane.head, self.lane.next
-        for task, priority, at_head in self.queued.values():
-            if at_head:
-                head -= 1
-                yield -priority, head, task
-            else:
-                yield -priority, behind, task
-                behind += 1
+        gone = self.withdrawn
+        waiting = islice(self.lane.queue, wanted + len(gone))
+        first = [entry for entry in waiting if entry[TASK] not in gone]
+        first.extend(came_of(self.lane, self.queued.values()))
+        first.sort()
+        return [entry[TASK] for entry in first[:wanted]]
 
     def picks(self) -> list[str]:
         """Return the tasks that get the free slots of a lane with limits."""
@@ -211,16 +198,13 @@ class Draft:
         if wanted == 0:
             return []
         lane, shares = self.lane, shares_of(self.lane)
-        picker = Picker(shares, self.withdrawn, self.now_ns)
-        found = (lane.entries.get(lane.queued[task]) for task in self.withdrawn)
+        gone = {entry[ORDER]: entry for entry in map(lane.queued.__getitem__, self.withdrawn)}
+        picker = Picker(shares, gone, self.now_ns)
         picker.take_in(
-            [lane.leased[task] for task in self.released],
-            [entry for entry in found if entry is not None],
-            entries_of(lane, shares, list(self.queued.values()), self.now_ns),
+            ((task, lane.leased[task]) for task in self.released),
+            entries_of(lane, shares, self.queued.values(), self.now_ns),
         )
-        leased: list[str] = []
-        while len(leased) < wanted and (task := picker.pick()) is not None:
-            leased.append(task)
+        leased = picker.pick(wanted)
         for task in picker.excessive:
             self._withdraw(task)
             self.excessive[task] = None

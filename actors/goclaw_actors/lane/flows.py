@@ -1,83 +1,147 @@
-"""Those who wait in a lane, by party and key: the parts that `Shares` puts in order."""
+"""Who waits of one party, and of one key of it: the parts that `Shares` puts in order.
+
+A party's line holds only tasks whose key lets them have a slot: of a key that may have two more,
+the first two. The others of it are parked. So who is next in a party is the head of its line,
+and a task that neither meets nor leaves a full key costs no more than one without a key.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING
+
+from goclaw_actors.lane.entry import KEY, ORDER
+from goclaw_actors.lane.line import Line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-Entry: TypeAlias = tuple[Any, ...]
-"""A task that waits: (rank, order, task), and where more than slots is limited (priority,
-arrival in ns, party, key, units or None, cost) behind it. The lowest rank goes first."""
-
-RANK, ORDER, TASK, PRIORITY, ARRIVAL_NS, PARTY, KEY, UNITS, COST = range(9)
-_PLAIN: Final[tuple[str, str, None, float]] = ("", "", None, 1.0)
-
-
-class Asked(NamedTuple):
-    """What an entry asks for."""
-
-    party: str
-    key: str
-    units: Mapping[str, int] | None
-    cost: float
-
-
-def asked(entry: Entry) -> Asked:
-    """Return what an entry asks for; one that came before the lane had limits: a slot."""
-    return Asked(*(entry[PARTY:] or _PLAIN))
-
-
-class Lease(NamedTuple):
-    """What a task that holds a slot took. `charge` is what its party paid in advance."""
-
-    party: str
-    key: str
-    units: Mapping[str, int] | None
-    cost: float
-    since_ns: int
-    charge: float
-
-
-PLAIN_LEASE: Final = Lease(*_PLAIN, 0, 0.0)
-"""Of a task that got its slot before the lane had limits."""
+    from goclaw_actors.lane.entry import Entry
 
 
 class Flow:
     """The tasks of one key of one party.
 
-    `heap` holds who waits; `listed` is the order of the head for which the flow stands in its
-    party's heap, None: it cannot be next. `alive` wait, `running` hold a slot.
+    `listed` are in the party's line, by order; `parked` come behind them. `running` hold a slot.
     """
 
-    __slots__ = ("alive", "heap", "listed", "running")
+    __slots__ = ("listed", "parked", "running")
 
     def __init__(self) -> None:
-        self.alive = 0
-        self.heap: list[Entry] = []
-        self.listed: int | None = None
+        self.listed: dict[int, Entry] = {}
+        self.parked: Line | None = None
         self.running = 0
 
 
 class Party:
-    """A tenant, or a workflow.
+    """A tenant, or a workflow, of which `alive` tasks wait and `running` hold a slot.
 
     `tag` is the virtual time at which its next lease starts, `turn` counts the lane's leases up
-    to its last one, `mean_s` is how long its tasks hold a slot.
-    `ready` is a heap of (rank, order, key) of its flows that may be next; `listed` is (tag, turn)
-    with which it stands in the lane's heap itself.
+    to its last one, `mean_s` is how long its tasks hold a slot. `listed` is (tag, turn) with
+    which it stands in the lane's heap, None: it cannot be next. `flows` are its keys but "".
     """
 
-    __slots__ = ("alive", "flows", "listed", "mean_s", "name", "ready", "running", "tag", "turn")
+    __slots__ = (
+        "alive", "flows", "line", "listed", "mean_s", "name", "running", "tag", "turn", "weight",
+    )  # fmt: skip
 
-    def __init__(self, name: str, mean_s: float) -> None:
+    def __init__(self, name: str, mean_s: float, weight: float) -> None:
         self.name = name
-        self.mean_s: float = mean_s
+        self.mean_s = mean_s
+        self.weight = weight
         self.alive = 0
         self.flows: dict[str, Flow] = {}
+        self.line = Line()
         self.listed: tuple[float, int] | None = None
-        self.ready: list[tuple[int, int, str]] = []
         self.running = 0
-        self.tag: float = 0.0
+        self.tag = 0.0
         self.turn = 0
+
+    def enter(self, entry: Entry, per_key: int) -> None:
+        """Let a task wait; `per_key` of each key may run."""
+        self.alive += 1
+        if key := entry[KEY]:
+            flow = self.flows.get(key)
+            if flow is None:
+                flow = self.flows[key] = Flow()
+            if flow.running + len(flow.listed) >= per_key and not self._give_way(flow, entry):
+                if flow.parked is None:
+                    flow.parked = Line()
+                flow.parked.put(entry)
+                return
+            flow.listed[entry[ORDER]] = entry
+        self.line.put(entry)
+
+    def _give_way(self, flow: Flow, entry: Entry) -> bool:
+        """Park the last that is listed of a full key if it comes behind an entry."""
+        first = flow.parked.first() if flow.parked is not None else None
+        if not flow.listed or (first is not None and first < entry):
+            return False
+        last = max(flow.listed.values())
+        if last < entry:
+            return False
+        self._park(flow, last)
+        return True
+
+    def _park(self, flow: Flow, entry: Entry) -> None:
+        del flow.listed[entry[ORDER]]
+        self.line.remove(entry)
+        if flow.parked is None:
+            flow.parked = Line()
+        flow.parked.put(entry)
+
+    def leave(self, entry: Entry, per_key: int) -> None:
+        """Take out a task that waited."""
+        self.alive -= 1
+        self._take_out(entry)
+        if key := entry[KEY]:
+            self._fill(key, self.flows[key], per_key)
+
+    def lend(self, entry: Entry) -> None:
+        """Let a task that waited hold a slot."""
+        self.alive -= 1
+        self.running += 1
+        self._take_out(entry)
+        if key := entry[KEY]:
+            self.flows[key].running += 1
+
+    def _take_out(self, entry: Entry) -> None:
+        if key := entry[KEY]:
+            flow = self.flows[key]
+            if flow.listed.pop(entry[ORDER], None) is None:
+                assert flow.parked is not None, "who waits is listed or parked"
+                flow.parked.remove(entry)
+                return
+        self.line.remove(entry)
+
+    def hold(self, key: str) -> None:
+        """Count a task that holds a slot already."""
+        self.running += 1
+        if key:
+            self.flows.setdefault(key, Flow()).running += 1
+
+    def take_back(self, key: str, per_key: int) -> None:
+        """Take a slot back."""
+        self.running -= 1
+        if key:
+            flow = self.flows[key]
+            flow.running -= 1
+            self._fill(key, flow, per_key)
+
+    def limit(self, per_key: int) -> None:
+        """Let another number of each key run. Looks at every key."""
+        for key, flow in list(self.flows.items()):
+            for entry in sorted(flow.listed.values())[max(0, per_key - flow.running) :]:
+                self._park(flow, entry)
+            self._fill(key, flow, per_key)
+
+    def _fill(self, key: str, flow: Flow, per_key: int) -> None:
+        """List the first of those that are parked while there is room; forget an idle key."""
+        parked = flow.parked
+        while parked and flow.running + len(flow.listed) < per_key:
+            entry = parked.first()
+            assert entry is not None, "a line that is not empty has a first"
+            parked.remove(entry)
+            flow.listed[entry[ORDER]] = entry
+            self.line.put(entry)
+        if not parked:
+            flow.parked = None
+            if not (flow.listed or flow.running):
+                del self.flows[key]

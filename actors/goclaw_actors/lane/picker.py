@@ -1,53 +1,97 @@
 """Who gets the free slots of a lane with limits: a look ahead that leaves its state as it is.
 
-What a turn changes is laid over the state: of the parties and keys that it touches a copy of a
-few numbers, of their heaps a walk. Units are taken in strict order: whoever is next waits until
+What a turn changes is laid over the state: of the parties and keys that it touches a few numbers,
+and who came beside those who wait. Units are taken in strict order: whoever is next waits until
 there are enough, and nobody overtakes it, so that a large one is not starved by small ones.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING
+from heapq import heapify, heappop, heappush
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.lane.flows import ORDER, PLAIN_LEASE, RANK, TASK, Asked, Entry, Lease, asked
-from goclaw_actors.lane.rates import ready_ns, taken_ns
+from goclaw_actors.lane.entry import COST, KEY, ORDER, PARTY, TASK, UNITS, plain_lease
+from goclaw_actors.lane.rates import Purse
 from goclaw_actors.lane.shares import LEARNING
 from goclaw_actors.lane.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from goclaw_actors.lane.flows import Flow, Party
+    from goclaw_actors.lane.entry import Entry, Lease
+    from goclaw_actors.lane.flows import Party
     from goclaw_actors.lane.shares import Shares
 
 
-class _Flow:
-    """A key of a party as it would be: who waits on, who came."""
-
-    __slots__ = ("came", "running", "walk")
-
-    def __init__(self, flow: Flow | None) -> None:
-        self.came: list[Entry] = []
-        self.running = flow.running if flow is not None else 0
-        self.walk: Walk[Entry] = Walk(flow.heap if flow is not None else [])
-
-
 class _Party:
-    """A party as it would be. `mine` is a heap of (rank, order, key) of the keys touched."""
+    """A party as it would be.
 
-    __slots__ = ("flows", "mean_s", "mine", "name", "old", "running", "tag", "turn", "walk")
+    `top` is who is next of its line, `line` those behind; `came` is a heap of those who came, and
+    of those parked for whose key there is room now. `keys` tells how many of a key would run,
+    `freed` how many of those parked may be next.
+    """
 
-    def __init__(self, name: str, party: Party | None, mean_s: float) -> None:
-        self.name = name
+    __slots__ = (
+        "came", "freed", "keys", "line", "mean_s", "old", "running", "tag", "top", "turn",
+        "weight",
+    )  # fmt: skip
+
+    def __init__(self, party: Party | None, mean_s: float, weight: float) -> None:
         self.old = party
-        self.flows: dict[str, _Flow] = {}
-        self.mine: list[tuple[int, int, str]] = []
+        self.came: list[Entry] = []
+        self.freed: dict[str, int] = {}
+        self.keys: dict[str, int] = {}
+        self.line: Iterator[Entry] = iter(party.line) if party is not None else iter(())
+        self.top = next(self.line, None)
         self.mean_s = party.mean_s if party is not None else mean_s
         self.running = party.running if party is not None else 0
         self.tag = party.tag if party is not None else 0.0
         self.turn = party.turn if party is not None else 0
-        self.walk: Walk[tuple[int, int, str]] = Walk(party.ready if party is not None else [])
+        self.weight = weight
+
+    def of_key(self, key: str) -> int:
+        """Return how many of a key would run."""
+        running = self.keys.get(key)
+        if running is None:
+            flow = self.old.flows.get(key) if self.old is not None else None
+            running = self.keys[key] = flow.running if flow is not None else 0
+        return running
+
+    def free(self, key: str) -> None:
+        """Note that one more of those parked may be next."""
+        self.freed[key] = self.freed.get(key, 0) + 1
+
+    def take_in(self, gone: Mapping[int, Any]) -> None:
+        """Put those parked who may be next to who came; once, before anything is picked."""
+        for key, count in self.freed.items():
+            flow = self.old.flows[key] if self.old is not None else None
+            if flow is not None and flow.parked is not None:
+                stay = (entry for entry in flow.parked if entry[ORDER] not in gone)
+                self.came.extend(islice(stay, count))
+        heapify(self.came)
+
+    def skip(self) -> None:
+        """Go on behind the head."""
+        came, top = self.came, self.top
+        if came and (top is None or came[0] < top):
+            heappop(came)
+        else:
+            self.top = next(self.line, None)
+
+    def head(self, gone: Mapping[int, Any], per_key: int) -> Entry | None:
+        """Return who goes next of those whose key has room."""
+        while True:
+            came, entry = self.came, self.top
+            if came and (entry is None or came[0] < entry):
+                entry = came[0]
+            if entry is None:
+                return None
+            if entry[ORDER] not in gone:
+                key = entry[KEY]
+                if not key or self.of_key(key) < per_key:
+                    return entry
+            self.skip()
 
 
 class Picker:
@@ -55,180 +99,141 @@ class Picker:
 
     `wake_ns`: when the rate lets the next one start, if it waits for that; `held_up`: the task
     that waits for it, or for units. `excessive` are those passed over that ask for more than
-    there is.
+    there is. `gone` are the entries, by order, that are withdrawn.
     """
 
-    def __init__(self, shares: Shares, gone: Container[str], now_ns: int) -> None:
+    def __init__(self, shares: Shares, gone: Mapping[int, Entry], now_ns: int) -> None:
         self._shares = shares
         self._limits = shares.limits
         self._gone = gone
         self._now_ns = now_ns
         self._parties: dict[str, _Party] = {}
-        self._mine: list[tuple[float, int, str]] = []
-        self._walk = Walk(shares.ready)
+        self._ready: list[tuple[float, int, str]] = []
+        self._others = Walk(shares.ready)
         self._virtual = shares.virtual
         self._turns = shares.turns
         self._used = dict(shares.used)
-        self.rate_ns = shares.rate_ns
+        rate = shares.limits.rate
+        self._purse = None if rate is None else Purse(rate, shares.rate_ns, now_ns)
         self.wake_ns = 0
         self.held_up = ""
         self.excessive: list[str] = []
 
-    def take_in(
-        self,
-        released: Iterable[Lease | None],
-        withdrawn: Iterable[Entry],
-        came: Iterable[Entry],
-    ) -> None:
+    @property
+    def rate_ns(self) -> int:
+        """Return the rate's state."""
+        return self._shares.rate_ns if self._purse is None else self._purse.state_ns
+
+    def take_in(self, released: Iterable[tuple[str, Lease | None]], came: Iterable[Entry]) -> None:
         """Lay what came and went over the state; once, before anything is picked."""
-        for lease in released:
-            self._release(lease or PLAIN_LEASE)
-        for entry in withdrawn:
-            name, key, _, _ = asked(entry)
-            self._flow(self._party(name), key)
+        for task, lease in released:
+            self._release(lease or plain_lease(task))
+        for entry in self._gone.values():
+            party = self._party(entry[PARTY])
+            if entry[KEY]:
+                party.free(entry[KEY])
+        parties, virtual = self._parties, self._virtual
         for entry in came:
-            name, key, _, _ = asked(entry)
-            party = self._party(name)
-            if party.old is None or not party.old.alive:
-                party.tag = max(party.tag, self._virtual)
-            heappush(self._flow(party, key).came, entry)
-        for party in self._parties.values():
-            for key, flow in party.flows.items():
-                self._list_flow(party, key, flow)
-            self._list(party)
+            found = parties.get(entry[PARTY])
+            party = found if found is not None else self._party(entry[PARTY])
+            if not party.came and (party.old is None or not party.old.alive):
+                party.tag = max(party.tag, virtual)
+            party.came.append(entry)
+        for name, party in parties.items():
+            party.take_in(self._gone)
+            self._list(name, party)
 
     def _release(self, lease: Lease) -> None:
-        name, key, units, cost, since_ns, charge = lease
-        party = self._party(name)
+        entry, since_ns, charge = lease
+        party = self._parties.get(entry[PARTY])
+        if party is None:
+            party = self._party(entry[PARTY])
         if since_ns:
             held_s = max(0, self._now_ns - since_ns) / 1e9
             party.mean_s += (held_s - party.mean_s) * LEARNING
-            party.tag += held_s * cost / self._limits.weight(name) - charge
+            party.tag += held_s * entry[COST] / party.weight - charge
         party.running -= 1
-        self._flow(party, key).running -= 1
-        for unit, count in (units or {}).items():
-            self._used[unit] -= count
+        if key := entry[KEY]:
+            party.keys[key] = party.of_key(key) - 1
+            party.free(key)
+        if units := entry[UNITS]:
+            for unit, count in units.items():
+                self._used[unit] -= count
 
     def _party(self, name: str) -> _Party:
         party = self._parties.get(name)
         if party is None:
-            old = self._shares.parties.get(name)
-            party = self._parties[name] = _Party(name, old, self._shares.mean_s)
+            shares = self._shares
+            old = shares.parties.get(name)
+            weight = self._limits.weight(name)
+            party = self._parties[name] = _Party(old, shares.mean_s, weight)
         return party
 
-    def _flow(self, party: _Party, key: str) -> _Flow:
-        flow = party.flows.get(key)
-        if flow is None:
-            old = party.old.flows.get(key) if party.old is not None else None
-            flow = party.flows[key] = _Flow(old)
-        return flow
-
-    def _head(self, flow: _Flow) -> Entry | None:
-        queued, gone, walk = self._shares.queued, self._gone, flow.walk
-        while (entry := walk.peek()) is not None:
-            if queued.get(entry[TASK]) == entry[ORDER] and entry[TASK] not in gone:
-                break
-            walk.skip()
-        if flow.came and (entry is None or flow.came[0] < entry):
-            return flow.came[0]
-        return entry
-
-    def _list_flow(self, party: _Party, key: str, flow: _Flow) -> None:
-        head = self._head(flow)
-        if head is not None and self._shares.may_be_next(key, flow.running):
-            heappush(party.mine, (head[RANK], head[ORDER], key))
-
-    def _next_flow(self, party: _Party) -> tuple[int, int, str] | None:
-        """Return the key that goes next in a party, of those touched and the others."""
-        old, walk = party.old, party.walk
-        while (item := walk.peek()) is not None:
-            assert old is not None, "who was not there has no heap"
-            flow = old.flows.get(item[2])
-            if flow is not None and flow.listed == item[1] and item[2] not in party.flows:
-                break
-            walk.skip()
-        if party.mine and (item is None or party.mine[0] < item):
-            return party.mine[0]
-        return item
-
-    def _list(self, party: _Party) -> None:
+    def _list(self, name: str, party: _Party) -> None:
         most = self._limits.per_tenant
-        if (not most or party.running < most) and self._next_flow(party) is not None:
-            heappush(self._mine, (party.tag, party.turn, party.name))
+        if (party.top is not None or party.came) and not (most and party.running >= most):
+            heappush(self._ready, (party.tag, party.turn, name))
 
-    def _next_party(self) -> _Party | None:
-        walk, shares = self._walk, self._shares
-        while (item := walk.peek()) is not None:
-            if item[2] not in self._parties and shares.is_listed(item):
+    def _next_party(self) -> str | None:
+        others, ready = self._others, self._ready
+        while (item := others.peek()) is not None:
+            if item[2] not in self._parties and self._shares.is_listed(item):
                 break
-            walk.skip()
-        if self._mine and (item is None or self._mine[0] < item):
-            return self._parties[self._mine[0][2]]
+            others.skip()
+        if ready and (item is None or ready[0] < item):
+            return ready[0][2]
         if item is None:
             return None
-        party = self._party(item[2])
-        heappush(self._mine, item)
-        return party
+        self._party(item[2])
+        heappush(ready, item)
+        return item[2]
 
-    def pick(self) -> str | None:
-        """Return the task that gets a slot next; None if nobody can have one now."""
-        while (party := self._next_party()) is not None:
-            item = self._next_flow(party)
-            assert item is not None, "a party is listed while it has a flow"
-            flow = self._flow(party, item[2])
-            head = self._head(flow)
-            assert head is not None, "a flow is listed while it has a head"
-            asks = asked(head)
-            if self._has(asks, head[TASK]):
-                self._take(party, flow, head, asks)
-                return str(head[TASK])
-            if not asks.units or self._limits.grants(asks.units):
-                return None
-            self.excessive.append(head[TASK])
-            self.held_up = ""
-            self._pass(party, flow, head)
-            self._list_again(party, asks.key, flow)
-        return None
+    def pick(self, wanted: int) -> list[str]:
+        """Return the tasks that get a slot, at most so many, in order."""
+        picked: list[str] = []
+        gone, per_key = self._gone, self._limits.per_key
+        while len(picked) < wanted and (name := self._next_party()) is not None:
+            party = self._parties[name]
+            entry = party.head(gone, per_key)
+            if entry is None:
+                heappop(self._ready)
+            elif self._may_start(entry):
+                picked.append(entry[TASK])
+                self._take(name, party, entry)
+            elif not entry[UNITS] or self._limits.grants(entry[UNITS]):
+                break
+            else:
+                self.excessive.append(entry[TASK])
+                self.held_up = ""
+                party.skip()
+        return picked
 
-    def _has(self, asks: Asked, task: str) -> bool:
+    def _may_start(self, entry: Entry) -> bool:
         """Tell whether there are units and tokens for a task now; note what it waits for."""
-        resources = self._limits.resources
-        for unit, count in (asks.units or {}).items():
-            if self._used.get(unit, 0) + count > resources.get(unit, 0):
-                self.held_up = task
-                return False
-        rate = self._limits.rate
-        if rate is not None:
-            due_ns = ready_ns(rate, self.rate_ns, asks.cost)
-            if due_ns > self._now_ns:
-                self.wake_ns = due_ns
-                self.held_up = task
-                return False
-            self.rate_ns = taken_ns(rate, self.rate_ns, self._now_ns, asks.cost)
+        if units := entry[UNITS]:
+            resources = self._limits.resources
+            for unit, count in units.items():
+                if self._used.get(unit, 0) + count > resources.get(unit, 0):
+                    self.held_up = entry[TASK]
+                    return False
+        purse = self._purse
+        if purse is not None and not purse.spend(entry[COST]):
+            self.wake_ns = purse.due_ns
+            self.held_up = entry[TASK]
+            return False
         return True
 
-    def _pass(self, party: _Party, flow: _Flow, head: Entry) -> None:
-        """Go on behind the head of a flow."""
-        heappop(self._mine)
-        if party.mine and party.mine[0][1] == head[ORDER]:
-            heappop(party.mine)
-        if flow.came and flow.came[0] is head:
-            heappop(flow.came)
-        else:
-            flow.walk.skip()
-
-    def _list_again(self, party: _Party, key: str, flow: _Flow) -> None:
-        self._list_flow(party, key, flow)
-        self._list(party)
-
-    def _take(self, party: _Party, flow: _Flow, head: Entry, asks: Asked) -> None:
-        self._pass(party, flow, head)
-        flow.running += 1
+    def _take(self, name: str, party: _Party, entry: Entry) -> None:
+        party.skip()
+        if key := entry[KEY]:
+            party.keys[key] += 1
         party.running += 1
         self._turns += 1
         party.turn = self._turns
         self._virtual = max(self._virtual, party.tag)
-        party.tag += party.mean_s * asks.cost / self._limits.weight(party.name)
-        for unit, count in (asks.units or {}).items():
-            self._used[unit] = self._used.get(unit, 0) + count
-        self._list_again(party, asks.key, flow)
+        party.tag += party.mean_s * entry[COST] / party.weight
+        if units := entry[UNITS]:
+            for unit, count in units.items():
+                self._used[unit] = self._used.get(unit, 0) + count
+        heappop(self._ready)
+        self._list(name, party)

@@ -45,3 +45,36 @@ def taken_ns(rate: Rate, state_ns: int, now_ns: int, cost: float) -> int:
 
 def _interval_ns(rate: Rate, cost: float) -> int:
     return ceil(cost * SECOND_NS / rate.per_second)
+
+
+class Purse:
+    """What a rate has left while one turn spends it: `ready_ns` and `taken_ns`, many times.
+
+    `state_ns` is the rate's state, `due_ns` when what was refused last may start.
+    """
+
+    __slots__ = ("_full_since_ns", "_needed_ns", "_now_ns", "_rate", "due_ns", "state_ns")
+
+    def __init__(self, rate: Rate, state_ns: int, now_ns: int) -> None:
+        self._rate = rate
+        self._now_ns = now_ns
+        self._needed_ns: dict[float, tuple[int, int]] = {}
+        most_ns = 0 if rate.kind == LEAKY else _interval_ns(rate, rate.burst)
+        self._full_since_ns = now_ns - most_ns
+        self.due_ns = 0
+        self.state_ns = state_ns
+
+    def spend(self, cost: float) -> bool:
+        """Take what something of this cost needs; False if there is not enough now."""
+        state_ns = self.state_ns
+        needed = self._needed_ns.get(cost)
+        if needed is None:
+            needed = self._needed_ns[cost] = (
+                ready_ns(self._rate, 0, cost),
+                _interval_ns(self._rate, cost),
+            )
+        if state_ns + needed[0] > self._now_ns:
+            self.due_ns = state_ns + needed[0]
+            return False
+        self.state_ns = max(state_ns, self._full_since_ns) + needed[1]
+        return True

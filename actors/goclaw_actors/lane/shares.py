@@ -1,11 +1,11 @@
-"""Who goes next in a lane that limits more than slots: parties by share, keys by age.
+"""Who goes next in a lane that limits more than slots: parties by share, tasks by age.
 
 Between parties: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996; ADR 0010). A lease
 starts at its party's tag, and is charged in advance with how long the party's tasks hold a slot;
 when the slot comes back, the charge becomes the time that was taken. So what runs is counted.
 Within a party the lowest rank goes first: its arrival, less so much for each level of priority;
-that order does not change while time goes on, so heaps hold it. Everything here is changed by
-facts only and costs O(log n), but a change of limits, which looks at every key.
+that order does not change while time goes on. Everything here is changed by facts only and costs
+O(log n), but a change of limits, which looks at every key.
 """
 
 from __future__ import annotations
@@ -13,25 +13,23 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.lane.flows import (
+from goclaw_actors.lane.entry import (
     ARRIVAL_NS,
-    ORDER,
-    PLAIN_LEASE,
+    ASKS_NOTHING,
+    COST,
+    KEY,
+    PARTY,
     PRIORITY,
     RANK,
-    TASK,
+    UNITS,
     Entry,
-    Flow,
     Lease,
-    Party,
-    asked,
 )
-from goclaw_actors.lane.sweep import sweep
+from goclaw_actors.lane.flows import Party
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from goclaw_actors.lane.limits import Limits
+    from goclaw_actors.lane.line import Line
 
 MEAN_S_FIRST: Final = 1.0
 """How long a task is taken to hold a slot before any did."""
@@ -42,7 +40,7 @@ STALE_MIN: Final = 64
 
 
 class Shares:
-    """The order of a lane. `queued` is the lane's own: tasks that wait, with their order.
+    """The order of a lane.
 
     `virtual` is the tag of the last lease, `turns` counts leases, `used` are units in use,
     `served` the arrival of the last task leased of each priority, `rate_ns` the rate's state,
@@ -51,13 +49,12 @@ class Shares:
     """
 
     __slots__ = (
-        "_touched", "idle", "limits", "mean_s", "parties", "queued", "rate_ns", "ready", "served",
-        "turns", "used", "virtual", "wake_ns",
+        "_touched", "idle", "limits", "mean_s", "parties", "rate_ns", "ready", "served", "turns",
+        "used", "virtual", "wake_ns",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits, queued: Mapping[str, int]) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.queued = queued
         self.mean_s = MEAN_S_FIRST
         self.parties: dict[str, Party] = {}
         self.ready: list[tuple[float, int, str]] = []
@@ -65,177 +62,136 @@ class Shares:
         self.served: dict[int, int] = {}
         self.used: dict[str, int] = {}
         self.rate_ns = 0
-        self._touched: dict[tuple[str, str], None] = {}
+        self._touched: dict[str, Party] = {}
         self.turns = 0
         self.virtual = 0.0
         self.wake_ns = 0
 
-    def adopt(self, queue: list[Entry], running: int) -> Shares:
-        """Take over a lane that limited nothing but slots: its queue is one flow. O(1)."""
-        if queue or running:
+    def adopt(self, line: Line, waiting: int, running: int) -> Shares:
+        """Take over a lane that limited nothing but slots: its line is a party's. O(1)."""
+        if waiting or running:
             party = self._party("")
-            flow = party.flows[""] = Flow()
-            flow.heap = queue
-            flow.alive = party.alive = len(self.queued)
-            flow.running = party.running = running
-            self._relist(party, "", flow)
+            party.line, party.alive, party.running = line, waiting, running
+            self._list(party)
         return self
 
     def entry(self, order: int, now_ns: int, queued: tuple[Any, ...]) -> Entry:
-        """Return what will wait for an entry of a fact, before it is in `queued`."""
+        """Return what will wait for an entry of a fact, before it waits."""
         task, priority, at_head, *said = queued
-        party, key, units, cost = said[0] if said else ("", "", None, 1.0)
+        asks = said[0] if said else ASKS_NOTHING
         arrival_ns = now_ns
         if at_head:
-            arrival_ns = min(now_ns, self._head_ns(priority, party, key))
+            arrival_ns = min(now_ns, self._head_ns(priority, asks[0], asks[1]))
         rank = arrival_ns - priority * self.limits.ageing_ns
-        return (rank, order, task, priority, arrival_ns, party, key, units, cost)
+        return (rank, order, task, priority, arrival_ns, *asks)
 
-    def _head_ns(self, priority: int, party: str, key: str) -> int:
-        """Return an arrival that nobody of the priority who waits in a flow was before."""
-        served_ns = self.served.get(priority, 2**63)
-        known = self.parties.get(party)
-        flow = known.flows.get(key) if known is not None else None
-        if flow is None or not flow.heap:
-            return served_ns
-        top = flow.heap[0]
-        if len(top) > PRIORITY and top[PRIORITY] == priority:
-            return min(served_ns, int(top[ARRIVAL_NS]))
-        first = int(top[RANK]) + priority * self.limits.ageing_ns + 1
-        return min(served_ns, first)
+    def _head_ns(self, priority: int, name: str, key: str) -> int:
+        """Return an arrival that nobody of the priority who waits in a party was before."""
+        found_ns = self.served.get(priority, 2**63)
+        party = self.parties.get(name)
+        if party is None:
+            return found_ns
+        flow = party.flows.get(key)
+        for line in (party.line, flow.parked if flow is not None else None):
+            first = line.first() if line is not None else None
+            if first is not None:
+                first_ns = first[RANK] + priority * self.limits.ageing_ns
+                found_ns = min(found_ns, first_ns + (first[PRIORITY] != priority))
+        return found_ns
 
     def enter(self, entry: Entry) -> None:
-        """Let a task wait that is in `queued`."""
-        name, key, _, _ = asked(entry)
-        party = self._party(name)
-        flow = party.flows.get(key)
-        if flow is None:
-            flow = party.flows[key] = Flow()
+        """Let a task wait."""
+        name = entry[PARTY]
+        party = self.parties.get(name)
+        if party is None:
+            party = self._party(name)
         if not party.alive:
             party.tag = max(party.tag, self.virtual)
-        party.alive += 1
-        flow.alive += 1
-        heappush(flow.heap, entry)
-        self._touched[name, key] = None
+        party.enter(entry, self.limits.per_key)
+        self._touched[name] = party
 
     def leave(self, entry: Entry) -> None:
-        """Take a task out that waited, and is not in `queued` any more."""
-        name, key, _, _ = asked(entry)
-        party = self.parties[name]
-        flow = party.flows[key]
-        party.alive -= 1
-        flow.alive -= 1
-        sweep(flow.heap, self.queued, entry[ORDER], flow.alive)
-        self._touched[name, key] = None
+        """Take out a task that waited."""
+        party = self._touched[entry[PARTY]] = self.parties[entry[PARTY]]
+        party.leave(entry, self.limits.per_key)
 
     def lend(self, entry: Entry, now_ns: int) -> Lease:
-        """Give a slot to a task that waited, and is not in `queued` any more."""
-        name, key, units, cost = asked(entry)
-        party = self.parties[name]
-        flow = party.flows[key]
-        party.alive -= 1
-        flow.alive -= 1
-        party.running += 1
-        flow.running += 1
+        """Give a slot to a task that waited."""
+        party = self._touched[entry[PARTY]] = self.parties[entry[PARTY]]
+        party.lend(entry)
         self.turns += 1
         party.turn = self.turns
-        self.virtual = max(self.virtual, party.tag)
-        charge = party.mean_s * cost / self.limits.weight(name)
-        party.tag += charge
-        if len(entry) > PRIORITY:
+        tag = party.tag
+        self.virtual = max(self.virtual, tag)
+        charge = party.mean_s * entry[COST] / party.weight
+        party.tag = tag + charge
+        if entry[ARRIVAL_NS]:
             self.served[entry[PRIORITY]] = entry[ARRIVAL_NS]
-        for unit, count in (units or {}).items():
-            self.used[unit] = self.used.get(unit, 0) + count
-        self._touched[name, key] = None
-        return Lease(name, key, units, cost, now_ns, charge)
+        if units := entry[UNITS]:
+            self._use(units)
+        return entry, now_ns, charge
 
-    def take_back(self, lease: Lease | None, now_ns: int) -> None:
+    def _use(self, units: dict[str, int]) -> None:
+        used = self.used
+        for unit, count in units.items():
+            used[unit] = used.get(unit, 0) + count
+
+    def hold(self, lease: Lease) -> None:
+        """Count a task that holds a slot already."""
+        entry = lease[0]
+        self.parties[entry[PARTY]].hold(entry[KEY])
+        self._use(entry[UNITS] or {})
+
+    def take_back(self, lease: Lease, now_ns: int) -> None:
         """Take a slot back: its party pays for the time it was held."""
-        name, key, units, cost, since_ns, charge = lease or PLAIN_LEASE
-        party = self.parties[name]
-        flow = party.flows[key]
+        entry, since_ns, charge = lease
+        party = self._touched[entry[PARTY]] = self.parties[entry[PARTY]]
         if since_ns:
             held_s = max(0, now_ns - since_ns) / 1e9
             party.mean_s += (held_s - party.mean_s) * LEARNING
             self.mean_s += (held_s - self.mean_s) * LEARNING
-            party.tag += held_s * cost / self.limits.weight(name) - charge
-        for unit, count in (units or {}).items():
+            party.tag += held_s * entry[COST] / party.weight - charge
+        for unit, count in (entry[UNITS] or {}).items():
             left = self.used[unit] - count
             if left:
                 self.used[unit] = left
             else:
                 del self.used[unit]
-        party.running -= 1
-        flow.running -= 1
-        self._touched[name, key] = None
+        party.take_back(entry[KEY], self.limits.per_key)
 
     def settle(self) -> None:
-        """Put all that a turn changed where it belongs, once; call it after each turn."""
+        """List all parties that a turn changed anew, once; call it after each turn."""
         touched, self._touched = self._touched, {}
-        for name, key in touched:
-            party = self.parties[name]
-            self._relist_flow(party, key, party.flows[key])
-        for name in {name for name, _ in touched}:
-            self._relist_party(self.parties[name])
+        for party in touched.values():
+            self._list(party)
         self._clean()
         self._forget()
 
-    def rebuild(self) -> None:
-        """List everything anew: flows and parties hold what they hold, in no order yet."""
+    def list_all(self) -> None:
+        """List every party anew."""
         for party in list(self.parties.values()):
-            for flow in party.flows.values():
-                heapify(flow.heap)
-            for key, flow in list(party.flows.items()):
-                self._relist(party, key, flow)
-            if not party.flows:
-                heappush(self.idle, (party.tag, party.name))
+            self._list(party)
+        self._clean()
 
     def limit(self, limits: Limits) -> None:
         """Change the limits; who waits keeps its rank. Looks at every key."""
-        self.limits = limits
-        for party in list(self.parties.values()):
-            for key, flow in list(party.flows.items()):
-                self._relist(party, key, flow)
-        self._clean()
+        per_key, self.limits = self.limits.per_key, limits
+        for party in self.parties.values():
+            party.weight = limits.weight(party.name)
+            if limits.per_key != per_key:
+                party.limit(limits.per_key)
+        self.list_all()
 
     def _party(self, name: str) -> Party:
         party = self.parties.get(name)
         if party is None:
-            party = self.parties[name] = Party(name, self.mean_s)
+            party = self.parties[name] = Party(name, self.mean_s, self.limits.weight(name))
         return party
 
-    def may_be_next(self, key: str, running: int) -> bool:
-        """Tell whether a key that has so many slots may have one more."""
-        return not key or running < self.limits.per_key
-
-    def _relist(self, party: Party, key: str, flow: Flow) -> None:
-        self._relist_flow(party, key, flow)
-        self._relist_party(party)
-
-    def _relist_flow(self, party: Party, key: str, flow: Flow) -> None:
-        """Put a flow that changed where it belongs; drop it if it is idle."""
-        heap, queued = flow.heap, self.queued
-        while heap and queued.get(heap[0][TASK]) != heap[0][ORDER]:
-            heappop(heap)
-        head = heap[0] if heap and self.may_be_next(key, flow.running) else None
-        order: int | None = head[ORDER] if head is not None else None
-        if flow.listed != order:
-            flow.listed = order
-            if head is not None:
-                listed: tuple[int, int, str] = (head[RANK], head[ORDER], key)
-                heappush(party.ready, listed)
-        if not (flow.alive or flow.running):
-            del party.flows[key]
-
-    def _relist_party(self, party: Party) -> None:
-        ready, flows = party.ready, party.flows
-        while ready and not _is_listed(flows, ready[0]):
-            heappop(ready)
-        if len(ready) > 2 * len(flows) + STALE_MIN:
-            party.ready = ready = [item for item in ready if _is_listed(flows, item)]
-            heapify(ready)
+    def _list(self, party: Party) -> None:
+        """Put a party that changed where it belongs; drop it if it is idle."""
         most = self.limits.per_tenant
-        if not ready or (most and party.running >= most):
+        if not party.line or (most and party.running >= most):
             party.listed = None
         elif party.listed != (listed := (party.tag, party.turn)):
             party.listed = listed
@@ -267,8 +223,3 @@ class Shares:
             if party is None or party.alive or party.running or party.tag > self.virtual:
                 continue
             del self.parties[name]
-
-
-def _is_listed(flows: Mapping[str, Flow], item: tuple[int, int, str]) -> bool:
-    flow = flows.get(item[2])
-    return flow is not None and flow.listed == item[1]

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
-from goclaw_actors.lane.flows import ORDER, RANK, TASK, Entry, Lease
+from goclaw_actors.lane.entry import ORDER, RANK, TASK, Entry, Lease, plain_entry, plain_lease
 from goclaw_actors.lane.kept import restored_shares, shares_root
 from goclaw_actors.lane.limits import limits_of
+from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.shares import Shares
-from goclaw_actors.lane.sweep import sweep
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from goclaw_actors.decider import MapChunks
     from goclaw_events.value import Value
 
 CONCURRENCY_DEFAULT: Final = 16
 CAPACITY_DEFAULT: Final = 100_000
+DROP_OLDEST: Final = "drop_oldest"
 CHUNK_BITS: Final = 10
 OLDEST_STEPS_MAX: Final = 1_024
 """A turn brings and leases at most 256."""
@@ -30,13 +30,12 @@ OLDEST_STEPS_MAX: Final = 1_024
 class Lane:
     """Who waits and who holds a slot.
 
-    `queue` is a heap of (-priority, order, task); an entry whose task is not in `queued` with
-    the same order was withdrawn; they are swept out once they are more than half. The top
-    of the heap is never a withdrawn one. Order counts up
-    for arrivals and down for those that come back at the head. `entries` holds those of the heap
-    that were not withdrawn, by order: what a snapshot keeps, and makes the two others from.
-    `oldest` is an order that nobody who waits came before, of those that did not come back.
-    `shares` orders the queue in place of the heap, from when more than slots and capacity are
+    `queue` is who waits in order: by priority, then by order, which counts up for arrivals and
+    down for those that come back at the head. `queued` is the same by task, `entries` by order:
+    what a snapshot keeps, and makes the two others from.
+    `oldest` is an order that nobody who waits came before, of those that did not come back; kept
+    up where a full lane drops the oldest.
+    `shares` orders who waits in place of `queue`, from when more than slots and capacity are
     limited; then `leased` tells what each task took. `limits` are those as they were declared.
     """
 
@@ -51,8 +50,8 @@ class Lane:
         self.capacity = CAPACITY_DEFAULT
         self.overflow = "reject"
         self.declared_by = ""
-        self.queue: list[Entry] = []
-        self.queued: dict[str, int] = {}
+        self.queue = Line()
+        self.queued: dict[str, Entry] = {}
         self.entries: Chunked[Entry] = Chunked(CHUNK_BITS)
         self.leased: dict[str, Lease | None] = {}
         self.limits: dict[str, Value] | None = None
@@ -70,7 +69,8 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
                 _advance_shares(lane, fact)
             else:
                 _advance(lane, fact)
-            _age(lane)
+            if lane.overflow == DROP_OLDEST:
+                _age(lane)
         case LaneDeclared():
             _declare(lane, fact)
         case LaneRefused():
@@ -81,30 +81,46 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
 
 
 def _advance(lane: Lane, fact: LaneAdvanced) -> None:
+    queue, leased = lane.queue, lane.leased
     for task in fact.released:
-        del lane.leased[task]
+        del leased[task]
     for task in fact.withdrawn:
-        order = lane.queued.pop(task)
-        lane.entries.remove(order)
-        sweep(lane.queue, lane.queued, order, len(lane.queued))
-    if fact.withdrawn:
-        _clean_top(lane)
-    for task, priority, at_head in fact.queued:
-        if at_head:
-            lane.head -= 1
-            order = lane.head
-        else:
-            order = lane.next
-            lane.next += 1
-        entry = (-priority, order, task)
-        lane.queued[task] = order
-        lane.entries.put(order, entry)
-        heappush(lane.queue, entry)
+        queue.remove(_pop_entry(lane, task))
+    for entry in came_of(lane, fact.queued):
+        _keep(lane, entry)
+        queue.put(entry)
     for task in fact.leased:
-        lane.entries.remove(lane.queued.pop(task))
-        heappop(lane.queue)
-        lane.leased[task] = None
-        _clean_top(lane)
+        queue.remove(_pop_entry(lane, task))
+        leased[task] = None
+
+
+def came_of(lane: Lane, fact_queued: Iterable[Any]) -> Iterator[Entry]:
+    """Yield what a turn queues as it will wait, where nothing but slots is limited."""
+    head, behind = lane.head, lane.next
+    for task, priority, at_head in fact_queued:
+        if at_head:
+            head -= 1
+            yield plain_entry(-priority, head, task)
+        else:
+            yield plain_entry(-priority, behind, task)
+            behind += 1
+
+
+def _keep(lane: Lane, entry: Entry) -> None:
+    """Let a task wait that came; put it in order besides."""
+    order = entry[ORDER]
+    if order < 0:
+        lane.head = order
+    else:
+        lane.next = order + 1
+    lane.queued[entry[TASK]] = entry
+    lane.entries.put(order, entry)
+
+
+def _pop_entry(lane: Lane, task: str) -> Entry:
+    entry = lane.queued.pop(task)
+    lane.entries.remove(entry[ORDER])
+    return entry
 
 
 def _age(lane: Lane) -> None:
@@ -113,6 +129,11 @@ def _age(lane: Lane) -> None:
         if lane.oldest >= lane.next or lane.entries.get(lane.oldest) is not None:
             return
         lane.oldest += 1
+
+
+def _oldest(lane: Lane) -> int:
+    found = lane.entries.least(1)
+    return lane.next if found is None else found
 
 
 def oldest(lane: Lane) -> Iterator[Entry]:
@@ -125,6 +146,8 @@ def oldest(lane: Lane) -> Iterator[Entry]:
 
 def _declare(lane: Lane, fact: LaneDeclared) -> None:
     lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, lane.limits = fact
+    if lane.overflow == DROP_OLDEST:
+        lane.oldest = _oldest(lane)
     if lane.shares is not None:
         lane.shares.limit(limits_of(fact.limits))
     elif fact.limits is not None:
@@ -134,7 +157,7 @@ def _declare(lane: Lane, fact: LaneDeclared) -> None:
 def _share(lane: Lane) -> Shares:
     """Have the lane ordered by shares from now on."""
     shares = lane.shares = shares_of(lane)
-    lane.queue = []
+    lane.queue = Line()
     return shares
 
 
@@ -142,10 +165,10 @@ def shares_of(lane: Lane) -> Shares:
     """Return the shares of a lane; new ones, which take over its queue, where it has none."""
     if lane.shares is not None:
         return lane.shares
-    return Shares(limits_of(lane.limits), lane.queued).adopt(lane.queue, len(lane.leased))
+    return Shares(limits_of(lane.limits)).adopt(lane.queue, len(lane.queued), len(lane.leased))
 
 
-def entries_of(lane: Lane, shares: Shares, fact_queued: list[Any], now_ns: int) -> list[Entry]:
+def entries_of(lane: Lane, shares: Shares, fact_queued: Iterable[Any], now_ns: int) -> list[Entry]:
     """Return what a turn queues as it will wait: ranks follow from the state before the turn."""
     head, behind = lane.head, lane.next
     entries = []
@@ -164,17 +187,11 @@ def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
     shares, now_ns = lane.shares or _share(lane), fact.now_ns
     came = entries_of(lane, shares, fact.queued, now_ns)
     for task in fact.released:
-        shares.take_back(lane.leased.pop(task), now_ns)
+        shares.take_back(lane.leased.pop(task) or plain_lease(task), now_ns)
     for task in fact.withdrawn:
         shares.leave(_pop_entry(lane, task))
     for entry in came:
-        order = entry[ORDER]
-        if order < 0:
-            lane.head = order
-        else:
-            lane.next = order + 1
-        lane.queued[entry[TASK]] = order
-        lane.entries.put(order, entry)
+        _keep(lane, entry)
         shares.enter(entry)
     for task in fact.leased:
         lane.leased[task] = shares.lend(_pop_entry(lane, task), now_ns)
@@ -182,33 +199,6 @@ def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
     if fact.tat_ns:
         shares.rate_ns = fact.tat_ns
     shares.wake_ns = fact.wake_ns
-
-
-def _pop_entry(lane: Lane, task: str) -> Entry:
-    order = lane.queued.pop(task)
-    entry = lane.entries.get(order)
-    assert entry is not None, "who waits has an entry"
-    lane.entries.remove(order)
-    return entry
-
-
-def _clean_top(lane: Lane) -> None:
-    queue, queued = lane.queue, lane.queued
-    while queue and queued.get(queue[0][2]) != queue[0][1]:
-        heappop(queue)
-
-
-def waiting(lane: Lane) -> Iterator[Entry]:
-    """Yield who waits, first to be leased first; an entry costs O(log n) of those before it."""
-    queue, queued = lane.queue, lane.queued
-    frontier = [(entry, 0) for entry in queue[:1]]
-    while frontier:
-        entry, at = heappop(frontier)
-        below = 2 * at + 1
-        for child, place in enumerate(queue[below : below + 2], below):
-            heappush(frontier, (place, child))
-        if queued.get(entry[2]) == entry[1]:
-            yield entry
 
 
 def encode(lane: Lane) -> dict[str, Any]:
@@ -245,20 +235,20 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     (lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, leased, lane.next,
      lane.head, lane.limits, shares) = root  # fmt: skip
     lane.leased = dict.fromkeys(leased)
-    queue, queued = lane.queue, lane.queued
+    queued = lane.queued
     for chunk in chunks.values():
         for order, data in chunk.items():
-            entry = tuple(data)
+            entry = tuple(data) if len(data) > TASK + 1 else plain_entry(*data)
             chunk[order] = entry
-            queued[entry[TASK]] = order
-            queue.append(entry)
+            queued[entry[TASK]] = entry
     lane.entries = Chunked(CHUNK_BITS, chunks)
-    lane.oldest = min((order for order in queued.values() if order > 0), default=lane.next)
+    lane.oldest = _oldest(lane)
     if shares is None:
-        heapify(queue)
+        for entry in sorted(queued.values()):
+            lane.queue.put(entry)
     else:
-        lane.shares = restored_shares(shares, limits_of(lane.limits), queue, queued, lane.leased)
-        lane.queue = []
+        limits = limits_of(lane.limits)
+        lane.shares = restored_shares(shares, limits, queued.values(), lane.leased)
     return lane
 
 

@@ -1,4 +1,4 @@
-"""Take entries that were withdrawn out of a lane's heap before they come to its top.
+"""Take entries that were withdrawn out of a line's heap before they come to its top.
 
 A heap forgets an entry in its midst only by looking for it. So withdrawn entries stay until they
 surface, unless they are many: then every further one that leaves looks at a few places.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from goclaw_actors.lane.entry import ORDER, Entry
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from goclaw_actors.lane.flows import Entry
 
 WITHDRAWN_MIN: Final = 1_024
 """So many withdrawn entries may lie in the heap, besides as many as wait."""
@@ -21,19 +21,17 @@ _SCATTER: Final = 2_654_435_761
 """Knuth's multiplicative hash: neighbours fall far apart."""
 
 
-def sweep(queue: list[Entry], queued: Mapping[str, int], order: int, alive: int) -> None:
+def sweep(queue: list[Entry], alive: Mapping[int, Entry], order: int) -> None:
     """Look at some places of the heap, if withdrawn entries are many; `order` just withdrew.
 
-    `queued` tells of each task that waits in which order; what it does not tell was withdrawn.
-    `alive` is how many entries of this heap wait.
+    `alive` are the entries of this heap that wait, by order; what it does not hold was withdrawn.
     Where it looks is scattered by `order`, so that no part of the heap is left out. O(log n).
     """
     for turn in range(PLACES):
-        if len(queue) - alive <= alive + WITHDRAWN_MIN:
+        if len(queue) <= 2 * len(alive) + WITHDRAWN_MIN:
             return
         place = (order * PLACES + turn) * _SCATTER % len(queue)
-        known, task = queue[place][1:3]
-        if queued.get(task) != known:
+        if queue[place][ORDER] not in alive:
             _remove(queue, place)
 
 
