@@ -176,9 +176,9 @@ class ExecutorSettings(Section):
     thread_idle_s: Seconds = 30.0
     """Let a thread go after so much time without work."""
     abandoned_max: Annotated[int, Field(ge=0, le=4096)] = 16
-    """Bear so many threads that went on after their timeout; then no further work is taken."""
+    """Bear so much abandoned work whose grace is over; then no further work is taken."""
     abandon_grace_s: Seconds = 30.0
-    """Give a thread so much time to return after its timeout, its slot being taken meanwhile."""
+    """Leave its slot so long to work that was abandoned: a thread past its timeout, mostly."""
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
     http: HttpSettings = HttpSettings()

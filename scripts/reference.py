@@ -136,10 +136,14 @@ How to choose: [programs and processes](../how-to/programs.md).
 {rows}
 
 What an executor does not support is not there: an agent cannot be interrupted between two lines,
-and a thread cannot be ended from outside. Work that was told to end keeps its slot until it has
-ended, or its grace is over. Then it is **abandoned**: it goes on, but its lease is over. Its
-outcome is recorded (the fact says `abandoned`), what it returns later is dropped, and while 16 such
-pieces of work of one kind go on nothing new of that kind is begun (`executor_exhausted`). In a
+and a thread cannot be ended from outside. Work that was told to end and has not when its grace is
+over, and a thread past its timeout at once, is **abandoned**: it goes on, but its lease is over.
+Its outcome is recorded (the fact says `abandoned`), and the task is tried again or fails; what the
+work returns later is dropped. It keeps its slot of the lane until it returns, or for
+`executors.abandon_grace_s` (30 s): then `task.attempt_returned` is recorded, and so it is when the
+engine starts again, as nothing of the old process runs any more. So a lane never runs more than its
+concurrency, but what has outlived that grace; while 16 such pieces of work of one kind
+(`executors.abandoned_max`) go on nothing new of that kind is begun (`executor_exhausted`). In a
 process nothing is abandoned: it is killed, so two attempts of a task never overlap.
 """
 

@@ -24,6 +24,7 @@ from goclaw_actors.messages import (
     DeclareLane,
     Enqueue,
     FailRun,
+    KeepSlot,
     LendFree,
     LoseAttempt,
     RecheckSlots,
@@ -152,6 +153,7 @@ def task() -> Aggregate:
     to_begin = TaskScheduled(REF, 0, {}, "", 0, child=[REF, 1, None])
     child = (to_begin, ChildStarted(1, "run_c", REF))
     patient = scheduled._replace(total_due_ns=NOW_NS, queue_due_ns=NOW_NS)
+    stuck = AttemptFailed(1, TOKEN, "timeout", "m", "", True, retry_ns)
     states: dict[str, Sequence[Any]] = {
         "pending": (),
         "scheduled": (scheduled,),
@@ -162,6 +164,7 @@ def task() -> Aggregate:
         "cancelling (a child)": (*child, TaskCancelRequested("why")),
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
         "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
+        "retrying (abandoned)": (*running, stuck),
         "completed": (*running, TaskCompleted(1, TOKEN, 1)),
         "failed": (scheduled, TaskFailed("lane_full", "m")),
         "cancelled": (scheduled, TaskCancelled("why", abandoned=False)),
@@ -175,6 +178,8 @@ def task() -> Aggregate:
         "Outcome failed (may be retried)": _outcome("failed", TOKEN, "e"),
         "Outcome failed (not to be retried)": _outcome("failed", TOKEN, "bad_params"),
         "Outcome cancelled": _outcome("cancelled", TOKEN, "bad_params"),
+        "Outcome failed (abandoned)": _outcome("failed", TOKEN, "e")._replace(abandoned=True),
+        "Outcome returned": _outcome("returned", TOKEN),
         "Outcome of another attempt": _outcome("completed", TOKEN - 1),
         "Progress": Progress("task/r/a", AttemptToken(0, 1, TOKEN), 0.5, "half"),
         "Progress of another attempt": Progress("task/r/a", AttemptToken(0, 1, 6), 0.5, ""),
@@ -191,13 +196,15 @@ def task() -> Aggregate:
         "LoseAttempt of another attempt": LoseAttempt(TOKEN - 1, 10),
         "CheckAttempt": CheckAttempt(TOKEN),
         "CheckSlot": CheckSlot(),
+        "CheckSlot of an abandoned attempt": CheckSlot(TOKEN),
         "CancelTask": CancelTask("why"),
         "CancelTask (only if queued)": CancelTask("why", queued_only=True),
     }
     about = (
         "Here the policy allows two attempts. *Of another attempt*: its token is not the current\n"
         "one. *Cancelling*: its attempt is being stopped; a result that comes first still counts.\n"
-        "*Child*: the run that it stands for is under way."
+        "*Child*: the run that it stands for is under way. *Abandoned*: the code of the attempt\n"
+        "could not be stopped, so that it keeps its slot, whatever becomes of the task."
     )
     decider = task_decider(OnePlan())
     return Aggregate("Task", about, decider, "task/r/a", states, messages, _task_state)
@@ -269,6 +276,8 @@ def lane() -> Aggregate:
         "Enqueue of a task that is here": Enqueue("task/r/a", 0, at_head=False),
         "Release": Release("task/r/a"),
         "Release of a task that holds no slot": Release("task/r/z"),
+        "KeepSlot": KeepSlot("task/r/a", TOKEN),
+        "KeepSlot of a task that holds no slot": KeepSlot("task/r/z", TOKEN),
         "Withdraw of a task that waits": Withdraw("task/r/c"),
         "Withdraw of a task that holds a slot": Withdraw("task/r/a"),
         "DeclareLane (one slot more)": DeclareLane(3, 9, "reject", "w"),

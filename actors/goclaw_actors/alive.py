@@ -13,7 +13,7 @@ from goclaw_actors.baseline import standing_of
 from goclaw_actors.rebuild import Unheard, load
 from goclaw_actors.workflow.state import ACTIVE
 from goclaw_events.envelope import AttemptRow
-from goclaw_events.ids import kind_of, partition_of, routing_key, task_stream
+from goclaw_events.ids import keeper_of, kind_of, partition_of, routing_key, task_stream
 from goclaw_events.snapshots import BEGUN, read_manifests
 from goclaw_events.tables import timer_of, u16
 from goclaw_events.value import unpack
@@ -112,4 +112,4 @@ def _in_lanes(journal: Journal, kinds: Mapping[str, Decider[Any]]) -> Iterator[s
         for stream in lanes(journal, partition):
             lane = loaded(journal, kinds, stream).state
             yield from lane.queued
-            yield from lane.leased
+            yield from (keeper_of(slot)[0] for slot in lane.leased)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from goclaw_actors.decider import Accepted, Decision, Refused, Send
+from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import CancelRun, ChildEnded, SubmitRun
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import kind_of, routing_key
@@ -63,6 +63,8 @@ def _tell(parent: str, run_id: str, code: str, text: str) -> tuple[Send, ...]:
 def without_facts(decision: Decision) -> Decision:
     """Return a decision that records nothing: the actor's last fact is archived.
 
-    What it says to others still leaves: a lane that offers a slot must get it back.
+    What it says to others still leaves: a lane that offers a slot must get it back. So does the
+    row of an attempt that was abandoned.
     """
-    return Decision((), decision.sends, (), decision.reply)
+    closed = tuple(each for each in decision.effects if type(each) is CloseAttempt)
+    return Decision((), decision.sends, closed, decision.reply)

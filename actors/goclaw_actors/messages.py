@@ -104,7 +104,12 @@ class SlotRefused(NamedTuple):
 
 
 class CheckSlot(NamedTuple):
-    """Give the slot back again if it is not needed: the lane could not be read for a while."""
+    """Give the slot back again if it is not needed: the lane could not be read for a while.
+
+    `token`: it is the one that this attempt kept when it was abandoned.
+    """
+
+    token: int = 0
 
 
 class CheckAttempt(NamedTuple):
@@ -178,6 +183,16 @@ class Release(NamedTuple):
     task: str
 
 
+class KeepSlot(NamedTuple):
+    """Leave a slot to the abandoned attempt `token` of a task that does without it.
+
+    It comes back as `Release(kept_slot(task, token))`.
+    """
+
+    task: str
+    token: int
+
+
 class Withdraw(NamedTuple):
     """Leave the queue, or give the slot back if it was leased meanwhile."""
 
@@ -233,6 +248,7 @@ for _cls, _name in (
     (DeclareLane, "lane.declare"),
     (Enqueue, "lane.enqueue"),
     (Release, "lane.release"),
+    (KeepSlot, "lane.keep_slot"),
     (Withdraw, "lane.withdraw"),
     (LendFree, "lane.lend_free"),
     (RecheckSlots, "lane.recheck_slots"),

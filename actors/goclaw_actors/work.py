@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from goclaw_events.value import Value
+
+
+RETURNED: Final = "returned"
+GRACE: Final = "grace"
 
 
 class AttemptToken(NamedTuple):
@@ -56,11 +60,12 @@ class StopAttempt(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `status`: completed, failed or cancelled.
+    """How an attempt ended. `status`: completed, failed, cancelled, or `returned`.
 
     `blobs` holds the packed bytes of every `BlobRef` in `result`. `abandoned`: its code could
-    not be stopped and may still run. `retryable` False overrules the retry policy;
-    `retry_after_s` takes the place of its backoff.
+    not be stopped and may still run, so it keeps its slot. For such an attempt `returned` follows:
+    its code has ended, or (code `grace`) has held the slot for as long as it may. `retryable` False
+    overrules the retry policy; `retry_after_s` takes the place of its backoff.
     """
 
     stream: str
@@ -101,7 +106,7 @@ class Executor(Protocol):
         ...
 
     def holds(self, token: AttemptToken) -> bool:
-        """Tell whether an attempt is known here and its outcome not yet handed over."""
+        """Tell whether an attempt is known here and something of it not yet handed over."""
         ...
 
 

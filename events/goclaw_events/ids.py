@@ -66,6 +66,17 @@ def lane_stream(lane_id: str) -> str:
     return "lane/" + lane_id
 
 
+def kept_slot(stream: str, token: int) -> str:
+    """Name the slot that an abandoned attempt of a task keeps."""
+    return f"{stream}#{token}"
+
+
+def keeper_of(slot: str) -> tuple[str, int]:
+    """Return whose slot a lane lends: the task's stream, and the attempt if it is kept, or 0."""
+    stream, _, token = slot.partition("#")
+    return stream, int(token or 0)
+
+
 def catalogue_stream(name: str) -> str:
     """Name the stream of what is registered under the name of a definition."""
     return "catalogue/" + name

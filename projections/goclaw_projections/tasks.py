@@ -146,6 +146,7 @@ _Rarer: TypeAlias = (
     | facts.TaskRequeued
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
+    | facts.AttemptReturned
 )
 
 
@@ -169,7 +170,7 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             row[_STATUS], row[_WAKE] = "scheduled", None
         case facts.TaskCancelRequested():
             row[_STATUS], row[_REASON] = "cancelling", fact.reason
-        case facts.OutcomeRefused():
+        case facts.OutcomeRefused() | facts.AttemptReturned():
             pass
         case _:
             assert_never(fact)

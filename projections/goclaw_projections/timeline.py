@@ -106,6 +106,7 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "task.attempt_failed": _brief_attempt_failed,
     "task.attempt_lost": lambda fact: f"attempt {fact.attempt}",
     "task.outcome_refused": lambda fact: fact.status,
+    "task.attempt_returned": lambda fact: fact.reason,
     "task.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "task.failed": lambda fact: _short(fact.code, fact.message),
     "task.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],

@@ -13,14 +13,17 @@ from goclaw_actors.decider import ClearOpen, SetOpen
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX
 from goclaw_actors.messages import (
+    CheckSlot,
     DeclareLane,
     Enqueue,
+    KeepSlot,
+    RecheckSlots,
     Release,
     SlotLeased,
     SlotRefused,
     Withdraw,
 )
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
 from tests.actors.given import Scenario, kinds
 
 STREAM = "lane/w/io"
@@ -48,6 +51,19 @@ def test_the_first_task_gets_the_slot_at_once() -> None:
     assert decision.facts == (LaneAdvanced([], [], [("a", 0, False)], ["a"]),)
     assert leased(decision) == ["a"]
     assert decision.effects == (SetOpen("lane", ""),)
+
+
+def test_a_slot_that_an_abandoned_attempt_keeps_is_taken() -> None:
+    """Its task waits for another one beside it; when it comes back it is lent again, once."""
+    scenario = lane()
+    enqueue(scenario, "task/r/a")
+    assert scenario.when(KeepSlot("task/r/a", 7)).facts == (SlotKept("task/r/a", 7),)
+    assert scenario.when(KeepSlot("task/r/a", 7)).facts == ()  # said again
+    assert leased(enqueue(scenario, "task/r/a", head=True)) == []
+    checked = scenario.when(RecheckSlots(["task/r/a#7"]))
+    assert [(send.target, send.body) for send in checked.sends] == [("task/r/a", CheckSlot(7))]
+    assert leased(scenario.when(Release("task/r/a#7"))) == ["task/r/a"]
+    assert scenario.when(Release("task/r/a#7")).facts == ()
 
 
 def test_priority_comes_before_arrival() -> None:

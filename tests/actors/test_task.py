@@ -10,7 +10,10 @@ from goclaw_actors.decider import ClearTimer, CloseAttempt, OpenAttempt, SetTime
 from goclaw_actors.messages import (
     CancelTask,
     CheckAttempt,
+    CheckSlot,
+    KeepSlot,
     LoseAttempt,
+    Release,
     ScheduleTask,
     SlotLeased,
     SlotRefused,
@@ -24,6 +27,7 @@ from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, St
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
+    AttemptReturned,
     AttemptStarted,
     OutcomeRefused,
     ProgressReported,
@@ -32,6 +36,7 @@ from goclaw_events.facts import (
     TaskFailed,
     TaskScheduled,
 )
+from goclaw_events.ids import kept_slot
 from goclaw_events.value import BlobRef
 from scripts.state_tables import Aggregate, answers
 from scripts.state_tables import task as drawn_task
@@ -54,6 +59,7 @@ REFUSED = {
         "Outcome failed (may be retried)",
         "Outcome failed (not to be retried)",
         "Outcome cancelled",
+        "Outcome failed (abandoned)",
         "Outcome of another attempt",
     )
 }
@@ -78,6 +84,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (may be retried)": ["AttemptFailed"],
         "Outcome failed (not to be retried)": ["AttemptFailed", "TaskFailed"],
         "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
+        "Outcome failed (abandoned)": ["AttemptFailed"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
@@ -90,6 +97,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (may be retried)": ["TaskCancelled"],
         "Outcome failed (not to be retried)": ["TaskCancelled"],
         "Outcome cancelled": ["TaskCancelled"],
+        "Outcome failed (abandoned)": ["TaskCancelled"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],
@@ -120,6 +128,15 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     },
     "waiting": {"TimerFired": ["TaskCompleted"], "CancelTask": ["TaskCancelled"], **REFUSED},
     "retrying": {"TimerFired": ["TaskRequeued"], "CancelTask": ["TaskCancelled"], **LATE},
+    "retrying (abandoned)": {
+        "TimerFired": ["TaskRequeued"],
+        "CancelTask": ["TaskCancelled"],
+        "Outcome returned": ["AttemptReturned"],
+        "LoseAttempt": ["AttemptReturned"],
+        "LoseAttempt (once too often)": ["AttemptReturned"],
+        "LoseAttempt (process asked to stop)": ["AttemptReturned"],
+        **LATE,
+    },
     "completed": LATE,
     "failed": REFUSED,
     "cancelled": REFUSED,
@@ -342,7 +359,40 @@ def test_cancelling_what_runs_stops_the_attempt() -> None:
     assert asked.sends == ()
     ended = scenario.when(outcome(token, "cancelled", abandoned=True))
     assert ended.facts == (TaskCancelled("", abandoned=True),)
-    assert kinds(ended.sends) == ["Release", "TaskReported"]
+    assert kinds(ended.sends) == ["KeepSlot", "TaskReported"]
+
+
+@pytest.mark.parametrize("ends_with", ["returned", "grace", "gone"])
+def test_an_abandoned_attempt_keeps_its_slot_while_the_task_goes_on(ends_with: str) -> None:
+    """The task asks for another slot; the first comes back on its own, once, however it ends."""
+    scenario = task(retry=RETRY)
+    token = running(scenario)
+    failed = scenario.when(outcome(token, code="timeout", abandoned=True))
+    assert [send.body for send in failed.sends] == [KeepSlot(STREAM, token)]
+    assert kinds(failed.effects) == ["SetTimer"]  # the row of the attempt stays
+    asked = scenario.when(TimerFired("due"))
+    assert kinds(asked.sends) == ["Enqueue"]
+    if ends_with == "gone":
+        returned = scenario.when(LoseAttempt(token, 10))
+    else:
+        code = "" if ends_with == "returned" else ends_with
+        returned = scenario.when(outcome(token, "returned", code=code))
+    assert returned.facts == (AttemptReturned(token, ends_with),)
+    assert [send.body for send in returned.sends] == [Release(kept_slot(STREAM, token))]
+    assert returned.effects == (CloseAttempt(token),)
+    assert scenario.when(outcome(token, "returned")).facts == ()
+    assert scenario.state.status == "scheduled"
+
+
+def test_a_slot_that_an_abandoned_attempt_does_not_keep_any_more_is_given_back() -> None:
+    """Where the lane did not hear of it: it asks, by the token."""
+    scenario = task(retry=RETRY)
+    token = running(scenario)
+    scenario.when(outcome(token, code="timeout", abandoned=True))
+    assert scenario.when(CheckSlot(token)).sends == ()
+    scenario.when(outcome(token, "returned"))
+    told = scenario.when(CheckSlot(token)).sends
+    assert [send.body for send in told] == [Release(kept_slot(STREAM, token))]
 
 
 def test_an_attempt_is_stopped_again_if_the_stop_may_have_been_lost() -> None:

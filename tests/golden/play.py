@@ -10,7 +10,7 @@ from unittest.mock import patch
 from goclaw_actors import failures
 from goclaw_actors.message import Message
 from goclaw_actors.messages import RegisterDefinition, Release, ScheduleTask
-from goclaw_actors.work import Outcome, Progress
+from goclaw_actors.work import RETURNED, Outcome, Progress
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
@@ -100,6 +100,7 @@ def _bugs(kinds: dict[str, Decider[Any]]) -> None:
 def _everything(stage: Stage) -> Stage:
     _registered(stage)
     stage = _endings(stage)
+    _abandoned(stage)
     _families(stage)
     _limited(stage)
     stage = _losses(stage)
@@ -151,6 +152,21 @@ def _endings(stage: Stage) -> Stage:
     stage.end(_running(stage, "retried"), "failed")
     stage.rest()
     return stage
+
+
+def _abandoned(stage: Stage) -> None:
+    """Let an attempt be tried again while its code still runs, and give its slot back later."""
+    stage.submit(RETRIED, "abandoned")
+    stage.rest()
+    attempt = stage.executor.held.pop(_running(stage, "abandoned").token)
+    outcome = Outcome(attempt.stream, attempt.token, "failed", code="timeout", abandoned=True)
+    stage.node.accept_outcomes([outcome])
+    stage.rest()
+    stage.clock.ns += 2 * 10**9
+    stage.rest()
+    stage.node.accept_outcomes([Outcome(attempt.stream, attempt.token, RETURNED)])
+    stage.end(_running(stage, "abandoned"), "completed")
+    stage.rest()
 
 
 def _families(stage: Stage) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.work import RETURNED
+from goclaw_events.facts import AttemptReturned
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -40,6 +43,7 @@ def _with_bugs(decider: Decider[Any], world: World) -> Decider[Any]:
         world.points.hit("decide")
         if strikes():
             world.note("bug in decide", type(message).__name__)
+            world.slot_lost = world.slot_lost or getattr(message, "status", "") == RETURNED
             raise InjectedBug(type(message).__name__)
         decision = decider.decide(state, message, moment)
         deciding = bool(decision.facts)
@@ -65,6 +69,7 @@ def _with_bugs(decider: Decider[Any], world: World) -> Decider[Any]:
         state = decider.evolve(state, fact)
         if strikes():
             world.note("bug in evolve: state half changed", type(fact).__name__)
+            world.slot_lost = world.slot_lost or type(fact) is AttemptReturned
             raise InjectedBug(type(fact).__name__)
         return state
 

@@ -125,6 +125,10 @@ RARE: Final = (
     "task failed after all its tries",
     "task lost too often",
     "attempt abandoned",
+    "slot of an abandoned attempt back: returned",
+    "slot of an abandoned attempt back: grace",
+    "slot of an abandoned attempt back: gone",
+    "tried again while an abandoned attempt keeps its slot",
     "stopped attempt ended",
     "lane full",
     "lane's limit below what it lends",
@@ -152,6 +156,7 @@ def _cases(world: World) -> Iterator[str]:
         yield from _fact(entry)
     for _, entries in world.history.of_kind("task"):
         yield from _task(entries)
+        yield from _abandoned(entries)
     for _, entries in world.history.of_kind("lane"):
         yield from _lane(entries)
     for _, entries in world.history.of_kind("workflow"):
@@ -243,6 +248,19 @@ def _task(entries: list[Entry]) -> Iterator[str]:
             }.get(before, "task cancelled while it ran")
         if name == "task.completed" and "task.cancel_requested" in types:
             yield "completed though told to stop"
+
+
+def _abandoned(entries: list[Entry]) -> Iterator[str]:
+    kept = 0
+    for entry in entries:
+        name, fact = entry.fact.type, entry.decoded
+        if getattr(fact, "abandoned", False):
+            kept += 1
+        elif name == "task.attempt_returned":
+            kept -= 1
+            yield f"slot of an abandoned attempt back: {fact.reason}"
+        elif name == "task.attempt_started" and kept:
+            yield "tried again while an abandoned attempt keeps its slot"
 
 
 def _lane(entries: list[Entry]) -> Iterator[str]:

@@ -20,6 +20,7 @@ class SimExecutor:
         self, disk: SimDisk, points: Failpoints, ever: dict[AttemptToken, StartAttempt]
     ) -> None:
         self.held: dict[AttemptToken, StartAttempt] = {}
+        self.kept: dict[AttemptToken, StartAttempt] = {}
         self.stops: deque[AttemptToken] = deque()
         self._disk = disk
         self._points = points
@@ -46,5 +47,5 @@ class SimExecutor:
         self.stops.extend(stop.token for stop in stops if stop.token in self.held)
 
     def holds(self, token: AttemptToken) -> bool:
-        """Tell whether an attempt runs."""
-        return token in self.held
+        """Tell whether an attempt runs, or was abandoned and keeps its slot."""
+        return token in self.held or token in self.kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.rebuild import fold
@@ -13,6 +14,8 @@ from tests.simulation.lane_model import check_lane
 from tests.simulation.task_rules import check_task
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from goclaw_events.plan import Plan
     from tests.simulation.history import Entry
     from tests.simulation.world import World
@@ -270,6 +273,17 @@ def check_executor(world: World) -> None:
         assert started[-1] == token.number, f"{attempt.stream} runs under an old token"
         lane = f"lane/{own[0].decoded.lane}"
         assert attempt.stream in leased[lane], f"{attempt.stream} runs without a slot of {lane}"
+    _slots_suffice(world, leased)
+
+
+def _slots_suffice(world: World, leased: Mapping[str, Any]) -> None:
+    """Check that lanes lend no more slots than there are, those of abandoned attempts counted."""
+    running = Counter(
+        f"lane/{world.history.streams[attempt.stream][0].decoded.lane}"
+        for attempt in (*world.executor.held.values(), *world.executor.kept.values())
+    )
+    for lane, count in running.items():
+        assert count <= len(leased[lane]), f"{count} attempts run in {lane} on {leased[lane]}"
 
 
 def check_live_is_replayed(world: World) -> None:

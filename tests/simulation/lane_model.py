@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
+from goclaw_events.ids import kept_slot
 from tests.simulation.limits_model import check_limited, is_limited
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
                 for task, priority, _ in fact.queued:
                     assert priority == priorities[task], f"{stream} takes {task} for {priority}"
                 model.advance(fact)
+            case SlotKept(task, token):
+                model.leased.remove(task)
+                model.leased.add(kept_slot(task, token))
             case LaneDeclared(concurrency, capacity):
                 model.concurrency, model.capacity = concurrency, capacity
                 following = entries[at + 1] if at + 1 < len(entries) else None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
+from goclaw_events.ids import kept_slot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +47,8 @@ def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, in
                 for task, priority, *_ in fact.queued:
                     assert priority == priorities[task], f"{stream} takes {task} for {priority}"
                 model.advance(fact)
+            case SlotKept(task, token):
+                model.held[kept_slot(task, token)] = model.held.pop(task)
             case LaneDeclared(concurrency, capacity, _, _, limits):
                 model.declare(concurrency, capacity, limits or {})
             case LaneRefused(tasks, reason):

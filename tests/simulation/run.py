@@ -71,6 +71,7 @@ def steps_of(world: World) -> dict[Callable[[], None], float]:
         world.deliver_posts: 20,
         world.end_attempt: 10,
         world.stop_attempt: 4,
+        world.return_attempt: 2,
         world.pass_time: 5,
     }
     for kind, step in FAULTS.items():
@@ -86,6 +87,8 @@ def heal(world: World) -> None:
     world.points.disarm()
     world.journal.trouble = None
     world.journal.full_reopens = 0
+    if world.slot_lost:
+        world.restart()
     while world.posts:
         world.act(world.deliver_post)
     quiet = 0
@@ -123,6 +126,8 @@ def _heal_round(world: World) -> bool:
         world.stop_attempt()
     while world.executor.held:
         world.end_attempt()
+    while world.executor.kept:
+        world.return_attempt()
     return before != [dispatcher._number for dispatcher in world.node.dispatchers]
 
 

@@ -8,13 +8,14 @@ if TYPE_CHECKING:
     from tests.simulation.history import Entry
 
 ENDS = {"task.completed", "task.failed", "task.cancelled"}
-AFTER_THE_END = {"task.outcome_refused"}
+AFTER_THE_END = {"task.outcome_refused", "task.attempt_returned"}
 OF_AN_ATTEMPT = {"task.completed", "task.attempt_failed", "task.attempt_lost"}
 
 
 def check_task(stream: str, entries: list[Entry]) -> None:
     """Check one result, growing tokens, no overlap of attempts, and timers that are not early."""
     _one_result(stream, entries)
+    _slots_come_back_once(stream, entries)
     token = attempt = 0
     running = False
     stopping = False
@@ -42,6 +43,20 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             stopping = True
         if name == "task.requeued" or (name == "task.completed" and not token):
             assert entry.time_ns >= due_ns, f"{stream} wakes {due_ns - entry.time_ns} ns early"
+
+
+def _slots_come_back_once(stream: str, entries: list[Entry]) -> None:
+    """Check that the slot of an attempt comes back apart from it only if it was abandoned."""
+    token, kept = 0, set()
+    for entry in entries:
+        name, fact = entry.fact.type, entry.decoded
+        if name == "task.attempt_started":
+            token = fact.token
+        elif getattr(fact, "abandoned", False):
+            kept.add(token)
+        elif name == "task.attempt_returned":
+            assert fact.token in kept, f"{stream} gives the slot of {fact.token} back again"
+            kept.remove(fact.token)
 
 
 def _one_result(stream: str, entries: list[Entry]) -> None:

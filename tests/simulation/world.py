@@ -16,7 +16,7 @@ from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock
 from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits, Ports
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt
+from goclaw_actors.work import GRACE, RETURNED, AttemptToken, Outcome, Progress, StartAttempt
 from goclaw_events.errors import JournalBroken
 from tests.simulation.bugs import with_bugs
 from tests.simulation.clients import Clients
@@ -58,6 +58,8 @@ class World:
         self.commits_failed = 0
         self.calm = False
         self.bugs_left = 1
+        self.slot_lost = False
+        """Whether a bug kept a lane from hearing that a slot is free: until the next start."""
         self.clients = Clients(self)
         self.ended: dict[str, str] = {}
         self.ever_started: dict[AttemptToken, StartAttempt] = {}
@@ -156,6 +158,8 @@ class World:
         disk, rng = self.journal, self.rng
         if self.executor.held:
             self.note("crash with attempts running", len(self.executor.held))
+        if self.executor.kept:
+            self.note("crash with attempts abandoned", len(self.executor.kept))
         self.late += [
             Outcome(attempt.stream, token, "completed", {"n": 1})
             for token, attempt in self.executor.held.items()
@@ -258,6 +262,8 @@ class World:
             return
         outcome = random_outcome(rng, attempt, options)
         del held[token]
+        if outcome.abandoned:
+            self.executor.kept[token] = attempt
         self.note(f"outcome {outcome.status}", outcome.code)
         copies = 1
         if options.rate("duplicate") and rng.random() < 0.1:
@@ -280,8 +286,22 @@ class World:
         abandoned = self.rng.random() < 0.1
         if abandoned:
             self.note("stopped attempt abandoned")
+            self.executor.kept[token] = attempt
         outcome = Outcome(attempt.stream, token, "cancelled", code="cancelled", abandoned=abandoned)
         self.node.accept_outcomes([outcome])
+
+    def return_attempt(self) -> None:
+        """Let the code of an abandoned attempt end, or its grace."""
+        kept, rng = self.executor.kept, self.rng
+        if not kept:
+            return
+        token = rng.choice(sorted(kept))
+        attempt = kept.pop(token)
+        code = rng.choice(["", GRACE])
+        self.note("abandoned attempt returned", code)
+        outcome = Outcome(attempt.stream, token, RETURNED, code=code)
+        copies = 2 if self.options.rate("duplicate") and rng.random() < 0.1 else 1
+        self.node.accept_outcomes([outcome] * copies)
 
     def pass_time(self) -> None:
         """Let time pass, sometimes much."""

@@ -226,6 +226,7 @@ class AsyncExecutor:
         if self._runs.pop(run.attempt.token, None) is None:
             if run.abandoned:
                 self._abandoned -= 1
+                self._shared.kept.end(run.attempt.token)
                 _log.info("an abandoned coroutine of agent %r has ended", run.agent.name)
             return
         self._ended.append(run.finish(outcome))
@@ -274,10 +275,10 @@ class AsyncExecutor:
     def _abandon(self, run: Run) -> None:
         if run.ending is None or run.attempt.token not in self._runs:
             return
-        run.ending = run.ending._replace(abandoned=True)
-        self._settle(run, run.ending)
+        del self._runs[run.attempt.token]
         run.abandoned = True
         self._abandoned += 1
+        self._shared.kept.abandon(run.finish(run.ending))
         _log.warning(
             "agent %r does not end when it is cancelled: task %r of run %r is abandoned",
             run.agent.name,

@@ -293,7 +293,9 @@ class ExecExecutor:
         if run.exit is None and run.ending is not None:
             run.exit = Exit(lost=True)
             _log.error("a program of task %r cannot be killed", run.attempt.task_id)
-            self._settle(run, run.ending._replace(abandoned=True))
+            if self._runs.pop(run.attempt.token, None) is not None:
+                self._shared.kept.abandon(run.ending)
+            self._settle(run, None)
 
 
 def words_of(params: Value) -> list[str]:

@@ -15,6 +15,7 @@ from goclaw_actors.executors.errors import (
     AgentUnknown,
     ExecutorMissing,
 )
+from goclaw_actors.executors.kept import Kept
 from goclaw_actors.executors.outbox import Outbox
 from goclaw_actors.executors.outcomes import cancelled, refused
 from goclaw_actors.executors.run import ExecutorLimits, Shared
@@ -95,7 +96,9 @@ class AgentExecutor:
         self._empty = threading.Event()
         reveal = secrets.reveal if secrets is not None else None
         ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock, reveal)
-        shared = Shared(ports, self._outbox, self._timers, limits or ExecutorLimits())
+        limits = limits or ExecutorLimits()
+        self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)
+        shared = Shared(ports, self._outbox, self._timers, limits, self._kept)
         self._async = AsyncExecutor(shared)
         self._threads = ThreadExecutor(shared)
         self._processes = None if processes is None else processes(shared)
@@ -162,8 +165,8 @@ class AgentExecutor:
         self._stop([(stop.token, stop.reason) for stop in stops], CANCELLED, None)
 
     def holds(self, token: AttemptToken) -> bool:
-        """Tell whether an attempt is here and its outcome not yet with the sink. Any thread."""
-        return token in self._held
+        """Tell whether an attempt is here and something of it not yet with the sink. Any thread."""
+        return token in self._held or token in self._kept
 
     def running(self) -> Running:
         """Count what is in hand. Any thread."""

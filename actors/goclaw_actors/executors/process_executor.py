@@ -338,8 +338,8 @@ class ProcessExecutor:
         if worker.run is run and run.ending is not None:
             worker.run = None
             self._crew.forget(worker)
-            run.ending = run.ending._replace(abandoned=True)
-            self._settle(run, run.ending)
+            if self._runs.pop(run.attempt.token, None) is not None:
+                self._shared.kept.abandon(run.finish(run.ending))
             self._pump()
 
     def _reference(self, agent: Agent) -> list[str]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.context import ContextPorts, TaskContext
+    from goclaw_actors.executors.kept import Kept
     from goclaw_actors.executors.outbox import Outbox
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.timers import Timers
@@ -21,8 +22,9 @@ class ExecutorLimits:
     """What user code may take.
 
     `threads_max` threads run sync agents, each ends after `thread_idle_s` without work. Code that
-    was told to stop has `stop_grace_s`, then it is abandoned; a thread past its timeout has
-    `abandon_grace_s`. While `abandoned_max` of a kind (coroutines, threads) still run, nothing new
+    was told to stop has `stop_grace_s`, then it is abandoned; a thread past its timeout is at
+    once. What is abandoned keeps its slot until it returns, or for `abandon_grace_s`. While
+    `abandoned_max` of a kind (coroutines; threads that gave up their slots) still run, nothing new
     of that kind is started. `sync_agents` (`thread` or `process`) says where sync agents run that
     do not say it themselves.
     """
@@ -42,6 +44,7 @@ class Shared(NamedTuple):
     outbox: Outbox
     timers: Timers
     limits: ExecutorLimits
+    kept: Kept
 
 
 class Cancellable(Protocol):
@@ -56,6 +59,7 @@ class Run:
     """An attempt that an executor holds. Whoever takes it out of the table reports its outcome.
 
     `ending` is set once it was told to stop: then it is the outcome, whatever the code returns.
+    `ended`: the code has; `abandoned`: it had not when its slot was given up.
     """
 
     __slots__ = (
@@ -65,6 +69,7 @@ class Run:
         "beat",
         "begun",
         "context",
+        "ended",
         "ending",
         "number",
         "task",
@@ -82,6 +87,7 @@ class Run:
         self.task: asyncio.Task[None] | None = None
         self.worker: Worker | None = None
         self.begun = False
+        self.ended = False
         self.number = 0
         self.abandoned = False
 

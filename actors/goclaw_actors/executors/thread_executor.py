@@ -38,9 +38,9 @@ class ThreadExecutor:
     """Run sync agents. `start`, `stop` and `close` may be called from any thread.
 
     A timeout counts from the moment at which a thread takes the run. A thread cannot be stopped:
-    one that is past its timeout, or was told to stop, is fenced (what it returns is dropped) and
-    its outcome waits until it returns, so that its slot stays taken; at the end of its grace it is
-    abandoned, and its outcome reported.
+    one that is past its timeout is told, and abandoned at once; one that was told to stop has a
+    grace before. What an abandoned one returns is dropped. It keeps its slot in the lane, and its
+    place in the pool, until it returns or its grace is over; then another takes its place.
     """
 
     def __init__(self, shared: Shared) -> None:
@@ -48,7 +48,8 @@ class ThreadExecutor:
         self._shared = shared
         self._runs: dict[AttemptToken, Run] = {}
         self._lock = threading.Lock()
-        self._abandoned = 0
+        self._fenced = 0
+        self._replaced = 0
         self._pool = ThreadPool(
             "goclaw-agent", threads_max=limits.threads_max, idle_s=limits.thread_idle_s
         )
@@ -71,7 +72,7 @@ class ThreadExecutor:
     @property
     def abandoned(self) -> int:
         """Return how many abandoned threads still run."""
-        return self._abandoned
+        return self._fenced
 
     def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
         """Begin runs in order, those beyond the number of threads when a thread is free."""
@@ -95,18 +96,22 @@ class ThreadExecutor:
         for run in list(self._runs.values()):
             with self._lock:
                 run.ending = run.ending or cancelled(run.attempt, reason, code)
-            self._abandon(run)
+                if self._runs.pop(run.attempt.token, None) is None:
+                    continue
+                begun = run.worker is not None
+                self._fenced += begun
+            self._shared.outbox.put([run.finish(run.ending)._replace(abandoned=begun)])
 
     def close(self) -> None:
         """End the idle threads; the others are daemons and end with the process."""
-        self._pool.close(1.0 if not self._abandoned else 0.1)
+        self._pool.close(1.0 if not self._fenced else 0.1)
 
     def _work(self, run: Run, worker: Worker) -> None:
         attempt = run.attempt
         with self._lock:
             if attempt.token not in self._runs:
                 return  # stopped while it waited
-            exhausted = self._abandoned >= self._shared.limits.abandoned_max
+            exhausted = self._replaced >= self._shared.limits.abandoned_max
             if not exhausted:
                 run.worker = worker
         if exhausted:
@@ -136,12 +141,15 @@ class ThreadExecutor:
 
     def _settle(self, run: Run, outcome: Outcome) -> None:
         with self._lock:
+            run.ended = True
             mine = self._runs.pop(run.attempt.token, None) is not None
-            if not mine and run.abandoned:
-                self._abandoned -= 1
+            if not mine:
+                self._fenced -= 1
+                self._replaced -= run.abandoned
         if mine:
             self._shared.outbox.put([run.finish(outcome)])
         else:
+            self._shared.kept.end(run.attempt.token)
             _log.info("an abandoned thread of agent %r has returned", run.agent.name)
 
     def _time_out(self, run: Run) -> None:
@@ -152,11 +160,7 @@ class ThreadExecutor:
             if run.ending is not None:
                 return  # it is stopping already
             run.ending = ending
-        if run.context is not None:
-            run.context.stop()
-        run.timer = self._shared.timers.after(
-            self._shared.limits.abandon_grace_s, self._abandon, run
-        )
+        self._abandon(run)
 
     def _listen(self, run: Run) -> None:
         """Give up a run that is silent; look again when it could have been so for too long."""
@@ -188,27 +192,30 @@ class ThreadExecutor:
 
     def _abandon(self, run: Run) -> None:
         with self._lock:
-            # under the lock of `_settle`: the thread must not have gone on to another run
             if run.ending is None or self._runs.pop(run.attempt.token, None) is None:
                 return
-            ending = run.ending
-            if run.worker is not None:
-                ending = run.ending = ending._replace(abandoned=True)
-                run.abandoned = True
-                self._abandoned += 1
-                stuck = self._pool.abandon(run.worker)
+            self._fenced += 1
         if run.context is not None:
             run.context.stop()
-        self._shared.outbox.put([run.finish(ending)])
-        if run.abandoned:
-            _log.warning(
-                "agent %r does not stop: the thread of task %r of run %r is abandoned",
-                run.agent.name,
-                run.attempt.task_id,
-                run.attempt.run_id,
-            )
-            if stuck:
-                self._refuse()
+        self._shared.kept.abandon(run.finish(run.ending), functools.partial(self._replace, run))
+
+    def _replace(self, run: Run) -> None:
+        """Have another thread take the place of one that has not returned within its grace."""
+        with self._lock:
+            # under the lock of `_settle`: the thread must not have gone on to another run
+            if run.ended or run.worker is None:
+                return
+            run.abandoned = True
+            self._replaced += 1
+            stuck = self._pool.abandon(run.worker)
+        _log.warning(
+            "agent %r does not stop: the thread of task %r of run %r has lost its slot",
+            run.agent.name,
+            run.attempt.task_id,
+            run.attempt.run_id,
+        )
+        if stuck:
+            self._refuse()
 
     def _refuse(self) -> None:
         """Fail what waits: the system gives us no thread at all."""
@@ -222,6 +229,6 @@ class ThreadExecutor:
 
     def _exhausted(self) -> ExecutorExhausted:
         return ExecutorExhausted(
-            f"{self._abandoned} abandoned threads still run, so no sync agent is started",
+            f"{self._replaced} abandoned threads still run, so no sync agent is started",
             hint="let agents look at ctx.cancelled, or start the engine again",
         )

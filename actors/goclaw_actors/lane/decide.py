@@ -11,6 +11,7 @@ from goclaw_actors.messages import (
     CheckSlot,
     DeclareLane,
     Enqueue,
+    KeepSlot,
     LendFree,
     RecheckSlots,
     RefuseWaiting,
@@ -19,7 +20,8 @@ from goclaw_actors.messages import (
     TimerFired,
     Withdraw,
 )
-from goclaw_events.facts import LaneDeclared
+from goclaw_events.facts import LaneDeclared, SlotKept
+from goclaw_events.ids import keeper_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,8 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
             return _lend(lane, lane.concurrency, moment)
         case DeclareLane():
             return _declare(lane, message, moment)
+        case KeepSlot(task, token):
+            return Decision((SlotKept(task, token),)) if task in lane.leased else NOTHING
         case RecheckSlots(tasks):
             return _recheck(lane, tasks)
         case RefuseWaiting():
@@ -75,7 +79,8 @@ def _lend(lane: Lane, concurrency: int, moment: Moment) -> Decision:
 def _recheck(lane: Lane, tasks: list[str] | None) -> Decision:
     """Ask some of those that hold slots; all, in messages to the lane itself."""
     if tasks is not None:
-        return Decision((), [Send(task, CheckSlot()) for task in tasks if task in lane.leased])
+        held = (keeper_of(slot) for slot in tasks if slot in lane.leased)
+        return Decision((), [Send(task, CheckSlot(token)) for task, token in held])
     parts = _batched(list(lane.leased), LEASES_PER_TURN_MAX)
     return Decision((), [Send(lane.stream, RecheckSlots(part)) for part in parts])
 

@@ -11,7 +11,8 @@ from goclaw_actors.lane.kept import restored_shares, shares_root
 from goclaw_actors.lane.limits import limits_of
 from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.shares import Shares
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
+from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused, SlotKept
+from goclaw_events.ids import kept_slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -73,6 +74,8 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
                 _age(lane)
         case LaneDeclared():
             _declare(lane, fact)
+        case SlotKept(task, token):
+            lane.leased[kept_slot(task, token)] = lane.leased.pop(task)
         case LaneRefused():
             pass
         case _:

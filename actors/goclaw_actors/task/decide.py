@@ -21,6 +21,7 @@ from goclaw_actors.messages import (
     CheckSlot,
     ChildEnded,
     Enqueue,
+    KeepSlot,
     LoseAttempt,
     Release,
     ScheduleTask,
@@ -49,11 +50,19 @@ from goclaw_actors.task.state import (
     encode,
     evolve,
 )
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, StopAttempt
+from goclaw_actors.work import (
+    RETURNED,
+    AttemptToken,
+    Outcome,
+    Progress,
+    StartAttempt,
+    StopAttempt,
+)
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
+    AttemptReturned,
     AttemptStarted,
     OutcomeRefused,
     ProgressReported,
@@ -65,7 +74,7 @@ from goclaw_events.facts import (
     TaskScheduled,
     TaskWaiting,
 )
-from goclaw_events.ids import lane_stream, workflow_stream
+from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,6 +87,7 @@ TIMER: Final = "due"
 QUEUE: Final = "queue"
 TOTAL: Final = "total"
 LOST_TOO_OFTEN: Final = "lost_too_often"
+GONE: Final = "gone"
 
 
 class _Decide:
@@ -183,12 +193,17 @@ class _Decide:
 
     def _outcome(self, task: Task, outcome: Outcome, moment: Moment) -> Decision:
         token = outcome.token.number
+        if outcome.status == RETURNED:
+            if token not in task.kept or outcome.token.era != moment.era:
+                return NOTHING
+            return _returned(task, token, outcome.code or RETURNED)
         current = _is_current(task, outcome.token, moment)
         if not current or task.status not in (RUNNING, CANCELLING):
             if current and task.status != SCHEDULED:
                 return NOTHING  # the same outcome, delivered again
             return Decision((OutcomeRefused(token, outcome.status),))
-        return self._ended(task, outcome, moment, (CloseAttempt(token),))
+        closed = () if outcome.abandoned else (CloseAttempt(token),)
+        return self._ended(task, outcome, moment, closed)
 
     def _ended(
         self, task: Task, outcome: Outcome, moment: Moment, closed: tuple[object, ...]
@@ -199,7 +214,7 @@ class _Decide:
             return _end(task, (fact,), COMPLETED, closed, result=outcome.result)
         if task.status == CANCELLING:
             cancelled = TaskCancelled("", outcome.abandoned)
-            return _end(task, (cancelled,), "cancelled", closed)
+            return _end(task, (cancelled,), "cancelled", closed, kept=outcome.abandoned)
         return self._failed(task, outcome, moment, closed)
 
     def _failed(
@@ -227,11 +242,15 @@ class _Decide:
         )
         if due_ns is None:
             ended = TaskFailed(code, message)
-            return _end(task, (failed, ended), "failed", closed, error=[code, message])
-        sends = (_release(task),) if task.lane else ()
+            error = [code, message]
+            kept = outcome.abandoned
+            return _end(task, (failed, ended), "failed", closed, error=error, kept=kept)
+        sends = (_release(task, kept=outcome.abandoned),) if task.lane else ()
         return Decision((failed,), sends, (*closed, SetTimer(TIMER, due_ns)))
 
     def _lose(self, task: Task, message: LoseAttempt, moment: Moment) -> Decision:
+        if message.token in task.kept:
+            return _returned(task, message.token, GONE)
         if message.token != task.token or task.status not in (RUNNING, CANCELLING):
             return Decision((), (), (CloseAttempt(message.token),))
         lost = AttemptLost(task.attempt, task.token, task.holder, message.stopped)
@@ -364,13 +383,16 @@ def _cancel_active(task: Task, reason: str, moment: Moment) -> Decision:
 
 def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
     """Stop an attempt again whose stop may never have left, or that is not the current one."""
-    if message.token == task.token and task.status == RUNNING:
+    if message.token in task.kept or (message.token == task.token and task.status == RUNNING):
         return NOTHING
     return Decision((), (), (_stop(message.token, "stopped before", moment),))
 
 
-def _check_slot(task: Task, _message: CheckSlot, _moment: Moment) -> Decision:
+def _check_slot(task: Task, message: CheckSlot, _moment: Moment) -> Decision:
     """Give a slot back again, if the lane did not hear that it was given back."""
+    if message.token:
+        needed = message.token in task.kept
+        return NOTHING if needed else Decision((), (_release_kept(task, message.token),))
     needed = task.status in (SCHEDULED, RUNNING, CANCELLING)
     return NOTHING if needed or not task.lane else Decision((), (_release(task),))
 
@@ -379,8 +401,20 @@ def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
     return StopAttempt(AttemptToken(moment.partition, moment.era, token), reason)
 
 
-def _release(task: Task) -> Send:
-    return Send(lane_stream(task.lane), Release(task.stream))
+def _returned(task: Task, token: int, reason: str) -> Decision:
+    """Give back the slot that an abandoned attempt kept."""
+    fact = AttemptReturned(token, reason)
+    return Decision((fact,), (_release_kept(task, token),), (CloseAttempt(token),))
+
+
+def _release(task: Task, *, kept: bool = False) -> Send:
+    """Give the slot back, or (`kept`) leave it to the attempt that was abandoned."""
+    lane = lane_stream(task.lane)
+    return Send(lane, KeepSlot(task.stream, task.token) if kept else Release(task.stream))
+
+
+def _release_kept(task: Task, token: int) -> Send:
+    return Send(lane_stream(task.lane), Release(kept_slot(task.stream, token)))
 
 
 def _end(
@@ -392,12 +426,13 @@ def _end(
     result: Any = None,
     error: list[str] | None = None,
     slot: bool = True,
+    kept: bool = False,
 ) -> Decision:
     """End the task: give the slot back, forget its time limit, and tell the run."""
     report = TaskReported(task.task_id, task.generation, status, result, error)
-    sends = (Send(workflow_stream(task.run_id), report),)
-    effects = (*effects, *_cleared((TOTAL, task.total_due_ns)))
-    return Decision(facts, (_release(task), *sends) if slot and task.lane else sends, effects)
+    tells = Send(workflow_stream(task.run_id), report)
+    sends = (_release(task, kept=kept), tells) if slot and task.lane else (tells,)
+    return Decision(facts, sends, (*effects, *_cleared((TOTAL, task.total_due_ns))))
 
 
 def _is_final(task: Task) -> bool:

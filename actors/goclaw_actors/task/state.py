@@ -8,6 +8,7 @@ from goclaw_actors.decider import SnapshotForm
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
+    AttemptReturned,
     AttemptStarted,
     ChildStarted,
     OutcomeRefused,
@@ -45,14 +46,15 @@ class Task:
     `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
     others. `token` is that of the last attempt, `due_ns` that of the timer set, if one is.
     `child` is [plan, depth, plans by name] where the task stands for a run, `child_run` the id of
-    the run that it submitted last. Other times as in `TaskScheduled`; 0: there is none.
+    the run that it submitted last. `kept` are the tokens of abandoned attempts that have a slot
+    still. Other times as in `TaskScheduled`; 0: there is none.
     """
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "holder", "key", "lane", "lost", "params", "priority", "progress",
-        "queue_due_ns", "result", "run_id", "status", "stream", "task_id", "tenant", "token",
-        "total_due_ns",
+        "failures", "generation", "holder", "kept", "key", "lane", "lost", "params", "priority",
+        "progress", "queue_due_ns", "result", "run_id", "status", "stream", "task_id", "tenant",
+        "token", "total_due_ns",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -80,6 +82,7 @@ class Task:
         self.child_run = ""
         self.tenant = ""
         self.key = ""
+        self.kept: list[int] = []
 
     @property
     def ends_ns(self) -> int:
@@ -123,6 +126,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.error = [fact.code, fact.message]
             task.status = RETRYING
             task.due_ns = fact.retry_due_ns or 0
+            if fact.abandoned:
+                task.kept.append(fact.token)
         case AttemptLost():
             task.lost += not fact.stopped
             task.status = SCHEDULED
@@ -138,6 +143,11 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
         case TaskCancelled():
             task.status = CANCELLED
             task.due_ns = 0
+            if fact.abandoned:
+                task.kept.append(task.token)
+        case AttemptReturned(token):
+            if token in task.kept:
+                task.kept.remove(token)
         case OutcomeRefused():
             pass
         case _:
@@ -154,7 +164,7 @@ def encode(task: Task) -> dict[str, Any]:
 _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
-    "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key",
+    "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept",
 )  # fmt: skip
 
 
@@ -173,5 +183,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(3, _root, _maps, _restore)
+FORM: Final = SnapshotForm(4, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

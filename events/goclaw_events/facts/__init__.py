@@ -4,7 +4,13 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 """
 
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
-from goclaw_events.facts.lane import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused
+from goclaw_events.facts.lane import (
+    LaneAdvanced,
+    LaneDeclared,
+    LaneFact,
+    LaneRefused,
+    SlotKept,
+)
 from goclaw_events.facts.partition import (
     Marked,
     MessageFailed,
@@ -18,6 +24,7 @@ from goclaw_events.facts.partition import (
 from goclaw_events.facts.task import (
     AttemptFailed,
     AttemptLost,
+    AttemptReturned,
     AttemptStarted,
     ChildStarted,
     OutcomeRefused,
@@ -46,6 +53,7 @@ from goclaw_events.facts.workflow import (
 __all__ = [
     "AttemptFailed",
     "AttemptLost",
+    "AttemptReturned",
     "AttemptStarted",
     "CatalogueFact",
     "ChildStarted",
@@ -69,6 +77,7 @@ __all__ = [
     "RunTimedOut",
     "SegmentSealed",
     "SegmentsExpired",
+    "SlotKept",
     "StreamPoisoned",
     "TaskCancelRequested",
     "TaskCancelled",

@@ -52,4 +52,15 @@ class LaneRefused(NamedTuple):
     reason: str
 
 
-LaneFact: TypeAlias = LaneDeclared | LaneAdvanced | LaneRefused
+class SlotKept(NamedTuple):
+    """A task does without its slot, but the attempt `token` of it was abandoned and keeps it.
+
+    The slot has another name from then on (`goclaw_events.ids.kept_slot`): the task may ask for
+    one again, and `LaneAdvanced.released` names this one when it comes back.
+    """
+
+    task: str
+    token: int
+
+
+LaneFact: TypeAlias = LaneDeclared | LaneAdvanced | LaneRefused | SlotKept

@@ -70,7 +70,8 @@ class ProgressReported(NamedTuple):
 class AttemptFailed(NamedTuple):
     """An attempt ended badly. `retry_due_ns`: when the next may start; None: there is none.
 
-    `abandoned`: its code could not be stopped and may still run, fenced off by its token.
+    `abandoned`: its code could not be stopped and may still run, fenced off by its token; it keeps
+    its slot until `AttemptReturned`.
     """
 
     attempt: int
@@ -111,6 +112,17 @@ class OutcomeRefused(NamedTuple):
     status: str
 
 
+class AttemptReturned(NamedTuple):
+    """The slot of an abandoned attempt comes back; the task itself went on, or ended, before.
+
+    `reason`: `returned` (its code has ended), `grace` (its code still runs, but has held the slot
+    for as long as it may), `gone` (so is the process that ran it).
+    """
+
+    token: int
+    reason: str
+
+
 class TaskCancelRequested(NamedTuple):
     """The running attempt is being stopped."""
 
@@ -133,7 +145,10 @@ class TaskFailed(NamedTuple):
 
 
 class TaskCancelled(NamedTuple):
-    """The task ended without a result because its run was cancelled or failed."""
+    """The task ended without a result because its run was cancelled or failed.
+
+    `abandoned`: as in `AttemptFailed`.
+    """
 
     reason: str
     abandoned: bool
@@ -149,6 +164,7 @@ TaskFact: TypeAlias = (
     | AttemptLost
     | TaskRequeued
     | OutcomeRefused
+    | AttemptReturned
     | TaskCancelRequested
     | TaskCompleted
     | TaskFailed

@@ -13,7 +13,14 @@ import pytest
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.executors.executor import AgentExecutor
 from goclaw_actors.executors.run import ExecutorLimits
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, StopAttempt
+from goclaw_actors.work import (
+    RETURNED,
+    AttemptToken,
+    Outcome,
+    Progress,
+    StartAttempt,
+    StopAttempt,
+)
 from goclaw_events.value import BlobRef, blob_of, pack, unpack
 
 if TYPE_CHECKING:
@@ -107,6 +114,14 @@ class Bench:
         with self._changed:
             assert self._changed.wait_for(lambda: token in self.outcomes, PATIENCE_S)
             return self.outcomes[token][0]
+
+    def returned(self, token: AttemptToken) -> Outcome:
+        """Wait until the slot of an abandoned attempt is free."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.outcomes[token]) > 1, PATIENCE_S)
+            returned = self.outcomes[token][1]
+        assert returned.status == RETURNED
+        return returned
 
     def run(self, agent: str, params: Value = None, *, timeout_s: float | None = None) -> Outcome:
         """Start one attempt and wait for its outcome."""

@@ -82,7 +82,7 @@ def test_starts_beyond_the_threads_wait_in_order(
 def test_a_thread_past_its_timeout_keeps_its_slot_until_it_returns(
     make_bench: Callable[..., Bench], gate: Gate
 ) -> None:
-    """It is told, and fenced: its outcome waits, and is the timeout whatever it returns."""
+    """The timeout is the outcome at once; it is told, and what it returns only frees its place."""
     bench = make_bench(threads_max=1, abandon_grace_s=WAIT_S)
     told = threading.Event()
 
@@ -97,20 +97,23 @@ def test_a_thread_past_its_timeout_keeps_its_slot_until_it_returns(
     bench.registry.register("quick", lambda _: "q")
     token = bench.start("slow", timeout_s=SOON_S)
     quick = bench.start("quick")
+    outcome = bench.outcome(token)
+    assert (outcome.status, outcome.code, outcome.abandoned) == ("failed", "timeout", True)
+    assert outcome.result is None
     assert told.wait(WAIT_S)
     assert bench.executor.holds(token)
     assert bench.executor.running().waiting_for_a_thread == 1
     gate.open.set()
-    outcome = bench.outcome(token)
-    assert (outcome.status, outcome.code, outcome.abandoned) == ("failed", "timeout", False)
-    assert outcome.result is None
+    assert bench.returned(token).code == ""
+    assert not bench.executor.holds(token)
     assert bench.outcome(quick).result == "q"
+    assert len(bench.outcomes[token]) == 2
 
 
-def test_a_thread_that_does_not_return_is_abandoned_after_a_grace(
+def test_a_thread_that_does_not_return_loses_its_slot_after_a_grace(
     make_bench: Callable[..., Bench], gate: Gate, wait_until: Callable[..., None]
 ) -> None:
-    """Its outcome says so, the pool replaces it, its late result is dropped."""
+    """The pool replaces it, which is said once, and its late result is dropped."""
     bench = make_bench(threads_max=1, abandon_grace_s=SOON_S)
     bench.registry.register("gate", gate)
     bench.registry.register("quick", lambda _: "q")
@@ -118,24 +121,26 @@ def test_a_thread_that_does_not_return_is_abandoned_after_a_grace(
     quick = bench.start("quick")
     outcome = bench.outcome(token)
     assert (outcome.status, outcome.code, outcome.abandoned) == ("failed", "timeout", True)
+    assert bench.returned(token).code == "grace"
     assert bench.outcome(quick).result == "q"
     assert bench.executor.running().abandoned_threads == 1
     gate.open.set()
     wait_until(lambda: bench.executor.running().abandoned_threads == 0)
     gate.threads[0].join(WAIT_S)
     assert not gate.threads[0].is_alive()
-    assert len(bench.outcomes[token]) == 1
+    assert len(bench.outcomes[token]) == 2
 
 
 def test_the_number_of_abandoned_threads_is_bounded(
     make_bench: Callable[..., Bench], gate: Gate, wait_until: Callable[..., None]
 ) -> None:
-    """Beyond the bound new attempts fail with `executor_exhausted` until one returns."""
+    """Those without a slot count: beyond the bound new attempts fail until one returns."""
     bench = make_bench(abandoned_max=2, abandon_grace_s=SOON_S)
     bench.registry.register("gate", gate)
     bench.registry.register("quick", lambda _: "q")
     for token in [bench.start("gate", timeout_s=SOON_S) for _ in range(2)]:
         assert bench.outcome(token).abandoned
+        assert bench.returned(token).code == "grace"
     refused = bench.run("quick")
     assert (refused.status, refused.code) == ("failed", "executor_exhausted")
     assert refused.retryable
