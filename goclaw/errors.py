@@ -49,6 +49,12 @@ class DefinitionNotFound(GoclawError):
     code = "definition_not_found"
 
 
+class LaneNotFound(GoclawError):
+    """No lane has this name; a lane of a definition is there from its first run on."""
+
+    code = "lane_not_found"
+
+
 class TimedOut(GoclawError):
     """What was waited for did not happen in time; it may still happen."""
 
@@ -242,6 +248,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "busy": _BUSY,
     "lane_full": _BUSY,
     "lane_dropped": _BUSY,
+    "lane_draining": _UNAVAILABLE,
     "lane_quota_exceeded": _FAILED,
     # what is kept is not what was written
     "log_damaged": _DAMAGED,
@@ -262,6 +269,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "catalogue_full": _WRONG_STATE,
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
+    "lane_changed": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
     "engine_owned": _WRONG_STATE,
 }

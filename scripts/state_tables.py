@@ -21,6 +21,7 @@ from goclaw_actors.messages import (
     CheckAttempt,
     CheckSlot,
     ChildEnded,
+    ControlLane,
     DeclareLane,
     Enqueue,
     FailRun,
@@ -52,6 +53,7 @@ from goclaw_events.facts import (
     ChildStarted,
     DefinitionRegistered,
     LaneAdvanced,
+    LaneControlled,
     LaneDeclared,
     RunCancelled,
     RunCancelRequested,
@@ -269,6 +271,8 @@ def lane() -> Aggregate:
         "taken": (declared, first, second),
         "queueing": (more, first, second, third),
         "full": (declared, first, second, third),
+        "paused": (more, first, LaneControlled("paused", {}, 1, "uid:1")),
+        "draining": (more, first, second, third, LaneControlled("draining", {}, 1, "uid:1")),
     }
     messages = {
         "Enqueue": Enqueue("task/r/d", 0, at_head=False),
@@ -282,6 +286,11 @@ def lane() -> Aggregate:
         "Withdraw of a task that holds a slot": Withdraw("task/r/a"),
         "DeclareLane (one slot more)": DeclareLane(3, 9, "reject", "w"),
         "DeclareLane (one slot less)": DeclareLane(1, 9, "reject", "w"),
+        "ControlLane (one slot more)": ControlLane(None, {"concurrency": 3}, False, "uid:1"),
+        "ControlLane (pause)": ControlLane("paused", {}, False, "uid:1"),
+        "ControlLane (resume)": ControlLane("open", {}, False, "uid:1"),
+        "ControlLane (drain)": ControlLane("draining", {}, False, "uid:1"),
+        "ControlLane (of another version)": ControlLane("open", {}, False, "uid:1", if_version=9),
         "LendFree": LendFree(),
         "RecheckSlots": RecheckSlots(None),
         "RecheckSlots of one task": RecheckSlots(["task/r/a"]),
@@ -290,12 +299,15 @@ def lane() -> Aggregate:
     about = (
         "Two slots. *Free*: one is leased; *taken*: both are; *queueing*: both are, and `c` waits;"
         "\n*full*: as many wait as the capacity allows (1). What comes back at the head of the"
-        "\nqueue had a slot before, and is taken in whatever the capacity."
+        "\nqueue had a slot before, and is taken in whatever the capacity. *Paused*: one slot is"
+        "\nlent, and no other will be; *draining*: as *queueing*, but nobody new is taken in."
     )
     return Aggregate("Lane", about, LANE, "lane/w/io", states, messages, _lane_state)
 
 
 def _lane_state(state: Lane) -> str:
+    if state.control.mode != "open":
+        return state.control.mode
     if len(state.queued) >= state.capacity:
         return "full"
     if state.queued:

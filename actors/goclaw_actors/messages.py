@@ -159,6 +159,22 @@ class DeclareLane(NamedTuple):
     limits: dict[str, Value] | None = None
 
 
+class ControlLane(NamedTuple):
+    """Change the lane while it works; see `LaneControlled`.
+
+    `mode` None: the one it has. `limits` are laid over those that were set live before, a value of
+    None takes one back; with `reset` all are taken back first. With `if_version` the lane must
+    still have this version.
+    """
+
+    mode: str | None
+    limits: dict[str, Value]
+    reset: bool
+    by: str
+    claimed: str = ""
+    if_version: int | None = None
+
+
 class Enqueue(NamedTuple):
     """Ask for a slot. `at_head`: before others of its priority (it had one already).
 
@@ -246,6 +262,7 @@ for _cls, _name in (
     (ChildEnded, "task.child_ended"),
     (TimerFired, "timer.fired"),
     (DeclareLane, "lane.declare"),
+    (ControlLane, "lane.control"),
     (Enqueue, "lane.enqueue"),
     (Release, "lane.release"),
     (KeepSlot, "lane.keep_slot"),

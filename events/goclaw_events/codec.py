@@ -107,6 +107,7 @@ for _cls, _name in (
     (facts.LaneAdvanced, "lane.advanced"),
     (facts.LaneRefused, "lane.refused"),
     (facts.SlotKept, "lane.slot_kept"),
+    (facts.LaneControlled, "lane.controlled"),
     (facts.Marked, "partition.marked"),
     (facts.PartitionOpened, "partition.opened"),
     (facts.PartitionClosed, "partition.closed"),

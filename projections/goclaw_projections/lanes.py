@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 class LaneView(NamedTuple):
     """What is known of a lane: `digest/io`, or `/io` for one that all definitions share.
 
-    The limits are None before anybody declared them. `running` tasks hold a slot, `queued` wait
+    The limits are None before anybody declared them; `limits` are declared besides them, by the
+    names of a definition, and `live` holds what somebody set over all of these. `mode` is `open`,
+    `paused` or `draining`; `version` counts changes of it and of `live`, the last of which came at
+    `changed_at_ns`, from `changed_by` (who the transport proved it was, and who they said).
+    `running` tasks hold a slot, `queued` wait
     for one, `queued_by_priority` says how many of each priority, `oldest_queued_at_ns` since when
     the first of them waits. Totals count from the beginning of the log: `arrived` entered the
     queue (retries too), `leased` got a slot, `released` gave it back, `withdrawn` left the
@@ -44,14 +48,21 @@ class LaneView(NamedTuple):
     updated_at_ns: int
     poisoned: str
     queued_by_priority: Mapping[int, int]
+    limits: Mapping[str, Any]
+    live: Mapping[str, Any]
+    mode: str
+    version: int
+    changed_by: tuple[str, str]
+    changed_at_ns: int | None
     oldest_queued_at_ns: int | None
 
 
 # A row, in place changed: the fields of LaneView but the id and the last one.
 (
     _CONCURRENCY, _CAPACITY, _OVERFLOW, _DECLARED_BY, _QUEUED, _RUNNING, _ARRIVED, _LEASED,
-    _RELEASED, _WITHDRAWN, _REFUSED, _WAITED, _UPDATED, _POISONED, _PRIORITIES,
-) = range(15)  # fmt: skip
+    _RELEASED, _WITHDRAWN, _REFUSED, _WAITED, _UPDATED, _POISONED, _PRIORITIES, _LIMITS, _LIVE,
+    _MODE, _VERSION, _CHANGED_BY, _CHANGED_AT,
+) = range(21)  # fmt: skip
 _NEW: Final = (None, None, None, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
 
 
@@ -63,7 +74,7 @@ class LanesProjection:
     """
 
     name = "lanes"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -76,7 +87,7 @@ class LanesProjection:
 
 def _row_of(lane: str, rows: Rows) -> list[Any]:
     row: list[Any] | None = rows.get("lane/" + lane)
-    return [*_NEW, {}] if row is None else row
+    return [*_NEW, {}, {}, {}, "open", 0, ("", ""), None] if row is None else row
 
 
 def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
@@ -87,6 +98,10 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
             _advance(lane, row, fact, time_ns, rows)
         elif type(fact) is facts.LaneDeclared:
             row[:4] = fact[:4]
+            row[_LIMITS] = fact.limits or {}
+        elif type(fact) is facts.LaneControlled:
+            row[_MODE], row[_LIVE], row[_VERSION] = fact[:3]
+            row[_CHANGED_BY], row[_CHANGED_AT] = fact[3:], time_ns
         elif type(fact) is facts.LaneRefused:
             row[_REFUSED] += len(fact.tasks)
     row[_UPDATED] = time_ns
@@ -202,5 +217,6 @@ class LanesReader:
             for key, _ in self._rows.scan(f"since/{lane}/"):
                 oldest_ns = int(key.rpartition("/")[2], 16)
                 break
+        row[_CHANGED_BY] = tuple(row[_CHANGED_BY])
         row[_PRIORITIES] = dict(sorted(row[_PRIORITIES].items(), reverse=True))
         return LaneView._make((lane, *row, oldest_ns))

@@ -51,6 +51,10 @@ LAYOUT = {
         "capacity concurrency declared_by entries head leased limits next oldest overflow queue "
         "queued shares stream"
     ),
+    (3, "lane"): (
+        "capacity concurrency control declared_by entries head leased limits next oldest overflow "
+        "queue queued shares stream"
+    ),
     (2, "task"): (
         "attempt child child_run deadline_ns definition due_ns error failures generation holder "
         "lane lost params priority progress queue_due_ns result run_id status stream task_id token "
@@ -199,7 +203,7 @@ def test_a_lane_of_many_chunks() -> None:
         LANE.evolve(lane, said.LaneAdvanced([], [], [entry], []))
     assert LANE.encode(keeper.through(lane)) == LANE.encode(lane)
     assert {place[1] for place in keeper.chunks} == {-2, -1, 0, 1}
-    assert LANE_FORM.version == 2
+    assert LANE_FORM.version == 3
 
 
 run_steps = st.lists(

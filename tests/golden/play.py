@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from goclaw_actors import failures
 from goclaw_actors.message import Message
-from goclaw_actors.messages import RegisterDefinition, Release, ScheduleTask
+from goclaw_actors.messages import ControlLane, RegisterDefinition, Release, ScheduleTask
 from goclaw_actors.work import RETURNED, Outcome, Progress
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
@@ -195,6 +195,10 @@ def _limited(stage: Stage) -> None:
     tasks = {name: {"agent": "x", "lane": "dropping"} for name in "abcd"}
     stage.submit(tasks, "dropped", lanes={"dropping": dropping}, on_failure="continue")
     stage.rest()
+    for mode, limits in (("draining", {"per_tenant": 1}), ("open", {"per_tenant": None})):
+        body = ControlLane(mode, {"concurrency": 2, **limits}, reset=False, by="uid:1", claimed="g")
+        stage.node.accept(Message("lane/w/dropping", body))
+        stage.rest()
 
 
 def _losses(stage: Stage) -> Stage:

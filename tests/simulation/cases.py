@@ -83,10 +83,14 @@ COMMON: Final = (
     "slot asked for again, at the head",
     "slot asked for under a key",
     "slot given at a rate",
+    "lane paused: accepted",
+    "lane draining: accepted",
+    "lane limits: accepted",
 )
 """What must come up within every hundred seeds."""
 
 RARE: Final = (
+    "lane turns a task away",
     "damaged snapshot passed over",
     "flipped bit in snapshots",
     "flipped bit in chunks",
@@ -267,7 +271,9 @@ def _lane(entries: list[Entry]) -> Iterator[str]:
     concurrency, leased, queued = 16, 0, 0
     for entry in entries:
         fact = entry.decoded
-        if entry.fact.type == "lane.declared":
+        if entry.fact.type == "lane.refused" and fact.reason == "lane_draining":
+            yield "lane turns a task away"
+        elif entry.fact.type == "lane.declared":
             if fact.concurrency != concurrency and entry is not entries[0]:
                 yield "lane's limit changed"
             concurrency = fact.concurrency

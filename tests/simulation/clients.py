@@ -90,13 +90,13 @@ class Clients:
         world = self.world
         world.points.hit("reply")
         if isinstance(reply.answer, Refused):
-            self._refused(reply.answer, run_id)
+            self.check_refused(reply.answer, run_id)
             if reply.answer.code == "command_conflict":
                 assert self.acknowledged.get(run_id) != digest, f"{run_id} conflicts with itself"
                 assert len(self.submitted[run_id]) > 1, f"{run_id} was submitted in one way only"
                 self.answered.add(run_id)
             return
-        self._is_durable(workflow_stream(run_id), reply)
+        self.check_durable(workflow_stream(run_id), reply)
         known = self.acknowledged.setdefault(run_id, digest)
         assert known == digest, f"{run_id} was accepted with two different requests"
         self.answered.add(run_id)
@@ -114,11 +114,11 @@ class Clients:
                 raise AssertionError(f"{command_id} of {run_id} was accepted, now {reply.answer}")
             if reply.answer.code == "run_not_found":
                 assert run_id not in self.acknowledged, f"{run_id} was accepted and is not found"
-            self._refused(reply.answer, run_id)
+            self.check_refused(reply.answer, run_id)
             return
         assert known in (None, digest), f"{command_id} of {run_id} was accepted with two bodies"
         stream = workflow_stream(run_id)
-        self._is_durable(stream, reply)
+        self.check_durable(stream, reply)
         if reply.answer.repeated:
             world.note("repeated cancel answered", run_id)
         else:
@@ -127,14 +127,16 @@ class Clients:
             world.note("cancel accepted", run_id)
         world.points.hit("after reply")
 
-    def _is_durable(self, stream: str, reply: Reply) -> None:
+    def check_durable(self, stream: str, reply: Reply) -> None:
+        """Check that what is answered cannot be lost any more."""
         assert isinstance(reply.answer, Accepted)
         position = reply.position
         assert position is not None, f"an answer of {stream} has no position"
         durable = self.world.journal.durable(position.partition)
         assert position.number <= durable, f"{stream} answers {position}, durable is {durable}"
 
-    def _refused(self, refused: Refused, run_id: str) -> None:
+    def check_refused(self, refused: Refused, run_id: str) -> None:
+        """Check that a refusal is one that may come up here."""
         options = self.world.options
         failing = self.world.commits_failed or options.rate("eio")
         allowed: dict[str, Any] = {
@@ -147,6 +149,8 @@ class Clients:
             "run_finished": run_id in self.submitted,
             "internal_bug": options.rate("bug"),
             "stream_poisoned": options.rate("bug"),
+            "lane_not_found": run_id.startswith("lane/"),
+            "lane_changed": run_id.startswith("lane/"),
         }
         assert allowed.get(refused.code), f"{run_id} was refused: {refused}"
         self.world.note(f"refused: {refused.code}", run_id)

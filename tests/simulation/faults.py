@@ -11,6 +11,7 @@ from goclaw_events.value import unpack
 from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
+from tests.simulation.operators import control
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,5 +197,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "late": late,
     "forged": forged,
     "redeliver": redeliver,
+    "control": control,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

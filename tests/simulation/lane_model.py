@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
+from goclaw_events.facts import (
+    LaneAdvanced,
+    LaneControlled,
+    LaneDeclared,
+    LaneRefused,
+    SlotKept,
+)
 from goclaw_events.ids import kept_slot
 from tests.simulation.limits_model import check_limited, is_limited
+from tests.simulation.live_model import Live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,13 +42,19 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
             case SlotKept(task, token):
                 model.leased.remove(task)
                 model.leased.add(kept_slot(task, token))
-            case LaneDeclared(concurrency, capacity):
-                model.concurrency, model.capacity = concurrency, capacity
+            case LaneControlled() as fact:
+                model.live.apply(fact)
+                model.concurrency, model.capacity, _ = model.live.in_force()
+                continue  # what is free is lent in a turn that follows
+            case LaneDeclared() as fact:
+                model.live.apply(fact)
+                model.concurrency, model.capacity, _ = model.live.in_force()
                 following = entries[at + 1] if at + 1 < len(entries) else None
                 if following is not None and following.cause == entry.cause:
                     continue  # the same turn goes on
-            case LaneRefused(tasks, _):
-                assert len(model.queue) >= model.capacity, f"{stream} refuses {tasks} with room"
+            case LaneRefused(tasks, reason):
+                full = len(model.queue) >= model.capacity
+                assert full or model.live.refuses(reason), f"{stream} refuses {tasks} with room"
         model.check(entry.number)
 
 
@@ -50,6 +63,7 @@ class _Model:
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
+        self.live = Live(stream)
         self.concurrency = CONCURRENCY
         self.capacity = CAPACITY
         self.queue: list[tuple[int, int, str]] = []
@@ -59,6 +73,7 @@ class _Model:
 
     def advance(self, fact: LaneAdvanced) -> None:
         """Apply a turn of the lane, and check that it was allowed."""
+        self.live.check(fact)
         for task in fact.released:
             self.leased.remove(task)
         for task in fact.withdrawn:
@@ -86,5 +101,5 @@ class _Model:
 
     def check(self, number: int) -> None:
         """Check that nobody waits beside a free slot."""
-        idle = self.queue and len(self.leased) < self.concurrency
+        idle = self.queue and len(self.leased) < self.concurrency and not self.live.is_paused
         assert not idle, f"{self.stream} lets tasks wait beside a free slot at {number}"

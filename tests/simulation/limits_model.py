@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
+from goclaw_events.facts import (
+    LaneAdvanced,
+    LaneControlled,
+    LaneDeclared,
+    LaneRefused,
+    SlotKept,
+)
 from goclaw_events.ids import kept_slot
+from tests.simulation.live_model import Live
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,7 +42,9 @@ class Asked(NamedTuple):
 
 def is_limited(fact: Any) -> bool:
     """Tell whether a lane of which this is said limits more than slots."""
-    return bool(getattr(fact, "limits", None) or getattr(fact, "now_ns", 0))
+    limits: dict[str, Any] = getattr(fact, "limits", None) or {}
+    said = limits.keys() - {"concurrency", "capacity"}
+    return bool(said or getattr(fact, "now_ns", 0))
 
 
 def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, int]) -> None:
@@ -49,16 +58,19 @@ def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, in
                 model.advance(fact)
             case SlotKept(task, token):
                 model.held[kept_slot(task, token)] = model.held.pop(task)
-            case LaneDeclared(concurrency, capacity, _, _, limits):
-                model.declare(concurrency, capacity, limits or {})
+            case LaneDeclared() | LaneControlled() as fact:
+                model.live.apply(fact)
+                model.declare(*model.live.in_force())
             case LaneRefused(tasks, reason):
                 full = len(model.waiting) >= model.capacity
-                assert full or reason == "lane_quota_exceeded", f"{stream} refuses {tasks}"
+                other = reason == "lane_quota_exceeded" or model.live.refuses(reason)
+                assert full or other, f"{stream} refuses {tasks}"
 
 
 class _Limited:
     def __init__(self, stream: str) -> None:
         self.stream = stream
+        self.live = Live(stream)
         self.concurrency, self.capacity = CONCURRENCY, CAPACITY
         self.limits: dict[str, Any] = {}
         self.waiting: dict[str, Asked] = {}
@@ -78,6 +90,7 @@ class _Limited:
             del self.held[task]
         for task in fact.withdrawn:
             del self.waiting[task]
+        self.live.check(fact)
         for task, priority, head, *said in fact.queued:
             assert task not in self.held, f"{self.stream} has {task} twice"
             assert task not in self.waiting, f"{self.stream} has {task} twice"
@@ -133,7 +146,7 @@ class _Limited:
 
     def check_idle(self) -> None:
         """Check that nobody waits beside a free slot for nothing."""
-        if "rate" in self.limits or len(self.held) >= self.concurrency:
+        if "rate" in self.limits or len(self.held) >= self.concurrency or self.live.is_paused:
             return
         idle = [asked for asked in self.waiting.values() if self.may(asked)]
         resources = self.limits.get("resources", {})

@@ -33,6 +33,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "conflict": 0.5,
     "cancel": 1.2,
     "storm": 0.3,
+    # Whoever changes lanes.
+    "control": 4.0,
     # Partitions.
     "redeliver": 1.5,
     # Agents.
@@ -49,6 +51,9 @@ WEIGHTS: Final[Mapping[str, float]] = {
 
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
+
+LATER: Final = ("control",)
+"""Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +96,12 @@ def options_of(seed: int) -> Options:
     rates = {
         kind: weight * rng.choice([0.3, 1.0, 1.0, 3.0])
         for kind, weight in WEIGHTS.items()
-        if rng.random() < RARE.get(kind, 0.5)
+        if kind not in LATER and rng.random() < RARE.get(kind, 0.5)
     }
+    for kind in LATER:
+        own = random.Random(f"{kind} {seed}")
+        if own.random() < RARE.get(kind, 0.5):
+            rates[kind] = WEIGHTS[kind] * own.choice([0.3, 1.0, 3.0])
     large = rng.random() < 0.08
     return Options(
         partitions=rng.choice([1, 1, 2, 4]),

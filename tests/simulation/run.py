@@ -11,6 +11,7 @@ from tests.simulation import invariants
 from tests.simulation.cases import count_cases
 from tests.simulation.failpoints import Failpoints
 from tests.simulation.faults import FAULTS
+from tests.simulation.operators import resume
 from tests.simulation.options import Options, options_of
 from tests.simulation.snapshots import check_snapshots
 from tests.simulation.world import World
@@ -96,6 +97,8 @@ def heal(world: World) -> None:
         if _heal_round(world):
             quiet = 0
             continue
+        if world.options.rate("control"):
+            resume(world)
         if world.node.idle and _nothing_is_missing(world):
             _close(world)
             return

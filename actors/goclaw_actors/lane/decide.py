@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Decider, Decision, Moment, Pool, Send
+from goclaw_actors.lane.control import control
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX, Draft
 from goclaw_actors.lane.state import FORM, Lane, encode, evolve
 from goclaw_actors.messages import (
     CheckSlot,
+    ControlLane,
     DeclareLane,
     Enqueue,
     KeepSlot,
@@ -20,7 +22,7 @@ from goclaw_actors.messages import (
     TimerFired,
     Withdraw,
 )
-from goclaw_events.facts import LaneDeclared, SlotKept
+from goclaw_events.facts import SlotKept
 from goclaw_events.ids import keeper_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
             return _declare(lane, message, moment)
         case KeepSlot(task, token):
             return Decision((SlotKept(task, token),)) if task in lane.leased else NOTHING
+        case ControlLane():
+            return control(lane.stream, lane.control, message)
         case RecheckSlots(tasks):
             return _recheck(lane, tasks)
         case RefuseWaiting():
@@ -49,28 +53,26 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
 
 def decide_together(lane: Lane, messages: Sequence[Any], moment: Moment) -> Decision:
     """Answer what came and went as one: slots are given when all of it is known."""
-    draft = Draft(lane, lane.concurrency, moment.now_ns)
+    draft = Draft(lane, lane.control.slots(lane.concurrency), moment.now_ns)
     draft.take(messages)
     return draft.decision()
 
 
 def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
-    known = (lane.concurrency, lane.capacity, lane.overflow, *message[3:4], lane.limits)
-    facts: list[Any] = []
-    if known != message or not lane.declared_by:
-        facts.append(LaneDeclared(*message))
-    if lane.limits != message.limits:
+    fact = lane.control.declares(message)
+    if fact is None:
+        return _lend(lane, lane.concurrency, moment)
+    limits = lane.control.in_force(fact)
+    if lane.limits != limits.limits:
         # who goes next follows from the new limits once they are the lane's
-        return Decision(facts, [Send(lane.stream, LendFree())])
-    given = _lend(lane, message.concurrency, moment)
-    if not (facts or given.facts or given.effects):
-        return NOTHING
-    return Decision([*facts, *given.facts], given.sends, given.effects)
+        return Decision((fact,), (Send(lane.stream, LendFree()),))
+    given = _lend(lane, limits.concurrency, moment)
+    return given._replace(facts=(fact, *given.facts))
 
 
 def _lend(lane: Lane, concurrency: int, moment: Moment) -> Decision:
     """Lend what is free, and go on in another turn if that is too much for one."""
-    given = Draft(lane, concurrency, moment.now_ns).decision()
+    given = Draft(lane, lane.control.slots(concurrency), moment.now_ns).decision()
     if sum(type(send.body) is SlotLeased for send in given.sends) < LEASES_PER_TURN_MAX:
         return given
     return given._replace(sends=[*given.sends, Send(lane.stream, LendFree())])

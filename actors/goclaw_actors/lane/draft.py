@@ -6,6 +6,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send, SetOpen, SetTimer
+from goclaw_actors.lane.control import DRAINING
 from goclaw_actors.lane.entry import ORDER, TASK
 from goclaw_actors.lane.limits import Limits, limits_of
 from goclaw_actors.lane.picker import Picker
@@ -25,6 +26,7 @@ _LEASED: Final = SlotLeased()
 _FULL: Final = "lane_full"
 _QUOTA: Final = "lane_quota_exceeded"
 _DROPPED: Final = "lane_dropped"
+_DRAINING: Final = "lane_draining"
 DROP_NEWEST: Final = "drop_newest"
 
 
@@ -36,7 +38,7 @@ class Draft:
 
     __slots__ = (
         "concurrency", "excessive", "fired", "held_up", "lane", "limits", "now_ns", "queued",
-        "released", "tat_ns", "wake_ns", "withdrawn",
+        "released", "tat_ns", "turned_away", "wake_ns", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
@@ -48,6 +50,7 @@ class Draft:
         self.withdrawn: dict[str, None] = {}
         self.queued: dict[str, Any] = {}
         self.excessive: dict[str, None] = {}
+        self.turned_away: dict[str, None] = {}
         self.tat_ns = 0
         self.fired = False
         self.held_up = ""
@@ -89,6 +92,9 @@ class Draft:
     def _enqueue(self, message: Enqueue) -> None:
         task = message.task
         if self._waits(task) or self._holds(task):
+            return
+        if self.lane.control.mode == DRAINING and not message.at_head:
+            self.turned_away[task] = None
             return
         if self.limits is None:
             if not (message.key or message.units):
@@ -242,8 +248,10 @@ class Draft:
             came_and_went = list(self.released), list(self.withdrawn), list(self.queued.values())
             times = (now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
-        excessive = list(self.excessive)
-        for tasks, reason in ((refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA)):
+        excessive, turned_away = list(self.excessive), list(self.turned_away)
+        for tasks, reason in (
+            (refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA), (turned_away, _DRAINING),
+        ):  # fmt: skip
             if tasks:
                 facts.append(LaneRefused(tasks, reason))
                 sends.extend(Send(task, SlotRefused(reason)) for task in tasks)

@@ -6,12 +6,20 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.lane.control import Control
 from goclaw_actors.lane.entry import ORDER, RANK, TASK, Entry, Lease, plain_entry, plain_lease
 from goclaw_actors.lane.kept import restored_shares, shares_root
 from goclaw_actors.lane.limits import limits_of
 from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.shares import Shares
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneFact, LaneRefused, SlotKept
+from goclaw_events.facts import (
+    LaneAdvanced,
+    LaneControlled,
+    LaneDeclared,
+    LaneFact,
+    LaneRefused,
+    SlotKept,
+)
 from goclaw_events.ids import kept_slot
 
 if TYPE_CHECKING:
@@ -37,16 +45,18 @@ class Lane:
     `oldest` is an order that nobody who waits came before, of those that did not come back; kept
     up where a full lane drops the oldest.
     `shares` orders who waits in place of `queue`, from when more than slots and capacity are
-    limited; then `leased` tells what each task took. `limits` are those as they were declared.
+    limited; then `leased` tells what each task took. The limits are those in force: what is
+    declared, under what `control` says was set live.
     """
 
     __slots__ = (
-        "capacity", "concurrency", "declared_by", "entries", "head", "leased", "limits", "next",
-        "oldest", "overflow", "queue", "queued", "shares", "stream",
+        "capacity", "concurrency", "control", "declared_by", "entries", "head", "leased", "limits",
+        "next", "oldest", "overflow", "queue", "queued", "shares", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
+        self.control = Control()
         self.concurrency = CONCURRENCY_DEFAULT
         self.capacity = CAPACITY_DEFAULT
         self.overflow = "reject"
@@ -76,6 +86,9 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
             _declare(lane, fact)
         case SlotKept(task, token):
             lane.leased[kept_slot(task, token)] = lane.leased.pop(task)
+        case LaneControlled():
+            lane.control.change(fact)
+            _limit(lane)
         case LaneRefused():
             pass
         case _:
@@ -148,12 +161,22 @@ def oldest(lane: Lane) -> Iterator[Entry]:
 
 
 def _declare(lane: Lane, fact: LaneDeclared) -> None:
-    lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, lane.limits = fact
+    lane.overflow, lane.declared_by = fact.overflow, fact.declared_by
+    lane.control.declared = fact
     if lane.overflow == DROP_OLDEST:
         lane.oldest = _oldest(lane)
+    _limit(lane)
+
+
+def _limit(lane: Lane) -> None:
+    """Have the limits hold that are declared, under those set live."""
+    declared = lane.control.declared
+    assert declared is not None, "a lane is declared before it is changed"
+    lane.concurrency, lane.capacity, limits = lane.control.in_force(declared)
+    lane.limits = limits
     if lane.shares is not None:
-        lane.shares.limit(limits_of(fact.limits))
-    elif fact.limits is not None:
+        lane.shares.limit(limits_of(limits))
+    elif limits is not None:
         _share(lane)
 
 
@@ -216,6 +239,8 @@ def encode(lane: Lane) -> dict[str, Any]:
         "leased": list(lane.leased),
         "orders": [lane.head, lane.next],
     }
+    if lane.control.version:
+        data["control"] = lane.control.root()
     if lane.shares is not None:
         data["shares"] = [lane.limits, *shares_root(lane.shares, lane.leased)]
     return data
@@ -225,7 +250,7 @@ def _root(lane: Lane) -> Value:
     shares = None if lane.shares is None else shares_root(lane.shares, lane.leased)
     return [
         lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, list(lane.leased),
-        lane.next, lane.head, lane.limits, shares,
+        lane.next, lane.head, lane.limits, shares, lane.control.root(),
     ]  # fmt: skip
 
 
@@ -236,7 +261,8 @@ def _maps(lane: Lane) -> tuple[Chunked[Entry]]:
 def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     lane, chunks = Lane(stream), maps.get(0, {})
     (lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, leased, lane.next,
-     lane.head, lane.limits, shares) = root  # fmt: skip
+     lane.head, lane.limits, shares, control) = root  # fmt: skip
+    lane.control.restore(control)
     lane.leased = dict.fromkeys(leased)
     queued = lane.queued
     for chunk in chunks.values():
@@ -255,5 +281,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     return lane
 
 
-FORM: Final = SnapshotForm(2, _root, _maps, _restore)
+FORM: Final = SnapshotForm(3, _root, _maps, _restore)
 """How a lane is kept: its limits, who holds a slot, who waits, and what orders them."""

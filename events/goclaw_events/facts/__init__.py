@@ -6,6 +6,7 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
 from goclaw_events.facts.lane import (
     LaneAdvanced,
+    LaneControlled,
     LaneDeclared,
     LaneFact,
     LaneRefused,
@@ -59,6 +60,7 @@ __all__ = [
     "ChildStarted",
     "DefinitionRegistered",
     "LaneAdvanced",
+    "LaneControlled",
     "LaneDeclared",
     "LaneFact",
     "LaneRefused",

@@ -44,8 +44,8 @@ class LaneAdvanced(NamedTuple):
 class LaneRefused(NamedTuple):
     """Tasks were not taken in, or had to leave: they fail with the reason.
 
-    `reason`: `lane_full`, `lane_dropped` (overflow), or `lane_quota_exceeded`. Who had waited is
-    in `LaneAdvanced.withdrawn` of the same turn.
+    `reason`: `lane_full`, `lane_dropped` (overflow), `lane_quota_exceeded`, or `lane_draining`.
+    Who had waited is in `LaneAdvanced.withdrawn` of the same turn.
     """
 
     tasks: list[str]
@@ -63,4 +63,20 @@ class SlotKept(NamedTuple):
     token: int
 
 
-LaneFact: TypeAlias = LaneDeclared | LaneAdvanced | LaneRefused | SlotKept
+class LaneControlled(NamedTuple):
+    """Somebody changed the lane while it works: all of this holds from then on.
+
+    `mode`: `open`, `paused` (it lends nothing), or `draining` (it takes nobody new in). `limits`
+    are those set live, over the declared ones, by the names of `LaneDefinition`; {}: none.
+    `version` counts the changes. `by` is who asked, as the transport proved it (`uid:1000`),
+    `claimed` whom they said to be.
+    """
+
+    mode: str
+    limits: dict[str, Value]
+    version: int
+    by: str
+    claimed: str = ""
+
+
+LaneFact: TypeAlias = LaneDeclared | LaneAdvanced | LaneRefused | SlotKept | LaneControlled

@@ -121,8 +121,14 @@ def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> st
 
 def _limits(lane: LaneDefinition) -> dict[str, Any] | None:
     """Return what a lane limits besides slots and capacity; None: nothing."""
+    said = limits_said(lane)
+    return {name: value for name, value in said.items() if value not in (None, {})} or None
+
+
+def limits_said(lane: LaneDefinition) -> dict[str, Any]:
+    """Return what a definition says of each limit but slots and capacity, as facts have it."""
     rate = lane.rate
-    said = {
+    return {
         "rate": None if rate is None else [rate.per_second, rate.burst, rate.kind],
         "resources": lane.resources,
         "per_tenant": lane.per_tenant,
@@ -131,7 +137,6 @@ def _limits(lane: LaneDefinition) -> dict[str, Any] | None:
         "fair_by": lane.fair_by,
         "weights": lane.weights,
     }
-    return {name: value for name, value in said.items() if value not in (None, {})} or None
 
 
 def _slot(task: TaskDefinition, compiled: CheckedTask) -> SlotNeeds:
