@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
+from goclaw.lanes import Lanes
 from goclaw.wire.link import Link
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import Stopping
@@ -129,6 +130,11 @@ class Client:
         """Copy the log into a directory of this machine, which must be empty or absent."""
         directory = os.path.abspath(path)  # noqa: ASYNC240, PTH100 - it looks at no file
         return dict(await self.ask("engine.backup", directory=directory))
+
+    @property
+    def lanes(self) -> Lanes:
+        """Return what shows the lanes, and changes them while they work."""
+        return Lanes(self._ask_again)
 
     # -- answers ---------------------------------------------------------------------------
 

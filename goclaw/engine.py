@@ -7,6 +7,7 @@ import os
 import time
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -24,7 +25,8 @@ from goclaw.errors import (
     UsageInvalid,
 )
 from goclaw.following import follow_log
-from goclaw.operations.desk import EngineDesk
+from goclaw.lanes import Lanes
+from goclaw.operations.desk import EngineDesk, ask_engine
 from goclaw.parts import MEMORY, Parts
 from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from goclaw.catalogue import Registered
     from goclaw.submission import Prepared, Submittable, Unregistered
     from goclaw.wire.listener import Listener
-    from goclaw_actors.decider import RunEnded
+    from goclaw_actors.decider import Accepted, RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.message import Reply
     from goclaw_events.envelope import Cursor, Position
@@ -211,6 +213,11 @@ class Engine:
         """Return the readers of every view; `views.at(position)` reads one's own writes."""
         return self._open_parts().views
 
+    @property
+    def lanes(self) -> Lanes:
+        """Return what shows the lanes, and changes them while they work."""
+        return Lanes(partial(ask_engine, self))
+
     # -- commands --------------------------------------------------------------------------
 
     def prepare(self, workflow: Submittable) -> Prepared:
@@ -355,13 +362,21 @@ class Engine:
         Cancelling twice is one cancel. Raises `CommandRefused` with `run_not_found` or
         `run_finished`.
         """
-        parts = self._open_parts()
         check_id(run_id, "run id")
-        body = CancelRun(reason, "")
-        message = Message(workflow_stream(run_id), body)
+        await self.command(workflow_stream(run_id), CancelRun(reason, ""), command_id)
+
+    async def command(
+        self, target: str, body: Any, command_id: str | None = None
+    ) -> tuple[Accepted, Position | None]:
+        """Say something to an actor; returns what it answered, and where, once that is durable.
+
+        The same `command_id` with the same body gives the same answer. Raises `CommandRefused`.
+        """
+        message = Message(target, body)
         message.command_id = command_id
         message.digest = pack(list(body)) if command_id else None
-        accepted_of(await self._ask(parts, message))
+        reply = await self._ask(self._open_parts(), message)
+        return accepted_of(reply), reply.position
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         bridge, future = self.bridge, self._waiting.reply()

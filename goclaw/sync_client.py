@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
+from goclaw.lanes import SyncLanes
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.env import new_id
 
@@ -98,6 +99,11 @@ class SyncClient:
     def backup(self, path: str | Path) -> dict[str, Any]:
         """Copy the log into a directory of this machine, which must be empty or absent."""
         return dict(self.ask("engine.backup", directory=str(Path(path).absolute())))
+
+    @property
+    def lanes(self) -> SyncLanes:
+        """Return what shows the lanes, and changes them while they work."""
+        return SyncLanes(self._link.ask)
 
     def runs(self, **wanted: Any) -> dict[str, Any]:
         """Return `{"runs": [...], "cursor": ...}`: as `Client.runs`."""

@@ -5,32 +5,55 @@ Times are RFC 3339 in UTC, durations seconds, positions `partition:number`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.run_records import time_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from goclaw_projections.counts import Counts, HourCounts
     from goclaw_projections.lanes import LaneView
     from goclaw_projections.status import ProjectionStatus
     from goclaw_projections.workers import RunningAttempt, WorkerView
 
+_NESTED: Final = {"rate": ("per_second", "burst", "kind")}
+"""Limits that facts have as lists: what the places mean."""
 
-def lane_record(lane: LaneView) -> dict[str, Any]:
-    """Return a lane: its limits, what is in it, and totals."""
-    leased = lane.leased_total
+
+def lane_record(lane: LaneView, now_ns: int) -> dict[str, Any]:
+    """Return a lane: its limits, what is in it, and totals.
+
+    `limits` are those in force, `declared` and `live` what they come from, by the names of a
+    definition.
+    """
+    leased, oldest_ns = lane.leased_total, lane.oldest_queued_at_ns
+    slots = {"concurrency": lane.concurrency, "capacity": lane.capacity}
+    declared = named_limits({**slots, **lane.limits})
+    live = named_limits(lane.live)
+    limits = {**declared, **live}
+    changed_by, claimed = lane.changed_by
     return {
         "lane": lane.lane,
-        "concurrency": lane.concurrency,
-        "capacity": lane.capacity,
+        "mode": lane.mode,
+        "concurrency": limits["concurrency"],
+        "capacity": limits["capacity"],
         "overflow": lane.overflow,
+        "limits": limits,
+        "declared": declared,
         "declared_by": lane.declared_by,
+        "live": live,
+        "version": lane.version,
+        "changed_by": changed_by or None,
+        "changed_as": claimed or None,
+        "changed_at": time_text(lane.changed_at_ns),
         "running": lane.running,
         "queued": lane.queued,
         "queued_by_priority": {
             str(priority): count for priority, count in lane.queued_by_priority.items()
         },
-        "oldest_queued_at": time_text(lane.oldest_queued_at_ns),
+        "oldest_queued_at": time_text(oldest_ns),
+        "oldest_waits_s": None if oldest_ns is None else max(0, now_ns - oldest_ns) / 1e9,
         "arrived_total": lane.arrived_total,
         "leased_total": leased,
         "released_total": lane.released_total,
@@ -40,6 +63,15 @@ def lane_record(lane: LaneView) -> dict[str, Any]:
         "updated_at": time_text(lane.updated_at_ns),
         "poisoned": lane.poisoned or None,
     }
+
+
+def named_limits(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """Return limits as facts have them in the form in which a definition says them."""
+    said = dict(limits)
+    for name, fields in _NESTED.items():
+        if isinstance(said.get(name), list | tuple):
+            said[name] = dict(zip(fields, said[name], strict=False))
+    return said
 
 
 def counts_record(counts: Counts) -> dict[str, Any]:

@@ -36,8 +36,9 @@ def lane_row(lane: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the cells of a lane."""
     limit = "-" if lane["concurrency"] is None else str(lane["concurrency"])
     poisoned = f" [{lane['poisoned']}]" if lane["poisoned"] else ""
+    mode = "" if lane["mode"] == "open" else f" ({lane['mode']})"
     return (
-        lane["lane"] + poisoned,
+        lane["lane"] + mode + poisoned,
         str(lane["running"]),
         limit,
         str(lane["queued"]),

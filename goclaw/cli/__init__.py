@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "runs": Entry("goclaw.cli.runs:runs", "List runs; show one, or its result."),
     "workflows": Entry("goclaw.cli.workflows:workflows", "Register workflows; list them."),
     "engine": Entry("goclaw.cli.engine:engine", "Start an engine to talk to; stop it."),
+    "lanes": Entry("goclaw.cli.lanes:lanes", "List lanes; change, pause, drain one."),
     "watch": Entry("goclaw.cli.watch:watch", "Watch runs, lanes or events as they change."),
     "views": Entry("goclaw.cli.views:views", "Ask the views; build them again."),
     "replay": Entry("goclaw.cli.replay:replay", "Show state as it was, or verify the replay."),

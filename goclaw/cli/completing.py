@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 CANDIDATES_MAX: Final = 50
 CONNECT_S: Final = 0.2
+LANES_MAX: Final = 1_000
 _LAST: Final = "@last"
 
 
@@ -37,6 +38,15 @@ def workflow_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
     found = _ask(data_dir, "workflows.show", {"name": name}) or {"versions": []}
     versions = [f"{name}@{row['version']}" for row in found["versions"]]
     return [one for one in versions if one.startswith(incomplete)][-CANDIDATES_MAX:]
+
+
+def lane_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of lanes that begin so; none where no engine runs."""
+    definition, slash, _lane = incomplete.partition("/")
+    params = {"limit": LANES_MAX, "definition": definition if slash else None}
+    page = _ask(_data_dir(ctx), "lanes.list", params) or {"lanes": []}
+    names = [lane["lane"] for lane in page["lanes"] if lane["lane"].startswith(incomplete)]
+    return names[:CANDIDATES_MAX]
 
 
 def _ask(data_dir: Path, operation: str, params: dict[str, Any]) -> Any:

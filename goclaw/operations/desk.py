@@ -68,3 +68,13 @@ class EngineDesk:
         async with aclosing(operation.handler(ground, operation.accept(params))) as parts:
             async for part in parts:
                 yield part
+
+
+async def ask_engine(engine: Engine, name: str, params: Mapping[str, Any]) -> Any:
+    """Return the answer of an engine of this process: what only reads does so on a thread."""
+    operation = operation_of(name)
+    asked = operation.accept(params)
+    if operation.kind == "read":
+        ground = ground_of(engine.parts, None)
+        return await asyncio.to_thread(operation.handler, ground, asked)
+    return await operation.handler(engine, asked)

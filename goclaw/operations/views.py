@@ -13,7 +13,6 @@ from goclaw.view_records import (
     attempt_record,
     counts_record,
     hour_record,
-    lane_record,
     view_record,
     worker_record,
 )
@@ -35,15 +34,6 @@ class Paged(Params):
     cursor: str | None = None
     """Go on where a page ended."""
     min_position: MinPosition = None
-
-
-class ListLanes(Paged):
-    """Which lanes."""
-
-    definition: str | None = None
-    """Only those of this definition ('': only those that all share)."""
-    busy: bool = False
-    """Only those with tasks in them."""
 
 
 class CountBy(Paged):
@@ -84,14 +74,6 @@ class Rebuild(Params):
     """Its name."""
     wait_s: Annotated[float, Field(ge=0, le=REBUILD_WAIT_S_MAX)] = 0.0
     """Wait at most so long for its end; where no engine runs it is finished in any case."""
-
-
-def _lanes(ground: Ground, asked: ListLanes) -> dict[str, Any]:
-    ground.wait_for(asked.min_position)
-    page = ground.views.lanes.list(
-        definition=asked.definition, busy=asked.busy, limit=asked.limit, cursor=asked.cursor
-    )
-    return {"lanes": [lane_record(lane) for lane in page.items], "cursor": page.cursor}
 
 
 def _counts(ground: Ground, asked: CountBy) -> dict[str, Any]:
@@ -145,8 +127,6 @@ def _rebuild(ground: Ground, asked: Rebuild) -> dict[str, Any]:
 
 
 OPERATIONS: Final = (
-    read("lanes.list", ListLanes, _lanes, "List lanes: limits, what is in them, totals.",
-         "`{lanes: [lane], cursor}`"),
     read("counts", CountBy, _counts, "Count runs and tasks by state, of each definition.",
          "`{total, names: [{name, ...}], cursor}`"),
     read("counts.hours", CountBy, _hours, "Count what happened, by hour.",

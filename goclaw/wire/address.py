@@ -7,7 +7,7 @@ import socket
 import stat
 import struct
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw.errors import EngineNotRunning, PeerRefused
 
@@ -94,16 +94,23 @@ def not_running(data_dir: Path) -> EngineNotRunning:
     return EngineNotRunning(msg, hint=hint, data_dir=str(data_dir))
 
 
-def check_peer(connected: socket.socket) -> int:
-    """Return the process id of the other end (0 where the system does not tell).
+class Peer(NamedTuple):
+    """The other end of a connection, as the kernel knows it; a process id of 0 is not known."""
+
+    pid: int
+    uid: int
+
+
+def check_peer(connected: socket.socket) -> Peer:
+    """Return who the other end is; where the system does not tell, our user: the mode is 0600.
 
     Raises `PeerRefused` unless it belongs to our user, or to root.
     """
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
-        return 0
+        return Peer(0, os.geteuid())
     pid, uid, _ = _UCRED.unpack(connected.getsockopt(socket.SOL_SOCKET, option, _UCRED.size))
     if uid not in (os.geteuid(), 0):
         msg = f"the other end of the socket is of user {uid}"
         raise PeerRefused(msg, hint="an engine talks to programs of its own user only")
-    return int(pid)
+    return Peer(pid, uid)

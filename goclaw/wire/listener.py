@@ -6,6 +6,7 @@ import asyncio
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from goclaw.asker import asked_by
 from goclaw.errors import PeerRefused
 from goclaw.wire.address import bind, check_peer, unbind
 from goclaw.wire.connection import Connection
@@ -59,7 +60,7 @@ class Listener:
 
     def _refusal(self, writer: asyncio.StreamWriter) -> CodedError | None:
         try:
-            check_peer(writer.get_extra_info("socket"))
+            asked_by(check_peer(writer.get_extra_info("socket")).uid)
         except PeerRefused as error:
             return error
         if len(self._serving) < CONNECTIONS_MAX:

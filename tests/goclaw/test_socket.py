@@ -106,7 +106,7 @@ def test_another_users_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     """The kernel says whose the other end is: neither ours nor root's is refused."""
     one, other = socket.socketpair()
     with one, other:
-        assert address.check_peer(one) == os.getpid()
+        assert address.check_peer(one) == (os.getpid(), os.geteuid())
         monkeypatch.setattr(
             address, "_UCRED", type("Cred", (), {"size": 12, "unpack": lambda *_: (1, 4242, 1)})()
         )
@@ -387,7 +387,8 @@ async def test_a_position_of_no_partition_is_refused(engine: goclaw.Engine) -> N
     assert len(waiting) > 5
     for operation in waiting:
         fields = operation.params.model_fields.items()
-        required = {name: "x" for name, field in fields if field.is_required()}
+        names = [name for name, field in fields if field.is_required()]
+        required = {name: "/x" if name == "lane" else "x" for name in names}
         with pytest.raises(InvalidPosition, match="no partition 9"):
             await desk.ask(operation.name, {**required, "min_position": "9:1"})
     desk.close()

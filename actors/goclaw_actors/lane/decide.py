@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def decide(lane: Lane, message: Any, moment: Moment) -> Decision:
+def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR0911 - one case a message
     """Answer a message; see the table in docs/reference/states.md."""
     match message:
         case Enqueue() | Release() | Withdraw() | TimerFired():

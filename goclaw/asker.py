@@ -1,0 +1,20 @@
+"""Who asks, as the way by which they ask has proved it."""
+
+from __future__ import annotations
+
+import os
+from contextvars import ContextVar
+from typing import Final
+
+_PEER: Final[ContextVar[int | None]] = ContextVar("goclaw_peer", default=None)
+
+
+def asked_by(uid: int) -> None:
+    """Say whose the requests are that are served from here on, in this context."""
+    _PEER.set(uid)
+
+
+def asker() -> str:
+    """Return who asks: `uid:1000`. Whoever asks in this process is its own user."""
+    uid = _PEER.get()
+    return f"uid:{os.geteuid() if uid is None else uid}"

@@ -1,0 +1,174 @@
+"""Lanes from outside: list, show, set, pause, resume, drain; by command, client and engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import goclaw
+from goclaw import asker
+from goclaw.cli import main
+from goclaw.config import ExecutorSettings, Settings
+from goclaw.errors import InvalidRequest, LaneNotFound
+from goclaw.results import CommandRefused
+from goclaw_events.definition import WorkflowDefinition
+from tests.goclaw.processes import last_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WAIT_S = 30.0
+ME = f"uid:{os.geteuid()}"
+DIGEST = "{name: digest, lanes: {io: {concurrency: 8}}, tasks: {a: {agent: goclaw.echo, lane: io}}}"
+
+
+def blocking(count: int) -> WorkflowDefinition:
+    """Return a workflow of tasks that wait for an event of the test."""
+    tasks = {f"t{number}": {"agent": "test.block", "lane": "io"} for number in range(count)}
+    lanes = {"io": {"concurrency": 2}}
+    given = {"name": "digest", "lanes": lanes, "tasks": tasks, "on_failure": "continue"}
+    return WorkflowDefinition.model_validate(given)
+
+
+async def until(engine: goclaw.Engine, **wanted: Any) -> dict[str, Any]:
+    """Return the lane once it shows this."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            found = await engine.lanes.show("digest/io")
+            if all(found[name] == value for name, value in wanted.items()):
+                return found
+            await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def gate() -> threading.Event:
+    """Return what the agent `test.block` waits for."""
+    event = threading.Event()
+
+    @goclaw.agent("test.block")
+    def block(_: goclaw.TaskContext) -> None:
+        event.wait(WAIT_S)
+
+    return event
+
+
+async def test_limits_hold_from_when_they_are_set(tmp_path: Path, gate: threading.Event) -> None:
+    """More slots start more at once; fewer take nothing away; a restart keeps what was set."""
+    settings = Settings(executors=ExecutorSettings(stop_grace_s=0.1))
+    async with goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+        submitted = await engine.submit(blocking(6))
+        await until(engine, running=2, queued=4)
+        done = await engine.lanes.set("digest/io", {"concurrency": 4}, claimed="Ada")
+        assert (done["version"], done["set"]) == (1, {"concurrency": 4})
+        lane = await until(engine, running=4, queued=2)
+        assert (lane["declared"]["concurrency"], lane["concurrency"]) == (2, 4)
+        assert (lane["changed_by"], lane["changed_as"]) == (ME, "Ada")
+        assert lane["oldest_waits_s"] > 0
+        await engine.lanes.set("digest/io", {"concurrency": 1})
+        assert (await until(engine, concurrency=1))["running"] == 4
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        assert (await engine.lanes.show("digest/io"))["live"] == {"concurrency": 1}
+        await engine.lanes.set("digest/io", reset=True)
+        gate.set()
+        assert (await engine.result(submitted.run_id, timeout_s=WAIT_S)).ok
+        assert (await engine.lanes.show("digest/io"))["concurrency"] == 2
+
+
+async def test_pause_drain_and_resume(tmp_path: Path, gate: threading.Event) -> None:
+    """Paused, nothing starts; draining, nobody is taken in, and their runs hear why."""
+    async with goclaw.Engine(tmp_path / "d") as engine, goclaw.Client(tmp_path / "d") as client:
+        await engine.submit(blocking(4), run_id="one")
+        await until(engine, running=2, queued=2)
+        await client.lanes.pause("digest/io")
+        gate.set()
+        await until(engine, running=0, queued=2, mode="paused")
+        await client.lanes.drain("digest/io")
+        assert (await engine.result("one", timeout_s=WAIT_S)).ok
+        ended = await engine.run(blocking(1), timeout_s=WAIT_S)
+        assert ended.error is not None
+        assert ended.error.code == "lane_draining"
+        await client.lanes.resume("digest/io")
+        assert (await engine.run(blocking(1), timeout_s=WAIT_S)).ok
+        assert [lane["lane"] for lane in await client.lanes.list(definition="digest")] == [
+            "digest/io"
+        ]
+
+
+async def test_changes_can_be_sent_twice_and_insist_on_a_version(tmp_path: Path) -> None:
+    """The same command changes once; who comes second is told; a lane that is not there, too."""
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        lanes = engine.lanes
+        first = await lanes.pause("/default", command_id="c", if_version=0)
+        again = await lanes.pause("/default", command_id="c", if_version=0)
+        assert (first["version"], again["version"], again["repeated"]) == (1, 1, True)
+        with pytest.raises(CommandRefused) as refused:
+            await lanes.resume("/default", if_version=0)
+        assert refused.value.code == "lane_changed"
+        with pytest.raises(LaneNotFound, match="/defualt") as unknown:
+            await lanes.pause("/defualt")
+        assert "/default" in unknown.value.hint
+        with pytest.raises(LaneNotFound):
+            await lanes.show("digest/io")
+
+
+async def test_all_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
+    """Unknown names, values that no definition could have; and nothing is changed."""
+    wrong = {"concurrency": 0, "rate": {"burst": 2}, "capacitty": 1, "fair_by": "tenant"}
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.lanes.pause("/default")
+        with pytest.raises(InvalidRequest) as caught:
+            await engine.lanes.set("/default", wrong)
+        faults: Any = caught.value.details["faults"]
+        paths = [fault["path"] for fault in faults]
+        assert sorted(paths) == ["capacitty", "concurrency", "fair_by", "rate.per_second"]
+        with pytest.raises(InvalidRequest, match="DEFINITION/LANE"):
+            await engine.lanes.show("default")
+        assert (await engine.lanes.show("/default"))["version"] == 1
+
+
+def test_who_asks_is_who_the_transport_says() -> None:
+    """In this process our own user; on a connection that of its other end."""
+    assert asker.asker() == ME
+    asker.asked_by(4242)
+    try:
+        assert asker.asker() == "uid:4242"
+    finally:
+        asker.asked_by(os.geteuid())
+
+
+def test_commands_work_without_an_engine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The directory is opened, and closed again; what was set is there for the next engine."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digest.yaml").write_text(DIGEST)
+
+    def called(*words: str) -> tuple[int, Any]:
+        code = main(["lanes", *words, "--json"])
+        return code, last_json(capsys.readouterr().out)
+
+    assert main(["run", "digest.yaml", "--json"]) == 0
+    capsys.readouterr()
+    code, done = called("set", "digest/io", "concurrency=3", "rate.per_second=2", "ageing=30s")
+    assert (code, done["version"]) == (0, 1)
+    code, lane = called("show", "digest/io")
+    rate = {"per_second": 2.0, "burst": 1, "kind": "token_bucket"}
+    assert lane["live"] == {"concurrency": 3, "rate": rate, "ageing": 30.0}
+    assert called("set", "digest/io", "rate=declared", "--by", "Ada")[1]["set"] == {"rate": None}
+    assert [row["lane"] for row in called("list")[1]] == ["/default", "digest/io"]
+    assert called("set", "digest/io", "concurrency=many")[0] == 2
+    assert called("set", "digest/io")[0] == 2
+    assert called("set", "digest/io", "nonsense")[0] == 2
+    assert called("set", "digest/io", "rate=3", "rate.burst=3")[0] == 2
+    assert called("pause", "digest/ioo")[0] == 3
+    assert called("pause", "digest/io", "--if-version", "7")[0] == 7
+    assert main(["lanes", "drain", "digest/io"]) == 0
+    assert "draining, version 3; set live: concurrency 3" in capsys.readouterr().err
+    assert main(["lanes", "list"]) == 0
+    assert "drained" in capsys.readouterr().out
+    assert main(["lanes", "show", "digest/io"]) == 0
+    assert f"by {ME}" in capsys.readouterr().out
