@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send, SetOpen, SetTimer
 from goclaw_actors.lane.control import DRAINING
-from goclaw_actors.lane.entry import ORDER, TASK
-from goclaw_actors.lane.limits import Limits, limits_of
-from goclaw_actors.lane.picker import Picker
-from goclaw_actors.lane.state import DROP_OLDEST, came_of, entries_of, oldest, shares_of
+from goclaw_actors.lane.entry import TASK
+from goclaw_actors.lane.limits import TENANT, Limits, limits_of
+from goclaw_actors.lane.state import DROP_OLDEST, came_of, oldest, turn_of
 from goclaw_actors.messages import Enqueue, Release, SlotLeased, SlotRefused, TimerFired
 from goclaw_events.facts import LaneAdvanced, LaneRefused
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from goclaw_actors.lane.state import Lane
+    from goclaw_actors.lane.turn import Turn
 
 LEASES_PER_TURN_MAX: Final = 256
 RATE: Final = "rate"
@@ -38,7 +38,7 @@ class Draft:
 
     __slots__ = (
         "concurrency", "excessive", "fired", "held_up", "lane", "limits", "now_ns", "queued",
-        "released", "tat_ns", "turned_away", "wake_ns", "withdrawn",
+        "released", "tat_ns", "turn", "turned_away", "wake_ns", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
@@ -53,16 +53,19 @@ class Draft:
         self.turned_away: dict[str, None] = {}
         self.tat_ns = 0
         self.fired = False
+        self.turn: Turn | None = None
         self.held_up = ""
         self.wake_ns = self._waked_ns
 
     def take(self, messages: Iterable[Any]) -> None:
         """Take in messages, in order of arrival."""
+        leased, released = self.lane.leased, self.released
         for message in messages:
             if type(message) is Enqueue:
                 self._enqueue(message)
             elif type(message) is Release:
-                self._release(message.task)
+                if message.task in leased:
+                    released[message.task] = None
             elif type(message) is TimerFired:
                 self.fired = True
             else:
@@ -90,34 +93,38 @@ class Draft:
         return max(0, self.concurrency - len(self.lane.leased) + len(self.released))
 
     def _enqueue(self, message: Enqueue) -> None:
-        task = message.task
-        if self._waits(task) or self._holds(task):
+        task, priority, at_head, tenant, workflow, key, units, cost = message
+        lane = self.lane
+        if (
+            task in self.queued
+            or (task in lane.leased and task not in self.released)
+            or (task in lane.queued and task not in self.withdrawn)
+        ):
             return
-        if self.lane.control.mode == DRAINING and not message.at_head:
+        if lane.control.mode == DRAINING and not at_head:
             self.turned_away[task] = None
             return
-        if self.limits is None:
-            if not (message.key or message.units):
-                self.queued[task] = message[:3]
+        limits = self.limits
+        if limits is None:
+            if not (key or units):
+                self.queued[task] = (task, priority, at_head)
                 return
-            self.limits = limits_of(self.lane.limits)
-        if message.units and not self.limits.grants(message.units):
+            limits = self.limits = limits_of(self.lane.limits)
+        if units and not limits.grants(units):
             self.excessive[task] = None
             return
-        party = self.limits.party(message.tenant, message.workflow)
-        asks = [party, message.key, message.units or None, message.cost]
-        plain = asks == ["", "", None, 1.0]
-        self.queued[task] = message[:3] if plain else (*message[:3], asks)
-
-    def _release(self, task: str) -> None:
-        if self._holds(task):
-            self.released[task] = None
+        party = tenant if limits.fair_by == TENANT else limits.party(tenant, workflow)
+        if party or key or units or cost != 1.0:
+            asks = [party, key, units or None, cost]
+            self.queued[task] = (task, priority, at_head, asks)
+        else:
+            self.queued[task] = (task, priority, at_head)
 
     def _withdraw(self, task: str) -> None:
         if self.queued.pop(task, None) is None and self._waits(task):
             self.withdrawn[task] = None
-        else:
-            self._release(task)
+        elif self._holds(task):
+            self.released[task] = None
 
     def refuse(self, slots: int, leased: Collection[str] = ()) -> list[str]:
         """Take out who came last and has no room to wait; return them in order of arrival.
@@ -201,23 +208,19 @@ class Draft:
     def picks(self) -> list[str]:
         """Return the tasks that get the free slots of a lane with limits."""
         wanted = min(self._free, LEASES_PER_TURN_MAX)
+        came_and_went = self.released, self.withdrawn, self.queued.values()
+        self.turn = turn = turn_of(self.lane, self.now_ns, *came_and_went)
         if wanted == 0:
             return []
-        lane, shares = self.lane, shares_of(self.lane)
-        gone = {entry[ORDER]: entry for entry in map(lane.queued.__getitem__, self.withdrawn)}
-        picker = Picker(shares, gone, self.now_ns)
-        picker.take_in(
-            ((task, lane.leased[task]) for task in self.released),
-            entries_of(lane, shares, self.queued.values(), self.now_ns),
-        )
-        leased = picker.pick(wanted)
-        for task in picker.excessive:
+        before_ns = turn.rate_ns
+        turn.pick(wanted)
+        for task in turn.excessive:
             self._withdraw(task)
             self.excessive[task] = None
-        self.tat_ns = picker.rate_ns if picker.rate_ns != shares.rate_ns else 0
-        self.wake_ns = picker.wake_ns
-        self.held_up = picker.held_up
-        return leased
+        self.tat_ns = turn.rate_ns if turn.rate_ns != before_ns else 0
+        self.wake_ns = turn.wake_ns
+        self.held_up = turn.held_up
+        return [entry[TASK] for entry, _, _ in turn.lent]
 
     def decision(self) -> Decision:
         """Return what follows: one fact for all that came, went, and got a slot."""
@@ -234,9 +237,12 @@ class Draft:
                 dropped = self.drop_oldest(leased)
             else:
                 refused = self.refuse(len(leased), leased)
-            if self.held_up in {*refused, *dropped}:
+            had_to_go = {*refused, *dropped}
+            if self.held_up in had_to_go:
                 leased = self.picks()  # it held others up, and is gone
                 leased = self._let_stay(refused, dropped, leased, before)
+            if had_to_go:
+                self.turn = None  # it was worked out with them
         if self.lane.overflow == DROP_NEWEST:
             refused, dropped = [], refused
         facts: list[Any] = []
@@ -248,6 +254,7 @@ class Draft:
             came_and_went = list(self.released), list(self.withdrawn), list(self.queued.values())
             times = (now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
+            self._keep_turn(facts[0])
         excessive, turned_away = list(self.excessive), list(self.turned_away)
         for tasks, reason in (
             (refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA), (turned_away, _DRAINING),
@@ -257,6 +264,12 @@ class Draft:
                 sends.extend(Send(task, SlotRefused(reason)) for task in tasks)
         effects = self._effects()
         return Decision(tuple(facts), sends, effects) if facts or effects else NOTHING
+
+    def _keep_turn(self, fact: LaneAdvanced) -> None:
+        """Leave the turn to be applied, so that it need not be worked out again."""
+        if self.turn is not None and self.lane.shares is not None and not self.excessive:
+            self.turn.fact = fact
+            self.lane.shares.ahead = self.turn
 
     @property
     def _is_empty(self) -> bool:

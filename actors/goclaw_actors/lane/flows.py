@@ -13,6 +13,8 @@ from goclaw_actors.lane.entry import KEY, ORDER
 from goclaw_actors.lane.line import Line
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from goclaw_actors.lane.entry import Entry
 
 
@@ -24,10 +26,10 @@ class Flow:
 
     __slots__ = ("listed", "parked", "running")
 
-    def __init__(self) -> None:
+    def __init__(self, running: int = 0) -> None:
         self.listed: dict[int, Entry] = {}
         self.parked: Line | None = None
-        self.running = 0
+        self.running = running
 
 
 class Party:
@@ -87,22 +89,9 @@ class Party:
             flow.parked = Line()
         flow.parked.put(entry)
 
-    def leave(self, entry: Entry, per_key: int) -> None:
-        """Take out a task that waited."""
+    def leave(self, entry: Entry) -> None:
+        """Take out a task that waited; `count` its key after that."""
         self.alive -= 1
-        self._take_out(entry)
-        if key := entry[KEY]:
-            self._fill(key, self.flows[key], per_key)
-
-    def lend(self, entry: Entry) -> None:
-        """Let a task that waited hold a slot."""
-        self.alive -= 1
-        self.running += 1
-        self._take_out(entry)
-        if key := entry[KEY]:
-            self.flows[key].running += 1
-
-    def _take_out(self, entry: Entry) -> None:
         if key := entry[KEY]:
             flow = self.flows[key]
             if flow.listed.pop(entry[ORDER], None) is None:
@@ -111,29 +100,36 @@ class Party:
                 return
         self.line.remove(entry)
 
+    def count(self, keys: Mapping[str, int], per_key: int) -> None:
+        """Note how many of some keys run, and list more of them where there is room."""
+        flows = self.flows
+        for key, running in keys.items():
+            flow = flows.get(key)
+            if flow is None:
+                if running:
+                    flows[key] = Flow(running)
+                continue
+            flow.running = running
+            if flow.parked:
+                self._fill(flow, per_key)
+            elif not (running or flow.listed):
+                del flows[key]
+
     def hold(self, key: str) -> None:
         """Count a task that holds a slot already."""
         self.running += 1
         if key:
             self.flows.setdefault(key, Flow()).running += 1
 
-    def take_back(self, key: str, per_key: int) -> None:
-        """Take a slot back."""
-        self.running -= 1
-        if key:
-            flow = self.flows[key]
-            flow.running -= 1
-            self._fill(key, flow, per_key)
-
     def limit(self, per_key: int) -> None:
         """Let another number of each key run. Looks at every key."""
-        for key, flow in list(self.flows.items()):
+        for flow in self.flows.values():
             for entry in sorted(flow.listed.values())[max(0, per_key - flow.running) :]:
                 self._park(flow, entry)
-            self._fill(key, flow, per_key)
+            self._fill(flow, per_key)
 
-    def _fill(self, key: str, flow: Flow, per_key: int) -> None:
-        """List the first of those that are parked while there is room; forget an idle key."""
+    def _fill(self, flow: Flow, per_key: int) -> None:
+        """List the first of those that are parked while there is room."""
         parked = flow.parked
         while parked and flow.running + len(flow.listed) < per_key:
             entry = parked.first()
@@ -143,5 +139,3 @@ class Party:
             self.line.put(entry)
         if not parked:
             flow.parked = None
-            if not (flow.listed or flow.running):
-                del self.flows[key]

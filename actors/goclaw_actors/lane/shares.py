@@ -14,27 +14,25 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.lane.entry import (
-    ARRIVAL_NS,
     ASKS_NOTHING,
-    COST,
     KEY,
     PARTY,
     PRIORITY,
     RANK,
     UNITS,
-    Entry,
-    Lease,
 )
 from goclaw_actors.lane.flows import Party
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from goclaw_actors.lane.entry import Entry, Lease
     from goclaw_actors.lane.limits import Limits
     from goclaw_actors.lane.line import Line
+    from goclaw_actors.lane.turn import Turn
 
 MEAN_S_FIRST: Final = 1.0
 """How long a task is taken to hold a slot before any did."""
-LEARNING: Final = 0.125
-"""Weight of the newest in the moving mean."""
 STALE_MIN: Final = 64
 """So many entries of a heap may be out of date, besides as many as there are others."""
 
@@ -44,12 +42,13 @@ class Shares:
 
     `virtual` is the tag of the last lease, `turns` counts leases, `used` are units in use,
     `served` the arrival of the last task leased of each priority, `rate_ns` the rate's state,
-    `wake_ns` the timer that is set for it.
+    `wake_ns` the timer that is set for it. `ahead` is the turn that was decided last: it can be
+    applied while nothing else was.
     `ready` is a heap of (tag, turn, party); `idle` one of (tag, party) with nothing to do.
     """
 
     __slots__ = (
-        "_touched", "idle", "limits", "mean_s", "parties", "rate_ns", "ready", "served", "turns",
+        "ahead", "idle", "limits", "mean_s", "parties", "rate_ns", "ready", "served", "turns",
         "used", "virtual", "wake_ns",
     )  # fmt: skip
 
@@ -62,7 +61,7 @@ class Shares:
         self.served: dict[int, int] = {}
         self.used: dict[str, int] = {}
         self.rate_ns = 0
-        self._touched: dict[str, Party] = {}
+        self.ahead: Turn | None = None
         self.turns = 0
         self.virtual = 0.0
         self.wake_ns = 0
@@ -70,10 +69,15 @@ class Shares:
     def adopt(self, line: Line, waiting: int, running: int) -> Shares:
         """Take over a lane that limited nothing but slots: its line is a party's. O(1)."""
         if waiting or running:
-            party = self._party("")
+            party = self.party("")
             party.line, party.alive, party.running = line, waiting, running
-            self._list(party)
+            self.settle([party])
         return self
+
+    def party(self, name: str) -> Party:
+        """Return a party; one that was not there is kept from when it is settled."""
+        party = self.parties.get(name)
+        return party or Party(name, self.mean_s, self.limits.weight(name))
 
     def entry(self, order: int, now_ns: int, queued: tuple[Any, ...]) -> Entry:
         """Return what will wait for an entry of a fact, before it waits."""
@@ -99,70 +103,17 @@ class Shares:
                 found_ns = min(found_ns, first_ns + (first[PRIORITY] != priority))
         return found_ns
 
-    def enter(self, entry: Entry) -> None:
-        """Let a task wait."""
-        name = entry[PARTY]
-        party = self.parties.get(name)
-        if party is None:
-            party = self._party(name)
-        if not party.alive:
-            party.tag = max(party.tag, self.virtual)
-        party.enter(entry, self.limits.per_key)
-        self._touched[name] = party
-
-    def leave(self, entry: Entry) -> None:
-        """Take out a task that waited."""
-        party = self._touched[entry[PARTY]] = self.parties[entry[PARTY]]
-        party.leave(entry, self.limits.per_key)
-
-    def lend(self, entry: Entry, now_ns: int) -> Lease:
-        """Give a slot to a task that waited."""
-        party = self._touched[entry[PARTY]] = self.parties[entry[PARTY]]
-        party.lend(entry)
-        self.turns += 1
-        party.turn = self.turns
-        tag = party.tag
-        self.virtual = max(self.virtual, tag)
-        charge = party.mean_s * entry[COST] / party.weight
-        party.tag = tag + charge
-        if entry[ARRIVAL_NS]:
-            self.served[entry[PRIORITY]] = entry[ARRIVAL_NS]
-        if units := entry[UNITS]:
-            self._use(units)
-        return entry, now_ns, charge
-
-    def _use(self, units: dict[str, int]) -> None:
-        used = self.used
-        for unit, count in units.items():
-            used[unit] = used.get(unit, 0) + count
-
     def hold(self, lease: Lease) -> None:
         """Count a task that holds a slot already."""
         entry = lease[0]
         self.parties[entry[PARTY]].hold(entry[KEY])
-        self._use(entry[UNITS] or {})
-
-    def take_back(self, lease: Lease, now_ns: int) -> None:
-        """Take a slot back: its party pays for the time it was held."""
-        entry, since_ns, charge = lease
-        party = self._touched[entry[PARTY]] = self.parties[entry[PARTY]]
-        if since_ns:
-            held_s = max(0, now_ns - since_ns) / 1e9
-            party.mean_s += (held_s - party.mean_s) * LEARNING
-            self.mean_s += (held_s - self.mean_s) * LEARNING
-            party.tag += held_s * entry[COST] / party.weight - charge
         for unit, count in (entry[UNITS] or {}).items():
-            left = self.used[unit] - count
-            if left:
-                self.used[unit] = left
-            else:
-                del self.used[unit]
-        party.take_back(entry[KEY], self.limits.per_key)
+            self.used[unit] = self.used.get(unit, 0) + count
 
-    def settle(self) -> None:
-        """List all parties that a turn changed anew, once; call it after each turn."""
-        touched, self._touched = self._touched, {}
-        for party in touched.values():
+    def settle(self, parties: Iterable[Party]) -> None:
+        """List all parties that a turn changed anew, once."""
+        for party in parties:
+            self.parties[party.name] = party
             self._list(party)
         self._clean()
         self._forget()
@@ -181,12 +132,6 @@ class Shares:
             if limits.per_key != per_key:
                 party.limit(limits.per_key)
         self.list_all()
-
-    def _party(self, name: str) -> Party:
-        party = self.parties.get(name)
-        if party is None:
-            party = self.parties[name] = Party(name, self.mean_s, self.limits.weight(name))
-        return party
 
     def _list(self, party: Party) -> None:
         """Put a party that changed where it belongs; drop it if it is idle."""

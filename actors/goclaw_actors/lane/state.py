@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
 from goclaw_actors.lane.control import Control
-from goclaw_actors.lane.entry import ORDER, RANK, TASK, Entry, Lease, plain_entry, plain_lease
+from goclaw_actors.lane.entry import (
+    ASKS_NOTHING,
+    ORDER,
+    RANK,
+    TASK,
+    Entry,
+    Lease,
+    plain_entry,
+    plain_lease,
+)
 from goclaw_actors.lane.kept import restored_shares, shares_root
 from goclaw_actors.lane.limits import limits_of
 from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.shares import Shares
+from goclaw_actors.lane.turn import Turn
 from goclaw_events.facts import (
     LaneAdvanced,
     LaneControlled,
@@ -105,6 +115,7 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
     for entry in came_of(lane, fact.queued):
         _keep(lane, entry)
         queue.put(entry)
+    _count(lane, fact.queued)
     for task in fact.leased:
         queue.remove(_pop_entry(lane, task))
         leased[task] = None
@@ -122,15 +133,18 @@ def came_of(lane: Lane, fact_queued: Iterable[Any]) -> Iterator[Entry]:
             behind += 1
 
 
+def _count(lane: Lane, fact_queued: Iterable[Any]) -> None:
+    """Note which orders a turn gave away."""
+    for queued in fact_queued:
+        if queued[2]:
+            lane.head -= 1
+        else:
+            lane.next += 1
+
+
 def _keep(lane: Lane, entry: Entry) -> None:
-    """Let a task wait that came; put it in order besides."""
-    order = entry[ORDER]
-    if order < 0:
-        lane.head = order
-    else:
-        lane.next = order + 1
     lane.queued[entry[TASK]] = entry
-    lane.entries.put(order, entry)
+    lane.entries.put(entry[ORDER], entry)
 
 
 def _pop_entry(lane: Lane, task: str) -> Entry:
@@ -175,6 +189,7 @@ def _limit(lane: Lane) -> None:
     lane.concurrency, lane.capacity, limits = lane.control.in_force(declared)
     lane.limits = limits
     if lane.shares is not None:
+        lane.shares.ahead = None
         lane.shares.limit(limits_of(limits))
     elif limits is not None:
         _share(lane)
@@ -194,34 +209,59 @@ def shares_of(lane: Lane) -> Shares:
     return Shares(limits_of(lane.limits)).adopt(lane.queue, len(lane.queued), len(lane.leased))
 
 
-def entries_of(lane: Lane, shares: Shares, fact_queued: Iterable[Any], now_ns: int) -> list[Entry]:
-    """Return what a turn queues as it will wait: ranks follow from the state before the turn."""
-    head, behind = lane.head, lane.next
-    entries = []
+def entries_of(
+    lane: Lane, shares: Shares, fact_queued: Iterable[Any], now_ns: int
+) -> Iterator[Entry]:
+    """Yield what a turn queues as it will wait: ranks follow from the state before the turn."""
+    head, behind, ageing_ns = lane.head, lane.next, shares.limits.ageing_ns
     for queued in fact_queued:
         if queued[2]:
             head -= 1
-            order = head
-        else:
-            order = behind
-            behind += 1
-        entries.append(shares.entry(order, now_ns, queued))
-    return entries
+            yield shares.entry(head, now_ns, queued)
+            continue
+        task, priority = queued[:2]
+        party, key, units, cost = queued[3] if len(queued) > TASK + 1 else ASKS_NOTHING
+        rank = now_ns - priority * ageing_ns
+        yield rank, behind, task, priority, now_ns, party, key, units, cost
+        behind += 1
+
+
+def turn_of(
+    lane: Lane,
+    now_ns: int,
+    released: Iterable[str],
+    withdrawn: Iterable[str],
+    queued: Iterable[Any],
+) -> Turn:
+    """Return a turn of a lane with limits, as far as what comes and goes."""
+    shares = shares_of(lane)
+    turn = Turn(shares, now_ns)
+    leased, waits = lane.leased, lane.queued
+    turn.release(leased[task] or plain_lease(task) for task in released)
+    turn.leave(waits[task] for task in withdrawn)
+    turn.enter(entries_of(lane, shares, queued, now_ns))
+    return turn
 
 
 def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
-    shares, now_ns = lane.shares or _share(lane), fact.now_ns
-    came = entries_of(lane, shares, fact.queued, now_ns)
+    shares = lane.shares or _share(lane)
+    turn, shares.ahead = shares.ahead, None
+    if turn is None or turn.fact is not fact:
+        turn = turn_of(lane, fact.now_ns, fact.released, fact.withdrawn, fact.queued)
+        turn.lend_to(fact.leased, lane.queued)
+    stay = turn.apply()
     for task in fact.released:
-        shares.take_back(lane.leased.pop(task) or plain_lease(task), now_ns)
+        del lane.leased[task]
     for task in fact.withdrawn:
-        shares.leave(_pop_entry(lane, task))
-    for entry in came:
+        _pop_entry(lane, task)
+    for lease in turn.lent:
+        task = lease[0][TASK]
+        if task in lane.queued:
+            _pop_entry(lane, task)
+        lane.leased[task] = lease
+    for entry in stay:
         _keep(lane, entry)
-        shares.enter(entry)
-    for task in fact.leased:
-        lane.leased[task] = shares.lend(_pop_entry(lane, task), now_ns)
-    shares.settle()
+    _count(lane, fact.queued)
     if fact.tat_ns:
         shares.rate_ns = fact.tat_ns
     shares.wake_ns = fact.wake_ns
