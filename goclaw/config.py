@@ -171,6 +171,9 @@ class ProcessSettings(Section):
 class ExecutorSettings(Section):
     """Limits of the places where agents run."""
 
+    attempts_max: Annotated[int, Field(ge=1, le=1_000_000)] = 4096
+    """Run at most so many attempts at once in this process, of all lanes and kinds of work; the
+    others keep their slots, wait, and lanes take turns."""
     threads_max: Annotated[int, Field(ge=1, le=4096)] = 32
     """Run at most so many synchronous agents at once."""
     thread_idle_s: Seconds = 30.0

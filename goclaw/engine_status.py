@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def status_of(engine: Engine, parts: Parts, started_ns: int) -> dict[str, Any]:
     """Return `state` (running, stopping or failed), what it works on, and how far it is.
 
+    `attempts_waiting` are beyond the number that may run at once (`executors.attempts_max`).
     `behind` is by how many facts the slowest view lags; `positions` are the last durable ones.
     """
     listener = engine.listener
@@ -35,5 +36,6 @@ def status_of(engine: Engine, parts: Parts, started_ns: int) -> dict[str, Any]:
         "behind": max((sum(status.lag) for status in statuses), default=0),
         "agents": sorted(parts.agents.names()),
         "log_level": logging.getLevelName(logging.getLogger().level).lower(),
+        "attempts_waiting": parts.executor.running().waiting_for_room,
         "connections": 0 if listener is None else listener.connections,
     }

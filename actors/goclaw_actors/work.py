@@ -30,7 +30,7 @@ class StartAttempt(NamedTuple):
 
     `kind` is that of the task (`agent`, `exec`, `http`) and decides who runs it; `agent` is empty
     for all others. `timeout_s` is what is left of the narrowest limit, `timeout_of` says which
-    that is. `heartbeat_s`: how long the attempt may be silent.
+    that is. `heartbeat_s`: how long the attempt may be silent. `lane` is where its slot is from.
     """
 
     stream: str
@@ -45,6 +45,7 @@ class StartAttempt(NamedTuple):
     kind: str = "agent"
     timeout_of: str = "timeout"
     heartbeat_s: float | None = None
+    lane: str = ""
 
     @property
     def idempotency_key(self) -> str:

@@ -172,3 +172,17 @@ def test_commands_work_without_an_engine(
     assert "drained" in capsys.readouterr().out
     assert main(["lanes", "show", "digest/io"]) == 0
     assert f"by {ME}" in capsys.readouterr().out
+
+
+async def test_a_cap_on_attempts_holds_over_all_lanes(
+    tmp_path: Path, gate: threading.Event
+) -> None:
+    """What is beyond it has its slot, waits in the executor, and is shown; all of it ends."""
+    settings = Settings(executors=ExecutorSettings(attempts_max=1))
+    async with goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+        submitted = await engine.submit(blocking(3))
+        await until(engine, running=2, queued=1)
+        assert engine.status()["attempts_waiting"] == 1
+        gate.set()
+        assert (await engine.result(submitted.run_id, timeout_s=WAIT_S)).ok
+        assert engine.status()["attempts_waiting"] == 0

@@ -15,13 +15,15 @@ from goclaw_actors.executors.errors import (
     AgentUnknown,
     ExecutorMissing,
 )
+from goclaw_actors.executors.gate import Entrant, Gate
 from goclaw_actors.executors.kept import Kept
 from goclaw_actors.executors.outbox import Outbox
-from goclaw_actors.executors.outcomes import cancelled, refused
+from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
 from goclaw_actors.executors.run import ExecutorLimits, Shared
 from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.work import Outcome
+from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +60,8 @@ class Running(NamedTuple):
     """Attempts by kind of work, for the kinds that are no agents."""
     in_processes: int
     workers: int
+    waiting_for_room: int
+    """Attempts beyond the number that may run at once."""
 
 
 class AgentExecutor:
@@ -99,6 +103,7 @@ class AgentExecutor:
         limits = limits or ExecutorLimits()
         self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)
         shared = Shared(ports, self._outbox, self._timers, limits, self._kept)
+        self._gate = Gate(limits.attempts_max, clock, self._timers.after, self._overdue)
         self._async = AsyncExecutor(shared)
         self._threads = ThreadExecutor(shared)
         self._processes = None if processes is None else processes(shared)
@@ -113,19 +118,29 @@ class AgentExecutor:
         if self._closing:
             return
         held, agents = self._held, self._registry
-        ready: list[tuple[Agent, StartAttempt]] = []
-        others: dict[str, list[StartAttempt]] = {}
+        ready: list[Entrant] = []
         for attempt in attempts:
             if attempt.token in held:
                 continue
-            if attempt.kind != AGENT:
-                held[attempt.token] = self._kinds.get(attempt.kind)
-                others.setdefault(attempt.kind, []).append(attempt)
-                continue
-            agent = agents.get(attempt.agent) or self._hold(attempt)
+            agent = None
+            if attempt.kind == AGENT:
+                agent = agents.get(attempt.agent) or self._hold(attempt)
+                if agent is None:
+                    continue
+            held[attempt.token] = None
+            ready.append(NEW_TUPLE(Entrant, (agent, attempt)))
+        self._begin(self._gate.enter(ready))
+
+    def _begin(self, entrants: Sequence[Entrant]) -> None:
+        """Send those that were let in to where they run."""
+        ready: list[tuple[Agent, StartAttempt]] = []
+        others: dict[str, list[StartAttempt]] = {}
+        for agent, attempt in entrants:
             if agent is not None:
-                held[attempt.token] = None
                 ready.append((agent, attempt))
+            else:
+                self._held[attempt.token] = self._kinds.get(attempt.kind)
+                others.setdefault(attempt.kind, []).append(attempt)
         self._send(ready)
         for kind, wanted in others.items():
             executor = self._kinds.get(kind)
@@ -183,6 +198,7 @@ class AgentExecutor:
             {kind: executor.running for kind, executor in self._kinds.items()},
             0 if self._processes is None else self._processes.running,
             0 if self._processes is None else self._processes.workers,
+            self._gate.waiting,
         )
 
     def waiting_for_agents(self) -> dict[str, int]:
@@ -249,7 +265,8 @@ class AgentExecutor:
     def _registered(self, agent: Agent) -> None:
         with self._missing_lock:
             attempts = self._missing.pop(agent.name, {})
-        self._send([(agent, attempt) for attempt in attempts.values()])
+        entrants = [Entrant(agent, attempt) for attempt in attempts.values()]
+        self._begin(self._gate.enter(entrants))
 
     def _give_up(self, token: AttemptToken, reason: str, code: str) -> None:
         with self._missing_lock:
@@ -260,21 +277,30 @@ class AgentExecutor:
                     if not attempts:
                         del self._missing[name]
                     break
+        found = found or self._gate.give_up(token)
         if found is not None:
             self._outbox.put([cancelled(found, reason, code)])
-        else:  # registered between the order to stop and now
+        else:  # begun between the order to stop and now
             self._stop([(token, reason)], code, None)
 
     def _emit(self, progress: Progress) -> None:
         self._outbox.put([progress])
 
     def _delivered(self, items: list[Item]) -> None:
-        held = self._held
+        held, kept, ended = self._held, self._kept, []
         for item in items:
             if type(item) is Outcome:
                 held.pop(item.token, None)
-        if self._closing and not held:
+                if not (item.abandoned and item.token in kept):  # its code still runs
+                    ended.append(item.token)
+        if not self._closing:
+            self._begin(self._gate.leave(ended))
+        elif not held:
             self._empty.set()
+
+    def _overdue(self, attempt: StartAttempt) -> None:
+        """End an attempt whose time is over before there was room for it."""
+        self._outbox.put([timed_out(attempt)])
 
 
 def _missing(attempt: StartAttempt, kind: str) -> Outcome:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class ExecutorLimits:
     """What user code may take.
 
+    At most `attempts_max` attempts run at once, wherever they run; the others wait.
     `threads_max` threads run sync agents, each ends after `thread_idle_s` without work. Code that
     was told to stop has `stop_grace_s`, then it is abandoned; a thread past its timeout is at
     once. What is abandoned keeps its slot until it returns, or for `abandon_grace_s`. While
@@ -29,6 +30,7 @@ class ExecutorLimits:
     do not say it themselves.
     """
 
+    attempts_max: int = 4096
     threads_max: int = 32
     thread_idle_s: float = 30.0
     stop_grace_s: float = 5.0

@@ -169,6 +169,7 @@ class _Decide:
             planned.kind,
             timeout_of,
             planned.timeouts.heartbeat_s,
+            task.lane,
         )
         opened = OpenAttempt(number, attempt, moment.holder)
         return AttemptStarted(attempt, number, moment.holder), (opened, start)
