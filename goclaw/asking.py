@@ -30,7 +30,7 @@ def ask(settings: Settings, name: str, /, **params: Any) -> Any:
     """Return the answer of an operation: the engine's, or where none runs the directory's own.
 
     Without an engine the directory is opened, asked and closed; an operation that changes
-    something opens it as an engine that starts no work. Raises what the operation raises,
+    something opens it as an engine that begins nothing. Raises what the operation raises,
     `EngineNotRunning` where it needs a working engine, `EngineRunning` where the directory is
     held by a program that does not listen.
     """

@@ -80,8 +80,8 @@ class Engine:
     `@goclaw.agent` registered. All methods belong to the loop that opened the engine.
     Other programs of the same user can talk to it, through `engine.sock` in the directory
     (`goclaw.Client`); `on_stop` is called when one of them wants it to stop. An `idle` engine
-    starts no work and does not listen. Opening raises `EngineRunning` if another process holds
-    the directory, `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
+    takes commands, begins nothing, and does not listen. Opening raises `EngineRunning` if another
+    process holds the directory, `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
     """
 
     def __init__(

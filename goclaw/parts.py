@@ -111,11 +111,11 @@ class Parts:
             processes=process_executor(settings.executors, agents, self.children),
             secrets=self.secrets,
         )
-        working = IdleExecutor(self._sink) if idle else self.executor
+        self._idle = idle
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(
             self.journal,
-            working,
+            IdleExecutor() if idle else self.executor,
             self.clock,
             identity,
             self.deciders,
@@ -133,20 +133,26 @@ class Parts:
             self.retention = Retention(house)
 
     def start(self) -> None:
-        """Go on with whatever is unfinished, and take commands.
+        """Go on with whatever is unfinished, and take commands; if idle, only take commands.
 
         From then on the process collects garbage seldom (`goclaw.garbage`).
         """
         collect_seldom()
-        self.node.open()
+        if self._idle:
+            self.node.attend()
+        else:
+            self.node.open()
+            self._declare_lanes()
+        self.views.runner.start()
+        self.thread.start(self.node, self.clock.now_ns)
+        if self.retention is not None and not self._idle:
+            self.retention.start()
+
+    def _declare_lanes(self) -> None:
         for name, lane in self.settings.lanes.items():
             slots = (lane.concurrency, lane.capacity, lane.overflow)
             declare = DeclareLane(*slots, "configuration", lane.limits())
             self.node.accept(Message(lane_stream("/" + name), declare))
-        self.views.runner.start()
-        self.thread.start(self.node, self.clock.now_ns)
-        if self.retention is not None:
-            self.retention.start()
 
     @property
     def housekeeping(self) -> Housekeeping:

@@ -11,32 +11,14 @@ from goclaw.retention import housekeeping_of
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
+from goclaw_actors.executors.idle import IdleExecutor
 from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from goclaw.config import Settings
-    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
 
 STOP_S: Final = 60.0
-
-
-class _NoWork:
-    """The executor of a node that only stands by."""
-
-    def start_many(self, attempts: Sequence[StartAttempt]) -> None:
-        """Refuse: nothing begins here."""
-        raise AssertionError(attempts)
-
-    def stop_many(self, stops: Sequence[StopAttempt]) -> None:
-        """Refuse: nothing runs here."""
-        raise AssertionError(stops)
-
-    def holds(self, token: AttemptToken) -> bool:  # noqa: ARG002 - whichever it is
-        """Tell that it does not."""
-        return False
 
 
 class Upkeep:
@@ -66,7 +48,7 @@ class Upkeep:
         contents = StoredContents(self.journal)
         return Ports(
             self.journal,
-            _NoWork(),
+            IdleExecutor(),
             self.clock,
             Identity(self.journal.log_id.hex()[:8], new_boot()),
             deciders(contents),

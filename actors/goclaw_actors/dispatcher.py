@@ -91,20 +91,30 @@ class Dispatcher:
         """
         head = self._take_over()
         self._opening = True
-        self._open_given_up()
-        stopped = self._closed_before
+        self._find_unfinished()
         self.timers = Timers(self._ports.journal, self.partition)
+        for number, stream in self._live_attempts.items():
+            if self._ports.executor.holds(AttemptToken(self.partition, head.era, number)):
+                self.commands.append(Message(stream, CheckAttempt(number)))
+            else:
+                lose = LoseAttempt(number, self._limits.lost_max, self._closed_before)
+                self.commands.append(Message(stream, lose))
+
+    def attend(self) -> None:
+        """Take the partition over to take commands only: they are decided, and nothing begins.
+
+        No attempt is begun, or lost; no timer fires; the slots that lanes give wait as undelivered
+        messages for the process that opens the partition. Else as `stand_by`.
+        """
+        self.stand_by()
+        self.turns.held_back = []
+        self._find_unfinished()
+
+    def _find_unfinished(self) -> None:
+        self._open_given_up()
         for row, record in self.exchange.open():
             self.turns.deliver_record(record, row)
-        self._live_attempts = {}
-        for attempt in self.exchange.attempts():
-            self._live_attempts[attempt.token] = attempt.stream
-            token = AttemptToken(self.partition, head.era, attempt.token)
-            if self._ports.executor.holds(token):
-                self.commands.append(Message(attempt.stream, CheckAttempt(attempt.token)))
-            else:
-                lose = LoseAttempt(attempt.token, self._limits.lost_max, stopped)
-                self.commands.append(Message(attempt.stream, lose))
+        self._live_attempts = {row.token: row.stream for row in self.exchange.attempts()}
 
     def stand_by(self) -> None:
         """Read where the partition stands, to keep house in it: nothing that is unfinished goes on.

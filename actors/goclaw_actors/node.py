@@ -44,18 +44,28 @@ class Node:
         self.failure: CodedError | None = None
         self._ailing: CodedError | None = None
         self._retry_ns = 0
-        self._standing_by = False
+        self._take_up: Callable[[], None] = self.open
 
     def stand_by(self) -> None:
         """Take the log over to keep house only: nothing that is unfinished goes on."""
-        self._standing_by = True
+        self._take_up = self.stand_by
         for dispatcher in self.dispatchers:
             dispatcher.stand_by()
+
+    def attend(self) -> None:
+        """Take the log over to take commands only: nothing begins, here or by itself."""
+        self._take_up = self.attend
+        for dispatcher in self.dispatchers:
+            dispatcher.attend()
+        self._resend()
 
     def open(self) -> None:
         """Go on where the log ends."""
         for dispatcher in self.dispatchers:
             dispatcher.open()
+        self._resend()
+
+    def _resend(self) -> None:
         for dispatcher in self.dispatchers:
             dispatcher.exchange.resend()
 
@@ -134,10 +144,7 @@ class Node:
             log.warning("the log cannot be opened again yet: %s", error)
             return False
         self.failure = None
-        if self._standing_by:
-            self.stand_by()
-        else:
-            self.open()
+        self._take_up()
         self._ports.reopened()
         return True
 

@@ -16,6 +16,7 @@ from goclaw_actors.decider import NOTHING, Moment, Refused, Send
 from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
 from goclaw_actors.message import Message, from_record
+from goclaw_actors.messages import SlotLeased
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import cause_of, fold_reply, known_reply
@@ -64,6 +65,8 @@ class Turns:
         self._recent = RecentFrames()
         self.in_flight: deque[Batch] = deque()
         self.batch: Batch | None = None
+        self.held_back: list[Message] | None = None
+        """Where nothing may begin: slots given to tasks, which the next process delivers."""
         self.pack = packer()
         self.journal = ports.journal
         self._partitions = ports.journal.partitions
@@ -73,7 +76,10 @@ class Turns:
     # -- delivery --------------------------------------------------------------------------
 
     def deliver(self, message: Message) -> None:
-        """Put a message into its actor's inbox."""
+        """Put a message into its actor's inbox; a slot, where nothing begins, is kept for later."""
+        if self.held_back is not None and type(message.body) is SlotLeased:
+            self.held_back.append(message)
+            return
         self.directory.entity(message.target).inbox.add(message)
 
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
@@ -126,6 +132,7 @@ class Turns:
 
     def undelivered(self) -> Iterator[Message]:
         """Yield what waits in inboxes, in order of delivery."""
+        yield from self.held_back or ()
         for entity in chain(self.ready, self.later):
             yield from entity.inbox.messages
 

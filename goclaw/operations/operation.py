@@ -46,7 +46,7 @@ class Operation:
     `kind` says how: `read` is answered from views and log, on any thread, also where no engine
     runs; `follow` yields parts for as long as they are wanted, from the same places; `act` needs
     an engine, and runs on its loop; `keep` keeps house in a log, one at a time on a thread of
-    their own, also where no engine runs. `idle`: an engine that starts no work is enough for it.
+    their own, also where no engine runs. `idle`: an engine that begins nothing is enough for it.
     `local`: it names places of this machine, or ends the process: not for a network. `safe`:
     asking twice is like asking once. `log_only`: the views are not looked at.
     """

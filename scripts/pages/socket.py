@@ -74,7 +74,7 @@ references to blobs (msgpack extension 1, see [the format of the log](log-format
 
 {kinds}
 
-*Idle*: without an engine it is done by one that is opened for it and starts no work. *Local*: it
+*Idle*: without an engine it is done by one that is opened for it and begins nothing. *Local*: it
 names places of this machine or ends the process, so no network will carry it. *Once*: asking again
 after a lost connection could do it again, unless an id is given.
 

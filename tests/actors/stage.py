@@ -97,6 +97,7 @@ class Stage:
         change: Callable[[dict[str, Decider[Any]]], None] | None = None,
         boot: int = 1,
         standing_by: bool = False,
+        attending: bool = False,
     ) -> None:
         self.journal = journal or MemoryJournal(partitions=partitions, autocommit=False)
         self.limits = limits or Limits()
@@ -113,6 +114,8 @@ class Stage:
         self.node = Node(self._ports(), self.limits)
         if standing_by:
             self.node.stand_by()
+        elif attending:
+            self.node.attend()
         else:
             self.node.open()
 

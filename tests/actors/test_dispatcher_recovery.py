@@ -7,7 +7,7 @@ import pytest
 from goclaw_actors.decider import Accepted
 from goclaw_actors.ports import Limits
 from goclaw_events.errors import JournalBroken, JournalFull, JournalUnavailable
-from goclaw_events.facts import OutcomeRefused, TaskCompleted
+from goclaw_events.facts import AttemptLost, OutcomeRefused, TaskCompleted
 from goclaw_events.verify import verify
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 
@@ -32,6 +32,55 @@ def test_a_command_is_carried_out_once(how: str) -> None:
     stage.rest()
     assert getattr(stage.replies[-1].answer, "code", "") == "command_conflict"
     assert len(stage.facts("workflow/r")) == facts
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_a_command_without_an_engine_begins_nothing(partitions: int) -> None:
+    """A run is cancelled; what its slot would go to, and what ran, wait for the next process."""
+    stage = Stage(partitions=partitions)
+    for run in ("first", "second"):
+        stage.submit({"a": {"agent": "x", "lane": "io"}}, run, lanes={"io": {"concurrency": 1}})
+    stage.submit(ONE, "other")
+    stage.rest()
+    names = {run: stage.names(f"task/{run}/a") for run in ("second", "other")}
+    stage = stage.crash(attending=True)
+    stage.cancel("first")
+    stage.rest()
+    assert stage.ended == {"first": ("cancelled", None)}
+    assert stage.executor.started == []
+    assert {run: stage.names(f"task/{run}/a") for run in names} == names
+    stage = stage.crash(attending=True)  # a slot that was kept back stays so
+    stage.rest()
+    stage = stage.crash(attending=False)
+    stage.rest()
+    assert {(each.run_id, each.attempt) for each in stage.executor.started} == {
+        ("second", 1),
+        ("other", 2),
+    }
+    stage.finish()
+    assert {status for status, _ in stage.ended.values()} == {"completed"}
+    assert verify(stage.journal).problems == []
+
+
+def test_a_process_that_only_took_a_command_is_no_stop_of_the_one_that_died() -> None:
+    """What was lost with a crash counts as such, and what a stop cost does not."""
+    for stopped in (False, True):
+        stage = Stage()
+        stage.submit(ONE)
+        stage.submit(CHAIN, "s")
+        stage.rest()
+        if stopped:
+            stage.node.record_closed()
+            stage.commit()
+        stage = stage.crash(attending=True)
+        stage.cancel("s")
+        stage.rest()
+        stage.node.record_closed()
+        stage.commit()
+        stage = stage.crash(attending=False)
+        stage.rest()
+        lost = [fact for fact in stage.facts("task/r/a") if type(fact) is AttemptLost]
+        assert [fact.stopped for fact in lost] == [stopped]
 
 
 def test_a_refusal_is_not_remembered() -> None:

@@ -273,6 +273,9 @@ def test_without_an_engine_commands_act_by_themselves(
     assert [row["name"] for row in called(capsys, "workflows", "list")[1]] == ["hello"]
     code, summary = called(capsys, "runs", "tail", "r")
     assert (code, summary["status"]) == (5, "running")
+    facts = called(capsys, "runs", "show", "r", "--timeline")[1]["timeline"]
+    briefs = [fact["brief"] for fact in facts if fact["type"].startswith("task.attempt")]
+    assert set(briefs) == {"attempt 1"}
     assert called(capsys, "runs", "cancel", "r", "--reason", "enough")[0] == 0
     code, record = called(capsys, "runs", "show", "r")
     assert (code, record["status"]) == (0, "cancelled")

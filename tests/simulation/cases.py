@@ -60,6 +60,7 @@ COMMON: Final = (
     "cancel accepted",
     "repeated cancel answered",
     "cancel storm",
+    "cancelled by a process that begins nothing",
     "run completed",
     "run failed",
     "run cancelled",

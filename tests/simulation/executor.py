@@ -21,6 +21,7 @@ class SimExecutor:
     ) -> None:
         self.held: dict[AttemptToken, StartAttempt] = {}
         self.kept: dict[AttemptToken, StartAttempt] = {}
+        self.may_start = True
         self.stops: deque[AttemptToken] = deque()
         self._disk = disk
         self._points = points
@@ -28,6 +29,7 @@ class SimExecutor:
 
     def start_many(self, attempts: Sequence[StartAttempt]) -> None:
         """Take attempts in: each is durable by now, and was never started before."""
+        assert self.may_start, "an attempt is begun where nothing may begin"
         self._points.hit("start")
         for at, attempt in enumerate(attempts):
             if at:

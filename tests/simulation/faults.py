@@ -125,6 +125,12 @@ def cancel(world: World) -> None:
     world.clients.cancel(_some_run(world), world.rng.randrange(COMMAND_IDS))
 
 
+def attend(world: World) -> None:
+    """Cancel a run by a process that is there for that only."""
+    world.note("cancelled by a process that begins nothing")
+    world.attend(lambda: cancel(world))
+
+
 def storm(world: World) -> None:
     """Ask for every run to be cancelled, several times each."""
     world.note("cancel storm")
@@ -194,6 +200,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "conflict": conflict,
     "cancel": cancel,
     "storm": storm,
+    "attend": attend,
     "late": late,
     "forged": forged,
     "redeliver": redeliver,

@@ -33,6 +33,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "conflict": 0.5,
     "cancel": 1.2,
     "storm": 0.3,
+    "attend": 0.5,
     # Whoever changes lanes.
     "control": 4.0,
     # Partitions.

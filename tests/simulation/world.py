@@ -75,8 +75,8 @@ class World:
 
     # -- the process ---------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        """Start a process on the log as it is."""
+    def _begin(self, *, attending: bool = False) -> None:
+        """Start a process on the log as it is; `attending`: one that begins nothing."""
         self.boots += 1
         self.node_name = f"b{self.boots}"
         last_ns = max(self.journal.head(p).time_ns for p in range(self.options.partitions))
@@ -109,7 +109,11 @@ class World:
             snapshot_chunks_max=options.snapshot_chunks_max,
         )
         self.node = Node(ports, limits)
-        self.node.open()
+        if attending:
+            self.executor.may_start = False
+            self.node.attend()
+        else:
+            self.node.open()
 
     def _post(self, function: Callable[[Any], None], argument: Any) -> None:
         self.points.hit("done")
@@ -204,6 +208,20 @@ class World:
         self.note("stopped as asked")
         if self.executor.held:
             self.note("stopped with attempts running")
+        self.restart()
+
+    def attend(self, command: Callable[[], None]) -> None:
+        """Give a command to a process that begins nothing, in place of the one that runs."""
+        self.handed_over.clear()  # lost with its process, though the next one does not say so
+        self._die(power=False)
+        self._begin(attending=True)
+        command()
+        for _ in range(STOP_STEPS_MAX):
+            if self.node.failure is not None or self.node.idle:
+                break
+            self.node.run_once()
+            self._flush_all()
+        self.node.record_closed()
         self.restart()
 
     def _flush_all(self) -> None:
