@@ -1,24 +1,29 @@
-"""The runs of a log that have not ended, and the agents that they cannot go on without."""
+"""The runs of a log that have not ended, and what they cannot go on without."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw.errors import GoclawError
 from goclaw.modules import load_own
+from goclaw.programs import require_allowed
+from goclaw.secrets import SecretSource
 from goclaw.submission import programs_of, secrets_of
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
+from goclaw_actors.executors.secrets import SecretMissing, Secrets
 from goclaw_actors.rebuild import fold
 from goclaw_actors.workflow.state import ACTIVE, PENDING
+from goclaw_events.errors import CodedError
 from goclaw_events.ids import workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.tables import u16
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from goclaw.config import Settings
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.workflow.state import Run
     from goclaw_events.journal import Journal
@@ -46,6 +51,16 @@ class UnfinishedRun(NamedTuple):
     agents: tuple[str, ...]
     programs: Mapping[str, str]
     secrets: tuple[str, ...]
+
+    def as_plain(self) -> dict[str, Any]:
+        """Return what it is and what it needs, as plain data."""
+        return {
+            "run_id": self.run_id,
+            "name": self.name,
+            "agents": list(self.agents),
+            "programs": dict(self.programs),
+            "secrets": list(self.secrets),
+        }
 
 
 def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[UnfinishedRun]:
@@ -87,6 +102,27 @@ def _missing(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> dic
             if registry.get(agent) is None:
                 missing.setdefault(agent, []).append(run_id)
     return missing
+
+
+def require_able(
+    runs: Sequence[Mapping[str, Any]], settings: Settings, registry: AgentRegistry
+) -> None:
+    """Raise unless unfinished runs (as plain data) can go on as far as can be told.
+
+    Else they would fail, one after the other, for want of something that is easily given. Raises
+    `AgentsMissing`, `ExecNotAllowed`, `SecretMissing`, `SecretUnfit`; nothing has begun.
+    """
+    require_agents({run["run_id"]: run["agents"] for run in runs}, registry)
+    secrets = Secrets(SecretSource(settings.secrets.file))
+    for run in runs:
+        try:
+            require_allowed(f"run {run['run_id']}", run["programs"], settings)
+            secrets.require(run["secrets"])
+        except CodedError as error:
+            if isinstance(error, SecretMissing):
+                error.message = f"run {run['run_id']} is unfinished, and {error.message}"
+            error.hint += f"; or give the run up: goclaw runs cancel {run['run_id']}"
+            raise
 
 
 def require_agents(needs: Mapping[str, Iterable[str]], registry: AgentRegistry) -> None:

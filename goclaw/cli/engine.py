@@ -54,8 +54,9 @@ def start(
     """Run an engine on the data directory, and go on with what is unfinished in it.
 
     It listens on engine.sock there, until SIGINT, SIGTERM or `goclaw engine stop`; a second
-    signal ends it at once. Exits 0 when it was stopped, 2 if agents are missing, 5 if another
-    one runs.
+    signal ends it at once. Exits 0 when it was stopped, 5 if another one runs. Where agents or
+    secrets of what is unfinished are missing (2, 3), or its programs are not allowed (2), it does
+    not start: give them, or cancel the run.
     """
     if detach:
         _start_detached(settings, modules, trusted, as_json=as_json)
@@ -66,7 +67,7 @@ def start(
     from goclaw.serving import serve
 
     load_modules([*settings.agents.modules, *modules], trusted)
-    _require_agents(settings, REGISTRY)
+    _require_able(settings, REGISTRY)
     close_logs = configure_logs(settings.log)
     try:
         serve(settings, lambda status: _ready(status, ready_fd))
@@ -75,10 +76,10 @@ def start(
     return EXIT_OK
 
 
-def _require_agents(settings: Settings, registry: Any) -> None:
-    """Refuse to start where what is unfinished would fail for want of its agents."""
+def _require_able(settings: Settings, registry: Any) -> None:
+    """Refuse to start where what is unfinished would fail for want of what it needs."""
     from goclaw.datadir import DataDirectory
-    from goclaw.unfinished import require_agents, unfinished_runs
+    from goclaw.unfinished import require_able, unfinished_runs
 
     directory = DataDirectory(settings.data_dir)
     if not directory.exists:
@@ -88,7 +89,7 @@ def _require_agents(settings: Settings, registry: Any) -> None:
         runs = unfinished_runs(journal, CHECKED_RUNS_MAX)
     finally:
         journal.close()
-    require_agents({run.run_id: run.agents for run in runs}, registry)
+    require_able([run.as_plain() for run in runs], settings, registry)
 
 
 def _ready(status: Mapping[str, Any], ready_fd: int | None) -> None:

@@ -182,21 +182,14 @@ def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_
     from goclaw.asking import ask, engine_runs
     from goclaw.foreground import INTERRUPTED, Ending, resume_in_foreground
     from goclaw.modules import load_modules
-    from goclaw.programs import require_allowed
-    from goclaw.secrets import SecretSource
-    from goclaw.unfinished import require_agents
-    from goclaw_actors.executors.secrets import Secrets
+    from goclaw.unfinished import require_able
 
     elsewhere = engine_runs(settings)
     if not elsewhere:
         load_modules([*settings.agents.modules, *modules], trusted)
     runs = ask(settings, "runs.unfinished")
     if not elsewhere:
-        require_agents({run["run_id"]: run["agents"] for run in runs}, REGISTRY)
-        for run in runs:
-            require_allowed(f"run {run['run_id']}", run["programs"], settings)
-        secrets = Secrets(SecretSource(settings.secrets.file))
-        secrets.require(name for run in runs for name in run["secrets"])
+        require_able(runs, settings, REGISTRY)
     ending = Ending([], "")
     if runs:
         with displayed(settings) as display:

@@ -127,16 +127,7 @@ def _ids(ground: Ground, asked: RunIds) -> list[str]:
 
 
 def _unfinished(ground: Ground, _: NoParams) -> list[dict[str, Any]]:
-    return [
-        {
-            "run_id": run.run_id,
-            "name": run.name,
-            "agents": list(run.agents),
-            "programs": dict(run.programs),
-            "secrets": list(run.secrets),
-        }
-        for run in unfinished_runs(ground.journal)
-    ]
+    return [run.as_plain() for run in unfinished_runs(ground.journal)]
 
 
 OPERATIONS: Final = (

@@ -129,10 +129,11 @@ def test_a_resume_without_the_permission_begins_nothing(
     run = ["run", "late.yaml", "--run-id", "r", "--timeout", "0.01", "--allow-exec"]
     assert main(run) == EXIT_TIMEOUT
     capsys.readouterr()
-    assert main(["resume", "--json"]) == EXIT_USAGE
-    error = last_json(capsys.readouterr().out)["error"]
-    assert (error["code"], error["details"]["tasks"]) == ("exec_not_allowed", {"say": "echo"})
-    assert "run r" in error["message"]
+    for words in (["resume"], ["engine", "start"]):
+        assert main([*words, "--json"]) == EXIT_USAGE
+        error = last_json(capsys.readouterr().out)["error"]
+        assert (error["code"], error["details"]["tasks"]) == ("exec_not_allowed", {"say": "echo"})
+        assert "run r" in error["message"]
     assert main(["resume", "--allow-exec", "--json"]) == 0
     resumed = last_json(capsys.readouterr().out)
     assert resumed == {"resumed": [{"run_id": "r", "status": "completed"}]}

@@ -165,7 +165,7 @@ def test_no_value_from_outside_can_name_a_secret() -> None:
 def test_a_resume_without_the_secret_begins_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is asked for before anything goes on; with it, the run completes."""
+    """Nor does a start of the engine: it is asked for first; with it, the run completes."""
     flow = tmp_path / "late.yaml"
     flow.write_text(
         "{name: late, tasks: {hold: {wait: 300ms}, "
@@ -176,8 +176,11 @@ def test_a_resume_without_the_secret_begins_nothing(
     assert main(["run", str(flow), "--run-id", "r", "--timeout", "0.01", *data]) == EXIT_TIMEOUT
     monkeypatch.delenv("GOCLAW_SECRET_LATE_KEY")
     capsys.readouterr()
-    assert main(["resume", *data, "--json"]) == EXIT_NOT_FOUND
-    assert last_json(capsys.readouterr().out)["error"]["code"] == "secret_missing"
+    for words in (["resume"], ["engine", "start"]):
+        assert main([*words, *data, "--json"]) == EXIT_NOT_FOUND
+        error = last_json(capsys.readouterr().out)["error"]
+        assert (error["code"], "run r" in error["message"]) == ("secret_missing", True)
+        assert error["hint"].endswith("goclaw runs cancel r")
     monkeypatch.setenv("GOCLAW_SECRET_LATE_KEY", CANARY)
     assert main(["resume", *data, "--json"]) == 0
     resumed = last_json(capsys.readouterr().out)
