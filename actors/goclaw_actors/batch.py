@@ -66,7 +66,7 @@ class Batch:
         if kind is StartAttempt:
             self.starts.append(effect)
         elif kind is OpenAttempt:
-            row = NEW_TUPLE(AttemptRow, (effect.token, stream, effect.attempt, effect.holder, 0))
+            row = NEW_TUPLE(AttemptRow, (effect.token, stream, *effect[1:]))
             self.attempts[effect.token] = row
             self.builder.attempts_added.append(row)
         elif kind is CloseAttempt:

@@ -65,11 +65,15 @@ class ClearTimer(NamedTuple):
 
 
 class OpenAttempt(NamedTuple):
-    """Record that an attempt runs; `token` is the number of its `AttemptStarted`."""
+    """Record that an attempt runs; `token` is the number of its `AttemptStarted`.
+
+    The lease as in `AttemptRow`.
+    """
 
     token: int
     attempt: int
     holder: str
+    lease_until_ns: int
 
 
 class CloseAttempt(NamedTuple):

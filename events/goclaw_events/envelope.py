@@ -79,7 +79,12 @@ class MessageRecord(NamedTuple):
 
 
 class AttemptRow(NamedTuple):
-    """A running attempt: which stream, which try, who holds it."""
+    """A running attempt: which stream, which try, who holds it.
+
+    `lease_until_ns` is when its lease ends if nobody hears of it: after its heartbeat limit, or 30
+    s. It is renewed in memory, by its heartbeats, else as long as its process lives; no row says
+    so. That its holder is gone, which another boot of the same node proves, ends it at once.
+    """
 
     token: int
     stream: str

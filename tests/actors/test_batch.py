@@ -13,7 +13,7 @@ from goclaw_actors.decider import (
     SetOpen,
     SetTimer,
 )
-from goclaw_events.envelope import OpenRow, TimerRow
+from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
 from goclaw_events.value import packer
 
 STREAM = "task/r/a"
@@ -65,8 +65,8 @@ def test_open_rows_are_netted(
 
 def test_attempts_are_rows() -> None:
     """One opened is added, one closed is removed."""
-    builder = settled(CloseAttempt(3), OpenAttempt(9, 2, "node:boot")).builder
-    assert [row.token for row in builder.attempts_added] == [9]
+    builder = settled(CloseAttempt(3), OpenAttempt(9, 2, "node:boot", 77)).builder
+    assert builder.attempts_added == [AttemptRow(9, STREAM, 2, "node:boot", 77)]
     assert builder.attempts_removed == [3]
 
 

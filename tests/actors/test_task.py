@@ -204,7 +204,8 @@ def test_a_plain_task_has_three_facts() -> None:
     start = StartAttempt(
         STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0, "agent", "timeout", None
     )
-    assert leased.effects == (OpenAttempt(number, 1, HOLDER), start)
+    lease_until_ns = NOW_NS + 30_000_000_000
+    assert leased.effects == (OpenAttempt(number, 1, HOLDER, lease_until_ns), start)
     ended = scenario.when(outcome(number, "completed", result={"n": 1}))
     assert ended.effects == (CloseAttempt(number),)
     assert [send.target for send in ended.sends] == ["lane/w/io", "workflow/r"]

@@ -88,6 +88,8 @@ QUEUE: Final = "queue"
 TOTAL: Final = "total"
 LOST_TOO_OFTEN: Final = "lost_too_often"
 GONE: Final = "gone"
+LEASE_S: Final = 30.0
+"""Of an attempt that need not give signs of life."""
 
 
 class _Decide:
@@ -171,7 +173,8 @@ class _Decide:
             planned.timeouts.heartbeat_s,
             task.lane,
         )
-        opened = OpenAttempt(number, attempt, moment.holder)
+        lease_s = planned.timeouts.heartbeat_s or LEASE_S
+        opened = OpenAttempt(number, attempt, moment.holder, after_ns(moment.now_ns, lease_s))
         return AttemptStarted(attempt, number, moment.holder), (opened, start)
 
     def _start_child(self, task: Task, moment: Moment) -> Decision:
