@@ -249,6 +249,26 @@ def test_tenants_share_by_weight_however_long_their_tasks(
     assert abs(share - wanted) <= 0.05 * wanted
 
 
+@pytest.mark.parametrize("comes_at", [0, 1, 5])
+def test_who_comes_while_others_were_charged_too_much_gets_its_share(comes_at: int) -> None:
+    """Tasks are far shorter than they were taken for: that puts off nobody who comes meanwhile."""
+    scenario = lane(10)
+    scenario.large = True
+    running = told(scenario, *(ask(f"a{number}", tenant="a") for number in range(30)))
+    started = {"a": 0, "b": 0}
+    for turn in range(200):
+        messages = [m for task in running for m in (Release(task), ask(task, tenant=task[0]))]
+        if turn == comes_at:
+            messages += [ask(f"b{number}", tenant="b") for number in range(30)]
+        now_ns = NOW_NS + (turn + 1) * SECOND_NS // 1_000
+        decision = decide_together(scenario.state, messages, moment(now_ns=now_ns))
+        scenario.given(*decision.facts)
+        running = leased(decision)
+        for task in running:
+            started[task[0]] += 1
+    assert started["b"] >= 0.45 * sum(started.values())
+
+
 def test_limits_that_change_hold_for_what_waits() -> None:
     """A declaration lets those go on who may now; who holds a slot keeps it."""
     scenario = lane(10, per_key=1)

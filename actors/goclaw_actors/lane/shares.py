@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from goclaw_actors.lane.line import Line
     from goclaw_actors.lane.turn import Turn
 
-MEAN_S_FIRST: Final = 1.0
-"""How long a task is taken to hold a slot before any did."""
+MEAN_S_FIRST: Final = 0.01
+"""How long a task is taken to hold a slot before any did: rather too short, since who comes
+while others are charged too much begins behind them."""
 STALE_MIN: Final = 64
 """So many entries of a heap may be out of date, besides as many as there are others."""
 
@@ -116,6 +117,8 @@ class Shares:
             self.parties[party.name] = party
             self._list(party)
         self._clean()
+        if self.ready:  # what was charged too much and given back was no time that passed
+            self.virtual = min(self.virtual, self.ready[0][0])
         self._forget()
 
     def list_all(self) -> None:
