@@ -103,8 +103,8 @@ class Turn:
     """
 
     __slots__ = (
-        "_came", "_gone", "_limits", "_mean_s", "_now_ns", "_parties", "_purse", "_ready",
-        "_shares", "_turns", "_used", "_virtual", "excessive", "fact", "held_up", "lent",
+        "_came", "_gone", "_left", "_limits", "_mean_s", "_now_ns", "_parties", "_purse", "_ready",
+        "_shares", "_turns", "_virtual", "excessive", "fact", "held_up", "lent",
         "wake_ns",
     )  # fmt: skip
 
@@ -119,7 +119,9 @@ class Turn:
         self._mean_s = shares.mean_s
         self._virtual = shares.virtual
         self._turns = shares.turns
-        self._used = dict(shares.used)
+        self._left = dict(limits.resources)
+        for unit, count in shares.used.items():
+            self._left[unit] = self._left.get(unit, 0) - count
         self._purse = None if limits.rate is None else Purse(limits.rate, shares.rate_ns, now_ns)
         self.lent: list[Lease] = []
         self.wake_ns = 0
@@ -142,7 +144,7 @@ class Turn:
 
     def release(self, leases: Iterable[Lease]) -> None:
         """Take slots back: their parties pay for the time they were held."""
-        parties, used, now_ns, mean_s = self._parties, self._used, self._now_ns, self._mean_s
+        parties, left, now_ns, mean_s = self._parties, self._left, self._now_ns, self._mean_s
         for entry, since_ns, charge in leases:
             name, key, units, cost = entry[PARTY:]
             ahead = parties[name] if name in parties else self._open(name)
@@ -157,7 +159,7 @@ class Turn:
                 keys[key] = (keys[key] if key in keys else ahead.of_key(key)) - 1
             if units:
                 for unit, count in units.items():
-                    used[unit] -= count
+                    left[unit] += count
         self._mean_s = mean_s
 
     def leave(self, entries: Iterable[Entry]) -> None:
@@ -184,7 +186,7 @@ class Turn:
         """Lend slots to those who are next, at most so many."""
         gone, per_key, most = self._gone, self._limits.per_key, self._limits.per_tenant
         ready, others = self._line_up(), Walk(self._shares.ready)
-        other = self._untouched(others)
+        other, virtual = self._untouched(others), self._virtual
         while wanted:
             if other is not None and not (ready and ready[0] < other):
                 ahead = self._open(other[2])
@@ -193,23 +195,25 @@ class Turn:
                 other = self._untouched(others)
             if not ready:
                 break
-            ahead = ready[0][3]
+            tag, _, name, ahead = ready[0]
             entry = ahead.head
             if entry is None:
                 heappop(ready)
                 continue
             if self._start(ahead, entry):
+                virtual = tag  # the least of all, so it never goes back
                 wanted -= 1
                 if most and ahead.running >= most:
                     heappop(ready)
                 else:
-                    heapreplace(ready, (ahead.tag, ahead.turn, entry[PARTY], ahead))
+                    heapreplace(ready, (ahead.tag, ahead.turn, name, ahead))
             elif not entry[UNITS] or self._limits.grants(entry[UNITS]):
                 break
             else:
                 self.excessive.append(entry[TASK])
                 self.held_up = ""
             ahead.go_on(gone, per_key)
+        self._virtual = max(self._virtual, virtual)
 
     def _line_up(self) -> list[tuple[float, int, str, _Ahead]]:
         """Order the parties that the turn touched, and in each who came."""
@@ -235,9 +239,9 @@ class Turn:
     def _start(self, ahead: _Ahead, entry: Entry) -> bool:
         """Give a slot if there are units and tokens for the head of a party now; if not, say so."""
         if units := entry[UNITS]:
-            used, resources = self._used, self._limits.resources
+            left = self._left
             for unit, count in units.items():
-                if used.get(unit, 0) + count > resources.get(unit, 0):
+                if count > left.get(unit, 0):
                     self.held_up = entry[TASK]
                     return False
         purse = self._purse
@@ -254,13 +258,11 @@ class Turn:
             keys = ahead.keys
             keys[key] = (keys[key] if key in keys else ahead.of_key(key)) + 1
         if units := entry[UNITS]:
-            used = self._used
+            left = self._left
             for unit, count in units.items():
-                used[unit] = used.get(unit, 0) + count
-        tag = ahead.tag
-        self._virtual = max(self._virtual, tag)
+                left[unit] = left.get(unit, 0) - count
         charge = ahead.mean_s * entry[COST] / ahead.weight
-        ahead.tag = tag + charge
+        ahead.tag += charge
         ahead.running += 1
         self._turns = ahead.turn = self._turns + 1
         self.lent.append((entry, self._now_ns, charge))
@@ -270,7 +272,9 @@ class Turn:
         came = {entry[TASK]: entry for entry in self._came.values()}
         for task in tasks:
             entry = came.get(task) or waits[task]
-            self._lend(self._open(entry[PARTY]), entry)
+            ahead = self._open(entry[PARTY])
+            self._virtual = max(self._virtual, ahead.tag)
+            self._lend(ahead, entry)
 
     # -- what becomes of it ----------------------------------------------------------------
 
@@ -278,7 +282,9 @@ class Turn:
         """Make the state what the turn came to, once; return who came and waits on."""
         shares, per_key, parties = self._shares, self._limits.per_key, self._parties
         shares.turns, shares.virtual, shares.mean_s = self._turns, self._virtual, self._mean_s
-        shares.used = {unit: count for unit, count in self._used.items() if count}
+        resources = self._limits.resources
+        used = {unit: resources.get(unit, 0) - left for unit, left in self._left.items()}
+        shares.used = {unit: count for unit, count in used.items() if count}
         for ahead in parties.values():
             party = ahead.party
             party.tag, party.turn, party.mean_s = ahead.tag, ahead.turn, ahead.mean_s
