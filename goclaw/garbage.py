@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
-from typing import Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 COLLECT_EVERY: Final = 200_000
 """Collect garbage after so many new containers. Python's default of 700 looks through tens of
@@ -17,3 +21,14 @@ def collect_seldom() -> None:
     young, middle, old = gc.get_threshold()
     if 0 < young < COLLECT_EVERY:
         gc.set_threshold(COLLECT_EVERY, middle, old)
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """Collect garbage as seldom as the engine does, for a while."""
+    before = gc.get_threshold()
+    collect_seldom()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)

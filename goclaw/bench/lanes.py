@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from goclaw.bench.machine import describe_machine
 from goclaw.bench.recovery import LANE, lane_ports, turn
 from goclaw.datadir import DataDirectory
+from goclaw.garbage import collecting_seldom
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
 from goclaw_actors.lane import LANE as DECIDER
 from goclaw_actors.lane import Lane
@@ -72,7 +73,8 @@ def measure_lanes(
     directory: Path, load: Load, sizes: tuple[int, ...], tell: Callable[[str], None]
 ) -> dict[str, Any]:
     """Return what a lane does a second, what limits cost, and how exact shares are."""
-    with tempfile.TemporaryDirectory(dir=directory, prefix="goclaw-bench-") as root:
+    place = tempfile.TemporaryDirectory(dir=directory, prefix="goclaw-bench-")
+    with place as root, collecting_seldom():
         best: dict[bool, Cost] = {}
         for at in range(load.rounds):
             for limited in (False, True):
@@ -106,6 +108,7 @@ class _Tasks:
     """Tasks that give a slot back and ask again, until enough were there."""
 
     def __init__(self, wanted: int, *, limited: bool) -> None:
+        self._asks: dict[str, Enqueue] = {}
         self.holding = True
         self.leased = 0
         self.limited = limited
@@ -124,10 +127,12 @@ class _Tasks:
         return Decision((), sends)
 
     def ask(self, stream: str) -> Enqueue:
-        """Return what a task asks for."""
-        if not self.limited:
-            return Enqueue(stream, 0, False)
-        return Enqueue(stream, 0, False, *ASKS[int(stream[-2:])])
+        """Return what a task asks for; it was made once, as what it costs is not the lane's."""
+        message = self._asks.get(stream)
+        if message is None:
+            asks = ASKS[int(stream[-2:])] if self.limited else ()
+            message = self._asks[stream] = Enqueue(stream, 0, False, *asks)
+        return message
 
 
 def _through(path: Path, load: Load, *, limited: bool) -> Cost:
