@@ -18,8 +18,8 @@ from goclaw_events.facts import SegmentsExpired
 from goclaw_events.rocks.archiving import drop_expired
 from goclaw_events.segments.expiry import runs_below, seal_baseline, segments_of
 from goclaw_projections.baseline import LogBaselines, fold_views, section_of
+from goclaw_projections.every import all_projections
 from goclaw_projections.rocks_store import RocksViewStore
-from goclaw_projections.views import all_projections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -17,11 +17,11 @@ from goclaw.wire.sync_link import SyncLink
 from goclaw_events.errors import CodedError
 from goclaw_events.tables import u16
 from goclaw_projections.checkpoint import Checkpoint, checkpoint_key, reason_to_rebuild
+from goclaw_projections.every import all_projections
 from goclaw_projections.lanes import LanesReader
 from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.served import serving_slot, slot_name
 from goclaw_projections.status import lag_of, lag_s_of
-from goclaw_projections.views import all_projections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,9 +25,10 @@ from goclaw_actors.recent import RecentFrames
 from goclaw_events.errors import CodedError
 from goclaw_events.ids import kind_of
 from goclaw_events.verify import PROBLEMS_MAX, Problem, verify
+from goclaw_projections.every import all_projections
 from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.verify import differences
-from goclaw_projections.views import Views, all_projections
+from goclaw_projections.views import Views
 
 if TYPE_CHECKING:
     from pathlib import Path

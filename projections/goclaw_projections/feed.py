@@ -6,29 +6,38 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from goclaw_projections.projection import frame_told, read_frame
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from goclaw_events.envelope import Told
     from goclaw_events.frame import FrameHeader
     from goclaw_events.framing import EncodedFrame
+    from goclaw_projections.projection import ReadFrame
 
 FRAMES_MAX: Final = 256
 BYTES_MAX: Final = 8 * 1024 * 1024
 """Of the frames as bytes; as objects they take several times as much."""
 
 
-class Fed(NamedTuple):
-    """What of a frame is kept: its header, its turns, and how many bytes it has in the log."""
+class AtHand(NamedTuple):
+    """A durable frame: its header, its bytes, and its turns as objects, if there are any."""
 
     header: FrameHeader
-    told: Sequence[Told]
-    frame_bytes: int
+    data: bytes
+    told: Sequence[Told] | None
 
     @property
     def last(self) -> int:
         """Return the number of the frame's last fact."""
         return self.header.first + self.header.facts_count - 1
+
+    def read(self) -> ReadFrame:
+        """Return what projections read; raises `LogDamaged`, `UnknownType`."""
+        if self.told is None:
+            return read_frame(self.data)
+        return frame_told(self.header, self.told)
 
 
 class Feed:
@@ -39,7 +48,7 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self._frames: deque[Fed] = deque()
+        self._frames: deque[AtHand] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
         self.last = 0
@@ -53,12 +62,12 @@ class Feed:
             if not frame.is_told:
                 self._clear()
                 return
-            self._frames.append(Fed(frame.header, frame.told, len(frame.data)))
+            self._frames.append(AtHand(frame.header, frame.data, frame.told))
             self._bytes += len(frame.data)
             while len(self._frames) > FRAMES_MAX or self._bytes > BYTES_MAX:
                 self._drop()
 
-    def take(self, number: int) -> Fed | None:
+    def take(self, number: int) -> AtHand | None:
         """Return the frame that begins with `number`, if it is here; forget those before it."""
         with self._lock:
             while self._frames and self._frames[0].header.first < number:
@@ -73,9 +82,9 @@ class Feed:
         with self._lock:
             return self._frames[0].header.first if self._frames else None
 
-    def _drop(self) -> Fed:
+    def _drop(self) -> AtHand:
         frame = self._frames.popleft()
-        self._bytes -= frame.frame_bytes
+        self._bytes -= len(frame.data)
         return frame
 
     def _clear(self) -> None:

@@ -43,14 +43,19 @@ class Member:
     failure: Exception | None = None
 
     @property
+    def slot_name(self) -> str:
+        """Return the first part of the keys of the rows."""
+        return slot_name(self.projection.name, self.slot)
+
+    @property
     def prefix(self) -> bytes:
         """Return what the keys of the rows begin with."""
-        return f"{slot_name(self.projection.name, self.slot)}/".encode()
+        return f"{self.slot_name}/".encode()
 
     @property
     def checkpoint_key(self) -> bytes:
         """Return the key of the row that says how far the rows are."""
-        return checkpoint_key(slot_name(self.projection.name, self.slot))
+        return checkpoint_key(self.slot_name)
 
     @property
     def numbers(self) -> tuple[int, ...]:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from goclaw_events.value import packer, unpack
 
 if TYPE_CHECKING:
-    from goclaw_projections.store import Change, ViewStore
+    from goclaw_projections.store import Change
 
 CACHE_ROWS_MAX: Final = 20_000
+
+
+class StoredRows(Protocol):
+    """Where rows are read that memory does not hold."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return one row's value."""
+        ...
 
 
 class Rows:
@@ -19,7 +27,7 @@ class Rows:
     place and then `put`s. Used by one thread at a time (the runner's lock).
     """
 
-    def __init__(self, store: ViewStore, name: str, cache_rows_max: int = CACHE_ROWS_MAX) -> None:
+    def __init__(self, store: StoredRows, name: str, cache_rows_max: int = CACHE_ROWS_MAX) -> None:
         self._store = store
         self._prefix = name + "/"
         self._cache_rows_max = cache_rows_max
@@ -97,6 +105,14 @@ class Rows:
         if excess > 0:
             for key in list(self._cache)[: excess + self._cache_rows_max // 4]:
                 del self._cache[key]
+
+    def cached(self) -> dict[str, Any]:
+        """Return the rows that memory holds, all of them written."""
+        return dict(self._cache)
+
+    def plant(self, cached: dict[str, Any]) -> None:
+        """Hold rows in memory of which it is known that they are written."""
+        self._cache.update(cached)
 
     def discard(self) -> None:
         """Forget everything that is not written, cached rows too (they may be changed)."""

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_events.envelope import InvalidPosition, Position
 from goclaw_events.errors import CodedError
+from goclaw_events.frame import read_header
+from goclaw_projections.away import IDLE_S, FoldingProcess
 from goclaw_projections.baseline import LogBaselines
-from goclaw_projections.checkpoint import START, Place
+from goclaw_projections.checkpoint import Place
 from goclaw_projections.errors import ProjectionFailed, ProjectionUnknown, ViewsBehind
-from goclaw_projections.feed import Feed
+from goclaw_projections.feed import AtHand, Feed
 from goclaw_projections.member import Member, code_of, new_member, open_members
-from goclaw_projections.projection import frame_told, read_frame
 from goclaw_projections.rows import CACHE_ROWS_MAX
 from goclaw_projections.served import SLOTS, serving_key
 from goclaw_projections.status import ProjectionStatus, RebuildStatus, lag_of, lag_s_of
@@ -41,13 +42,14 @@ class RunnerSettings:
     A group of frames is folded and written as one: at most `frames_max` frames or `bytes_max`
     bytes. The thread waits `linger_s` after a notification, so that groups are worth their
     write; who waits for a position is served at once. After an error of the disk it waits
-    `retry_s`.
+    `retry_s`. While groups have `process_facts` facts, a process of its own folds them (0: never).
     """
 
     frames_max: int = 256
     bytes_max: int = 4 * 1024 * 1024
     linger_s: float = 0.05
     retry_s: float = 1.0
+    process_facts: int = 500
     cache_rows_max: int = CACHE_ROWS_MAX
 
 
@@ -77,6 +79,8 @@ class ProjectionRunner:
         self._urgent = threading.Event()
         self._stopping = False
         self._released = False
+        self._cut = False
+        self._away = FoldingProcess(store, self._settings.process_facts)
         self._thread: threading.Thread | None = None
         self._broken: CodedError | None = None
         self._feeds = [Feed() for _ in range(journal.partitions)]
@@ -108,6 +112,7 @@ class ProjectionRunner:
             self._awake.set()
             self._urgent.set()
             thread.join()
+            self._away.close()
 
     @property
     def follows(self) -> bool:
@@ -126,7 +131,9 @@ class ProjectionRunner:
 
     def _run(self) -> None:
         while True:
-            self._awake.wait()
+            if not self._awake.wait(IDLE_S):
+                self._away.close()
+                continue
             if not self._stopping:
                 self._urgent.wait(self._settings.linger_s)
             if self._stopping:
@@ -134,11 +141,15 @@ class ProjectionRunner:
             self._awake.clear()
             self._urgent.clear()
             try:
-                while self._step() and not self._stopping:
+                while self._step() and self._is_hurried():
                     time.sleep(0)  # whoever waits for the lock may have it
                 self._broken = None
             except Exception as error:  # noqa: BLE001 - the thread must live to try again
                 self._pause(error)
+
+    def _is_hurried(self) -> bool:
+        """Tell whether to go on at once; else what came meanwhile is worth waiting for more."""
+        return not self._stopping and (self._cut or bool(self._rebuilds) or self._urgent.is_set())
 
     def _pause(self, error: Exception) -> None:
         """Take a failed read or write as passing: try again after a while, as long as needed."""
@@ -165,7 +176,7 @@ class ProjectionRunner:
         """Fold one group of each partition; tell whether there was any."""
         with self._applying:
             members = [*self._members, *self._rebuilds]
-            found = False
+            found = self._cut = False
             for partition in range(self._journal.partitions):
                 durable = self._end(partition)
                 cohorts: dict[int, list[Member]] = {}
@@ -200,9 +211,11 @@ class ProjectionRunner:
 
     def _fold(self, partition: int, start: int, members: list[Member]) -> None:
         try:
-            last = self._fold_frames(partition, start, members)
-            folded = [member for member in members if member.failure is None]
-            self._write(partition, last, folded)
+            frames = self._gather(partition, start, members)
+            last = Place(frames[-1].header.era, frames[-1].last)
+            if not self._fold_away(partition, frames, last, members):
+                self._fold_here(frames, members)
+                self._write(partition, last, self._changes_of(members, partition, last))
         except BaseException:
             for member in members:
                 member.rows.discard()
@@ -210,21 +223,41 @@ class ProjectionRunner:
         with self._moved:
             self._moved.notify_all()
 
-    def _fold_frames(self, partition: int, start: int, members: list[Member]) -> Place:
-        frames, size, last = 0, 0, START
+    def _gather(self, partition: int, start: int, members: list[Member]) -> list[AtHand]:
+        """Return the frames of the next group."""
+        found, size = [], 0
         frames_max = self._settings.frames_max
         if all(member in self._rebuilds for member in members):
             frames_max = -(-frames_max // REBUILD_SHARE)
-        for frame, frame_bytes in self._frames(partition, start):
-            last = Place(frame.era, frame.last)
+        for frame in self._frames(partition, start):
+            found.append(frame)
+            size += len(frame.data)
+            if len(found) >= frames_max or size >= self._settings.bytes_max:
+                self._cut = True
+                break
+        return found
+
+    def _fold_away(
+        self, partition: int, frames: list[AtHand], last: Place, members: list[Member]
+    ) -> bool:
+        """Let the other process fold a group, if one is worth it; False: it is not folded."""
+        facts_count = last.number + 1 - frames[0].header.first
+        if self._thread is None or not self._away.is_for(facts_count):
+            return False
+        found = self._away.fold([frame.data for frame in frames], members)
+        if found is None:
+            return False
+        self._write(partition, last, found)
+        self._away.stored(members)
+        return True
+
+    def _fold_here(self, frames: list[AtHand], members: list[Member]) -> None:
+        for at_hand in frames:
+            frame = at_hand.read()
             for member in members:
                 if member.failure is None:
                     self._apply(member, frame)
-            frames, size = frames + 1, size + frame_bytes
-            if frames >= frames_max or size >= self._settings.bytes_max:
-                break
             time.sleep(0)  # let go of the GIL: whoever decides and commits goes first
-        return last
 
     def _end(self, partition: int) -> int:
         """Return how far to fold: what the writer is about to hand over is not read from the log.
@@ -235,13 +268,13 @@ class ProjectionRunner:
         last = self._feeds[partition].last
         return last if last and self._thread is not None else durable
 
-    def _frames(self, partition: int, start: int) -> Iterator[tuple[ReadFrame, int]]:
-        """Yield frames and their sizes from a number on: those at hand, else those of the log."""
+    def _frames(self, partition: int, start: int) -> Iterator[AtHand]:
+        """Yield frames from a number on: those at hand, else those of the log."""
         feed, number, end = self._feeds[partition], start, self._end(partition)
         while number <= end:
             fed = feed.take(number)
             if fed is not None:
-                yield frame_told(fed.header, fed.told), fed.frame_bytes
+                yield fed
                 number = fed.last + 1
                 continue
             at_hand = feed.first
@@ -249,8 +282,8 @@ class ProjectionRunner:
                 continue  # it came just now
             before = end if at_hand is None else min(end, at_hand - 1)
             for data in self._journal.frames(partition, number, before):
-                frame = read_frame(data)
-                yield frame, len(data)
+                frame = AtHand(read_header(data), data, None)
+                yield frame
                 number = frame.last + 1
             if number <= before:
                 return
@@ -269,19 +302,26 @@ class ProjectionRunner:
             member.projection.name, where, code_of(error), error, exc_info=error,
         )  # fmt: skip
 
-    def _write(self, partition: int, last: Place, members: list[Member]) -> None:
-        changes: list[Change] = []
-        written = []
+    def _changes_of(
+        self, members: list[Member], partition: int, last: Place
+    ) -> list[tuple[Member, list[Change]]]:
+        """Return what was made of a group, of each member that could make something of it."""
+        found = []
         for member in members:
-            try:
-                changes.extend(member.rows.changes())
-            except Exception as error:  # noqa: BLE001 - it made a row that cannot be packed
-                self._fail(member, error, Position(partition, last.number))
-            else:
-                changes.append(member.checkpoint(self._journal.log_id, partition, last))
-                written.append(member)
+            if member.failure is None:
+                try:
+                    found.append((member, member.rows.changes()))
+                except Exception as error:  # noqa: BLE001 - it made a row that cannot be packed
+                    self._fail(member, error, Position(partition, last.number))
+        return found
+
+    def _write(self, partition: int, last: Place, found: list[tuple[Member, list[Change]]]) -> None:
+        changes: list[Change] = []
+        for member, made in found:
+            changes += made
+            changes.append(member.checkpoint(self._journal.log_id, partition, last))
         self._store.write(changes)
-        for member in written:
+        for member, _ in found:
             member.rows.settle()
             member.places[partition] = last
 

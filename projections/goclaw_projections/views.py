@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from goclaw_projections.counts import CountsProjection, CountsReader
-from goclaw_projections.durations import DurationsProjection, DurationsReader
-from goclaw_projections.lanes import LanesProjection, LanesReader
+from goclaw_projections.counts import CountsReader
+from goclaw_projections.durations import DurationsReader
+from goclaw_projections.every import all_projections
+from goclaw_projections.lanes import LanesReader
 from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.runner import ProjectionRunner
-from goclaw_projections.runs import RunsProjection, RunsReader
+from goclaw_projections.runs import RunsReader
 from goclaw_projections.store import MemoryViewStore
-from goclaw_projections.tasks import TasksProjection, TasksReader
-from goclaw_projections.timeline import TimelineProjection, TimelineReader
-from goclaw_projections.workers import WorkersProjection, WorkersReader
+from goclaw_projections.tasks import TasksReader
+from goclaw_projections.timeline import TimelineReader
+from goclaw_projections.workers import WorkersReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,24 +22,10 @@ if TYPE_CHECKING:
 
     from goclaw_events.envelope import Position
     from goclaw_events.journal import Journal
-    from goclaw_projections.projection import Projection
     from goclaw_projections.runner import RunnerSettings
     from goclaw_projections.store import ViewStore
 
 MIN_POSITION_TIMEOUT_S: Final = 5.0
-
-
-def all_projections() -> list[Projection]:
-    """Return every projection of this version, new ones."""
-    return [
-        RunsProjection(),
-        TasksProjection(),
-        TimelineProjection(),
-        LanesProjection(),
-        CountsProjection(),
-        WorkersProjection(),
-        DurationsProjection(),
-    ]
 
 
 class Views:

@@ -47,6 +47,8 @@ Times end in `_ns` (nanoseconds since 1970, UTC, by the clock of the log) or `_s
   the new rows have caught up; then they take its place, in one write. A rebuild that a crash
   interrupts goes on when the views are opened next. A new version of a view, and history that was
   given up, drop the rows at once: what is there would be wrong.
+- While much is folded at once (`views.process_facts`), a process that the engine starts for it does
+  so. It stores nothing and ends by itself; if it is killed, the engine folds on alone.
 
 {told}"""
 

@@ -13,7 +13,7 @@ import goclaw
 from goclaw import doctor
 from goclaw.agents import REGISTRY
 from goclaw.cli import main
-from goclaw_projections.views import all_projections
+from goclaw_projections.every import all_projections
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from goclaw_events.ids import partition_of
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_projections.baseline import LogBaselines, ViewRows, fold_views
 from goclaw_projections.errors import ProjectionFailed
+from goclaw_projections.every import all_projections
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.verify import differences
-from goclaw_projections.views import all_projections
 from tests.projections.log_writer import LogWriter, Said, said, submitted
 from tests.projections.test_rebuild_property import owner_of, turns
 

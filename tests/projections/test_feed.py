@@ -8,13 +8,12 @@ import pytest
 
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_projections import feed as feed_module
-from goclaw_projections import runner as runner_module
+from goclaw_projections.every import all_projections
 from goclaw_projections.feed import Feed
 from goclaw_projections.projection import frame_told, read_frame
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.verify import differences
-from goclaw_projections.views import all_projections
 from tests.projections.log_writer import LogWriter, said, submitted
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ def test_a_frame_is_given_by_its_first_number() -> None:
     assert (feed.first, feed.last) == (1, 4)
     found = feed.take(3)
     assert found is not None
-    assert (found.told, found.last, found.frame_bytes) == (made[2].told, 3, len(made[2].data))
+    assert (found.told, found.last, found.data) == (made[2].told, 3, made[2].data)
     assert feed.take(3) is None
     assert feed.first == 4
     assert feed.take(1) is None
@@ -100,7 +99,7 @@ def test_the_rows_are_the_same_wherever_frames_come_from(
 
     journal, store = MemoryJournal(), MemoryViewStore()
     writer = LogWriter(journal)
-    monkeypatch.setattr(runner_module, "read_frame", reading)
+    monkeypatch.setattr(feed_module, "read_frame", reading)
     runner = ProjectionRunner(journal, store, all_projections(), RunnerSettings(linger_s=60.0))
     writer.run("r", ["a", "b"])
     writer.run("s")

@@ -16,12 +16,13 @@ from goclaw_projections.errors import (
     ViewsBehind,
     ViewsUnavailable,
 )
+from goclaw_projections.every import all_projections
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
 from goclaw_projections.runs import RunsProjection, RunsReader
 from goclaw_projections.served import ServedRows, serving_slot
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.verify import differences
-from goclaw_projections.views import Views, all_projections
+from goclaw_projections.views import Views
 from tests.projections.log_writer import SECOND_NS, LogWriter, said, submitted
 
 if TYPE_CHECKING:

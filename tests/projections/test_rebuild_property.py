@@ -14,13 +14,13 @@ from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.value import BlobRef
 from goclaw_projections.counts import CountsReader
 from goclaw_projections.errors import ViewsUnavailable
+from goclaw_projections.every import all_projections
 from goclaw_projections.lanes import LanesReader
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
 from goclaw_projections.runs import RunsReader
 from goclaw_projections.states import RUN_ENDED
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.verify import differences
-from goclaw_projections.views import all_projections
 from tests.projections.lane_model import LaneModel
 from tests.projections.log_writer import LogWriter, Said, ended, scheduled, submitted
 

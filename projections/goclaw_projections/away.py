@@ -1,0 +1,165 @@
+"""Folding handed to a process of its own while there is much to fold: the engine's end of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_projections.link import FOLD, FOLDED, GET, READY, Link, LinkLost
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from goclaw_projections.member import Member
+    from goclaw_projections.store import Change, ViewStore
+
+MODULE: Final = "goclaw_projections.folding"
+GROUPS_MIN: Final = 3
+"""So many groups in a row have to be large before a process is started."""
+ANSWER_S: Final = 10.0
+"""A process that has not answered by then is given up."""
+RESTART_S: Final = 60.0
+"""After one was lost, so long all is folded here."""
+IDLE_S: Final = 60.0
+"""After no group was large for so long, the process is ended."""
+_END_S: Final = 5.0
+_ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME")
+_log = logging.getLogger(__name__)
+
+
+class FoldingProcess:
+    """Fold groups in a process that is started when groups of `facts_min` facts come in a row.
+
+    Used by the runner's thread, which answers what the process asks while it waits for it. Whatever
+    goes wrong there means that the group is folded here.
+    """
+
+    def __init__(self, store: ViewStore, facts_min: int) -> None:
+        self._store = store
+        self._facts_min = facts_min
+        self._large = 0
+        self._large_s = 0.0
+        self._not_before_s = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._link: Link | None = None
+        self._ready = False
+        self._known: set[Member] = set()
+
+    @property
+    def pid(self) -> int | None:
+        """Return the id of the process; None while there is none that has begun to fold."""
+        return self._process.pid if self._process is not None and self._ready else None
+
+    def is_for(self, facts_count: int) -> bool:
+        """Tell whether a group is to be folded there; starts the process once that is worth it."""
+        now_s = time.monotonic()
+        if self._facts_min and facts_count >= self._facts_min:
+            self._large, self._large_s = self._large + 1, now_s
+        elif self._link is None:
+            self._large = 0
+        elif now_s - self._large_s >= IDLE_S:
+            self.close()
+        if self._link is None and self._large >= GROUPS_MIN and now_s >= self._not_before_s:
+            self._start()
+        return self._link is not None and self._is_ready(self._link)
+
+    def fold(
+        self, frames: Sequence[bytes], members: Sequence[Member]
+    ) -> list[tuple[Member, list[Change]]] | None:
+        """Return the changes of each member; None: fold the group here."""
+        link = self._link
+        if link is None:
+            return None
+        orders = [self._order(member) for member in members]
+        self._known.difference_update(members)
+        try:
+            link.send([FOLD, list(frames), orders])
+            kind, *answer = self._answer(link)
+        except LinkLost as lost:
+            self._lost(str(lost))
+            return None
+        except Exception:  # a row could not be read: the process waits for it in vain
+            self._end()
+            raise
+        if kind != FOLDED:
+            self._known.clear()
+            _log.info("a group could not be folded away: %s", answer)
+            return None
+        return list(zip(members, answer[0], strict=True))
+
+    def stored(self, members: Sequence[Member]) -> None:
+        """Say that the changes of the last group are stored: what it has in memory goes on."""
+        self._known.update(members)
+
+    def _order(self, member: Member) -> list[Any]:
+        if member in self._known:
+            return [member.projection.name, member.slot_name, None]
+        begin = member.rows.cached()
+        member.rows.discard()
+        return [member.projection.name, member.slot_name, begin]
+
+    def _answer(self, link: Link) -> list[Any]:
+        while (message := link.receive())[0] == GET:
+            link.send([self._store.get(message[1])])
+        return message
+
+    def _is_ready(self, link: Link) -> bool:
+        if not self._ready and link.has_something:
+            try:
+                self._ready = link.receive() == [READY]
+            except LinkLost as lost:
+                self._lost(str(lost))
+        return self._ready
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+        try:
+            # no Python code runs between fork and exec, so threads of this process do not matter
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
+                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=environment,
+            )
+        except OSError as error:
+            ours.close()
+            self._lost(str(error))
+        else:
+            ours.settimeout(ANSWER_S)
+            self._link = Link(ours)
+        finally:
+            theirs.close()
+
+    def _lost(self, why: str) -> None:
+        _log.warning("the process that folds views was lost, and they are folded here: %s", why)
+        self._not_before_s = time.monotonic() + RESTART_S
+        self._end()
+
+    def _end(self) -> None:
+        """End the process whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+        self.close()
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        link, self._link = self._link, None
+        process, self._process = self._process, None
+        self._ready, self._large = False, 0
+        self._known.clear()
+        if link is not None:
+            link.close()
+        if process is not None:
+            try:
+                process.wait(_END_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

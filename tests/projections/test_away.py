@@ -1,0 +1,364 @@
+"""Folding in another process: the same rows, whatever becomes of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from goclaw_events import facts
+from goclaw_events.memory_journal import MemoryJournal
+from goclaw_projections import away as away_module
+from goclaw_projections.away import FoldingProcess
+from goclaw_projections.errors import ViewsUnavailable
+from goclaw_projections.every import all_projections
+from goclaw_projections.folding import Folding, serve
+from goclaw_projections.link import FAILED, FOLD, FOLDED, GET, READY, Link, LinkLost
+from goclaw_projections.runner import ProjectionRunner, RunnerSettings
+from goclaw_projections.runs import RunsProjection
+from goclaw_projections.store import MemoryViewStore
+from goclaw_projections.verify import differences
+from tests.projections.log_writer import LogWriter, ended, said, scheduled, submitted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from goclaw_projections.projection import Projection
+    from goclaw_projections.store import Change
+
+WAIT_S = 30.0
+SETTINGS = RunnerSettings(linger_s=0.0, retry_s=0.001, process_facts=1)
+
+
+class Flaky(MemoryViewStore):
+    """A store of which a write or a read fails when it is told to."""
+
+    fails = False
+    unreadable = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row's value, or fail so often."""
+        if self.unreadable:
+            self.unreadable -= 1
+            msg = "input/output error"
+            raise ViewsUnavailable(msg)
+        return super().get(key)
+
+    def write(self, changes: Sequence[Change], dropped: Sequence[bytes] = ()) -> None:
+        """Write, or fail once."""
+        if self.fails:
+            self.fails = False
+            msg = "no space"
+            raise ViewsUnavailable(msg)
+        super().write(changes, dropped)
+
+
+class Bench:
+    """A log, its views, and a runner whose groups are all worth a process."""
+
+    def __init__(self, projections: list[Projection] | None = None, partitions: int = 1) -> None:
+        self.journal = MemoryJournal(partitions=partitions)
+        self.writer = LogWriter(self.journal)
+        self.store = Flaky()
+        self.projections = projections or all_projections()
+        self.runner = ProjectionRunner(self.journal, self.store, self.projections, SETTINGS)
+        self.runner.start()
+        self._told = 0
+
+    @property
+    def away(self) -> FoldingProcess:
+        """Return the runner's end of the other process."""
+        return self.runner._away
+
+    def fold(self) -> None:
+        """Hand over what was written, and wait until it is folded."""
+        for frame in self.writer.frames[self._told :]:
+            self.runner.notify(frame.header.partition, frame)
+        self._told = len(self.writer.frames)
+        durable = {p: self.journal.durable(p) for p in range(self.journal.partitions)}
+        self.runner.wait_for(durable, WAIT_S)
+
+    def fold_until(self, reached: Callable[[], bool]) -> None:
+        """Fold one more run after the other until something is so."""
+        deadline_s = time.monotonic() + WAIT_S
+        while not reached():
+            assert time.monotonic() < deadline_s, "it never came to that"
+            self.writer.run(f"more{len(self.writer.frames)}")
+            self.fold()
+
+    def fold_away(self) -> int:
+        """Fold until the other process does, and return its id."""
+        self.fold_until(lambda: self.away.pid is not None)
+        pid = self.away.pid
+        assert pid is not None
+        return pid
+
+    def assert_equal(self) -> None:
+        """See that the rows are those that the log makes."""
+        assert list(differences(self.journal, self.store, all_projections())) == []
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(away_module, "GROUPS_MIN", 1)
+
+
+@pytest.fixture
+def made() -> Iterator[list[Bench]]:
+    """Stop every runner that a test puts here."""
+    benches: list[Bench] = []
+    yield benches
+    for bench in benches:
+        bench.runner.stop()
+
+
+def is_over(pid: int) -> bool:
+    """Tell whether a process is gone."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_what_another_process_folds_is_what_the_log_makes(made: list[Bench]) -> None:
+    """Tasks and runs that began before the process did, while it folds, and when it has ended."""
+    bench = Bench(partitions=2)
+    made.append(bench)
+    for number in range(6):
+        bench.writer.frame(said(f"workflow/w{number}", submitted()))
+        bench.writer.frame(said(f"task/w{number}/a", scheduled()))
+    bench.fold()
+    pid = bench.fold_away()
+    for number in range(6):
+        task = f"task/w{number}/a"
+        bench.writer.frame(said(task, facts.AttemptStarted(1, 7, "n:b")))
+        bench.fold()
+        bench.writer.frame(
+            said(task, facts.TaskCompleted(1, 7, None)), said(f"workflow/w{number}", ended("a"))
+        )
+    bench.fold()
+    assert bench.away.pid == pid
+    bench.assert_equal()
+    bench.runner.stop()
+    assert is_over(pid)
+    bench.runner.start()
+    bench.writer.run("last")
+    bench.fold()
+    bench.assert_equal()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_process_that_is_lost_costs_nothing(
+    made: list[Bench], monkeypatch: pytest.MonkeyPatch, sent: signal.Signals
+) -> None:
+    """Killed, or silent for too long: the group is folded here, and later another one begins."""
+    monkeypatch.setattr(away_module, "ANSWER_S", 0.5)
+    monkeypatch.setattr(away_module, "RESTART_S", 0.0)
+    bench = Bench()
+    made.append(bench)
+    pid = bench.fold_away()
+    os.kill(pid, sent)
+    bench.writer.run("meanwhile")
+    bench.fold()
+    assert is_over(pid)
+    bench.assert_equal()
+    assert bench.fold_away() != pid
+    bench.assert_equal()
+
+
+def test_after_a_loss_no_process_is_started_for_a_while(made: list[Bench]) -> None:
+    """Not with every group anew."""
+    bench = Bench()
+    made.append(bench)
+    os.kill(bench.fold_away(), signal.SIGKILL)
+    bench.writer.run("meanwhile")
+    bench.fold()
+    bench.writer.run("and then")
+    bench.fold()
+    assert bench.away.pid is None
+    bench.assert_equal()
+
+
+def test_a_write_that_fails_is_made_again_from_what_is_stored(made: list[Bench]) -> None:
+    """What the process made of the group is forgotten there too."""
+    bench = Bench()
+    made.append(bench)
+    pid = bench.fold_away()
+    bench.store.fails = True
+    bench.writer.run("unlucky")
+    for frame in bench.writer.frames[bench._told :]:
+        bench.runner.notify(0, frame)
+    bench._told = len(bench.writer.frames)
+    while bench.runner.lag(0):
+        bench.runner.wait_for_change(WAIT_S)
+    bench.fold_away()
+    assert (bench.away.pid, bench.store.fails) == (pid, False)
+    bench.assert_equal()
+
+
+def test_a_row_that_cannot_be_read_ends_the_process(made: list[Bench]) -> None:
+    """It would wait for it; the group is folded when the disk is well again."""
+    bench = Bench()
+    made.append(bench)
+    bench.writer.frame(said("workflow/r", submitted()))
+    bench.fold()
+    pid = bench.fold_away()
+    bench.away._known.clear()  # as after a write that failed: it has no rows, and must ask
+    bench.store.unreadable = 1
+    bench.writer.frame(said("workflow/r", ended("a")))
+    with pytest.raises(ViewsUnavailable):
+        bench.fold()
+    assert is_over(pid)
+    while bench.runner.lag(0):
+        bench.runner.wait_for_change(WAIT_S)
+    bench.fold_away()
+    bench.assert_equal()
+
+
+class Unknown(RunsProjection):
+    """A view that the other process does not know."""
+
+    name = "unknown"
+
+
+def test_what_the_process_cannot_fold_is_folded_here(made: list[Bench]) -> None:
+    """So an error is met, and reported, where it is with any other group."""
+    bench = Bench([RunsProjection(), Unknown()])
+    made.append(bench)
+    bench.fold_away()
+    bench.writer.run("r")
+    bench.fold()
+    assert [status.state for status in bench.runner.status()] == ["running"] * 2
+    assert bench.store.get(b"unknown/run/r") == bench.store.get(b"runs/run/r") is not None
+
+
+def test_a_rebuild_beside_it_ends_equal(made: list[Bench]) -> None:
+    """Rows in the making are folded there as well."""
+    bench = Bench()
+    made.append(bench)
+    bench.fold_away()
+    bench.runner.rebuild("tasks")
+    bench.writer.run("beside")
+    bench.fold()
+    bench.runner.wait_for_rebuild("tasks", WAIT_S)
+    bench.writer.run("behind")
+    bench.fold()
+    assert bench.away.pid is not None
+    bench.assert_equal()
+
+
+def test_it_ends_when_there_is_little_to_fold(
+    made: list[Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When no group was large for a while, or nothing came at all."""
+    bench = Bench()
+    made.append(bench)
+    pid = bench.fold_away()
+    monkeypatch.setattr(away_module, "IDLE_S", 0.0)
+    bench.away._facts_min = 10**6
+    bench.writer.run("little")
+    bench.fold()
+    assert (bench.away.pid, is_over(pid)) == (None, True)
+    bench.assert_equal()
+
+
+def test_nothing_is_started_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a limit of 0 facts every group is folded here, however large."""
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(subprocess, "Popen", never)
+    folding = FoldingProcess(MemoryViewStore(), 0)
+    assert not any(folding.is_for(10**6) for _ in range(10))
+
+
+# --- the other end
+
+
+@pytest.fixture
+def linked() -> Iterator[Link]:
+    """Return a link to a folding process, which is a thread here."""
+    ours, theirs = socket.socketpair()
+
+    def run() -> None:
+        with pytest.raises(LinkLost):
+            serve(Link(theirs))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    link = Link(ours)
+    assert link.receive() == [READY]
+    yield link
+    link.close()
+    thread.join(WAIT_S)
+    assert not thread.is_alive()
+    theirs.close()
+
+
+def frames_of_a_run() -> list[bytes]:
+    """Return the frames of a run of one task."""
+    writer = LogWriter(MemoryJournal())
+    writer.run("r")
+    return [frame.data for frame in writer.frames]
+
+
+def test_rows_that_are_not_in_memory_are_asked_for(linked: Link) -> None:
+    """One stored row is asked for once; what goes on from a group is not asked for again."""
+    first, *others = frames_of_a_run()
+    linked.send([FOLD, [first], [["runs", "runs", {}]]])
+    kind, [changes] = linked.receive()
+    assert (kind, [key for key, _ in changes][1:]) == (FOLDED, [b"runs/run/r"])
+    linked.send([FOLD, others, [["runs", "runs", None]]])
+    assert linked.receive()[0] == FOLDED
+    linked.send([FOLD, others, [["runs", "runs~", {}]]])
+    assert linked.receive() == [GET, b"runs~/run/r"]
+    linked.send([None])
+    assert linked.receive()[0] == FOLDED
+
+
+def test_a_group_that_cannot_be_folded_is_said_to_be_so(linked: Link) -> None:
+    """The next one may be folded."""
+    linked.send([FOLD, [b"no frame"], [["runs", "runs", {}]]])
+    assert linked.receive()[0] == FAILED
+    linked.send([FOLD, frames_of_a_run(), [["runs", "runs", None]]])
+    assert linked.receive()[0] == FAILED
+    linked.send([FOLD, frames_of_a_run(), [["runs", "runs", {}]]])
+    assert linked.receive()[0] == FOLDED
+
+
+class Nothing:
+    """Stored rows that nobody may ask for."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Refuse."""
+        raise AssertionError(key)
+
+
+def test_rows_begin_with_what_memory_held() -> None:
+    """They are not asked for."""
+    first, *others = frames_of_a_run()
+    begun = Folding(Nothing())
+    begun.fold([first], [["runs", "runs", {}]])
+    row = begun._rows["runs"].cached()
+    assert list(row) == ["run/r"]
+    [changes] = Folding(Nothing()).fold(others, [["runs", "runs", row]])
+    assert [key for key, _ in changes] == [b"runs/run/r"]
+
+
+@pytest.mark.parametrize("data", [b"", b"\x00", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1"])
+def test_what_is_no_message_is_a_lost_link(data: bytes) -> None:
+    """Cut off, far too long, or no msgpack."""
+    ours, theirs = socket.socketpair()
+    theirs.sendall(data)
+    theirs.close()
+    with pytest.raises(LinkLost):
+        Link(ours).receive()
+    ours.close()
