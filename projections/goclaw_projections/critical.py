@@ -15,18 +15,20 @@ if TYPE_CHECKING:
 
     from goclaw_projections.timeline import TimelineEntry
 
-KINDS: Final = ("queue", "run", "backoff", "wait", "handover")
+KINDS: Final = ("queue", "run", "lost", "backoff", "wait", "handover")
 """What a task on the path spent its time with.
 
-`queue`: it waited for a slot of its lane. `run`: an attempt ran. `backoff`: an attempt had failed
+`queue`: it waited for a slot of its lane. `run`: an attempt ran. `lost`: an attempt ran of which
+nothing came, and no engine until the next one found that out. `backoff`: an attempt had failed
 and the next was not due. `wait`: a timer, or something outside. `handover`: it could go on and
 nobody had heard of it yet: what Goclaw itself costs.
 """
 
+_LOST: Final = "task.attempt_lost"
 _AFTER: Final = {
     "task.scheduled": "queue",
     "task.requeued": "queue",
-    "task.attempt_lost": "queue",
+    _LOST: "queue",
     "task.attempt_started": "run",
     "task.attempt_failed": "backoff",
     "task.waiting": "wait",
@@ -68,7 +70,10 @@ def histories(entries: Iterable[TimelineEntry]) -> dict[str, TaskHistory]:
         if status is not None:
             ended[task] = TaskHistory(status, entry.time_ns, phases.pop(task, []))
         elif entry.type in _AFTER:
-            phases.setdefault(task, []).append((entry.time_ns, _AFTER[entry.type]))
+            own = phases.setdefault(task, [])
+            if entry.type == _LOST and own:
+                own[-1] = (own[-1][0], "lost")
+            own.append((entry.time_ns, _AFTER[entry.type]))
     return ended
 
 

@@ -101,6 +101,21 @@ def test_segments_are_cut_where_a_task_began_something_else() -> None:
     ]
 
 
+def test_an_attempt_of_which_nothing_came_is_lost_time() -> None:
+    """So is the time until the next engine: neither is told apart, and neither is `run`."""
+    kinds = [
+        ("scheduled", 1), ("attempt_started", 2), ("attempt_lost", 90), ("attempt_started", 90),
+        ("completed", 95),
+    ]  # fmt: skip
+    entries = [TimelineEntry(n, at, "a", f"task.{kind}", "") for n, (kind, at) in enumerate(kinds)]
+    assert critical_path(0, 95, histories(entries), {"a": []}) == [
+        Segment("a", "handover", 0, 1),
+        Segment("a", "queue", 1, 2),
+        Segment("a", "lost", 2, 90),
+        Segment("a", "run", 90, 95),
+    ]
+
+
 def test_what_was_cancelled_for_a_failure_follows_the_failure() -> None:
     """A task that ran on until another one failed did not decide the end: the failure did."""
     tasks = {
