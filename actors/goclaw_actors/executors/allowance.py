@@ -51,10 +51,10 @@ class Allowance:
         self.check(program)
         found = self._found(program, folder)
         if not found:
-            where = "" if "/" in program else f" along {self._path()}"
+            where = "" if "/" in program else " on the PATH of the engine"
             msg = f"there is no program {program!r} that can be executed{where}"
             hint = "name it by its absolute path, or install it"
-            raise ProgramNotFound(msg, hint=hint, program=program)
+            raise ProgramNotFound(msg, hint=hint, program=program, path=self._path())
         return found
 
     def variables(self, attempt: StartAttempt) -> dict[str, str]:

@@ -277,6 +277,7 @@ def test_what_cannot_be_run_fails_for_good(programs: Programs, argv: list[str], 
     """A program that is not there, or words that none can be given, are not tried again."""
     outcome = programs.run(*argv)
     assert (outcome.status, outcome.code, outcome.retryable) == ("failed", code, False)
+    assert os.environ["PATH"] not in outcome.message
 
 
 def test_a_script_without_its_interpreter_is_not_found(programs: Programs, tmp_path: Path) -> None:
