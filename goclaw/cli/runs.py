@@ -61,7 +61,7 @@ def list_runs(
         emit(found)
     elif found:
         print_table(
-            ("run", "name", "status", "submitted", "took", "labels"),
+            ("run", "name", "status", "submitted", "took", "child of", "labels"),
             [_list_row(run) for run in found],
         )
     else:
@@ -175,7 +175,9 @@ def _print_facts(settings: Settings, run: Mapping[str, Any], *, new: bool, ndjso
 def _list_row(run: Mapping[str, Any]) -> tuple[str, ...]:
     labels = " ".join(f"{key}={value}" for key, value in run["labels"].items())
     submitted = _seconds(run["submitted_at"])
-    return run["run_id"], run["name"], run["status"], submitted, _took(run["duration_s"]), labels
+    parent = "" if run["parent"] is None else f"{run['parent']['run_id']} {run['parent']['task']}"
+    took = _took(run["duration_s"])
+    return run["run_id"], run["name"], run["status"], submitted, took, parent, labels
 
 
 def _print_record(record: Mapping[str, Any]) -> None:

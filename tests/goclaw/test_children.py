@@ -92,6 +92,9 @@ def test_the_command_line_names_parent_and_child(
     record = json.loads(capsys.readouterr().out)
     assert record["parent"] == {"run_id": "top", "task": "first"}
     assert record["input"] == {"n": 3}
+    assert main(["runs", "list", *data]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[-2:] for row in rows if child in row] == [["top", "first"]]
     for command in (["runs", "show", "@last"], ["replay", "--run", "@last"]):
         assert main([*command, *data, "--json"]) == 0
         found = json.loads(capsys.readouterr().out.splitlines()[-1])
