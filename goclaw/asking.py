@@ -8,7 +8,7 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw.datadir import DataDirectory
+from goclaw.datadir import PAUSE_S, DataDirectory
 from goclaw.errors import EngineNotRunning
 from goclaw.wire.sync_link import SyncLink
 from goclaw_events.errors import EngineRunning
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from goclaw.config import Settings
 
-BUSY_S: Final = 1.0
-"""Who holds the directory without listening may be about to: another command, a starting engine."""
-PAUSE_S: Final = 0.05
+STARTING_S: Final = 1.0
+"""Who holds the directory without listening may be about to: a starting engine."""
 COPIES: Final = "copies"
 _MAKES_A_LOG: Final = "workflows.register"
 
@@ -32,9 +31,9 @@ def ask(settings: Settings, name: str, /, **params: Any) -> Any:
     Without an engine the directory is opened, asked and closed; an operation that changes
     something opens it as an engine that begins nothing. Raises what the operation raises,
     `EngineNotRunning` where it needs a working engine, `EngineRunning` where the directory is
-    held by a program that does not listen.
+    held by a program that does not listen, `DirectoryBusy` where that is another command.
     """
-    deadline = time.monotonic() + BUSY_S
+    deadline = time.monotonic() + STARTING_S
     while True:
         try:
             with SyncLink(settings.data_dir) as link:

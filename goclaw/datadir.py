@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from goclaw.errors import NotFound
+from goclaw_events.errors import DirectoryBusy
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw_events.rocks import RocksJournal
+
+
+BUSY_S: Final = 10.0
+"""Two commands that are no engines cannot have a log open at once: one waits so long."""
+PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +72,38 @@ class DataDirectory:
         return (self.log / "CURRENT").exists()
 
     def open_journal(
-        self, *, create: bool = False, partitions: int | None = None, read_only: bool = False
+        self,
+        *,
+        create: bool = False,
+        partitions: int | None = None,
+        read_only: bool = False,
+        passing: bool = False,
     ) -> RocksJournal:
-        """Open the log, or create it.
+        """Open the log, or create it; wait up to `BUSY_S` for commands that have it open.
 
         `read_only` takes a log that the watermark shows to be damaged too, and no frame.
-        Raises `NotFound` where there is none and none is to be created, and what `RocksJournal`
-        raises: `EngineRunning`, `LogMismatch`, `LogDamaged`, `LogBehindWatermark`.
+        `passing`: by a command that is no engine; so is every reader. Raises `NotFound` where
+        there is none and none is to be created, and what `RocksJournal` raises:
+        `EngineRunning`, `DirectoryBusy`, `LogMismatch`, `LogDamaged`, `LogBehindWatermark`.
         """
         from goclaw_events.rocks import RocksJournal
 
         if not create:
             self.require()
-        return RocksJournal(
-            self.path, create=create, partitions=partitions, trust_watermark=not read_only
-        )
+        deadline = time.monotonic() + BUSY_S
+        while True:
+            try:
+                return RocksJournal(
+                    self.path,
+                    create=create,
+                    partitions=partitions,
+                    trust_watermark=not read_only,
+                    passing=passing or read_only,
+                )
+            except DirectoryBusy:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(PAUSE_S)
 
     def require(self) -> None:
         """Raise `NotFound` unless a log is there."""

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw.datadir import DataDirectory
 from goclaw.disk import Mount, disk_finding, mount_of
 from goclaw.errors import EXIT_DAMAGED, EXIT_OK, EXIT_UNAVAILABLE
 from goclaw.log_health import LogHealth, ask_engine, look_at_log
+from goclaw.noted import CLOCK_JUMPED, LOG_VERIFIED, noted
 from goclaw.problems import Finding, State, problem
 from goclaw_events.datalock import LOCK_NAME
 
@@ -90,6 +92,7 @@ def examine(data_dir: Path, settings: Settings | None = None) -> Report:
         flush, mount = measure_flush(base), mount_of(base)
         findings += [_flush(flush), disk_finding(mount, flush.p50_ms)]
     findings.append(_clock(*started))
+    findings += _noted(data_dir)
     usable = all(_EXITS[finding.state] == EXIT_OK for finding in findings)
     if usable and (found := _look_inside(data_dir, settings)) is not None:
         health = found
@@ -244,6 +247,29 @@ def _clock(wall_s: float, monotonic_s: float) -> Finding:
         says = f"the wall clock moved {drift_s:+.1f} s against the monotonic one just now"
         return problem("clock_moving", "clock", says)
     return Finding("clock", "ok", "set, and steady")
+
+
+def _noted(data_dir: Path) -> list[Finding]:
+    """Say what was noticed last, here or by an engine: nothing where there is no log."""
+    directory = DataDirectory(data_dir)
+    if not directory.exists:
+        return []
+    verified = noted(directory.logs, LOG_VERIFIED)
+    jumped = noted(directory.logs, CLOCK_JUMPED)
+    name = "log verified"
+    if verified is None:
+        found = [Finding(name, "ok", "never; `goclaw log verify` reads all of it")]
+    elif verified["whole"]:
+        found = [Finding(name, "ok", f"{verified['facts']} facts, whole, at {verified['at']}")]
+    else:
+        says = (
+            f"{verified['problems']} problems at {verified['at']}; `goclaw log verify` says which"
+        )
+        found = [Finding(name, "warning", says)]
+    if jumped is not None:
+        says = f"the wall clock jumped last at {jumped['at']}, by {jumped['jump_s']:+g} s"
+        found.append(Finding("clock jump", "ok", says))
+    return found
 
 
 def _existing(path: Path) -> Path:

@@ -229,6 +229,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "timeout": _TIMEOUT,
     # it cannot be done now
     "engine_running": _UNAVAILABLE,
+    "directory_busy": _UNAVAILABLE,
     "engine_not_running": _UNAVAILABLE,
     "engine_not_started": _UNAVAILABLE,
     "engine_closed": _UNAVAILABLE,

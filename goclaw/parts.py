@@ -12,6 +12,7 @@ from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.errors import UsageInvalid
 from goclaw.garbage import collect_seldom
+from goclaw.noted import CLOCK_JUMPED, note
 from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
 from goclaw.retention import Retention, housekeeping_of
@@ -82,9 +83,9 @@ class Parts:
         self.agents = agents
         self.secrets = Secrets(SecretSource(settings.secrets.file))
         self.secrets.learn()
-        self.journal = _open_journal(data_dir, settings)
+        self.journal = _open_journal(data_dir, settings, idle=idle)
         heads = (self.journal.head(partition) for partition in range(self.journal.partitions))
-        self.clock = SystemClock(max(head.time_ns for head in heads))
+        self.clock = SystemClock(max(head.time_ns for head in heads), on_jump=self._note_jump)
         try:
             self.views = Views.open(
                 self.journal,
@@ -147,6 +148,10 @@ class Parts:
         self.thread.start(self.node, self.clock.now_ns)
         if self.retention is not None and not self._idle:
             self.retention.start()
+
+    def _note_jump(self, jump_s: float) -> None:
+        if self.data_dir is not None:
+            note(DataDirectory(self.data_dir).logs, CLOCK_JUMPED, jump_s=round(jump_s, 3))
 
     def _declare_lanes(self) -> None:
         for name, lane in self.settings.lanes.items():
@@ -220,10 +225,10 @@ def executors_by_kind(settings: Settings, children: Children) -> dict[str, KindF
     }
 
 
-def _open_journal(data_dir: Path | None, settings: Settings) -> Journal:
+def _open_journal(data_dir: Path | None, settings: Settings, *, idle: bool) -> Journal:
     if data_dir is None:
         return MemoryJournal(partitions=settings.partitions)
     explicit = "partitions" in settings.model_fields_set
     directory = DataDirectory(data_dir)
     count = settings.partitions if explicit or not directory.exists else None
-    return directory.open_journal(create=True, partitions=count)
+    return directory.open_journal(create=True, partitions=count, passing=idle)

@@ -29,7 +29,7 @@ class Upkeep:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.journal = DataDirectory(settings.data_dir).open_journal()
+        self.journal = DataDirectory(settings.data_dir).open_journal(passing=True)
         try:
             heads = (self.journal.head(p) for p in range(self.journal.partitions))
             self.clock = SystemClock(max(head.time_ns for head in heads))

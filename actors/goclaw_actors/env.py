@@ -31,7 +31,8 @@ class SystemClock:
     It never goes back, and never stands still: where the wall clock is behind what was told
     (it was set back, or the log, whose last time is `least_ns`, was written by a clock that was
     ahead) it goes on with the monotonic clock until the wall clock has caught up. A jump of the
-    wall clock beyond `JUMP_S` is logged; `jump_s` is the largest that an anchor saw.
+    wall clock beyond `JUMP_S` is logged, and told to `on_jump`, in seconds; `jump_s` is the largest
+    that an anchor saw.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class SystemClock:
         *,
         wall: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], int] = time.monotonic_ns,
+        on_jump: Callable[[float], None] | None = None,
     ) -> None:
+        self._on_jump = on_jump
         self._wall = wall
         self._monotonic = monotonic
         self._read_ns = wall()
@@ -68,6 +71,8 @@ class SystemClock:
         if abs(jump_s) > JUMP_S:
             extra = {"action": "clock_jumped", "jump_s": round(jump_s, 3)}
             log.warning("the wall clock is %+.0f s %s", jump_s, what, extra=extra)
+            if self._on_jump is not None:
+                self._on_jump(jump_s)
 
 
 class Identity(NamedTuple):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from goclaw_events.errors import EngineRunning, JournalBroken, LogMismatch
+from goclaw_events.errors import DirectoryBusy, EngineRunning, JournalBroken, LogMismatch
 
 if TYPE_CHECKING:
     from typing import Self
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LOCK_NAME: Final = "lock"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _TEXT_BYTES_MAX: Final = 256
+PASSING: Final = "command"
 
 
 def boot_id() -> str:
@@ -39,9 +40,13 @@ def prepare_directory(path: Path) -> None:
 
 
 class DataLock:
-    """Hold `<data directory>/lock` until `release`; the kernel lets go of it when we die."""
+    """Hold `<data directory>/lock` until `release`; the kernel lets go of it when we die.
 
-    def __init__(self, directory: Path) -> None:
+    `passing`: by a command that is no engine, and ends soon. Raises `EngineRunning`, or
+    `DirectoryBusy` where such a command holds it.
+    """
+
+    def __init__(self, directory: Path, *, passing: bool = False) -> None:
         self._path = directory / LOCK_NAME
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
@@ -57,15 +62,20 @@ class DataLock:
             raise self._running(directory, holder) from error
         with suppress(OSError):  # a full disk: the lock holds all the same, it names nobody
             os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()} {boot_id()}\n".encode("ascii"), 0)
+            what = PASSING if passing else "engine"
+            os.pwrite(self._fd, f"{os.getpid()} {boot_id()} {what}\n".encode("ascii"), 0)
 
     @staticmethod
     def _running(directory: Path, holder: str) -> EngineRunning:
         pid = holder.partition(" ")[0].strip()
+        number = int(pid) if pid.isdigit() else None
         who = f"process {pid}" if pid.isdigit() else "another process"
+        if holder.split()[-1:] == [PASSING]:
+            msg = f"{directory} is in use by {who}, a command that is no engine"
+            hint = "try again when it has ended; beside an engine commands wait for nobody"
+            return DirectoryBusy(msg, hint=hint, pid=number)
         msg = f"{directory} is in use by {who}"
-        hint = "stop it first, or use another --data-dir"
-        return EngineRunning(msg, hint=hint, pid=int(pid) if pid.isdigit() else None)
+        return EngineRunning(msg, hint="stop it first, or use another --data-dir", pid=number)
 
     def release(self) -> None:
         """Let go of the directory. Idempotent."""

@@ -84,6 +84,12 @@ class EngineRunning(EventsError):
     code = "engine_running"
 
 
+class DirectoryBusy(EngineRunning):
+    """A command that is no engine holds the data directory, for as long as it takes."""
+
+    code = "directory_busy"
+
+
 class JournalUnavailable(EventsError):
     """The log cannot be written now; nothing of the batch was acknowledged."""
 

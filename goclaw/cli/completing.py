@@ -71,7 +71,7 @@ def _ids_kept(data_dir: Path, prefix: str) -> list[str]:
     from goclaw_projections.runs import RunsReader
 
     try:
-        with DataLock(data_dir):
+        with DataLock(data_dir, passing=True):
             store = RocksViewStore(data_dir / "views")
             try:
                 runs = RunsReader(store)

@@ -11,6 +11,7 @@ from goclaw.cli.options import (
     allow_exec_option,
     json_option,
     module_option,
+    process_option,
     settings_options,
     trust_option,
 )
@@ -42,6 +43,7 @@ def engine() -> None:
 @trust_option
 @settings_options
 @allow_exec_option
+@process_option
 @json_option
 def start(
     settings: Settings,
@@ -84,7 +86,7 @@ def _require_able(settings: Settings, registry: Any) -> None:
     directory = DataDirectory(settings.data_dir)
     if not directory.exists:
         return
-    journal = directory.open_journal()
+    journal = directory.open_journal(passing=True)
     try:
         runs = unfinished_runs(journal, CHECKED_RUNS_MAX)
     finally:
@@ -113,6 +115,7 @@ def _start_detached(
     given = click.get_current_context().params
     words += [] if given.get("config") is None else ["--config", str(given["config"])]
     words += ["--allow-exec"] if given.get("allow_exec") else []
+    words += ["--process"] if given.get("process") else []
     words += ["--log-level", settings.log.level]
     words += [word for module in modules for word in ("--module", module)]
     words += [] if trusted is None else ["--trust-dir", str(trusted)]

@@ -99,11 +99,15 @@ def tail(settings: Settings, lines: int, ndjson: bool, as_json: bool) -> None:
 def verify(settings: Settings, as_json: bool) -> int:
     """Read everything and compare everything; exits 0 only if all is whole, otherwise 6."""
     from goclaw.asking import readable
+    from goclaw.datadir import DataDirectory
+    from goclaw.noted import LOG_VERIFIED, note
     from goclaw_events.rocks import verify_directory
 
     with readable(settings) as directory:
         directory.require()
         report = verify_directory(directory.path)
+    found = {"whole": report.whole, "facts": report.facts, "problems": report.problems_count}
+    note(DataDirectory(settings.data_dir).logs, LOG_VERIFIED, **found)
     if as_json:
         emit({"whole": report.whole, **asdict(report)})
     else:

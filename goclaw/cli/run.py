@@ -173,7 +173,8 @@ def _prepared(
 def resume(settings: Settings, modules: Sequence[str], trusted: Path | None, as_json: bool) -> int:
     """Go on with every run that is not finished, until all of them have ended.
 
-    Where an engine runs it has gone on with them already: then they are watched.
+    Where an engine runs it has gone on with them already: then they are watched. What belongs to
+    the process and not to a run (--module, --allow-exec, --process) is to be given again.
 
     Exits 0, also if there is nothing to do; 1 if a run failed. Where agents or secrets are missing
     (2, 3), or programs are not allowed (2), nothing is begun.

@@ -70,10 +70,10 @@ def opened_ground(settings: Settings, *, log_only: bool = False) -> Iterator[Gro
     """Open a data directory that no engine is using, and close it again.
 
     `log_only` leaves its views alone, and refuses a log that is damaged. Raises `NotFound` where
-    there is no log, `EngineRunning` where one is in use.
+    there is no log, `EngineRunning` or `DirectoryBusy` where it is in use.
     """
     directory = DataDirectory(settings.data_dir)
-    journal = directory.open_journal(read_only=not log_only)
+    journal = directory.open_journal(read_only=not log_only, passing=True)
     try:
         limits = RunnerSettings(**settings.views.model_dump())
         views = Views.open(journal, None if log_only else directory.views, limits)

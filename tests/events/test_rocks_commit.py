@@ -13,6 +13,7 @@ import pytest
 
 from goclaw_events import committer
 from goclaw_events.errors import (
+    DirectoryBusy,
     EngineRunning,
     JournalBroken,
     JournalFull,
@@ -178,6 +179,15 @@ def test_a_second_opener_is_told_who_holds_the_directory(tmp_path: Path) -> None
     assert result.stdout.split() == ["engine_running", str(os.getpid())]
     journal.close()
     RocksJournal(tmp_path).close()
+
+
+def test_a_command_that_holds_the_directory_is_no_engine(tmp_path: Path) -> None:
+    """Who opens beside it is told so: to come back, not to stop an engine."""
+    journal = RocksJournal(tmp_path, create=True, passing=True)
+    with pytest.raises(DirectoryBusy, match="no engine") as caught:
+        RocksJournal(tmp_path)
+    assert (caught.value.code, caught.value.details) == ("directory_busy", {"pid": os.getpid()})
+    journal.close()
 
 
 def test_partitions_are_fixed(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from goclaw import doctor
+import goclaw
+from goclaw import doctor, parts
 from goclaw.cli import main
+from goclaw_actors.env import SystemClock
 from goclaw_events.datalock import DataLock
 
 if TYPE_CHECKING:
@@ -16,6 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw.problems import Finding
+
+
+WORKFLOW = goclaw.Workflow("noted")
+WORKFLOW.wait("pause", "1ms")
 
 
 class Usage(NamedTuple):
@@ -78,6 +85,30 @@ def test_looking_leaves_the_lock_as_it_is(tmp_path: Path) -> None:
     assert doctor.lock_holder(tmp_path) is None
     with DataLock(tmp_path):
         assert doctor.lock_holder(tmp_path) is not None
+
+
+def test_what_was_noticed_last_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last `log verify`, and the last jump of the clock, which an engine noticed."""
+    data_dir = tmp_path / "d"
+    assert found(data_dir, "log verified") is None
+    goclaw.run(WORKFLOW, data_dir=data_dir)
+    verified = found(data_dir, "log verified")
+    assert verified is not None
+    assert verified.says.startswith("never")
+    assert found(data_dir, "clock jump") is None
+    assert main(["log", "verify", "--data-dir", str(data_dir)]) == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        early = functools.partial(SystemClock, wall=lambda: 1_700_000_000_000_000_000)
+        patched.setattr(parts, "SystemClock", early)
+        goclaw.run(WORKFLOW, data_dir=data_dir)
+    verified, jumped = (found(data_dir, name) for name in ("log verified", "clock jump"))
+    assert verified is not None
+    assert jumped is not None
+    assert "facts, whole, at 20" in verified.says
+    assert "by -" in jumped.says
 
 
 @pytest.mark.parametrize("kind", ["file", "link"])

@@ -105,7 +105,7 @@ def fsck(path: Path, *, repair: bool = False, accept: int | None = None) -> Find
     if not any((path / name).exists() for name in (LOG_DIRECTORY, WATERMARK_NAME, MENDED_NAME)):
         msg = f"there is no log in {path}"
         raise LogMissing(msg, hint="name another --data-dir", path=str(path))
-    with DataLock(path):
+    with DataLock(path, passing=True):
         return _Check(path).run(repair=repair or accept is not None, accept=accept)
 
 

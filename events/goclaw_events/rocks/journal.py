@@ -86,10 +86,11 @@ class RocksJournal(StoredLog):
     `partitions` None takes what the log has (1 for a new one). `create` False raises `LogMissing`
     where there is none. Opening compares the end of every partition with the watermark; with
     `trust_watermark` False the log is opened for reading only, whatever the watermark says
-    (`watermark_faults` tells).
+    (`watermark_faults` tells). `passing`: whoever opens it is no engine, and closes it soon.
     `step` is called on the committer's thread before each of `STEPS`; a test holds a flush by
     blocking in it, and fails one by raising.
-    Raises `EngineRunning`, `LogMismatch`, `LogDamaged`, `LogBehindWatermark`, `JournalUnavailable`.
+    Raises `EngineRunning`, `DirectoryBusy`, `LogMismatch`, `LogDamaged`, `LogBehindWatermark`,
+    `JournalUnavailable`.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class RocksJournal(StoredLog):
         partitions: int | None = None,
         create: bool = False,
         trust_watermark: bool = True,
+        passing: bool = False,
         step: Step = _no_step,
     ) -> None:
         _refuse_remains(path)
@@ -107,7 +109,7 @@ class RocksJournal(StoredLog):
             raise LogMissing(msg, hint="name another --data-dir", path=str(path))
         prepare_directory(path)
         self.path = path
-        self._lock = DataLock(path)
+        self._lock = DataLock(path, passing=passing)
         self._step = step
         self._wanted = partitions
         self._trust = trust_watermark
