@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.batch import Batch
 from goclaw_actors.decider import Refused
+from goclaw_actors.errors import OutcomeUnknown
 from goclaw_actors.exchange import Exchange
 from goclaw_actors.given_up import given_up
 from goclaw_actors.message import Message, Reply
@@ -448,7 +449,7 @@ class Dispatcher:
         """
         outcomes = [message for batch in self.turns.in_flight for message in batch.outcomes]
         refused = Refused(
-            "outcome_unknown", f"the commit failed: {error.message}", "ask again with the same id"
+            OutcomeUnknown.code, f"the commit failed: {error.message}", "ask again with the same id"
         )
         for batch in self.turns.in_flight:
             self._ports.contents.take_back(batch.builder.blobs)

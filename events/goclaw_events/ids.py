@@ -36,21 +36,6 @@ def check_id(text: str, what: str) -> str:
     return text
 
 
-def encode_id(text: str) -> str:
-    """Write an id so that it is one subject token and one file name (reversible).
-
-    What is outside `[A-Za-z0-9_-]` becomes `=XX`, its code point in hex.
-    """
-    if _PLAIN.match(text):
-        return text
-    return "".join(c if _PLAIN.match(c) else f"={ord(c):02X}" for c in text)
-
-
-def decode_id(text: str) -> str:
-    """Undo `encode_id`."""
-    return re.sub(r"=([0-9A-F]{2})", lambda m: chr(int(m.group(1), 16)), text)
-
-
 def workflow_stream(run_id: str) -> str:
     """Name the stream of a run."""
     return "workflow/" + run_id
