@@ -78,7 +78,7 @@ def _short(code: str, message: str) -> str:
 
 
 def _brief_attempt_failed(fact: facts.AttemptFailed) -> str:
-    ending = "" if fact.retry_due_ns is None else ", retries"
+    ending = ("" if fact.retry_due_ns is None else ", retries") + ", abandoned" * fact.abandoned
     return f"attempt {fact.attempt}{ending}: {_short(fact.code, fact.message)}"[:BRIEF_CHARS_MAX]
 
 

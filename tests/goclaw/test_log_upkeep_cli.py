@@ -77,6 +77,8 @@ def test_archive_expire_compact(data_dir: Path, capsys: pytest.CaptureFixture[st
     assert code == 0
     assert "history of partition 0 begins at" in err
     assert lines
+    code, _, err = called(capsys, "log", "export", "--data-dir", data_dir)
+    assert (code, "error[history_expired]" in err, "goclaw backup" in err) == (3, True, True)
 
 
 def test_expire_names_the_runs_and_waits_for_yes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from goclaw_events.errors import LogDamaged, LogMissing
+from goclaw_events.errors import HistoryExpired, LogDamaged, LogMissing
 from goclaw_events.frame import decode_frame, hash_of, read_header
 from goclaw_events.ids import partition_of, task_stream, workflow_stream
 from goclaw_events.portable.digest import LogDigest
@@ -45,9 +45,19 @@ def export_log(journal: Journal, file: IO[bytes], version: str) -> Exported:
     """Write everything durable: frames as they stand, blobs before the frames that need them.
 
     The frames of all partitions are in order of time. `version` is Goclaw's. Memory grows by 100
-    bytes a blob. Raises `LogDamaged`, `BlobMissing`, `OSError`.
+    bytes a blob. Raises `HistoryExpired` where the first facts were given up, `LogDamaged`,
+    `BlobMissing`, `OSError`.
     """
     partitions = range(journal.partitions)
+    for begin, partition in ((journal.history(p), p) for p in partitions):
+        if begin > 1:
+            msg = f"the facts of partition {partition} below {begin} were given up"
+            raise HistoryExpired(
+                msg + ": an export holds all facts from the first",
+                hint="goclaw backup copies all that is kept; --run exports a run that is whole",
+                partition=partition,
+                number=begin,
+            )
     ends = [(journal.head(p).era, 0, bytes(16)) for p in partitions]
     digest = LogDigest()
     head = {
