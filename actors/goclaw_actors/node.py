@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from goclaw_actors.message import Message
     from goclaw_actors.ports import Limits, Ports
     from goclaw_actors.work import Outcome, Progress
+    from goclaw_events.journal import Done
 
 log = getLogger(__name__)
 RETRY_NS: Final = 1_000_000_000
@@ -96,6 +97,25 @@ class Node:
         """Tell whether nothing waits anywhere and everything decided is durable."""
         return self.failure is None and all(dispatcher.idle for dispatcher in self.dispatchers)
 
+    def when_durable(self, done: Done) -> None:
+        """Have `done` hear when all that is decided now is durable, or that it was abandoned.
+
+        What an answer about this moment says may leave then.
+        """
+        left = [each.turns.in_flight[-1] for each in self.dispatchers if each.turns.in_flight]
+        if not left:
+            done(None)
+            return
+        errors: list[CodedError | None] = []
+
+        def heard(error: CodedError | None) -> None:
+            errors.append(error)
+            if len(errors) == len(left):
+                done(next((each for each in errors if each is not None), None))
+
+        for batch in left:
+            batch.after.append(heard)
+
     def record_closed(self) -> None:
         """Record in every partition that the process stops as asked; nothing may come after."""
         for dispatcher in self.dispatchers:
@@ -168,6 +188,11 @@ class NodeThread:
         self._node = node
         self._clock_ns = clock_ns
         self._thread.start()
+
+    @property
+    def works(self) -> bool:
+        """Tell whether what is posted is still called."""
+        return self._thread.is_alive() and not self._stopping
 
     def stop(self, timeout_s: float) -> bool:
         """Finish what is decided and being written, then end; False if it took too long."""

@@ -41,6 +41,10 @@ class Timers:
         """Forget a timer."""
         self._armed.discard(row)
 
+    def will_fire(self, row: TimerRow) -> bool:
+        """Tell whether a timer that stands in the table is armed, or will be when it comes near."""
+        return row in self._armed or row.due_ns >= self._loaded_until_ns
+
     def due(self, now_ns: int) -> list[TimerRow]:
         """Return the timers that are due, each once, in order of time."""
         if now_ns >= self._loaded_until_ns - WINDOW_NS // 2:

@@ -20,13 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHECK_EVERY_STEPS = 50
+LOOK_EVERY_STEPS = 20
 HEAL_ROUNDS_MAX = 5_000
 HEAL_QUIET_ROUNDS_MAX = 200
 """So often may time pass, 15 s or more each, without anything being recorded."""
 
 
-def simulate(seed: int, options: Options | None = None) -> World:
-    """Run a seed to its end; raises AssertionError where an invariant breaks."""
+def simulate(
+    seed: int, options: Options | None = None, look: Callable[[World], None] | None = None
+) -> World:
+    """Run a seed to its end; raises AssertionError where an invariant breaks.
+
+    `look` is called every `LOOK_EVERY_STEPS`, and the disk does not fail meanwhile.
+    """
     logging.getLogger("goclaw_actors").setLevel(logging.CRITICAL)
     world = World(seed, options or options_of(seed))
     steps = steps_of(world)
@@ -36,6 +42,8 @@ def simulate(seed: int, options: Options | None = None) -> World:
         if at % CHECK_EVERY_STEPS == 0:
             invariants.check_live_is_replayed(world)
             invariants.check_executor(world)
+        if look is not None and at % LOOK_EVERY_STEPS == 0:
+            _undisturbed(world, look)
     _check(world)
     heal(world)
     _check(world)
@@ -46,12 +54,21 @@ def simulate(seed: int, options: Options | None = None) -> World:
 
 
 def _check(world: World) -> None:
-    points, world.journal.points = world.journal.points, Failpoints()  # the checks do not fail
-    trouble, world.journal.trouble = world.journal.trouble, None
+    _undisturbed(world, _check_all)
+
+
+def _check_all(world: World) -> None:
     invariants.check_log(world)
     invariants.check_executor(world)
     invariants.check_live_is_replayed(world)
     check_snapshots(world)
+
+
+def _undisturbed(world: World, look: Callable[[World], None]) -> None:
+    """Look at a world whose disk does not fail meanwhile."""
+    points, world.journal.points = world.journal.points, Failpoints()
+    trouble, world.journal.trouble = world.journal.trouble, None
+    look(world)
     world.journal.points, world.journal.trouble = points, trouble
 
 

@@ -120,6 +120,11 @@ class ExecExecutor:
         """Return how many attempts are here and not over."""
         return len(self._runs)
 
+    def waits(self, token: AttemptToken) -> bool:
+        """Tell whether an attempt waits until another program has ended. Any thread."""
+        run = self._runs.get(token)
+        return run is not None and not run.began_s
+
     def start(self, attempts: Sequence[StartAttempt]) -> None:
         """Begin attempts, those beyond `programs_max` when another one has ended."""
         made = [_Running(attempt) for attempt in attempts]

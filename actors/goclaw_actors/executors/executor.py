@@ -22,6 +22,8 @@ from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
 from goclaw_actors.executors.run import ExecutorLimits, Shared
 from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
+from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
+from goclaw_actors.why.sight import HERE
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import NEW_TUPLE
 
@@ -182,6 +184,20 @@ class AgentExecutor:
     def holds(self, token: AttemptToken) -> bool:
         """Tell whether an attempt is here and something of it not yet with the sink. Any thread."""
         return token in self._held or token in self._kept
+
+    def place_of(self, token: AttemptToken) -> str:
+        """Return where an attempt is: `here`, what it waits for, or '' where it is unknown.
+
+        Any thread.
+        """
+        if token not in self._held:
+            return ""
+        with self._missing_lock:
+            if any(token in attempts for attempts in self._missing.values()):
+                return AGENT_MISSING
+        executor = self._held.get(token)
+        is_full = self._gate.waits(token) or (executor is not None and executor.waits(token))
+        return EXECUTOR_FULL if is_full else HERE
 
     def running(self) -> Running:
         """Count what is in hand. Any thread."""

@@ -63,6 +63,10 @@ class Gate:
         """Return how many wait."""
         return len(self._lane_of)
 
+    def waits(self, token: AttemptToken) -> bool:
+        """Tell whether an attempt waits here."""
+        return token in self._lane_of
+
     def enter(self, entrants: Sequence[Entrant]) -> Sequence[Entrant]:
         """Return those that may begin now, in order; the others wait."""
         with self._lock:

@@ -24,6 +24,10 @@ class KindExecutor(Protocol):
         """Return how many attempts are here and not over."""
         ...
 
+    def waits(self, token: AttemptToken) -> bool:
+        """Tell whether an attempt is here and has no place where it can run yet. Any thread."""
+        ...
+
     def start(self, attempts: Sequence[StartAttempt]) -> None:
         """Begin attempts. Parameters may hold references; `timeout_s` counts from the begin."""
         ...

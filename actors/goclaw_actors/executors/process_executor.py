@@ -75,6 +75,11 @@ class ProcessExecutor:
         """Return how many attempts are here and not over, with those that wait for a worker."""
         return len(self._runs)
 
+    def waits(self, token: AttemptToken) -> bool:
+        """Tell whether a run waits for a worker. Any thread."""
+        run = self._runs.get(token)
+        return run is not None and not run.begun
+
     @property
     def workers(self) -> int:
         """Return how many worker processes there are."""

@@ -64,6 +64,11 @@ class ThreadExecutor:
         """Return how many runs wait for a thread."""
         return self._pool.waiting
 
+    def waits(self, token: AttemptToken) -> bool:
+        """Tell whether a run waits for a thread. Any thread."""
+        run = self._runs.get(token)
+        return run is not None and run.worker is None
+
     @property
     def threads(self) -> int:
         """Return how many threads the pool has, without the abandoned."""

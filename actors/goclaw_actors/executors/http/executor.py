@@ -44,6 +44,11 @@ class HttpExecutor:
         """Return how many requests are under way."""
         return 0 if self._inner is None else self._inner.running
 
+    def waits(self, token: AttemptToken) -> bool:
+        """Tell that no request waits for another one."""
+        del token
+        return False
+
     def start(self, attempts: Sequence[StartAttempt]) -> None:
         """Begin requests. Called on the dispatchers' thread; does not block."""
         inner = self._inner

@@ -1,0 +1,271 @@
+"""Why a task that has begun goes on, or does not: from its own state and what is under way to it.
+
+What it claims is looked up: a timer in its table, an attempt where it runs, a message in the
+inboxes. Where nothing is found, nothing will wake the task.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.messages import (
+    ChildEnded,
+    Enqueue,
+    KeepSlot,
+    LoseAttempt,
+    Release,
+    SlotLeased,
+    SlotRefused,
+    TimerFired,
+    Withdraw,
+)
+from goclaw_actors.task.decide import TIMER
+from goclaw_actors.task.state import (
+    CANCELLING,
+    CHILD,
+    FINAL,
+    PENDING,
+    RETRYING,
+    RUNNING,
+    SCHEDULED,
+    WAITING,
+)
+from goclaw_actors.why.lane import held_up, lends_now, wake_ns_of
+from goclaw_actors.why.reason import (
+    AGENT_MISSING,
+    BACKOFF,
+    EXECUTOR_FULL,
+    GIVEN_UP,
+    LANE,
+    LANE_BEHIND,
+    LANE_RATE,
+    MESSAGE,
+    NOTHING,
+    OTHER_PARTITION,
+    RESTART,
+    STATE,
+    STOPPING,
+    Holder,
+    Reason,
+)
+from goclaw_actors.why.reason import RUNNING as RUNS
+from goclaw_actors.why.reason import TIMER as UNTIL
+from goclaw_actors.why.sight import LOST, state_of
+from goclaw_actors.work import Outcome
+from goclaw_events.envelope import TimerRow
+from goclaw_events.ids import keeper_of, lane_stream, partition_of, routing_key, workflow_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw_actors.lane.state import Lane
+    from goclaw_actors.task.state import Task
+    from goclaw_actors.why.lane import HeldUp
+    from goclaw_actors.why.sight import Sight
+
+HOLDERS_MAX: Final = 8
+"""So many of those who hold what is waited for are named; all are counted."""
+_RATE: Final = "rate"
+ABANDONED: Final = "abandoned"
+_WITHOUT_A_SLOT: Final = FINAL | {PENDING, WAITING, RETRYING}
+_BY_AGENTS: Final = frozenset({RUNS, STOPPING, RESTART, AGENT_MISSING, EXECUTOR_FULL})
+_FROM_THE_EXECUTOR: Final = (Outcome, LoseAttempt)
+
+
+def explain_task(sight: Sight, task: Task, agent: str) -> Reason:
+    """Return why a task that has begun and not ended goes on, of `agent` ('': it has none)."""
+    if sight.is_given_up(task.stream):
+        return Reason(GIVEN_UP, task.stream)
+    found = _BY_STATUS.get(task.status)
+    if found is None:
+        return Reason(STATE, task.stream, since_ns(sight, task), 0, {"status": task.status})
+    reason = found(sight, task)
+    if agent and reason.kind in _BY_AGENTS:
+        return reason._replace(details={**reason.details, "agent": agent})
+    return reason
+
+
+def since_ns(sight: Sight, task: Task) -> int:
+    """Return since when a task is in the state that it is in; 0: not known."""
+    if task.status == RUNNING:
+        return sight.time_ns(task.stream, task.token)
+    actor = sight.actor(task.stream)
+    return 0 if actor is None else sight.time_ns(task.stream, actor.number)
+
+
+def on_its_way(sight: Sight, sender: str, receiver: str, body: Any) -> Reason:
+    """Return the reason of whoever waits for a message that was not handled yet."""
+    source, target = (partition_of(each, sight.partitions) for each in (sender, receiver))
+    details: dict[str, Any] = {"message": type(body).__name__, "to": receiver}
+    if source == target:
+        return Reason(MESSAGE, sender, 0, 0, details)
+    return Reason(OTHER_PARTITION, sender, 0, 0, {**details, "from": source, "partition": target})
+
+
+def nothing(subject: str, evidence: str, since: int = 0) -> Reason:
+    """Return the reason of what nobody will wake."""
+    return Reason(NOTHING, subject, since, 0, {"evidence": evidence})
+
+
+# -- attempts ------------------------------------------------------------------------------------
+
+
+def _at_work(sight: Sight, task: Task) -> Reason:
+    kind = RUNS if task.status == RUNNING else STOPPING
+    since = since_ns(sight, task)
+    details = {"attempt": task.attempt, "holder": task.holder}
+    if task.progress is not None:
+        details["progress"] = task.progress
+    where = sight.attempt(task)
+    if where == LOST:
+        return Reason(RESTART, task.stream, since, 0, details)
+    if where in (AGENT_MISSING, EXECUTOR_FULL):
+        return Reason(where, task.stream, since, 0, details)
+    if where:
+        return Reason(kind, task.stream, since, task.ends_ns, {**details, "place": where})
+    for body in sight.coming(task.stream):
+        if isinstance(body, _FROM_THE_EXECUTOR):
+            return on_its_way(sight, task.stream, task.stream, body)
+    text = f"attempt {task.attempt} (token {task.token}) is nowhere, and its outcome is not coming"
+    return nothing(task.stream, text, since)
+
+
+def _waits(sight: Sight, task: Task) -> Reason:
+    return _timed(sight, task, UNTIL, {})
+
+
+def _backs_off(sight: Sight, task: Task) -> Reason:
+    code, message = task.error or ["", ""]
+    details = {"attempt": task.attempt, "code": code, "message": message}
+    return _timed(sight, task, BACKOFF, details)
+
+
+def _timed(sight: Sight, task: Task, kind: str, details: dict[str, Any]) -> Reason:
+    since, row = since_ns(sight, task), TimerRow(task.due_ns, task.stream, TIMER)
+    fired = [body for body in sight.coming(task.stream) if isinstance(body, TimerFired)]
+    if not fired and not sight.has_timer(row):
+        return nothing(task.stream, "its timer is not set", since)
+    return Reason(kind, task.stream, since, task.due_ns, details)
+
+
+# -- lanes ---------------------------------------------------------------------------------------
+
+
+def _in_lane(sight: Sight, task: Task) -> Reason:
+    stream, since = lane_stream(task.lane), since_ns(sight, task)
+    if sight.is_given_up(stream):
+        below = Reason(GIVEN_UP, stream)
+        return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (below,))
+    for body in sight.coming(task.stream):
+        if isinstance(body, (SlotLeased, SlotRefused)):
+            return on_its_way(sight, task.stream, task.stream, body)
+    lane: Lane | None = state_of(sight, stream)
+    if lane is not None and task.stream in lane.queued:
+        return _queued(sight, task, lane, since)
+    for body in sight.coming(stream):
+        if isinstance(body, (Enqueue, Release, Withdraw)) and body.task == task.stream:
+            way = on_its_way(sight, task.stream, stream, body)
+            return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (way,))
+    if lane is not None and task.stream in lane.leased:
+        text = f"lane {task.lane} lent it a slot that it never heard of"
+    else:
+        text = f"lane {task.lane} does not know that it waits"
+    return nothing(task.stream, text, since)
+
+
+def _queued(sight: Sight, task: Task, lane: Lane, since: int) -> Reason:
+    found = held_up(lane, task.stream, sight.now_ns)
+    because = [_limit(sight, lane, each, since) for each in found]
+    if not because or not _will_move(sight, lane):
+        because += _next_turn(sight, lane)
+    details = {"lane": task.lane, "queued": len(lane.queued), "priority": task.priority}
+    return Reason(LANE, task.stream, since, 0, details, (), tuple(because))
+
+
+def _limit(sight: Sight, lane: Lane, found: HeldUp, since: int) -> Reason:
+    if found.kind == LANE_BEHIND:
+        first = found.by[0]
+        below = tuple(
+            _limit(sight, lane, each, since) for each in held_up(lane, first, sight.now_ns)
+        )
+        return Reason(LANE_BEHIND, lane.stream, since, 0, {"task": first}, (), below)
+    holders = tuple(holder(sight, task) for task in found.by[:HOLDERS_MAX])
+    details = {**found.details, "holders": len(found.by)} if found.by else found.details
+    return Reason(found.kind, lane.stream, since, found.until_ns, details, holders)
+
+
+def holder(sight: Sight, slot: str) -> Holder:
+    """Return what is known of a task that holds something, perhaps by an abandoned attempt."""
+    stream, kept = keeper_of(slot)
+    task, run = state_of(sight, stream), state_of(sight, workflow_stream(routing_key(stream)))
+    name = "" if run is None else run.name
+    if task is None:
+        return Holder(stream, name, "", 0)
+    if kept:
+        return Holder(stream, name, ABANDONED, sight.time_ns(stream, kept))
+    return Holder(stream, name, task.status, since_ns(sight, task))
+
+
+def _will_move(sight: Sight, lane: Lane) -> bool:
+    """Tell whether something will give the lane a turn: who holds a slot, a timer, a message."""
+    if lends_now(lane, sight.now_ns):
+        return False  # it could move now, and has not
+    held = any(_gives_back(sight, lane, task) for task in lane.leased)
+    return held or _rate_wakes(sight, lane) or bool(sight.coming(lane.stream))
+
+
+def _rate_wakes(sight: Sight, lane: Lane) -> bool:
+    due_ns = wake_ns_of(lane)
+    return bool(due_ns) and sight.has_timer(TimerRow(due_ns, lane.stream, _RATE))
+
+
+def _gives_back(sight: Sight, lane: Lane, slot: str) -> bool:
+    """Tell whether a slot will be given back: its holder lives, or said so."""
+    stream, kept = keeper_of(slot)
+    task: Task | None = state_of(sight, stream)
+    if sight.is_given_up(stream):
+        return False
+    if task is None or (kept in task.kept if kept else task.status not in _WITHOUT_A_SLOT):
+        return True
+    ended = (Release, Withdraw, KeepSlot)
+    coming = sight.coming(lane.stream)
+    return any(isinstance(body, ended) and body.task in (stream, slot) for body in coming)
+
+
+def _next_turn(sight: Sight, lane: Lane) -> list[Reason]:
+    """Return what gives the lane its next turn, where no limit does."""
+    coming = sight.coming(lane.stream)
+    if coming:
+        return [on_its_way(sight, lane.stream, lane.stream, coming[0])]
+    if _rate_wakes(sight, lane):
+        return [Reason(LANE_RATE, lane.stream, 0, wake_ns_of(lane), {})]
+    if lends_now(lane, sight.now_ns):
+        return [nothing(lane.stream, "a slot is free, and nobody lends it")]
+    return [nothing(lane.stream, "who holds its slots has ended, and will not give them back")]
+
+
+def waits_for_child(task: Task) -> bool:
+    """Tell whether a task goes on when a run ends that it stands for."""
+    return task.status == CHILD or (task.status == CANCELLING and bool(task.child_run))
+
+
+def is_told_of_child(sight: Sight, task: Task) -> Any:
+    """Return the message that tells a task of the end of its child (None: none is coming)."""
+    for body in sight.coming(task.stream):
+        if isinstance(body, ChildEnded) and body.run_id == task.child_run:
+            return body
+    return None
+
+
+def has_ended(task: Task) -> bool:
+    """Tell whether a task is over."""
+    return task.status in FINAL
+
+
+_BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
+    SCHEDULED: _in_lane,
+    RUNNING: _at_work,
+    CANCELLING: _at_work,
+    WAITING: _waits,
+    RETRYING: _backs_off,
+}

@@ -1,0 +1,235 @@
+"""Why runs and tasks wait: of a node at work, and of a log that nobody works on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from goclaw_actors.contents import StoredContents
+from goclaw_actors.directory import deciders
+from goclaw_actors.messages import Release, ScheduleTask, SlotLeased, TaskReported
+from goclaw_actors.why import explain
+from goclaw_actors.why import reason as kinds
+from goclaw_actors.why.live import LiveSight
+from goclaw_actors.why.passive import Passive
+from goclaw_actors.why.run import DEPTH_MAX, TASKS_MAX
+from goclaw_actors.why.stored import StoredSight
+from goclaw_events.ids import kind_of
+from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
+
+if TYPE_CHECKING:
+    from goclaw_actors.message import Message
+    from goclaw_actors.why import Reason, Sight
+
+SLEEPY: dict[str, Any] = {"a": {"agent": "x", "retry": {"attempts": 3, "initial": "10s"}}}
+
+
+def live(stage: Stage) -> LiveSight:
+    """Return the node as it is."""
+    held = stage.executor.held
+    return LiveSight(
+        stage.node.dispatchers,
+        Passive(stage.journal, stage.kinds),
+        lambda token: "here" if token in held else "",
+        stage.clock.ns,
+    )
+
+
+def stored(stage: Stage) -> StoredSight:
+    """Return the log as it would be found."""
+    passive = Passive(stage.journal, deciders(StoredContents(stage.journal)))
+    return StoredSight(passive, stage.clock.ns)
+
+
+def why(sight: Sight, task: str | None = None, run_id: str = "r") -> Reason:
+    """Return why a run, or a task of it, waits."""
+    found = explain(sight, run_id, task)
+    assert found is not None
+    return found
+
+
+def chain(reason: Reason) -> list[str]:
+    """Return the kinds along the first branch."""
+    return [reason.kind, *(chain(reason.because[0]) if reason.because else [])]
+
+
+def lose(stage: Stage, kind: type) -> None:
+    """Lose the next message of a kind on its way to an inbox: what no engine should ever do."""
+    for dispatcher in stage.node.dispatchers:
+        _lose(dispatcher.turns, kind)
+
+
+def _lose(turns: Any, kind: type) -> None:
+    deliver = turns.deliver
+
+    def but_one(message: Message) -> None:
+        if type(message.body) is kind:
+            turns.deliver = deliver
+        else:
+            deliver(message)
+
+    turns.deliver = but_one
+
+
+def test_what_is_not_there_is_not_explained() -> None:
+    """No run, no task: None."""
+    stage = Stage()
+    assert explain(live(stage), "r") is None
+    stage.submit(ONE)
+    stage.rest()
+    assert explain(live(stage), "r", "nope") is None
+    assert explain(stored(stage), "other") is None
+
+
+def test_a_chain_ends_at_what_runs() -> None:
+    """A task waits for the one that it needs, which runs, since its attempt began."""
+    stage = Stage()
+    stage.submit(CHAIN)
+    stage.rest()
+    began_ns = stage.clock.ns
+    stage.clock.ns += 5 * 10**9
+    for sight, last in ((live(stage), kinds.RUNNING), (stored(stage), kinds.RESTART)):
+        found = why(sight, "b")
+        assert chain(found) == [kinds.DEPENDENCY, last]
+        assert found.details == {"needs": ["a"], "unmet": 1}
+        assert 0 < found.because[0].since_ns <= began_ns
+        assert chain(why(sight)) == [kinds.RUN, last]
+    stage.finish()
+    assert why(live(stage), "b").details["status"] == "completed"
+    assert why(stored(stage)).kind == kinds.ENDED
+
+
+def test_who_holds_the_slots_is_named() -> None:
+    """Behind three slots: who has them, and how many are before in the queue."""
+    stage = Stage()
+    stage.submit(MANY, **LANES)
+    stage.rest()
+    for sight in (live(stage), stored(stage)):
+        found = why(sight, "t5")
+        slots, order = found.because
+        assert (found.kind, slots.kind, order.kind) == ("lane", "lane_slots", "lane_order")
+        assert [holder.task for holder in slots.holders] == [f"task/r/t{n}" for n in range(3)]
+        assert {holder.status for holder in slots.holders} == {"running"}
+        assert order.details == {"ahead": 2, "queued": 9}
+    whole = why(live(stage))
+    assert [below.kind for below in whole.because].count(kinds.RUNNING) == 3
+    assert whole.details == {"name": "w", "status": "running", "tasks": 14, "ended": 0,
+                             "active": 13}  # fmt: skip
+
+
+def test_a_timer_and_a_backoff_say_when() -> None:
+    """Until when a wait and a retry last; and why the last attempt failed."""
+    stage = Stage()
+    stage.submit({"w": {"wait": "30s"}}, "timed")
+    stage.submit(SLEEPY)
+    stage.rest()
+    stage.end(next(iter(stage.executor.held.values())), "failed")
+    stage.rest()
+    for sight in (live(stage), stored(stage)):
+        timer, backoff = why(sight, "w", "timed"), why(sight, "a")
+        assert (timer.kind, backoff.kind) == (kinds.TIMER, kinds.BACKOFF)
+        assert timer.until_ns - timer.since_ns == 30 * 10**9
+        assert backoff.until_ns - backoff.since_ns > 10**9
+        assert backoff.details["code"] == "boom"
+
+
+def test_a_long_chain_is_cut_short_and_a_wide_run_too() -> None:
+    """Beyond `DEPTH_MAX` needs of needs only what holds them all up is named; nothing is lost."""
+    stage = Stage()
+    names = [f"t{n}" for n in range(200)]
+    tasks = {name: {"agent": "x", "needs": names[at - 1 : at]} for at, name in enumerate(names)}
+    tasks["t0"] = {"agent": "x"}
+    stage.submit(tasks)
+    stage.submit({f"w{n}": {"agent": "x"} for n in range(100)}, "wide")
+    stage.rest()
+    found = chain(why(live(stage), "t199"))
+    assert found == [kinds.DEPENDENCY] * (DEPTH_MAX + 1) + [kinds.RUNNING]
+    last = [reason for reason in why(live(stage), "t199").walk() if reason.details.get("through")]
+    assert last[0].details["through"] == 199 - DEPTH_MAX - 1
+    assert len(why(live(stage), None, "wide").because) == TASKS_MAX
+
+
+def test_what_stops_does_not_start() -> None:
+    """A task of a run that is being cancelled will not start; the one that runs is stopping."""
+    stage = Stage()
+    stage.submit(CHAIN)
+    stage.rest()
+    stage.cancel("r")
+    stage.rest()
+    assert why(live(stage), "b").kind == kinds.RUN_STOPPING
+    assert why(live(stage), "a").kind == kinds.STOPPING
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_what_is_on_its_way_is_no_reason_for_worry(partitions: int) -> None:
+    """At no step of a run that goes well is anything taken for stuck."""
+    stage = Stage(partitions=partitions)
+    stage.submit(MANY, **LANES)
+    seen = set()
+    for _ in range(300):
+        stage.node.run_once()
+        found = explain(live(stage), "r", tasks_max=100)
+        if found is not None:
+            assert not found.lost, found.lost
+            seen |= {reason.kind for reason in found.walk()}
+        stage.commit()
+        stage.end_all()
+        stage.clock.ns += 10**7
+    assert kinds.ENDED in seen
+    assert partitions == 1 or kinds.OTHER_PARTITION in seen
+
+
+@pytest.mark.parametrize(
+    ("lost", "evidence"),
+    [
+        (ScheduleTask, "never told"),
+        (SlotLeased, "a slot that it never heard of"),
+        (TaskReported, "its run was never told"),
+    ],
+)
+def test_a_message_that_is_lost_is_seen(lost: type, evidence: str) -> None:
+    """Where nothing is coming, nothing will wake the task: it is said what is missing."""
+    stage = Stage()
+    lose(stage, lost)
+    stage.submit(ONE)
+    stage.finish()
+    for sight in (live(stage), stored(stage)):
+        found = why(sight, "a")
+        assert found.kind == kinds.NOTHING
+        assert evidence in found.details["evidence"]
+        assert why(sight).lost == (found,)
+
+
+def test_an_attempt_that_nobody_holds_is_seen() -> None:
+    """An attempt that the executor lost has no outcome to come."""
+    stage = Stage()
+    stage.submit(ONE)
+    stage.rest()
+    stage.executor.held.clear()
+    assert "is nowhere" in why(live(stage), "a").details["evidence"]
+
+
+def test_a_slot_that_is_never_given_back_is_seen() -> None:
+    """Whoever waits for a slot of a task that has ended, and did not say so, is stuck."""
+    stage = Stage()
+    tasks = {name: {"agent": "x", "lane": "io"} for name in "ab"}
+    stage.submit(tasks, lanes={"io": {"concurrency": 1}})
+    stage.rest()
+    lose(stage, Release)
+    stage.finish()
+    found = why(live(stage), "b")
+    assert "will not give them back" in found.lost[0].details["evidence"]
+    assert kind_of(found.lost[0].subject) == "lane"
+
+
+def test_looking_changes_nothing() -> None:
+    """No actor is activated, no fact recorded."""
+    stage = Stage()
+    stage.submit(MANY, **LANES)
+    stage.rest()
+    stage = stage.crash(0)
+    stage.rest()
+    before = stage.live(), len(stage.log())
+    assert why(live(stage)).kind == kinds.RUN
+    assert (stage.live(), len(stage.log())) == before
