@@ -167,6 +167,11 @@ class Client:
         params = {"run": run, "timeline": timeline, "min_position": _READ_YOUR_WRITES}
         return dict(await self._ask_again("runs.show", params))
 
+    async def why(self, run: str, task: str | None = None) -> dict[str, Any]:
+        """Return what a run, or a task of it, waits for: as `Engine.why`."""
+        params = {"run": run, "task": task, "min_position": _READ_YOUR_WRITES}
+        return dict(await self._ask_again("why", params))
+
     async def status(self) -> dict[str, Any]:
         """Return how the engine is."""
         return dict(await self.ask("engine.status"))

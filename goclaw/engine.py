@@ -27,6 +27,7 @@ from goclaw.errors import (
 from goclaw.following import follow_log
 from goclaw.lanes import Lanes
 from goclaw.operations.desk import EngineDesk, ask_engine
+from goclaw.operations.ground import NOW
 from goclaw.parts import MEMORY, Parts
 from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
@@ -410,6 +411,15 @@ class Engine:
             if known is not None:
                 resolve(ended, known)  # the run may have ended meanwhile
             return await self._wait(parts, run_id, ended, timeout_s)
+
+    async def why(self, run: str, task: str | None = None) -> dict[str, Any]:
+        """Return what a run, or a task of it, waits for at this moment, as plain data.
+
+        `run` is an id, the beginning of one, or `@last`; docs/reference/why.md describes the
+        answer. Raises `RunNotFound`, `NotFound` for a task that the run has not, `Stopping`.
+        """
+        asked = {"run": run, "task": task, "min_position": NOW}
+        return dict(await ask_engine(self, "why", asked))
 
     async def _wait(
         self,

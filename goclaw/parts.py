@@ -11,6 +11,7 @@ from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.errors import UsageInvalid
+from goclaw.explaining import Live, Stored
 from goclaw.garbage import collect_seldom
 from goclaw.noted import CLOCK_JUMPED, note
 from goclaw.processes import process_executor
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw.config import Settings
+    from goclaw.explaining import Explainer
     from goclaw.housekeeping import Housekeeping
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
@@ -128,10 +130,23 @@ class Parts:
             reopened,
         )
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
+        self.explainer: Explainer = Stored(self.journal) if idle else self._live()
         self.retention: Retention | None = None
         if isinstance(self.journal, RocksJournal):
             house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
             self.retention = Retention(house)
+
+    def _live(self) -> Live:
+        """Return who says why something waits."""
+        return Live(
+            self.node,
+            self.deciders,
+            self.journal,
+            self.clock,
+            self.thread.post,
+            self.executor.place_of,
+            lambda: self.thread.works,
+        )
 
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands; if idle, only take commands.

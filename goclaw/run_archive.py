@@ -75,6 +75,16 @@ class RunArchive:
         task_ids = [task.id for task in plan.tasks]
         return self.views.tasks.tasks_of(run.run_id, task_ids, run_ended=run.has_ended)
 
+    def task_of(self, run: RunView, task_id: str) -> TaskView:
+        """Return one task of a run; raises `NotFound` with what was probably meant."""
+        tasks = self.tasks_of(run)
+        task = tasks.get(task_id)
+        if task is None:
+            near = Suggester().nearest(task_id, list(tasks))
+            hint = f"did you mean {near!r}?" if near else f"see `goclaw runs show {run.run_id}`"
+            raise NotFound(f"run {run.run_id} has no task {task_id!r}", hint=hint, task=task_id)
+        return task
+
     def result_of(self, run: RunView) -> Value:
         """Return a run's result in full; raises `RunUnfinished`, `RunUnsuccessful`."""
         if not run.has_ended:
@@ -94,12 +104,7 @@ class RunArchive:
         Raises `NotFound` for a task that the run has not, `RunUnfinished`, `RunUnsuccessful`,
         `HistoryExpired`.
         """
-        tasks = self.tasks_of(run)
-        task = tasks.get(task_id)
-        if task is None:
-            near = Suggester().nearest(task_id, list(tasks))
-            hint = f"did you mean {near!r}?" if near else f"see `goclaw runs show {run.run_id}`"
-            raise NotFound(f"run {run.run_id} has no task {task_id!r}", hint=hint, task=task_id)
+        task = self.task_of(run, task_id)
         what = f"task {task_id} of run {run.run_id}"
         if not task.has_ended:
             msg, hint = f"{what} is {task.status}", f"goclaw runs tail {run.run_id}"

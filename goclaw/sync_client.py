@@ -113,6 +113,10 @@ class SyncClient:
         """Return the record of a run: an id, the beginning of one, or `@last`."""
         return dict(self.ask("runs.show", run=run, timeline=timeline, min_position="now"))
 
+    def why(self, run: str, task: str | None = None) -> dict[str, Any]:
+        """Return what a run, or a task of it, waits for: as `Engine.why`."""
+        return dict(self.ask("why", run=run, task=task, min_position="now"))
+
     def status(self) -> dict[str, Any]:
         """Return how the engine is."""
         return dict(self.ask("engine.status"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw.catalogue import CatalogueReader
 from goclaw.datadir import DataDirectory
+from goclaw.explaining import Stored
 from goclaw.run_archive import RunArchive
 from goclaw_events.envelope import Position, numbers
 from goclaw_events.value import unpack
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from goclaw.bridge import Bridge
     from goclaw.config import Settings
+    from goclaw.explaining import Explainer
     from goclaw.parts import Parts
     from goclaw_events.journal import Journal
     from goclaw_events.value import BlobRef, Value
@@ -39,11 +41,17 @@ class Ground:
     catalogue: CatalogueReader
     settings: Settings
     bridge: Bridge | None = None
+    explainer: Explainer | None = None
 
     @property
     def runs(self) -> RunArchive:
         """Return the reader of runs."""
         return RunArchive(self.journal, self.views)
+
+    @property
+    def explains(self) -> Explainer:
+        """Return who says why something waits: the engine, or the log where none runs."""
+        return self.explainer or Stored(self.journal)
 
     def load(self, ref: BlobRef) -> Value:
         """Return the whole value under a reference's hash."""
@@ -62,7 +70,15 @@ class Ground:
 
 def ground_of(parts: Parts, bridge: Bridge | None) -> Ground:
     """Return what an open engine answers from."""
-    return Ground(parts.journal, parts.views, parts.tail, parts.catalogue, parts.settings, bridge)
+    return Ground(
+        parts.journal,
+        parts.views,
+        parts.tail,
+        parts.catalogue,
+        parts.settings,
+        bridge,
+        parts.explainer,
+    )
 
 
 @contextmanager

@@ -116,6 +116,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "watch events": ("watch events --for 0.1", 0),
     "watch lanes": ("watch lanes --for 0.1", 0),
     "watch runs": ("watch runs --for 0.1", 0),
+    "why": ("why @last", 0),
     "workflows list": ("workflows list", 0),
     "workflows register": ("workflows register hello.yaml", 0),
     "workflows show": ("workflows show hello", 0),

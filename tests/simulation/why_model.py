@@ -12,7 +12,7 @@ from goclaw_actors.why import explain
 from goclaw_actors.why.live import LiveSight
 from goclaw_actors.why.passive import Passive
 from goclaw_events.codec import FACTS
-from goclaw_events.facts import LaneAdvanced, LaneDeclared, SlotKept
+from goclaw_events.facts import LaneAdvanced, LaneControlled, LaneDeclared, SlotKept
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import keeper_of, kept_slot
 from tests.simulation.history import Entry
@@ -32,7 +32,9 @@ QUEUED = ("task.scheduled", "task.requeued")
 TOLERANCE = 1e-3
 NEAR_NS = 10**7
 """A rate that lets the next one start so soon may be counted either way."""
-LIMITS = frozenset({"lane_slots", "lane_key", "lane_tenant", "lane_units", "lane_rate"})
+LIMITS = frozenset(
+    {"lane_paused", "lane_slots", "lane_key", "lane_tenant", "lane_units", "lane_rate"}
+)
 
 
 def sight_of(world: World) -> LiveSight:
@@ -79,8 +81,9 @@ class LaneModel:
         self.model.concurrency, self.model.capacity = CONCURRENCY, CAPACITY
         for entry in entries:
             fact = entry.decoded
-            if isinstance(fact, LaneDeclared):
-                self.model.declare(fact.concurrency, fact.capacity, fact.limits or {})
+            if isinstance(fact, LaneDeclared | LaneControlled):
+                self.model.live.apply(fact)
+                self.model.declare(*self.model.live.in_force())
             elif isinstance(fact, LaneAdvanced):
                 self._advance(fact)
             elif isinstance(fact, SlotKept):
@@ -106,7 +109,7 @@ class LaneModel:
     def kinds(self, task: str, now_ns: int) -> set[str]:
         """Return what holds a task up, counted anew."""
         model, asked = self.model, self.model.waiting[task]
-        found = set()
+        found = {"lane_paused"} if model.live.is_paused else set()
         if len(model.held) >= model.concurrency:
             found.add("lane_slots")
         if not self.limited:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.decider import Moment
+from goclaw_actors.lane.control import PAUSED
 from goclaw_actors.lane.decide import LANE as DECIDER
 from goclaw_actors.lane.draft import Draft
 from goclaw_actors.lane.entry import COST, KEY, PARTY, TASK, UNITS, plain_lease
@@ -19,6 +20,7 @@ from goclaw_actors.why.reason import (
     LANE_BEHIND,
     LANE_KEY,
     LANE_ORDER,
+    LANE_PAUSED,
     LANE_RATE,
     LANE_SHARE,
     LANE_SLOTS,
@@ -52,11 +54,12 @@ def held_up(lane: Lane, task: str, now_ns: int) -> list[HeldUp]:
     Costs as much as there are slots held, and the queue up to `COUNTED_MAX`.
     """
     entry = lane.queued[task]
-    found = list(_of_slots(lane))
+    found = [*_of_mode(lane), *_of_slots(lane)]
     if lane.shares is not None:
         found += _of_limits(lane, entry, now_ns)
     found += _of_order(lane, entry)
-    if len(lane.leased) < lane.concurrency and lane.shares is not None:
+    is_free = len(lane.leased) < lane.control.slots(lane.concurrency)
+    if is_free and lane.shares is not None:
         found += _of_the_next(lane, task, now_ns)
     return found
 
@@ -72,6 +75,11 @@ def lends_now(lane: Lane, now_ns: int) -> bool:
 def wake_ns_of(lane: Lane) -> int:
     """Return when the timer of a lane's rate wakes it (0: it has none)."""
     return 0 if lane.shares is None else lane.shares.wake_ns
+
+
+def _of_mode(lane: Lane) -> Iterator[HeldUp]:
+    if lane.control.mode == PAUSED:
+        yield HeldUp(LANE_PAUSED, {"version": lane.control.version})
 
 
 def _of_slots(lane: Lane) -> Iterator[HeldUp]:

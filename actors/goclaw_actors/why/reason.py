@@ -21,6 +21,7 @@ BACKOFF: Final = "backoff"
 CHILD_RUN: Final = "child_run"
 STATE: Final = "state"
 LANE: Final = "lane"
+LANE_PAUSED: Final = "lane_paused"
 LANE_SLOTS: Final = "lane_slots"
 LANE_KEY: Final = "lane_key"
 LANE_TENANT: Final = "lane_tenant"
@@ -50,6 +51,7 @@ KINDS: Final[Mapping[str, str]] = {
     CHILD_RUN: "It stands for a run that has not ended.",
     STATE: "It is in a state that only a command ends.",
     LANE: "It waits in a lane, for what is named below.",
+    LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",
     LANE_SLOTS: "Every slot of the lane is held.",
     LANE_KEY: "As many tasks with its key hold a slot as may.",
     LANE_TENANT: "As many tasks of its tenant (or workflow) hold a slot as may.",

@@ -38,6 +38,7 @@ from goclaw_actors.why.reason import (
     GIVEN_UP,
     LANE,
     LANE_BEHIND,
+    LANE_PAUSED,
     LANE_RATE,
     MESSAGE,
     NOTHING,
@@ -176,7 +177,8 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
 def _queued(sight: Sight, task: Task, lane: Lane, since: int) -> Reason:
     found = held_up(lane, task.stream, sight.now_ns)
     because = [_limit(sight, lane, each, since) for each in found]
-    if not because or not _will_move(sight, lane):
+    is_paused = any(each.kind == LANE_PAUSED for each in found)
+    if not because or not (is_paused or _will_move(sight, lane)):
         because += _next_turn(sight, lane)
     details = {"lane": task.lane, "queued": len(lane.queued), "priority": task.priority}
     return Reason(LANE, task.stream, since, 0, details, (), tuple(because))
