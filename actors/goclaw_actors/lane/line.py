@@ -1,106 +1,86 @@
-"""Those who wait, in order: what comes in order costs the same however many wait.
-
-Most entries come behind all that are there. So a line is a few runs, each a map in ascending
-order to which entries are added at its ends, and from which any entry is taken; what fits no run
-is in a heap. A run costs O(1), the heap O(log n).
-"""
+"""Those who wait, in order: what comes in order costs the same however many wait."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from heapq import heappop, heappush, merge
+from bisect import bisect_left, insort
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from goclaw_actors.lane.entry import ORDER, Entry
-from goclaw_actors.lane.sweep import sweep
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-RUNS_MAX: Final = 4
-"""As many priorities as a lane often has at once."""
+    from goclaw_actors.lane.entry import Entry
+
+PART_MAX: Final = 512
+"""Entries of a part: to move half of them by one place takes less than to look one of them up."""
 
 
 class Line:
-    """Entries by rank and order, the least first.
+    """Entries by rank and order, the least first, in ascending parts.
 
-    `_lasts` holds for each run what was last added at its end: nothing in it comes behind that.
-    `_rest` is the heap, `_scattered` those of it that were not taken out, by order; the top of
-    the heap is one of those.
+    To add one at the end or to take the first out is O(1). Anywhere else it is two binary
+    searches, and entries of one part move by one place. No part is empty. `_ends` are the last
+    entries of the parts, or what was the last of one before it left.
     """
 
-    __slots__ = ("_lasts", "_rest", "_runs", "_scattered")
+    __slots__ = ("_ends", "_parts")
 
     def __init__(self) -> None:
-        self._runs: list[OrderedDict[int, Entry]] = []
-        self._lasts: list[Entry] = []
-        self._rest: list[Entry] = []
-        self._scattered: dict[int, Entry] = {}
+        self._parts: list[list[Entry]] = []
+        self._ends: list[Entry] = []
 
     def __len__(self) -> int:
-        return sum(map(len, self._runs)) + len(self._scattered)
+        return sum(map(len, self._parts))
 
     def __bool__(self) -> bool:
-        return any(self._runs) or bool(self._scattered)
-
-    def put(self, entry: Entry) -> None:
-        """Add an entry."""
-        for at, run in enumerate(self._runs):
-            if not run or self._lasts[at] < entry:
-                self._lasts[at] = entry
-                run[entry[ORDER]] = entry
-                return
-        self._put_before(entry)
-
-    def _put_before(self, entry: Entry) -> None:
-        """Add an entry that comes behind the end of no run."""
-        order = entry[ORDER]
-        for run in self._runs:
-            if entry < next(iter(run.values())):
-                run[order] = entry
-                run.move_to_end(order, last=False)
-                return
-        if len(self._runs) < RUNS_MAX:
-            self._runs.append(OrderedDict({order: entry}))
-            self._lasts.append(entry)
-            return
-        self._scattered[order] = entry
-        heappush(self._rest, entry)
-
-    def remove(self, entry: Entry) -> None:
-        """Take an entry out, wherever it is; raises KeyError."""
-        order = entry[ORDER]
-        for run in self._runs:
-            if run.pop(order, None) is not None:
-                return
-        del self._scattered[order]
-        rest, scattered = self._rest, self._scattered
-        sweep(rest, scattered, order)
-        while rest and rest[0][ORDER] not in scattered:
-            heappop(rest)
-
-    def first(self) -> Entry | None:
-        """Return the entry that comes before all others; None if there is none."""
-        found = [next(iter(run.values())) for run in self._runs if run]
-        if self._rest:
-            found.append(self._rest[0])
-        return min(found) if len(found) > 1 else found[0] if found else None
+        return bool(self._parts)
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield all in order; the line may not be changed meanwhile."""
-        parts: list[Iterable[Entry]] = [run.values() for run in self._runs if run]
-        if self._rest:
-            parts.append(self._in_heap())
-        return iter(parts[0]) if len(parts) == 1 else merge(*parts)
+        return chain.from_iterable(self._parts)
 
-    def _in_heap(self) -> Iterator[Entry]:
-        """Yield those of the heap in order; one costs O(log n) of those before it."""
-        rest, scattered = self._rest, self._scattered
-        frontier = [(rest[0], 0)]
-        while frontier:
-            entry, at = heappop(frontier)
-            below = 2 * at + 1
-            for child, item in enumerate(rest[below : below + 2], below):
-                heappush(frontier, (item, child))
-            if entry[ORDER] in scattered:
-                yield entry
+    def first(self) -> Entry | None:
+        """Return the entry that comes before all others; None if there is none."""
+        return self._parts[0][0] if self._parts else None
+
+    def put(self, entry: Entry) -> None:
+        """Add an entry."""
+        ends = self._ends
+        if not ends:
+            self._parts.append([entry])
+            ends.append(entry)
+        elif ends[-1] < entry:
+            last = self._parts[-1]
+            if len(last) < PART_MAX:
+                last.append(entry)
+                ends[-1] = entry
+            else:
+                self._parts.append([entry])
+                ends.append(entry)
+        else:
+            at = bisect_left(ends, entry)
+            insort(self._parts[at], entry)
+            if len(self._parts[at]) > PART_MAX:
+                self._cut(at)
+
+    def _cut(self, at: int) -> None:
+        """Cut a part in two."""
+        part = self._parts[at]
+        half = len(part) // 2
+        self._parts.insert(at + 1, part[half:])
+        del part[half:]
+        self._ends.insert(at, part[-1])
+
+    def remove(self, entry: Entry) -> None:
+        """Take an entry out, wherever it is; raises KeyError."""
+        parts = self._parts
+        if parts and parts[0][0] is entry:
+            at, place = 0, 0
+        else:
+            at = bisect_left(self._ends, entry)
+            place = bisect_left(parts[at], entry) if at < len(parts) else 0
+            if at == len(parts) or place == len(parts[at]) or parts[at][place] != entry:
+                raise KeyError(entry)
+        del parts[at][place]
+        if not parts[at]:
+            del parts[at], self._ends[at]

@@ -70,7 +70,9 @@ class _Ahead:
                 continue
             listed = sum(order not in gone for order in flow.listed) if gone else len(flow.listed)
             if per_key > running + listed:
-                stay = (entry for entry in flow.parked if entry[ORDER] not in gone)
+                stay = iter(flow.parked)
+                if gone:
+                    stay = (entry for entry in flow.parked if entry[ORDER] not in gone)
                 self.came.extend(islice(stay, per_key - running - listed))
 
     def go_on(self, gone: Mapping[int, Any], per_key: int) -> None:
