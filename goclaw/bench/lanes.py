@@ -23,7 +23,7 @@ from goclaw_actors.decider import NOTHING, Decision, Moment, Send
 from goclaw_actors.lane import LANE as DECIDER
 from goclaw_actors.lane import Lane
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane, Enqueue, LendFree, Release, SlotLeased
+from goclaw_actors.messages import DeclareLane, Enqueue, LendFree, Release, SlotLeased, TimerFired
 from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits
 from goclaw_events.facts import LaneDeclared
@@ -40,10 +40,8 @@ LIMITED: Final[dict[str, Any]] = {
     "rate": [1_000_000.0, 1_000_000, "token_bucket"],
     "weights": {"n0": 2.0},
 }
-KEYS: Final = 100
+TASKS_PER_KEY: Final = 10
 UNITS: Final = {"unit": 1}
-ASKS: Final = [(f"n{number % TENANTS}", "", f"k{number}", UNITS, 1.0) for number in range(KEYS)]
-"""What tasks ask for, by the last two digits of their names."""
 LASTS_S: Final = {"short": 0.1, "long": 10.0}
 SHARED_S: Final = 4_000.0
 SECOND_NS: Final = 1_000_000_000
@@ -107,18 +105,19 @@ def measure_lanes(
 class _Tasks:
     """Tasks that give a slot back and ask again, until enough were there."""
 
-    def __init__(self, wanted: int, *, limited: bool) -> None:
+    def __init__(self, load: Load, *, limited: bool) -> None:
         self._asks: dict[str, Enqueue] = {}
         self.holding = True
         self.leased = 0
         self.limited = limited
-        self.wanted = wanted
+        self.keys = max(TENANTS, load.in_flight // TASKS_PER_KEY)
+        self.wanted = load.tasks
 
     def decide(self, task: Any, message: Any, _moment: Moment) -> Decision:
         """Answer the lane."""
-        if type(message) is not SlotLeased:
-            return NOTHING
-        if self.holding:
+        if type(message) is TimerFired:
+            return Decision((), [Send(LANE, self.ask(task.stream))])
+        if type(message) is not SlotLeased or self.holding:
             return NOTHING
         self.leased += 1
         sends = [Send(LANE, Release(task.stream))]
@@ -130,18 +129,21 @@ class _Tasks:
         """Return what a task asks for; it was made once, as what it costs is not the lane's."""
         message = self._asks.get(stream)
         if message is None:
-            asks = ASKS[int(stream[-2:])] if self.limited else ()
-            message = self._asks[stream] = Enqueue(stream, 0, False, *asks)
+            number = int(stream[-7:])
+            asks = (f"n{number % TENANTS}", "", f"k{number % self.keys}", UNITS, 1.0)
+            message = Enqueue(stream, 0, False, *(asks if self.limited else ()))
+            self._asks[stream] = message
         return message
 
 
 def _through(path: Path, load: Load, *, limited: bool) -> Cost:
     """Return what a task costs that goes through a lane; all are durable at the end.
 
-    While it is filled the first task keeps the only slot.
+    While it is filled the first task keeps the only slot, and all actors of tasks come to life:
+    what that takes is not the lane's.
     """
     posts: deque[tuple[Callable[[Any], None], Any]] = deque()
-    tasks = _Tasks(load.tasks, limited=limited)
+    tasks = _Tasks(load, limited=limited)
     with closing(DataDirectory(path).open_journal(create=True)) as journal:
         ports = lane_ports(journal, posts, tasks.decide)
         node = Node(ports, Limits(live_actors_max=2 * load.in_flight + 100))
@@ -150,7 +152,7 @@ def _through(path: Path, load: Load, *, limited: bool) -> Cost:
         capacity = 2 * load.in_flight + load.tasks
         node.accept(Message(LANE, DeclareLane(1, capacity, "reject", "bench", limits)))
         for number in range(load.in_flight):
-            node.accept(Message(LANE, tasks.ask(f"task/b/t{number:07}")))
+            node.accept(Message(f"task/b/t{number:07}", TimerFired("ask")))
             if number % 4_096 == 0:
                 turn(node, posts)
         _rest(node, posts)
