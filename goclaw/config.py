@@ -207,7 +207,7 @@ class LaneSettings(Section):
     per_key: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Run at most so many tasks with one key at once; 1 if not said."""
     ageing_s: Seconds | None = None
-    """Count a wait so long as one level of priority; 0: never."""
+    """Count a wait so long as one level of priority (60 if not said); 0: never."""
     fair_by: Literal["tenant", "workflow", "none"] | None = None
     """Between whom the lane is shared fairly: tenants if not said."""
     weights: dict[str, Annotated[float, Field(gt=0, le=1_000_000)]] = {}

@@ -144,7 +144,8 @@ class LaneDefinition(Part):
         default=None, ge=1, le=1_000_000, description="attempts at a time of one key; 1 if not said"
     )
     ageing: Duration | None = Field(
-        default=None, description="a wait so long is worth a level of priority; 0: never"
+        default=None,
+        description="a wait so long is worth a level of priority, 60s if not said; 0: never",
     )
     fair_by: Literal["tenant", "workflow", "none"] | None = Field(
         default=None, description="between whom it is shared; tenant if not said"

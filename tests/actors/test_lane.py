@@ -24,7 +24,7 @@ from goclaw_actors.messages import (
     Withdraw,
 )
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
-from tests.actors.given import Scenario, kinds
+from tests.actors.given import NOW_NS, Scenario, kinds
 
 STREAM = "lane/w/io"
 
@@ -48,7 +48,7 @@ def enqueue(scenario: Scenario[Lane], task: str, priority: int = 0, *, head: boo
 def test_the_first_task_gets_the_slot_at_once() -> None:
     """A free slot goes to the task that asks, and the lane counts as unfinished."""
     decision = enqueue(lane(), "a")
-    assert decision.facts == (LaneAdvanced([], [], [("a", 0, False)], ["a"]),)
+    assert decision.facts == (LaneAdvanced([], [], [("a", 0, False)], ["a"], NOW_NS),)
     assert leased(decision) == ["a"]
     assert decision.effects == (SetOpen("lane", ""),)
 
@@ -115,7 +115,7 @@ def test_the_oldest_is_dropped_for_who_comes() -> None:
     scenario = overflowing("drop_oldest", "busy", "a", "b")
     enqueue(scenario, "back", 0, head=True)
     decision = enqueue(scenario, "c")
-    assert decision.facts[0] == LaneAdvanced([], ["a", "b"], [("c", 0, False)], [])
+    assert decision.facts[0] == LaneAdvanced([], ["a", "b"], [("c", 0, False)], [], NOW_NS)
     assert decision.facts[1] == LaneRefused(["a", "b"], "lane_dropped")
     refused = [send.target for send in decision.sends if isinstance(send.body, SlotRefused)]
     assert refused == ["a", "b"]

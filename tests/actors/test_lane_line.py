@@ -16,7 +16,7 @@ WAYS = ["behind", "head", "leave", "first"]
 
 def entry(rank: int, order: int) -> Entry:
     """Return an entry as a lane makes it."""
-    return plain_entry(rank, order, "t")
+    return plain_entry(rank, order, "t", 0, 0)
 
 
 @given(st.lists(st.tuples(st.integers(-9, 9), st.sampled_from(WAYS))))

@@ -196,6 +196,38 @@ def test_without_ageing_priority_is_strict() -> None:
     assert told(scenario, Release("busy"), at_s=1_000_001) == ["urgent"]
 
 
+@pytest.mark.parametrize("limits", [None, {"per_tenant": 5}, {"ageing": 60}])
+def test_nothing_starves_under_a_stream_of_higher_priorities(limits: dict[str, Any] | None) -> None:
+    """One slot, never free, a higher priority always waiting: a level is a minute in any lane."""
+    scenario = Scenario(LANE, STREAM).given(LaneDeclared(1, 1_000, "reject", "w", limits))
+    told(scenario, ask("busy", 2), ask("low", 0))
+    running, now_s = "busy", 0
+    while running != "low" and now_s < 1_000:
+        now_s += 1
+        asks = ask(f"high{now_s}", 2)
+        (running,) = told(scenario, asks, Release(running), at_s=now_s)
+    assert 120 <= now_s <= 122
+    assert scenario.encoded() == scenario.replayed()
+
+
+@pytest.mark.parametrize("changed", [{"ageing": 1}, {"ageing": 0}, {"per_tenant": 9}, None])
+@pytest.mark.parametrize("declared", [{"ageing": 600}, {"ageing": 0}, None])
+def test_who_waits_is_ranked_by_the_ageing_that_is_declared_now(
+    declared: dict[str, Any] | None, changed: dict[str, Any] | None
+) -> None:
+    """A new ageing holds for those who wait, too: of a priority, who came first goes first."""
+    scenario = Scenario(LANE, STREAM).given(LaneDeclared(1, 1_000, "reject", "w", declared))
+    told(scenario, ask("busy"), ask("a", 2, key="k"), ask("b", 1))
+    scenario.when(DeclareLane(1, 1_000, "reject", "w", changed))
+    told(scenario, ask("c", 2, key="k"), ask("d", 1), at_s=0.5)
+    running, order = "busy", ""
+    for _ in range(4):
+        (running,) = told(scenario, Release(running), at_s=0.5)
+        order += running
+    assert order == "acbd"
+    assert scenario.encoded() == scenario.replayed()
+
+
 def test_what_comes_back_goes_to_the_head_of_its_priority() -> None:
     """Before all of its priority that wait, and behind a higher one."""
     scenario = lane(1, ageing=60)
@@ -278,6 +310,16 @@ def test_limits_that_change_hold_for_what_waits() -> None:
     assert [send.body for send in first.sends] == [LendFree()]
     assert told(scenario, LendFree()) == ["b", "c"]
     assert scenario.when(declare).facts == ()
+
+
+def test_a_tenant_that_may_hold_fewer_keeps_its_order() -> None:
+    """Who comes in the turn in which there is room again goes behind a higher priority."""
+    scenario = lane(10, per_tenant=2)
+    told(scenario, *(ask(task, 0, tenant="x") for task in "ab"), ask("first", 2, tenant="x"))
+    scenario.when(DeclareLane(10, 1_000, "reject", "w", {"per_tenant": 1}))
+    assert told(scenario, LendFree(), Release("a")) == []
+    asks = [Release("b"), ask("late", 1, tenant="x")]
+    assert leased(decide_together(scenario.state, asks, moment())) == ["first"]
 
 
 def test_what_the_lane_has_no_more_is_refused_when_it_would_be_next() -> None:

@@ -13,7 +13,7 @@ from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.decide import decide_together
 from goclaw_actors.messages import Enqueue, Release, SlotRefused, Withdraw
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
-from tests.actors.given import Scenario, moment
+from tests.actors.given import NOW_NS, Scenario, moment
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_what_comes_and_goes_is_one_fact() -> None:
     together(scenario, ask("a"), ask("b"))
     decision = together(scenario, Release("a"), ask("c"), Release("b"), ask("d"), ask("e"))
     queued = [("c", 0, False), ("d", 0, False), ("e", 0, False)]
-    assert decision.facts == (LaneAdvanced(["a", "b"], [], queued, ["c", "d"]),)
+    assert decision.facts == (LaneAdvanced(["a", "b"], [], queued, ["c", "d"], NOW_NS),)
     assert [send.target for send in decision.sends] == ["c", "d"]
     assert decision.effects == ()
 

@@ -53,7 +53,7 @@ LAYOUT = {
     ),
     (3, "lane"): (
         "capacity concurrency control declared_by entries head leased limits next oldest overflow "
-        "queue queued shares stream"
+        "queue queued served shares stream"
     ),
     (2, "task"): (
         "attempt child child_run deadline_ns definition due_ns error failures generation holder "

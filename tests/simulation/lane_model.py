@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONCURRENCY = 16
 CAPACITY = 100_000
+AGEING_NS = 60_000_000_000
 
 
 def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int]) -> None:
@@ -59,7 +60,7 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
 
 
 class _Model:
-    """Who waits, as (-priority, order, task), and who holds a slot."""
+    """Who waits, as (arrival less priority in minutes, order, task), and who holds a slot."""
 
     def __init__(self, stream: str) -> None:
         self.stream = stream
@@ -70,6 +71,8 @@ class _Model:
         self.leased: set[str] = set()
         self.arrived = 0
         self.returned = 0
+        self.came: dict[str, tuple[int, int]] = {}
+        self.served: dict[int, int] = {}
 
     def advance(self, fact: LaneAdvanced) -> None:
         """Apply a turn of the lane, and check that it was allowed."""
@@ -86,10 +89,15 @@ class _Model:
             else:
                 self.arrived += 1
             order = self.returned if at_head else self.arrived
-            self.queue.append((-priority, order, task))
+            came_ns = fact.now_ns
+            if at_head:
+                came_ns = min(came_ns, self.served.get(priority, came_ns))
+            self.came[task] = priority, came_ns
+            self.queue.append((came_ns - priority * AGEING_NS, order, task))
         self.queue.sort()
         first = [entry[2] for entry in self.queue[: len(fact.leased)]]
         assert fact.leased == first, f"{self.stream} lends to {fact.leased} before {first}"
+        self.served.update(self.came[task] for task in fact.leased)
         if fact.leased:
             self.queue = self.queue[len(fact.leased) :]
             self.leased |= set(fact.leased)

@@ -44,7 +44,7 @@ def is_limited(fact: Any) -> bool:
     """Tell whether a lane of which this is said limits more than slots."""
     limits: dict[str, Any] = getattr(fact, "limits", None) or {}
     said = limits.keys() - {"concurrency", "capacity"}
-    return bool(said or getattr(fact, "now_ns", 0))
+    return bool(said) or any(len(queued) > 3 for queued in getattr(fact, "queued", ()))
 
 
 def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, int]) -> None:

@@ -201,7 +201,7 @@ class Draft:
         gone = self.withdrawn
         waiting = islice(self.lane.queue, wanted + len(gone))
         first = [entry for entry in waiting if entry[TASK] not in gone]
-        first.extend(came_of(self.lane, self.queued.values()))
+        first.extend(came_of(self.lane, self.queued.values(), self.now_ns))
         first.sort()
         return [entry[TASK] for entry in first[:wanted]]
 
@@ -224,7 +224,6 @@ class Draft:
 
     def decision(self) -> Decision:
         """Return what follows: one fact for all that came, went, and got a slot."""
-        now_ns = 0 if self.limits is None else self.now_ns
         refused: list[str] = []
         dropped: list[str] = []
         if self.limits is None and self.lane.overflow != DROP_OLDEST:
@@ -252,7 +251,7 @@ class Draft:
         is_woken_else = self.wake_ns != self._waked_ns
         if self.released or self.withdrawn or self.queued or leased or is_woken_else:
             came_and_went = list(self.released), list(self.withdrawn), list(self.queued.values())
-            times = (now_ns, self.tat_ns, self.wake_ns)
+            times = (self.now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
             self._keep_turn(facts[0])
         excessive, turned_away = list(self.excessive), list(self.turned_away)

@@ -17,11 +17,11 @@ Lease: TypeAlias = tuple[Entry, int, float]
 """A task that holds a slot: its entry, since when in ns, and what its party paid in advance."""
 
 
-def plain_entry(rank: int, order: int, task: str) -> Entry:
-    """Return the entry of a task that came while the lane limited nothing but slots."""
-    return (rank, order, task, -rank, 0, *ASKS_NOTHING)
+def plain_entry(rank: int, order: int, task: str, priority: int, arrival_ns: int) -> Entry:
+    """Return the entry of a task that asks for a slot and nothing else."""
+    return (rank, order, task, priority, arrival_ns, *ASKS_NOTHING)
 
 
 def plain_lease(task: str) -> Lease:
     """Return the lease of a task that got its slot while the lane limited nothing but slots."""
-    return plain_entry(0, 0, task), 0, 0.0
+    return plain_entry(0, 0, task, 0, 0), 0, 0.0

@@ -121,6 +121,12 @@ class Party:
         if key:
             self.flows.setdefault(key, Flow()).running += 1
 
+    def clear(self) -> None:
+        """Forget who waits."""
+        self.alive, self.line = 0, Line()
+        running = ((key, flow.running) for key, flow in self.flows.items())
+        self.flows = {key: Flow(count) for key, count in running if count}
+
     def limit(self, per_key: int) -> None:
         """Let another number of each key run. Looks at every key."""
         for flow in self.flows.values():

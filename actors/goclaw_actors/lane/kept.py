@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.lane.entry import PARTY, plain_lease
 from goclaw_actors.lane.flows import Party
-from goclaw_actors.lane.shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from goclaw_actors.lane.entry import Entry, Lease
-    from goclaw_actors.lane.limits import Limits
+    from goclaw_actors.lane.shares import Shares
 
 
 def shares_root(shares: Shares, leased: Mapping[str, Lease | None]) -> list[Any]:
@@ -27,23 +26,21 @@ def shares_root(shares: Shares, leased: Mapping[str, Lease | None]) -> list[Any]
         shares.mean_s,
         shares.rate_ns,
         shares.wake_ns,
-        sorted(shares.served.items()),
         parties,
         [None if lease is None else [*lease[0][PARTY:], *lease[1:]] for lease in leased.values()],
     ]
 
 
-def restored_shares(
+def restore_shares(
+    shares: Shares,
     root: list[Any],
-    limits: Limits,
     entries: Iterable[Entry],
     leased: dict[str, Lease | None],
-) -> Shares:
+) -> None:
     """Make the order again; `leased` is filled in with what each task took."""
-    shares = Shares(limits)
-    (shares.virtual, shares.turns, shares.mean_s, shares.rate_ns, shares.wake_ns, served, parties,
+    limits = shares.limits
+    (shares.virtual, shares.turns, shares.mean_s, shares.rate_ns, shares.wake_ns, parties,
      leases) = root  # fmt: skip
-    shares.served = dict(served)
     for name, tag, turn, mean_s in parties:
         party = shares.parties[name] = Party(name, mean_s, limits.weight(name))
         party.tag, party.turn = tag, turn
@@ -52,7 +49,4 @@ def restored_shares(
             *asks, since_ns, charge = kept
             leased[task] = ((0, 0, task, 0, 0, *asks), since_ns, charge)
         shares.hold(leased[task] or plain_lease(task))
-    for entry in sorted(entries):
-        shares.parties[entry[PARTY]].enter(entry, limits.per_key)
-    shares.list_all()
-    return shares
+    shares.line_up(entries)

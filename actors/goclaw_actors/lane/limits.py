@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 STRICT_NS: Final = 2**52
 """A level of priority where nothing ages: 52 days."""
 AGEING_S_DEFAULT: Final = 60.0
+AGEING_NS_DEFAULT: Final = int(AGEING_S_DEFAULT * 1e9)
 PER_KEY_DEFAULT: Final = 1
 TENANT: Final = "tenant"
 WORKFLOW: Final = "workflow"
@@ -26,7 +27,7 @@ class Limits(NamedTuple):
 
     per_tenant: int = 0
     per_key: int = PER_KEY_DEFAULT
-    ageing_ns: int = int(AGEING_S_DEFAULT * 1e9)
+    ageing_ns: int = AGEING_NS_DEFAULT
     fair_by: str = TENANT
     weights: Mapping[str, float] = {}
     resources: Mapping[str, int] = {}

@@ -42,7 +42,7 @@ class Shares:
     """The order of a lane.
 
     `virtual` is the tag of the last lease, `turns` counts leases, `used` are units in use,
-    `served` the arrival of the last task leased of each priority, `rate_ns` the rate's state,
+    `served` is the lane's own, `rate_ns` the rate's state,
     `wake_ns` the timer that is set for it. `ahead` is the turn that was decided last: it can be
     applied while nothing else was.
     `ready` is a heap of (tag, turn, party); `idle` one of (tag, party) with nothing to do.
@@ -53,13 +53,13 @@ class Shares:
         "used", "virtual", "wake_ns",
     )  # fmt: skip
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, served: dict[int, int]) -> None:
         self.limits = limits
         self.mean_s = MEAN_S_FIRST
         self.parties: dict[str, Party] = {}
         self.ready: list[tuple[float, int, str]] = []
         self.idle: list[tuple[float, str]] = []
-        self.served: dict[int, int] = {}
+        self.served = served
         self.used: dict[str, int] = {}
         self.rate_ns = 0
         self.ahead: Turn | None = None
@@ -126,6 +126,14 @@ class Shares:
         for party in list(self.parties.values()):
             self._list(party)
         self._clean()
+
+    def line_up(self, entries: Iterable[Entry]) -> None:
+        """Let these wait and nobody else, each in the line of its party."""
+        for party in self.parties.values():
+            party.clear()
+        for entry in sorted(entries):
+            self.parties[entry[PARTY]].enter(entry, self.limits.per_key)
+        self.list_all()
 
     def limit(self, limits: Limits) -> None:
         """Change the limits; who waits keeps its rank. Looks at every key."""

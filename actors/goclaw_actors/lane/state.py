@@ -8,17 +8,18 @@ from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
 from goclaw_actors.lane.control import Control
 from goclaw_actors.lane.entry import (
+    ARRIVAL_NS,
     ASKS_NOTHING,
     ORDER,
-    RANK,
+    PRIORITY,
     TASK,
     Entry,
     Lease,
     plain_entry,
     plain_lease,
 )
-from goclaw_actors.lane.kept import restored_shares, shares_root
-from goclaw_actors.lane.limits import limits_of
+from goclaw_actors.lane.kept import restore_shares, shares_root
+from goclaw_actors.lane.limits import AGEING_NS_DEFAULT, limits_of
 from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.shares import Shares
 from goclaw_actors.lane.turn import Turn
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 CONCURRENCY_DEFAULT: Final = 16
 CAPACITY_DEFAULT: Final = 100_000
 DROP_OLDEST: Final = "drop_oldest"
+ASKS: Final = 3
+"""The place in what a fact queues where it says what more than a slot a task asks for, if so."""
 CHUNK_BITS: Final = 10
 OLDEST_STEPS_MAX: Final = 1_024
 """A turn brings and leases at most 256."""
@@ -49,9 +52,10 @@ OLDEST_STEPS_MAX: Final = 1_024
 class Lane:
     """Who waits and who holds a slot.
 
-    `queue` is who waits in order: by priority, then by order, which counts up for arrivals and
-    down for those that come back at the head. `queued` is the same by task, `entries` by order:
-    what a snapshot keeps, and makes the two others from.
+    `queue` is who waits in order: by arrival less so much for each level of priority, then by
+    order, which counts up for arrivals and down for those that come back at the head; `served`
+    is the arrival of the last task leased of each priority. `queued` is who waits by task,
+    `entries` by order: what a snapshot keeps, and makes the two others from.
     `oldest` is an order that nobody who waits came before, of those that did not come back; kept
     up where a full lane drops the oldest.
     `shares` orders who waits in place of `queue`, from when more than slots and capacity are
@@ -61,7 +65,7 @@ class Lane:
 
     __slots__ = (
         "capacity", "concurrency", "control", "declared_by", "entries", "head", "leased", "limits",
-        "next", "oldest", "overflow", "queue", "queued", "shares", "stream",
+        "next", "oldest", "overflow", "queue", "queued", "served", "shares", "stream",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -76,6 +80,7 @@ class Lane:
         self.entries: Chunked[Entry] = Chunked(CHUNK_BITS)
         self.leased: dict[str, Lease | None] = {}
         self.limits: dict[str, Value] | None = None
+        self.served: dict[int, int] = {}
         self.shares: Shares | None = None
         self.oldest = 1
         self.next = 1
@@ -86,7 +91,7 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
     """Apply a fact in place."""
     match fact:
         case LaneAdvanced():
-            if lane.shares is not None or fact.now_ns:
+            if lane.shares is not None or _asks_more(fact):
                 _advance_shares(lane, fact)
             else:
                 _advance(lane, fact)
@@ -112,24 +117,37 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
         del leased[task]
     for task in fact.withdrawn:
         queue.remove(_pop_entry(lane, task))
-    for entry in came_of(lane, fact.queued):
+    for entry in came_of(lane, fact.queued, fact.now_ns):
         _keep(lane, entry)
         queue.put(entry)
     _count(lane, fact.queued)
     for task in fact.leased:
-        queue.remove(_pop_entry(lane, task))
+        entry = _pop_entry(lane, task)
+        queue.remove(entry)
         leased[task] = None
+        if entry[ARRIVAL_NS]:
+            lane.served[entry[PRIORITY]] = entry[ARRIVAL_NS]
 
 
-def came_of(lane: Lane, fact_queued: Iterable[Any]) -> Iterator[Entry]:
-    """Yield what a turn queues as it will wait, where nothing but slots is limited."""
-    head, behind = lane.head, lane.next
+def _asks_more(fact: LaneAdvanced) -> bool:
+    """Tell whether a task came that asks for more than a slot."""
+    return bool(fact.queued) and max(map(len, fact.queued)) > ASKS
+
+
+def came_of(lane: Lane, fact_queued: Iterable[Any], now_ns: int) -> Iterator[Entry]:
+    """Yield what a turn queues as it will wait, where nothing but slots is limited.
+
+    Who comes back arrives with the last that was leased of its priority: before all that wait.
+    Where the log does not tell when a turn was (0, in 0.1.0), priority alone counts.
+    """
+    head, behind, served, ageing_ns = lane.head, lane.next, lane.served, AGEING_NS_DEFAULT
     for task, priority, at_head in fact_queued:
         if at_head:
             head -= 1
-            yield plain_entry(-priority, head, task)
+            came_ns = min(now_ns, served.get(priority, now_ns))
+            yield plain_entry(came_ns - priority * ageing_ns, head, task, priority, came_ns)
         else:
-            yield plain_entry(-priority, behind, task)
+            yield plain_entry(now_ns - priority * ageing_ns, behind, task, priority, now_ns)
             behind += 1
 
 
@@ -188,11 +206,24 @@ def _limit(lane: Lane) -> None:
     assert declared is not None, "a lane is declared before it is changed"
     lane.concurrency, lane.capacity, limits = lane.control.in_force(declared)
     lane.limits = limits
+    ageing_ns = AGEING_NS_DEFAULT if lane.shares is None else lane.shares.limits.ageing_ns
     if lane.shares is not None:
         lane.shares.ahead = None
         lane.shares.limit(limits_of(limits))
     elif limits is not None:
         _share(lane)
+    if lane.shares is not None and lane.shares.limits.ageing_ns != ageing_ns:
+        _rank_anew(lane, lane.shares)
+
+
+def _rank_anew(lane: Lane, shares: Shares) -> None:
+    """Have the ageing hold for who waits already, so that all ranks compare. Looks at everyone."""
+    ageing_ns, queued = shares.limits.ageing_ns, lane.queued
+    for task, entry in queued.items():
+        rank = entry[ARRIVAL_NS] - entry[PRIORITY] * ageing_ns
+        queued[task] = ranked = (rank, *entry[ORDER:])
+        lane.entries.put(ranked[ORDER], ranked)
+    shares.line_up(queued.values())
 
 
 def _share(lane: Lane) -> Shares:
@@ -206,7 +237,8 @@ def shares_of(lane: Lane) -> Shares:
     """Return the shares of a lane; new ones, which take over its queue, where it has none."""
     if lane.shares is not None:
         return lane.shares
-    return Shares(limits_of(lane.limits)).adopt(lane.queue, len(lane.queued), len(lane.leased))
+    shares = Shares(limits_of(lane.limits), lane.served)
+    return shares.adopt(lane.queue, len(lane.queued), len(lane.leased))
 
 
 def entries_of(
@@ -220,7 +252,7 @@ def entries_of(
             yield shares.entry(head, now_ns, queued)
             continue
         task, priority = queued[:2]
-        party, key, units, cost = queued[3] if len(queued) > TASK + 1 else ASKS_NOTHING
+        party, key, units, cost = queued[ASKS] if len(queued) > ASKS else ASKS_NOTHING
         rank = now_ns - priority * ageing_ns
         yield rank, behind, task, priority, now_ns, party, key, units, cost
         behind += 1
@@ -275,9 +307,10 @@ def encode(lane: Lane) -> dict[str, Any]:
         "capacity": lane.capacity,
         "overflow": lane.overflow,
         "declared_by": lane.declared_by,
-        "queued": [[entry[TASK], -entry[RANK], *entry[ORDER:TASK]] for entry in waiting],
+        "queued": [[entry[TASK], entry[PRIORITY], entry[ORDER]] for entry in waiting],
         "leased": list(lane.leased),
         "orders": [lane.head, lane.next],
+        "served": sorted(lane.served.items()),
     }
     if lane.control.version:
         data["control"] = lane.control.root()
@@ -290,7 +323,7 @@ def _root(lane: Lane) -> Value:
     shares = None if lane.shares is None else shares_root(lane.shares, lane.leased)
     return [
         lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, list(lane.leased),
-        lane.next, lane.head, lane.limits, shares, lane.control.root(),
+        lane.next, lane.head, lane.limits, shares, lane.control.root(), list(lane.served.items()),
     ]  # fmt: skip
 
 
@@ -301,14 +334,14 @@ def _maps(lane: Lane) -> tuple[Chunked[Entry]]:
 def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     lane, chunks = Lane(stream), maps.get(0, {})
     (lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, leased, lane.next,
-     lane.head, lane.limits, shares, control) = root  # fmt: skip
+     lane.head, lane.limits, shares, control, served) = root  # fmt: skip
+    lane.served = dict(served)
     lane.control.restore(control)
     lane.leased = dict.fromkeys(leased)
     queued = lane.queued
     for chunk in chunks.values():
         for order, data in chunk.items():
-            entry = tuple(data) if len(data) > TASK + 1 else plain_entry(*data)
-            chunk[order] = entry
+            entry = chunk[order] = tuple(data)
             queued[entry[TASK]] = entry
     lane.entries = Chunked(CHUNK_BITS, chunks)
     lane.oldest = _oldest(lane)
@@ -317,7 +350,8 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
             lane.queue.put(entry)
     else:
         limits = limits_of(lane.limits)
-        lane.shares = restored_shares(shares, limits, queued.values(), lane.leased)
+        lane.shares = Shares(limits, lane.served)
+        restore_shares(lane.shares, shares, queued.values(), lane.leased)
     return lane
 
 

@@ -26,8 +26,9 @@ class LaneAdvanced(NamedTuple):
 
     `released`: tasks whose slot came back. `withdrawn`: tasks that left the queue without one.
     `queued`: (task stream, priority, at head) in order of arrival. `leased`: tasks given a slot.
+    `now_ns` is when the turn was (0 in a lane without other limits in the first version).
     A lane that limits more than slots adds what each entry asks for (party, key, units by name,
-    cost), `now_ns` is when the turn was, `tat_ns` what its rate comes to after the leases (see
+    cost), `tat_ns` what its rate comes to after the leases (see
     `goclaw_actors.lane.rates`), `wake_ns` when it lets the next start, if one waits for that; 0
     elsewhere.
     """
