@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import Lanes
+from goclaw.signalling import Signalling
 from goclaw.wire.link import Link
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import Stopping
@@ -35,7 +36,7 @@ _GONE: Final = (ConnectionLost, EngineClosed, EngineNotRunning, Stopping)
 _READ_YOUR_WRITES: Final = "now"
 
 
-class Client:
+class Client(Signalling):
     """Ask the engine that runs on a data directory; methods mean what they mean on `Engine`.
 
     async with goclaw.Client("./data") as client:
@@ -118,6 +119,9 @@ class Client:
         """Cancel a run; returns once that is durable."""
         params = {"run_id": run_id, "reason": reason, "command_id": command_id}
         await self._ask_again("cancel", params)
+
+    async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:
+        return await self._ask_again(operation, params)
 
     async def register(
         self, workflow: Workflow | WorkflowDefinition | Path, *, version: str | None = None

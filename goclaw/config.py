@@ -250,6 +250,15 @@ class SecretSettings(Section):
     """Lines of `NAME=value`, in a file that only its owner can read; read again when it changes."""
 
 
+class SignalSettings(Section):
+    """What is said to tasks while they go on."""
+
+    waiting_max: Annotated[int, Field(ge=1, le=1_000)] = 16
+    """So many messages may wait for one task; a further one is refused."""
+    quiet_s: Annotated[float, Field(ge=0, le=3600)] = 0.5
+    """Messages that are to be merged are, once none came for so long."""
+
+
 class ViewSettings(Section):
     """How projections follow the log."""
 
@@ -314,6 +323,7 @@ class Settings(BaseSettings):
     """Shared lanes by id; `default` is always there."""
     agents: AgentSettings = AgentSettings()
     secrets: SecretSettings = SecretSettings()
+    signals: SignalSettings = SignalSettings()
     views: ViewSettings = ViewSettings()
     retention: RetentionSettings = RetentionSettings()
 

@@ -32,6 +32,7 @@ from goclaw.parts import MEMORY, Parts
 from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
 from goclaw.results import EngineDied, RunResult, Submitted, accepted_of
+from goclaw.signalling import Signalling
 from goclaw.submission import Preparer, request_of, run_id_for
 from goclaw.waiting import Waiting, resolve
 from goclaw.wire.listener import listen
@@ -39,7 +40,7 @@ from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
-from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun
+from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun, digest_of
 from goclaw_events.ids import (
     catalogue_stream,
     check_id,
@@ -48,7 +49,6 @@ from goclaw_events.ids import (
 )
 from goclaw_events.rocks import RocksJournal
 from goclaw_events.rocks.backup import back_up
-from goclaw_events.value import pack
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -70,7 +70,7 @@ log = getLogger(__name__)
 _EVENTS_AT_ONCE: Final = 512
 
 
-class Engine:
+class Engine(Signalling):
     """Run workflows in this process, on a log in `data_dir` (or in memory: `":memory:"`).
 
     async with goclaw.Engine("./data") as engine:
@@ -375,9 +375,12 @@ class Engine:
         """
         message = Message(target, body)
         message.command_id = command_id
-        message.digest = pack(list(body)) if command_id else None
+        message.digest = digest_of(body) if command_id else None
         reply = await self._ask(self._open_parts(), message)
         return accepted_of(reply), reply.position
+
+    async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:
+        return await ask_engine(self, operation, params)
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         bridge, future = self.bridge, self._waiting.reply()

@@ -55,6 +55,12 @@ class LaneNotFound(GoclawError):
     code = "lane_not_found"
 
 
+class SignalNotFound(GoclawError):
+    """No signal of this id was sent to the task."""
+
+    code = "signal_not_found"
+
+
 class TimedOut(GoclawError):
     """What was waited for did not happen in time; it may still happen."""
 
@@ -177,6 +183,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "module_failed": _INVALID,
     "bad_params": _INVALID,
     "invalid_input": _INVALID,
+    "signal_invalid": _INVALID,
+    "params_undeclared": _INVALID,
     "invalid_address_rule": _INVALID,
     "address_forbidden": _INVALID,
     "invalid_position": _INVALID,
@@ -187,6 +195,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "secrets_unreadable": _INVALID,
     "secret_unfit": _INVALID,
     "unsupported": _UNSUPPORTED,
+    "signal_unsupported": _UNSUPPORTED,
     "executor_missing": _UNSUPPORTED,
     "operation_unknown": _UNSUPPORTED,
     "protocol_mismatch": _UNSUPPORTED,
@@ -218,6 +227,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "definition_not_found": _NOT_FOUND,
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
+    "signal_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
     "definition_unknown": _NOT_FOUND,
     "secret_missing": _NOT_FOUND,
@@ -248,6 +258,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "executor_exhausted": _FULL,
     "busy": _BUSY,
     "lane_full": _BUSY,
+    "task_busy": _BUSY,
+    "signals_full": _BUSY,
     "lane_dropped": _BUSY,
     "lane_draining": _UNAVAILABLE,
     "lane_quota_exceeded": _FAILED,
@@ -271,6 +283,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
     "lane_changed": _WRONG_STATE,
+    "task_finished": _WRONG_STATE,
+    "signal_consumed": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
     "engine_owned": _WRONG_STATE,
 }

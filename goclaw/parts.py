@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
-from goclaw.errors import UsageInvalid
+from goclaw.errors import RunNotFound, UsageInvalid
 from goclaw.explaining import Live, Stored
 from goclaw.garbage import collect_seldom
 from goclaw.noted import CLOCK_JUMPED, note
@@ -53,10 +53,11 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.kind import KindFactory
-    from goclaw_actors.work import Outcome, Progress
+    from goclaw_actors.work import Report
     from goclaw_events.envelope import Position
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Journal
+    from goclaw_events.plan import Plan
     from goclaw_events.value import BlobRef, Value
 
 log = getLogger(__name__)
@@ -100,6 +101,7 @@ class Parts:
         self.contents = StoredContents(self.journal)
         self.deciders = deciders(self.contents)
         self.tail = Tail(self.journal)
+        self._definitions = lru_cache(maxsize=1024)(self._definition_of)
         self.catalogue = CatalogueReader(self.journal)
         self.thread = NodeThread(died)
         # before any task starts again: what an engine that was killed left running is killed
@@ -194,7 +196,19 @@ class Parts:
         first = next(stream_turns(self.journal, workflow_stream(run_id)))
         return first.facts[0].data[2]
 
-    def _sink(self, items: Sequence[Outcome | Progress]) -> None:
+    def _definition_of(self, run_id: str) -> BlobRef:
+        first = next(stream_turns(self.journal, workflow_stream(run_id)), None)
+        if first is None:
+            msg = f"there is no run {run_id}"
+            raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
+        ref: BlobRef = first.facts[0].data[0]
+        return ref
+
+    def plan_of(self, run_id: str) -> Plan:
+        """Return the plan that a run was submitted with; raises `RunNotFound`."""
+        return self.contents.plan(self._definitions(run_id))
+
+    def _sink(self, items: Sequence[Report]) -> None:
         # What the executor cuts off when it closes is not an outcome: the next start finds the
         # attempt lost with this process, and starts another.
         kept = [item for item in items if getattr(item, "code", "") != CLOSED]

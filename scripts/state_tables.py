@@ -23,6 +23,7 @@ from goclaw_actors.messages import (
     ChildEnded,
     ControlLane,
     DeclareLane,
+    EndSignals,
     Enqueue,
     FailRun,
     KeepSlot,
@@ -34,6 +35,7 @@ from goclaw_actors.messages import (
     Release,
     ScheduleMore,
     ScheduleTask,
+    SendSignal,
     SlotLeased,
     SlotRefused,
     StopMore,
@@ -42,9 +44,10 @@ from goclaw_actors.messages import (
     TimerFired,
     WaitTask,
     Withdraw,
+    WithdrawSignal,
 )
 from goclaw_actors.task import Task, task_decider
-from goclaw_actors.work import AttemptToken, Outcome, Progress
+from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
 from goclaw_actors.workflow import Run, workflow_decider
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.facts import (
@@ -60,6 +63,8 @@ from goclaw_events.facts import (
     RunCompleted,
     RunFailed,
     RunSubmitted,
+    SignalAccepted,
+    SignalConsumed,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -156,9 +161,16 @@ def task() -> Aggregate:
     child = (to_begin, ChildStarted(1, "run_c", REF))
     patient = scheduled._replace(total_due_ns=NOW_NS, queue_due_ns=NOW_NS)
     stuck = AttemptFailed(1, TOKEN, "timeout", "m", "", True, retry_ns)
+    patch = SendSignal("a", "p", "params", "steer", {"n": 1}, "", b"", names=["n"], definition=REF)
+    message = SendSignal("a", "m", "message", "steer", "hi", "", b"", definition=REF)
+    current = AttemptToken(0, 1, TOKEN)
+    said = SignalAccepted("m", "message", "steer", "hi", "")
     states: dict[str, Sequence[Any]] = {
         "pending": (),
+        "pending (a message waits)": (said,),
         "scheduled": (scheduled,),
+        "running (a message waits)": (*running, said),
+        "running (it was taken)": (*running, said, SignalConsumed("m", 1, TOKEN)),
         "running": running,
         "cancelling": (*running, TaskCancelRequested("why")),
         "scheduled (its times are over)": (patient,),
@@ -196,6 +208,14 @@ def task() -> Aggregate:
         "LoseAttempt (once too often)": LoseAttempt(TOKEN, 0),
         "LoseAttempt (process asked to stop)": LoseAttempt(TOKEN, 0, stopped=True),
         "LoseAttempt of another attempt": LoseAttempt(TOKEN - 1, 10),
+        "SendSignal (parameters)": patch,
+        "SendSignal (message)": message,
+        "SendSignal (rejecting)": message._replace(signal="r", mode="reject"),
+        "SendSignal (merging)": message._replace(signal="c", mode="coalesce", quiet_s=1.0),
+        "WithdrawSignal": WithdrawSignal("a", "m", "why"),
+        "EndSignals": EndSignals("why"),
+        "Consumed": Consumed("task/r/a", current, ["m"]),
+        "Saved": Saved("task/r/a", current, 1, {"n": 1}),
         "CheckAttempt": CheckAttempt(TOKEN),
         "CheckSlot": CheckSlot(),
         "CheckSlot of an abandoned attempt": CheckSlot(TOKEN),
@@ -244,6 +264,9 @@ def run() -> Aggregate:
         "CancelRun": CancelRun("why", ""),
         "TimerFired": TimerFired("deadline"),
         "FailRun": FailRun("internal_bug", "m", "a"),
+        "SendSignal": SendSignal("a", "m", "message", "steer", "hi", "", b""),
+        "SendSignal to no task of it": SendSignal("z", "m", "message", "steer", "hi", "", b""),
+        "WithdrawSignal": WithdrawSignal("a", "m", "why"),
     }
     about = (
         "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"

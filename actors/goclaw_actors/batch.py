@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import (
     ClearOpen,
@@ -13,7 +13,14 @@ from goclaw_actors.decider import (
     SetOpen,
     SetTimer,
 )
-from goclaw_actors.work import Outcome, StartAttempt, StopAttempt
+from goclaw_actors.work import (
+    Consumed,
+    Outcome,
+    Saved,
+    StartAttempt,
+    StopAttempt,
+    TellAttempt,
+)
 from goclaw_events.envelope import NEW_TUPLE, AttemptRow, OpenRow, TimerRow
 from goclaw_events.framing import FrameBuilder
 
@@ -27,6 +34,10 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
 
 
+_REPORTED: Final = frozenset({Outcome, Consumed, Saved})
+"""What an attempt says that is not said again: it is kept from a commit that fails."""
+
+
 class Batch:
     """One batch of one partition, open while its turns are decided.
 
@@ -35,7 +46,8 @@ class Batch:
 
     __slots__ = (
         "_open", "_pack", "_timers", "after", "attempts", "builder", "ended", "frame", "messages",
-        "now_ns", "outcomes", "replies", "sent", "starts", "stops", "touched",
+        "now_ns", "outcomes", "replies", "sent", "starts", "stops", "tells",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, first: int, now_ns: int, pack: Callable[[object], bytes]) -> None:
@@ -48,6 +60,7 @@ class Batch:
         self.replies: list[tuple[Callable[[Reply], None], Accepted | Refused, int]] = []
         self.starts: list[StartAttempt] = []
         self.stops: list[StopAttempt] = []
+        self.tells: list[TellAttempt] = []
         self.ended: list[RunEnded] = []
         self.outcomes: list[Message] = []
         self.after: list[Callable[[CodedError | None], None]] = []
@@ -73,6 +86,8 @@ class Batch:
             self.builder.attempts_removed.append(effect.token)
         elif kind is StopAttempt:
             self.stops.append(effect)
+        elif kind is TellAttempt:
+            self.tells.append(effect)
         elif kind is RunEnded:
             self.ended.append(effect)
         else:
@@ -101,7 +116,7 @@ class Batch:
             self.timer(message.timer, added=False)
         if message.blobs:
             self.builder.blobs.update(message.blobs)
-        if type(message.body) is Outcome:
+        if type(message.body) in _REPORTED:
             self.outcomes.append(message)
 
     def reply(self, message: Message, reply: Accepted | Refused, number: int) -> None:

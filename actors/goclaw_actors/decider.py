@@ -42,12 +42,14 @@ class Moment(NamedTuple):
 class Send(NamedTuple):
     """A message to another actor, by its stream.
 
-    `fresh` says that the target cannot have a stream yet: none is looked for.
+    `fresh` says that the target cannot have a stream yet: none is looked for. `passed_on`: it is
+    the message that is being decided, and the target answers whoever sent it.
     """
 
     target: str
     body: Body
     fresh: bool = False
+    passed_on: bool = False
 
 
 class SetTimer(NamedTuple):

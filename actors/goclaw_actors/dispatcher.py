@@ -26,7 +26,7 @@ from goclaw_actors.messages import (
 from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StopAttempt
+from goclaw_actors.work import AttemptToken, Outcome, Saved, StopAttempt
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from goclaw_actors.ports import Limits, Ports
+    from goclaw_actors.work import Report
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done, Head
@@ -199,10 +200,10 @@ class Dispatcher:
             return
         self.commands.append(message)
 
-    def accept_outcome(self, outcome: Outcome | Progress) -> None:
+    def accept_outcome(self, outcome: Report) -> None:
         """Take in what an executor says of an attempt."""
         message = Message(outcome.stream, outcome)
-        if isinstance(outcome, Outcome):
+        if isinstance(outcome, (Outcome, Saved)):
             message.blobs = outcome.blobs
         self.commands.append(message)
 
@@ -381,6 +382,7 @@ class Dispatcher:
         if self.turns.in_flight:
             last = self.turns.in_flight[-1]
             last.replies.extend(batch.replies)
+            last.tells.extend(batch.tells)
             last.stops.extend(batch.stops)
         else:
             self._let_out(batch)
@@ -405,6 +407,8 @@ class Dispatcher:
             reply_to(Reply(answer, Position(self.partition, number) if number else None))
         if batch.starts:
             self._ports.executor.start_many(batch.starts)
+        if batch.tells:
+            self._ports.executor.tell_many(batch.tells)
         if batch.stops:
             self._stop(batch.stops)
         if batch.frame is None:
@@ -460,7 +464,12 @@ class Dispatcher:
         while self._to_record:
             self._to_record.popleft()[1](error)
         kept = []
-        delivered = [message for message in self.turns.undelivered() if message.id is None]
+        delivered = []
+        for message in self.turns.undelivered():
+            if message.id is None:
+                delivered.append(message)
+            elif message.reply_to is not None:  # passed on, so nobody else answers it
+                message.reply_to(Reply(refused, None))
         for message in (*delivered, *self.commands):
             if message.reply_to is not None:
                 answer = Refused(error.code, error.message, error.hint)

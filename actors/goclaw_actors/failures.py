@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from goclaw_actors.messages import MESSAGES
 from goclaw_actors.spill import spill
-from goclaw_actors.work import Outcome
+from goclaw_actors.work import Outcome, Saved
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import MessageFailed
 from goclaw_events.value import pack
@@ -22,7 +22,7 @@ def failure_of(
 
     It never raises: a message that cannot be stored is recorded as text.
     """
-    if isinstance(body, Outcome):
+    if isinstance(body, (Outcome, Saved)):
         body = body._replace(blobs=None)  # they are stored with the frame already
     name, version = MESSAGES.names[type(body)]
     code = error.code if isinstance(error, CodedError) else "internal_bug"

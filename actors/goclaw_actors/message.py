@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw_actors.messages import MESSAGES
+from goclaw_actors.messages import COMMAND_OF, MESSAGES
 from goclaw_actors.spill import spill
 from goclaw_events.envelope import NEW_TUPLE, Cause, MessageRecord, Position
 
@@ -70,6 +70,12 @@ class Message:
         """Tell whether an actor of this process sent it just now: nothing else is bound to it."""
         return self.id is not None and self.row is None
 
+    def answer_for(self, asked: Message) -> None:
+        """Take over from a command who waits for its answer, and how a repeat is known."""
+        self.command_id = asked.command_id
+        self.digest = asked.digest
+        self.reply_to = asked.reply_to
+
     def cause(self, reply: Any = None) -> Cause:
         """Return the cause that the turn handling this message records."""
         cause: Cause = NEW_TUPLE(
@@ -98,10 +104,15 @@ class Message:
 
 def from_record(record: MessageRecord) -> Message:
     """Return the message that a row holds; raises `UnknownType`."""
-    return Message(
+    body = MESSAGES.decode(record.type, record.version, record.data)
+    message = Message(
         record.target,
-        MESSAGES.decode(record.type, record.version, record.data),
+        body,
         id=record.id or None,
         correlation=record.correlation,
         traceparent=record.traceparent,
     )
+    command = COMMAND_OF.get(type(body))
+    if command is not None:
+        message.command_id, message.digest = getattr(body, command), body.digest
+    return message

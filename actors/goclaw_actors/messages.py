@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw_actors.work import Outcome, Progress
+from goclaw_actors.work import Consumed, Outcome, Progress, Saved
 from goclaw_events.codec import Codec
+from goclaw_events.value import pack
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
@@ -133,6 +134,42 @@ class CancelTask(NamedTuple):
     queued_only: bool = False
 
 
+class SendSignal(NamedTuple):
+    """Say something to a task: first to its run, which passes it on.
+
+    Most is as in `SignalAccepted`. `names`: which parameters the agent of the task takes, where
+    that is known. `quiet_s`: the window of `coalesce`. `digest` is that of the request, to tell
+    repeats apart. `definition` is filled in by the run.
+    """
+
+    task: str
+    signal: str
+    kind: str
+    mode: str
+    body: Value
+    sender: str
+    digest: bytes
+    deadline_ns: int = 0
+    quiet_s: float = 0.0
+    waiting_max: int = 16
+    names: list[str] | None = None
+    definition: BlobRef | None = None
+
+
+class WithdrawSignal(NamedTuple):
+    """Take a message back that nobody took yet; goes the same way."""
+
+    task: str
+    signal: str
+    reason: str
+
+
+class EndSignals(NamedTuple):
+    """The task will not begin: nobody will take what was said to it."""
+
+    reason: str
+
+
 class ChildEnded(NamedTuple):
     """The run that the task had submitted ended; `error` is [code, message]."""
 
@@ -241,6 +278,16 @@ class RegisterDefinition(NamedTuple):
     registered_by: str
 
 
+COMMAND_OF: Final[dict[type, str]] = {SendSignal: "signal"}
+"""Commands that one actor passes on to another, and which field of them is their id: with it, and
+their `digest`, a repeat is known also where the command itself came out of an inbox row."""
+
+
+def digest_of(body: Any) -> bytes:
+    """Return what tells two commands of one id apart: the digest that one has, or all of it."""
+    return bytes(body.digest) if type(body) in COMMAND_OF else pack(list(body))
+
+
 MESSAGES: Final = Codec()
 """Every message that may stand in an inbox or outbox row."""
 
@@ -259,6 +306,9 @@ for _cls, _name in (
     (CheckAttempt, "task.check_attempt"),
     (LoseAttempt, "task.lose_attempt"),
     (CancelTask, "task.cancel"),
+    (SendSignal, "task.send_signal"),
+    (WithdrawSignal, "task.withdraw_signal"),
+    (EndSignals, "task.end_signals"),
     (ChildEnded, "task.child_ended"),
     (TimerFired, "timer.fired"),
     (DeclareLane, "lane.declare"),
@@ -275,3 +325,5 @@ for _cls, _name in (
     MESSAGES.register(_cls, _name)
 MESSAGES.register(Outcome, "task.outcome")
 MESSAGES.register(Progress, "task.progress")
+MESSAGES.register(Consumed, "task.consumed")
+MESSAGES.register(Saved, "task.saved")

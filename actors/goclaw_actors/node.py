@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.message import Message
     from goclaw_actors.ports import Limits, Ports
-    from goclaw_actors.work import Outcome, Progress
+    from goclaw_actors.work import Report
     from goclaw_events.journal import Done
 
 log = getLogger(__name__)
@@ -78,7 +78,7 @@ class Node:
         partition = partition_of(message.target, len(self.dispatchers))
         self.dispatchers[partition].accept(message)
 
-    def accept_outcomes(self, outcomes: Sequence[Outcome | Progress]) -> None:
+    def accept_outcomes(self, outcomes: Sequence[Report]) -> None:
         """Take in what executors say; held while the journal is being opened again."""
         for outcome in outcomes:
             self.dispatchers[outcome.token.partition].accept_outcome(outcome)

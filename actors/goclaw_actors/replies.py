@@ -39,7 +39,12 @@ def known_reply(entity: Entity, message: Message, now_ns: int) -> Accepted | Ref
 
 
 def cause_of(message: Message, reply: Any) -> Cause:
-    """Return the cause of a turn; that of an accepted command holds the answer."""
+    """Return the cause of a turn; that of an accepted command holds the answer.
+
+    A command that was passed on is remembered by whoever answers it.
+    """
+    if reply is None:
+        return message.cause()._replace(command_id=None, digest=None)
     kept = message.command_id is not None and isinstance(reply, Accepted)
     return message.cause(list(reply) if kept else None)
 

@@ -285,8 +285,8 @@ class Turns:
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         facts, sends, effects, reply = decision
         if facts:
-            is_command = message.command_id is not None
-            cause = cause_of(message, reply) if is_command else message.cause()
+            cause = message.cause() if message.command_id is None else cause_of(message, reply)
+            is_command = cause.command_id is not None
             facts, data = self.encode(batch, entity, cause, facts)
             if len(data) > TURN_BYTES_MAX:
                 text = f"the facts of one message take more than {TURN_BYTES_MAX} bytes"
@@ -344,7 +344,7 @@ class Turns:
 
     def send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
         """Deliver what an actor says to another, here or in the other's partition."""
-        target, body, fresh = send
+        target, body, fresh, passed_on = send
         message = Message(
             target,
             body,
@@ -355,9 +355,12 @@ class Turns:
             traceparent=cause.traceparent,
         )
         batch.sent += 1
+        if passed_on:
+            message.answer_for(cause)
         if self._partitions > 1:
             destination = partition_of(target, self._partitions)
             if destination != self.partition:
+                assert not passed_on, "who answers a command is in the partition of who was asked"
                 message.id = (self.partition, batch.builder.first, batch.sent - 1)
                 self._exchange.send(destination, message.record(batch.builder.blobs))
                 return

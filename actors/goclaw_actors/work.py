@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,12 +25,29 @@ class AttemptToken(NamedTuple):
     number: int
 
 
+class Signal(NamedTuple):
+    """Something said to a task, as its attempt gets it; see `SignalAccepted`.
+
+    `redelivered`: an attempt before this one took it, or may have. `parts`: the ids of the messages
+    that were merged to one, whose `body` is a list of theirs then.
+    """
+
+    id: str
+    kind: str
+    mode: str
+    body: Value
+    sender: str
+    redelivered: bool = False
+    parts: tuple[str, ...] = ()
+
+
 class StartAttempt(NamedTuple):
     """Run one attempt of a task; sent only after its `AttemptStarted` is durable.
 
     `kind` is that of the task (`agent`, `exec`, `http`) and decides who runs it; `agent` is empty
     for all others. `timeout_s` is what is left of the narrowest limit, `timeout_of` says which
     that is. `heartbeat_s`: how long the attempt may be silent. `lane` is where its slot is from.
+    `signals` wait for it. `state` is what an attempt before it saved last.
     """
 
     stream: str
@@ -46,6 +63,8 @@ class StartAttempt(NamedTuple):
     timeout_of: str = "timeout"
     heartbeat_s: float | None = None
     lane: str = ""
+    signals: tuple[Signal, ...] = ()
+    state: Value = None
 
     @property
     def idempotency_key(self) -> str:
@@ -58,6 +77,25 @@ class StopAttempt(NamedTuple):
 
     token: AttemptToken
     reason: str
+
+
+class Offer(NamedTuple):
+    """Here are signals; those that the attempt has already are passed over."""
+
+    signals: tuple[Signal, ...]
+
+
+class Retract(NamedTuple):
+    """A signal is no more, unless the handler has taken it."""
+
+    signal: str
+
+
+class TellAttempt(NamedTuple):
+    """Tell an attempt something; sent only after what it says is durable."""
+
+    token: AttemptToken
+    word: Offer | Retract
 
 
 class Outcome(NamedTuple):
@@ -91,11 +129,36 @@ class Progress(NamedTuple):
     message: str
 
 
+class Consumed(NamedTuple):
+    """The handler took signals; comes before the outcome of the attempt."""
+
+    stream: str
+    token: AttemptToken
+    signals: list[str]
+
+
+class Saved(NamedTuple):
+    """The handler saved its state; comes before the outcome. `blobs` as in `Outcome`.
+
+    `number` counts what the attempt saved, from 1.
+    """
+
+    stream: str
+    token: AttemptToken
+    number: int
+    state: Value
+    blobs: dict[bytes, bytes] | None = None
+
+
+Report: TypeAlias = Outcome | Progress | Consumed | Saved
+"""What an executor says of an attempt."""
+
+
 class Executor(Protocol):
     """Run attempts. Called on the dispatcher's thread, so nothing here may block.
 
-    Outcomes and progress go, in batches, to the sink that the executor was made with; the sink
-    may be called from any thread.
+    What attempts say goes, in batches, to the sink that the executor was made with; the sink may
+    be called from any thread.
     """
 
     def start_many(self, attempts: Sequence[StartAttempt]) -> None:
@@ -106,10 +169,14 @@ class Executor(Protocol):
         """Stop attempts; an unknown token is ignored (its outcome is on the way)."""
         ...
 
+    def tell_many(self, tells: Sequence[TellAttempt]) -> None:
+        """Tell attempts something, in order; an unknown token is ignored."""
+        ...
+
     def holds(self, token: AttemptToken) -> bool:
         """Tell whether an attempt is known here and something of it not yet handed over."""
         ...
 
 
 if TYPE_CHECKING:
-    Sink = Callable[[Sequence[Outcome | Progress]], None]
+    Sink = Callable[[Sequence[Report]], None]

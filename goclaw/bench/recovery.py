@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from goclaw_actors.decider import Decision, Moment
-    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
+    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt, TellAttempt
     from goclaw_events.journal import Journal
 
 FACTS_PER_TASK: Final = 4
@@ -149,6 +149,9 @@ class NoExecutor:
 
     def stop_many(self, stops: Sequence[StopAttempt]) -> None:
         """Pass over stops."""
+
+    def tell_many(self, tells: Sequence[TellAttempt]) -> None:
+        """Pass over what is said."""
 
     def holds(self, _token: AttemptToken) -> bool:
         """Tell that nothing runs."""

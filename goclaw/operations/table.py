@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw.errors import OperationUnknown
-from goclaw.operations import definitions, house, lanes, runs, upkeep, views, why, work
+from goclaw.operations import (
+    definitions,
+    house,
+    lanes,
+    runs,
+    signals,
+    upkeep,
+    views,
+    why,
+    work,
+)
 from goclaw_events.faults import Suggester
 
 if TYPE_CHECKING:
@@ -13,7 +23,7 @@ if TYPE_CHECKING:
 
 OPERATIONS: Final[dict[str, Operation]] = {
     operation.name: operation
-    for module in (work, runs, why, lanes, definitions, views, upkeep, house)
+    for module in (work, signals, runs, why, lanes, definitions, views, upkeep, house)
     for operation in module.OPERATIONS
 }
 

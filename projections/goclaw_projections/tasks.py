@@ -147,6 +147,7 @@ _Rarer: TypeAlias = (
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
     | facts.AttemptReturned
+    | facts.SignalFact
 )
 
 
@@ -170,7 +171,14 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             row[_STATUS], row[_WAKE] = "scheduled", None
         case facts.TaskCancelRequested():
             row[_STATUS], row[_REASON] = "cancelling", fact.reason
-        case facts.OutcomeRefused() | facts.AttemptReturned():
+        case (
+            facts.OutcomeRefused()
+            | facts.AttemptReturned()
+            | facts.SignalAccepted()
+            | facts.SignalConsumed()
+            | facts.SignalEnded()
+            | facts.StateSaved()
+        ):
             pass
         case _:
             assert_never(fact)

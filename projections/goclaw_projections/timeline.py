@@ -87,6 +87,12 @@ def _brief_progress(fact: facts.ProgressReported) -> str:
     return (share + fact.message)[:BRIEF_CHARS_MAX].strip()
 
 
+def _brief_signal(fact: facts.SignalAccepted) -> str:
+    what = "parameters" if fact.kind == "params" else fact.mode
+    sender = f" from {fact.sender}" if fact.sender else ""
+    return f"{fact.signal}: {what}{sender}"[:BRIEF_CHARS_MAX]
+
+
 def _brief_skipped(fact: facts.TasksSkipped) -> str:
     return f"{fact.reason}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
 
@@ -95,6 +101,7 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.submitted": lambda fact: fact.name,
     "run.task_ended": lambda fact: f"{fact.task} {fact.status}",
     "run.tasks_skipped": _brief_skipped,
+    "run.task_signalled": lambda fact: fact.task,
     "run.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "run.timed_out": lambda fact: fact.message[:BRIEF_CHARS_MAX],
     "run.failed": lambda fact: _short(fact.code, fact.message),
@@ -108,6 +115,10 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "task.outcome_refused": lambda fact: fact.status,
     "task.attempt_returned": lambda fact: fact.reason,
     "task.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
+    "task.signal_accepted": _brief_signal,
+    "task.signal_consumed": lambda fact: f"{fact.signal} by attempt {fact.attempt}",
+    "task.signal_ended": lambda fact: _short(f"{fact.signal} {fact.state}", fact.reason),
+    "task.state_saved": lambda fact: f"attempt {fact.attempt}",
     "task.failed": lambda fact: _short(fact.code, fact.message),
     "task.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
 }

@@ -131,7 +131,9 @@ def _type(field: dict[str, Any]) -> str:
         return f"a {field['$ref'].rpartition('/')[2].lower()} (below)"
     if "enum" in field:
         return ", ".join(field["enum"])
-    kind = {"null": "nil", "object": "map", "string": "text"}.get(field["type"], field["type"])
+    kind = {"null": "nil", "object": "map", "string": "text"}.get(
+        named := field.get("type", "anything"), named
+    )
     least = field.get("minimum", field.get("exclusiveMinimum"))
     if "maximum" in field:
         return f"{kind}, {least} to {field['maximum']}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from goclaw_actors.decider import Decision, Moment
+from goclaw_actors.decider import Decision, Moment, Send
 from goclaw_events.codec import FACTS
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.plan import compile_plan, pack_plan, unpack_plan
@@ -106,4 +106,4 @@ class Scenario(Generic[S]):
 
 def kinds(items: Any) -> list[str]:
     """Return the names of the types of facts, effects or messages."""
-    return [type(getattr(item, "body", item)).__name__ for item in items]
+    return [type(item.body if isinstance(item, Send) else item).__name__ for item in items]

@@ -68,7 +68,7 @@ class Play:
     def _turn(self, message: Any) -> Decision:
         decision = self.run.when(message)
         assert len(decision.sends) <= SENDS_MAX + 2 + len(self.plan.lanes)
-        for target, body, fresh in decision.sends:
+        for target, body, fresh, _ in decision.sends:
             self._hear(target, body, fresh=fresh)
         self.effects += decision.effects
         self.ends += [effect for effect in decision.effects if isinstance(effect, RunEnded)]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from goclaw_actors.decider import Decider
-    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
+    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt, TellAttempt
     from goclaw_events.plan import Plan
 
 STEPS_MAX = 20_000
@@ -60,6 +60,7 @@ class StageExecutor:
         self.started: list[StartAttempt] = []
         self.held: dict[AttemptToken, StartAttempt] = {}
         self.stops: list[StopAttempt] = []
+        self.tells: list[TellAttempt] = []
 
     def start_many(self, attempts: Sequence[StartAttempt]) -> None:
         """Take attempts in."""
@@ -69,6 +70,10 @@ class StageExecutor:
     def stop_many(self, stops: Sequence[StopAttempt]) -> None:
         """Note what is to be stopped."""
         self.stops += stops
+
+    def tell_many(self, tells: Sequence[TellAttempt]) -> None:
+        """Note what attempts are told."""
+        self.tells += tells
 
     def holds(self, token: AttemptToken) -> bool:
         """Tell whether an attempt is known here."""

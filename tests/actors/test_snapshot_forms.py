@@ -70,10 +70,20 @@ LAYOUT = {
         "kept key lane lost params priority progress queue_due_ns result run_id status stream "
         "task_id tenant token total_due_ns"
     ),
+    (5, "task"): (
+        "attempt child child_run deadline_ns definition due_ns error failures generation holder "
+        "kept key lane lost params priority progress queue_due_ns result run_id signals status "
+        "stream task_id tenant token total_due_ns"
+    ),
     (2, "workflow"): (
         "active children deadline_ns definition depth digest ended error first_failed "
         "idempotency_key input labels name parent plan reason result results run_id status "
         "statuses unmet"
+    ),
+    (3, "workflow"): (
+        "active children deadline_ns definition depth digest ended error first_failed "
+        "idempotency_key input labels name parent plan reason result results run_id status "
+        "statuses told unmet"
     ),
 }
 

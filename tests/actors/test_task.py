@@ -63,6 +63,11 @@ REFUSED = {
         "Outcome of another attempt",
     )
 }
+TOLD = {
+    f"SendSignal ({how})": ["SignalAccepted"]
+    for how in ("parameters", "message", "rejecting", "merging")
+}
+TOLD_AT_WORK = {name: said for name, said in TOLD.items() if "rejecting" not in name}
 LATE = {"Outcome of another attempt": ["OutcomeRefused"]}
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "pending": {
@@ -70,13 +75,60 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "ScheduleTask": ["TaskScheduled"],
         "WaitTask": ["TaskWaiting"],
         "CancelTask": ["TaskCancelled"],
+        **TOLD,
         **REFUSED,
+    },
+    "pending (a message waits)": {
+        "ScheduleTask": ["TaskScheduled"],
+        "WaitTask": ["TaskWaiting"],
+        "CancelTask": ["SignalEnded", "TaskCancelled"],
+        "CancelTask (only if queued)": ["SignalEnded", "TaskCancelled"],
+        "WithdrawSignal": ["SignalEnded"],
+        "EndSignals": ["SignalEnded"],
+        **{name: said for name, said in TOLD.items() if name != "SendSignal (message)"},
+        **REFUSED,
+    },
+    "running (a message waits)": {
+        "Outcome failed (abandoned)": ["AttemptFailed"],
+        "Outcome completed": ["SignalEnded", "TaskCompleted"],
+        "Outcome failed (may be retried)": ["AttemptFailed"],
+        "Outcome failed (not to be retried)": ["SignalEnded", "AttemptFailed", "TaskFailed"],
+        "Outcome cancelled": ["SignalEnded", "AttemptFailed", "TaskFailed"],
+        "Progress": ["ProgressReported"],
+        "LoseAttempt": ["AttemptLost", "AttemptStarted"],
+        "LoseAttempt (once too often)": ["SignalEnded", "AttemptLost", "TaskFailed"],
+        "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
+        "CancelTask": ["TaskCancelRequested"],
+        "WithdrawSignal": ["SignalEnded"],
+        "EndSignals": ["SignalEnded"],
+        "Consumed": ["SignalConsumed"],
+        "Saved": ["StateSaved"],
+        "SendSignal (parameters)": ["SignalAccepted"],
+        "SendSignal (merging)": ["SignalAccepted"],
+        **LATE,
+    },
+    "running (it was taken)": {
+        "Outcome failed (abandoned)": ["AttemptFailed"],
+        "Outcome completed": ["TaskCompleted"],
+        "Outcome failed (may be retried)": ["AttemptFailed"],
+        "Outcome failed (not to be retried)": ["AttemptFailed", "TaskFailed"],
+        "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
+        "Progress": ["ProgressReported"],
+        "LoseAttempt": ["AttemptLost", "AttemptStarted"],
+        "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
+        "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
+        "CancelTask": ["TaskCancelRequested"],
+        "Saved": ["StateSaved"],
+        "SendSignal (parameters)": ["SignalAccepted"],
+        "SendSignal (merging)": ["SignalAccepted"],
+        **LATE,
     },
     "scheduled": {
         "CancelTask (only if queued)": ["TaskCancelled"],
         "SlotLeased": ["AttemptStarted"],
         "SlotRefused": ["TaskFailed"],
         "CancelTask": ["TaskCancelled"],
+        **TOLD,
         **REFUSED,
     },
     "running": {
@@ -90,6 +142,8 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
+        "Saved": ["StateSaved"],
+        **TOLD_AT_WORK,
         **LATE,
     },
     "cancelling": {
@@ -102,6 +156,8 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "TaskCancelled"],
+        "Saved": ["StateSaved"],
+        **TOLD_AT_WORK,
         **LATE,
     },
     "scheduled (its times are over)": {
@@ -111,6 +167,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "TimerFired total": ["TaskFailed"],
         "CancelTask": ["TaskCancelled"],
         "CancelTask (only if queued)": ["TaskCancelled"],
+        **TOLD,
         **REFUSED,
     },
     "child": {
@@ -118,16 +175,28 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "ChildEnded failed (may be retried)": ["AttemptFailed"],
         "ChildEnded cancelled": ["AttemptFailed", "TaskFailed"],
         "CancelTask": ["TaskCancelRequested"],
+        **TOLD,
         **REFUSED,
     },
     "cancelling (a child)": {
         "ChildEnded completed": ["TaskCompleted"],
         "ChildEnded failed (may be retried)": ["TaskCancelled"],
         "ChildEnded cancelled": ["TaskCancelled"],
+        **TOLD_AT_WORK,
         **REFUSED,
     },
-    "waiting": {"TimerFired": ["TaskCompleted"], "CancelTask": ["TaskCancelled"], **REFUSED},
-    "retrying": {"TimerFired": ["TaskRequeued"], "CancelTask": ["TaskCancelled"], **LATE},
+    "waiting": {
+        "TimerFired": ["TaskCompleted"],
+        "CancelTask": ["TaskCancelled"],
+        **TOLD,
+        **REFUSED,
+    },
+    "retrying": {
+        "TimerFired": ["TaskRequeued"],
+        "CancelTask": ["TaskCancelled"],
+        **TOLD,
+        **LATE,
+    },
     "retrying (abandoned)": {
         "TimerFired": ["TaskRequeued"],
         "CancelTask": ["TaskCancelled"],
@@ -135,6 +204,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt": ["AttemptReturned"],
         "LoseAttempt (once too often)": ["AttemptReturned"],
         "LoseAttempt (process asked to stop)": ["AttemptReturned"],
+        **TOLD,
         **LATE,
     },
     "completed": LATE,
@@ -202,7 +272,7 @@ def test_a_plain_task_has_three_facts() -> None:
     leased = scenario.when(SlotLeased())
     token = AttemptToken(0, 1, number)
     start = StartAttempt(
-        STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0, "agent", "timeout", None
+        STREAM, "r", "a", 0, 1, token, "x", {"p": 1}, 5.0, "agent", "timeout", None, "w/io"
     )
     lease_until_ns = NOW_NS + 30_000_000_000
     assert leased.effects == (OpenAttempt(number, 1, HOLDER, lease_until_ns), start)

@@ -9,8 +9,15 @@ from unittest.mock import patch
 
 from goclaw_actors import failures
 from goclaw_actors.message import Message
-from goclaw_actors.messages import ControlLane, RegisterDefinition, Release, ScheduleTask
-from goclaw_actors.work import RETURNED, Outcome, Progress
+from goclaw_actors.messages import (
+    ControlLane,
+    RegisterDefinition,
+    Release,
+    ScheduleTask,
+    SendSignal,
+    WithdrawSignal,
+)
+from goclaw_actors.work import RETURNED, Consumed, Outcome, Progress, Saved
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
@@ -103,6 +110,7 @@ def _everything(stage: Stage) -> Stage:
     _abandoned(stage)
     _families(stage)
     _limited(stage)
+    _signalled(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -199,6 +207,36 @@ def _limited(stage: Stage) -> None:
         body = ControlLane(mode, {"concurrency": 2, **limits}, reset=False, by="uid:1", claimed="g")
         stage.node.accept(Message("lane/w/dropping", body))
         stage.rest()
+
+
+def _signalled(stage: Stage) -> None:
+    """Say things to a task that has not begun and to one that runs; let each way end once."""
+    tasks = {name: {"agent": "x", "with": {"n": 1}} for name in "ab"}
+    tasks["b"]["needs"] = ["a"]
+    stage.submit(tasks, "told")
+    stage.rest()
+    for task, name, kind, body in (
+        ("a", "patch", "params", {"n": 2}),
+        ("a", "taken", "message", "hello"),
+        ("a", "withdrawn", "message", ["no"]),
+        ("a", "declined", "message", None),
+        ("b", "early", "message", "later"),
+    ):
+        said = SendSignal(task, name, kind, "steer", body, "golden", name.encode())
+        message = Message("workflow/told", said)
+        message.command_id, message.digest = name, said.digest
+        stage.node.accept(message)
+    stage.node.accept(Message("workflow/told", WithdrawSignal("a", "withdrawn", "not meant")))
+    stage.rest()
+    running = _running(stage, "told")
+    stage.node.accept_outcomes(
+        [
+            Consumed(running.stream, running.token, ["taken"]),
+            Saved(running.stream, running.token, 1, {"so": "far"}),
+        ]
+    )
+    stage.end(running)
+    stage.rest()
 
 
 def _losses(stage: Stage) -> Stage:

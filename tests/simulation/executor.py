@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
+    from goclaw_actors.work import (
+        AttemptToken,
+        Offer,
+        Retract,
+        StartAttempt,
+        StopAttempt,
+        TellAttempt,
+    )
     from tests.simulation.disk import SimDisk
     from tests.simulation.failpoints import Failpoints
 
@@ -23,6 +30,7 @@ class SimExecutor:
         self.kept: dict[AttemptToken, StartAttempt] = {}
         self.may_start = True
         self.stops: deque[AttemptToken] = deque()
+        self.mail: dict[AttemptToken, list[Offer | Retract]] = {}
         self._disk = disk
         self._points = points
         self._ever = ever
@@ -47,6 +55,13 @@ class SimExecutor:
         """Note what is to be stopped."""
         self._points.hit("stop")
         self.stops.extend(stop.token for stop in stops if stop.token in self.held)
+
+    def tell_many(self, tells: Sequence[TellAttempt]) -> None:
+        """Hand over what is said to attempts that are here; each is durable by now."""
+        self._points.hit("tell")
+        for tell in tells:
+            if tell.token in self.held:
+                self.mail.setdefault(tell.token, []).append(tell.word)
 
     def holds(self, token: AttemptToken) -> bool:
         """Tell whether an attempt runs, or was abandoned and keeps its slot."""

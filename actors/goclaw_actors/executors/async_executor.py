@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.run import Shared
-    from goclaw_actors.work import AttemptToken, Outcome, StartAttempt
+    from goclaw_actors.work import AttemptToken, Outcome, StartAttempt, TellAttempt
     from goclaw_events.value import Value
 
 BEGIN_BATCH_MAX: Final = 256
@@ -102,6 +102,10 @@ class AsyncExecutor:
         """Cancel runs; what does not end within the grace is abandoned."""
         grace = self._shared.limits.stop_grace_s if grace_s is None else grace_s
         self._call(self._stop, stops, code, grace)
+
+    def tell(self, tells: Sequence[TellAttempt]) -> None:
+        """Tell runs something, in order."""
+        self._call(self._tell, tells)
 
     def abandon_all(self, reason: str, code: str) -> None:
         """Report what is left as cancelled and abandoned; works while the loop is blocked, too."""
@@ -201,7 +205,7 @@ class AsyncExecutor:
             given = await self._given(attempt.params) if attempt.params else {}
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
-            context = run.context = TaskContext(attempt, params, self._shared.ports)
+            context = run.begin(TaskContext(attempt, params, self._shared.ports))
             outcome = completed(attempt, await agent.function(context, **arguments))
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
             outcome = run.ending or failed(agent, attempt, error)
@@ -261,6 +265,12 @@ class AsyncExecutor:
             run = self._runs.get(token)
             if run is not None:
                 self._end(run, cancelled(run.attempt, reason, code), grace_s)
+
+    def _tell(self, tells: Sequence[TellAttempt]) -> None:
+        for token, word in tells:
+            run = self._runs.get(token)
+            if run is not None:
+                run.tell(word)
 
     def _end(self, run: Run, ending: Outcome, grace_s: float) -> None:
         if run.ending is not None:

@@ -9,22 +9,28 @@ import time
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
+from goclaw_actors.executors.chunks import Chunks
 from goclaw_actors.executors.errors import Cancelled
+from goclaw_actors.executors.mailbox import Mailbox, ids_of, patch_of
+from goclaw_actors.executors.outcomes import stored
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
+from goclaw_actors.work import Consumed, Offer, Saved, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, MutableMapping
 
     from goclaw_actors.executors.progress import After
     from goclaw_actors.executors.resolve import Load, Reveal
-    from goclaw_actors.work import Progress, StartAttempt
+    from goclaw_actors.work import Progress, Retract, StartAttempt
     from goclaw_events.value import Value
 
 RUN_ID: Final[ContextVar[str]] = ContextVar("run_id", default="")
 TASK_ID: Final[ContextVar[str]] = ContextVar("task_id", default="")
+
+T = TypeVar("T")
 
 _UNREAD: Final = object()
 _LAZY: Final = threading.Lock()
@@ -36,7 +42,7 @@ class ContextPorts(NamedTuple):
 
     load: Load
     input_of: Callable[[str], Value]
-    emit: Callable[[Progress], None]
+    emit: Callable[[Progress | Consumed | Saved], None]
     after: After
     clock: Callable[[], float] = time.monotonic
     reveal: Reveal | None = None
@@ -45,7 +51,7 @@ class ContextPorts(NamedTuple):
 class TaskContext:
     """Tell an agent about its attempt. The first argument of every agent.
 
-    Reading is safe from any thread; so are `progress`, `cancelled` and `log`.
+    Reading is safe from any thread; so are `progress`, `cancelled`, `log` and `save`.
     """
 
     __slots__ = (
@@ -56,9 +62,13 @@ class TaskContext:
         "_ended",
         "_input",
         "_log",
+        "_mailbox",
         "_meter",
         "_params",
         "_ports",
+        "_saves",
+        "_seen",
+        "_state",
         "_stopped",
         "_stopped_event",
     )
@@ -74,6 +84,10 @@ class TaskContext:
         self._meter: ProgressMeter | None = None
         self._log: TaskLog | None = None
         self._input: Value = _UNREAD
+        self._state: Value = _UNREAD
+        self._mailbox: Mailbox | None = None
+        self._saves = 0
+        self._seen = 0
         self._deadline: datetime | None = None
         self._deadline_s: float | None = None
         if attempt.timeout_s is not None:
@@ -81,6 +95,8 @@ class TaskContext:
             now = datetime.now(UTC)
             with contextlib.suppress(OverflowError):  # a deadline beyond the calendar is none
                 self._deadline = now + timedelta(seconds=attempt.timeout_s)
+        if attempt.signals:
+            self.hear(Offer(attempt.signals))
 
     @property
     def run_id(self) -> str:
@@ -109,7 +125,10 @@ class TaskContext:
 
     @property
     def params(self) -> Mapping[str, Any]:
-        """Return the parameters of the task, templates and references resolved."""
+        """Return the parameters of the task, templates and references resolved.
+
+        As they are now: a steer changes them while the agent runs. Ask again, do not keep them.
+        """
         return MappingProxyType(self._params)
 
     @property
@@ -188,11 +207,136 @@ class TaskContext:
         """Return how long the attempt gave no sign of life. For the executor; any thread."""
         return self._ports.clock() - self._beat_s
 
+    # -- signals -------------------------------------------------------------------------------
+
+    def boundary(self) -> list[Signal]:
+        """Say that a steer may land here, and take the messages that came: [] where none did.
+
+        Cheap, and never waits. Each message is given once; messages to be merged come as one, its
+        body a list. Raises `Cancelled` in an agent that was asked to stop.
+        """
+        self.check_cancelled()
+        return [] if self._mailbox is None else self._taken(self._mailbox.take_messages())
+
+    def next_turn(self) -> Signal | None:
+        """Take the first message that was sent as a followup: the next turn; None: there is none.
+
+        What is never taken is declined when the task ends.
+        """
+        turn = None if self._mailbox is None else self._mailbox.take_turn()
+        return None if turn is None else self._taken([turn])[0]
+
+    async def steered(self) -> Mapping[str, Any]:
+        """Wait for a change of the parameters, and return them; at once if one was missed."""
+        mailbox = self._box()
+        while (patches := mailbox.patches) == self._seen:
+            seen = mailbox.changes
+            if mailbox.patches == self._seen:
+                await mailbox.change(seen)
+        self._seen = patches
+        return self.params
+
+    async def signals(self) -> AsyncIterator[Signal]:
+        """Yield every signal in order, patches and messages of all modes; messages are taken."""
+        mailbox = self._box()
+        while True:
+            seen = mailbox.changes
+            found = mailbox.take()
+            if found is None:
+                await mailbox.change(seen)
+            else:
+                yield self._taken([found])[0]
+
+    def next_signal(self, timeout_s: float | None = None) -> Signal | None:
+        """Wait for the next signal in a sync agent; None after `timeout_s`.
+
+        Raises `Cancelled` as soon as the attempt is asked to stop.
+        """
+        mailbox = self._box()
+        ends_s = None if timeout_s is None else self._ports.clock() + timeout_s
+        while True:
+            seen = mailbox.changes
+            self.check_cancelled()
+            found = mailbox.take()
+            if found is not None:
+                return self._taken([found])[0]
+            left_s = None if ends_s is None else ends_s - self._ports.clock()
+            if left_s is not None and left_s <= 0:
+                return None
+            mailbox.wait(seen, left_s)
+
+    def on_signal(self, callback: Callable[[Signal], object]) -> None:
+        """Have each signal that waits or comes told to `callback`; that takes no message.
+
+        In an async agent it is called on the loop, in any other on a thread of its own.
+        """
+        self._box().on_signal(callback)
+
+    def stream(self, chunks: AsyncIterable[T]) -> Chunks[T]:
+        """Make every chunk of an async iterator a boundary: see `Chunks`."""
+        return Chunks(chunks, self._box(), self.boundary, self._is_asked)
+
+    def save(self, state: object) -> None:
+        """Save what the next attempt begins with, should this one not end well. Any thread.
+
+        What was taken before is done with, and not given again. `state` is stored as a result is;
+        raises `ValueNotStorable`, `ValueTooLarge`. It is recorded soon, in order with all else
+        that the attempt says, and costs a fact: save where it is worth it.
+        """
+        blobs: dict[bytes, bytes] = {}
+        kept = stored(state, blobs)
+        with _LAZY:
+            if self._ended:
+                return
+            self._saves += 1
+            number = self._saves
+        attempt = self._attempt
+        self._ports.emit(Saved(attempt.stream, attempt.token, number, kept, blobs or None))
+
+    @property
+    def resumed_state(self) -> Value:
+        """Return what an attempt before this one saved last, or None; may wait for the disk."""
+        if self._state is _UNREAD:
+            self._state = resolved(self._attempt.state, self._ports.load)
+        return self._state
+
+    def _is_asked(self) -> bool:
+        """Tell whether a boundary would do anything."""
+        return self._stopped or (self._mailbox is not None and self._mailbox.has_messages())
+
+    def _box(self) -> Mailbox:
+        with _LAZY:
+            if self._mailbox is None:
+                self._mailbox = Mailbox()
+            return self._mailbox
+
+    def _taken(self, signals: list[Signal]) -> list[Signal]:
+        """Say that messages were taken."""
+        ids = ids_of(signals)
+        if ids:
+            attempt = self._attempt
+            self._ports.emit(Consumed(attempt.stream, attempt.token, ids))
+        return signals
+
+    def hear(self, word: Offer | Retract) -> None:
+        """Take in what the attempt is told. For the executor; any thread."""
+        mailbox = self._box()
+        if isinstance(word, Offer):
+            fresh = mailbox.fresh(word.signals)
+            patch = patch_of(fresh)
+            if patch:  # first: who is woken reads the new ones
+                self._params = {**self._params, **patch}
+            mailbox.put(fresh)
+        else:
+            mailbox.withdraw(word.signal)
+
     def stop(self) -> None:
         """Ask the agent to stop. For the executor; any thread."""
         self._stopped = True
         if self._stopped_event is not None:
             self._stopped_event.set()
+        if self._mailbox is not None:
+            self._mailbox.wake()
 
     def end(self) -> None:
         """Send the last progress and let no more through. For the executor; any thread."""
@@ -200,6 +344,8 @@ class TaskContext:
             self._ended = True
         if self._meter is not None:
             self._meter.end()
+        if self._mailbox is not None:
+            self._mailbox.end()
 
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from goclaw_actors.executors.async_executor import AsyncExecutor
@@ -24,7 +25,7 @@ from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
 from goclaw_actors.why.sight import HERE
-from goclaw_actors.work import Outcome
+from goclaw_actors.work import Offer, Outcome, Retract
 from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
@@ -36,7 +37,16 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.process_executor import ProcessExecutor
     from goclaw_actors.executors.resolve import Load
     from goclaw_actors.executors.secrets import Secrets
-    from goclaw_actors.work import AttemptToken, Progress, Sink, StartAttempt, StopAttempt
+    from goclaw_actors.work import (
+        AttemptToken,
+        Consumed,
+        Progress,
+        Saved,
+        Sink,
+        StartAttempt,
+        StopAttempt,
+        TellAttempt,
+    )
     from goclaw_events.value import Value
 
 AGENT: Final = "agent"
@@ -181,6 +191,32 @@ class AgentExecutor:
         """Stop attempts; an unknown token is ignored."""
         self._stop([(stop.token, stop.reason) for stop in stops], CANCELLED, None)
 
+    def tell_many(self, tells: Sequence[TellAttempt]) -> None:
+        """Tell attempts something; one that waits for its agent, or for room, hears it then.
+
+        Work of other kinds is told nothing: the task said so to whoever tried.
+        """
+        by_executor: dict[_Executor, list[TellAttempt]] = {}
+        for tell in tells:
+            executor = self._held.get(tell.token) or self._keep(tell)
+            if executor is not None:
+                by_executor.setdefault(executor, []).append(tell)
+        for listener in (self._async, self._threads, self._processes):
+            if listener is not None and listener in by_executor:
+                listener.tell(by_executor[listener])
+
+    def _keep(self, tell: TellAttempt) -> _Executor | None:
+        """Add what an attempt is told to what it will begin with; return who runs it by now."""
+        with self._missing_lock:
+            for attempts in self._missing.values():
+                attempt = attempts.get(tell.token)
+                if attempt is not None:
+                    attempts[tell.token] = _told(attempt, tell.word)
+                    return None
+        if self._gate.change(tell.token, partial(_told, word=tell.word)):
+            return None
+        return self._held.get(tell.token)
+
     def holds(self, token: AttemptToken) -> bool:
         """Tell whether an attempt is here and something of it not yet with the sink. Any thread."""
         return token in self._held or token in self._kept
@@ -299,8 +335,8 @@ class AgentExecutor:
         else:  # begun between the order to stop and now
             self._stop([(token, reason)], code, None)
 
-    def _emit(self, progress: Progress) -> None:
-        self._outbox.put([progress])
+    def _emit(self, said: Progress | Consumed | Saved) -> None:
+        self._outbox.put([said])
 
     def _delivered(self, items: list[Item]) -> None:
         held, kept, ended = self._held, self._kept, []
@@ -317,6 +353,16 @@ class AgentExecutor:
     def _overdue(self, attempt: StartAttempt) -> None:
         """End an attempt whose time is over before there was room for it."""
         self._outbox.put([timed_out(attempt)])
+
+
+def _told(attempt: StartAttempt, word: Offer | Retract) -> StartAttempt:
+    """Return an attempt that begins with what it is told."""
+    if isinstance(word, Retract):
+        left = tuple(one for one in attempt.signals if one.id != word.signal)
+        return attempt._replace(signals=left)
+    known = {one.id for one in attempt.signals}
+    fresh = tuple(one for one in word.signals if one.id not in known)
+    return attempt._replace(signals=attempt.signals + fresh)
 
 
 def _missing(attempt: StartAttempt, kind: str) -> Outcome:

@@ -95,6 +95,17 @@ class Gate:
             found.timer.cancel()
         return found.entrant.attempt
 
+    def change(self, token: AttemptToken, change: Callable[[StartAttempt], StartAttempt]) -> bool:
+        """Change an attempt that waits; tell whether it does."""
+        with self._lock:
+            lane = self._lane_of.get(token)
+            if lane is None:
+                return False
+            found = self._lanes[lane][token]
+            changed = found.entrant._replace(attempt=change(found.entrant.attempt))
+            self._lanes[lane][token] = found._replace(entrant=changed)
+            return True
+
     def _wait(self, entrant: Entrant) -> None:
         attempt = entrant.attempt
         timer = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt
+    from goclaw_actors.work import AttemptToken, StartAttempt, StopAttempt, TellAttempt
 
 
 class IdleExecutor:
@@ -19,6 +19,9 @@ class IdleExecutor:
 
     def stop_many(self, stops: Sequence[StopAttempt]) -> None:
         """Do nothing: what ran ended with the process that ran it."""
+
+    def tell_many(self, tells: Sequence[TellAttempt]) -> None:
+        """Do nothing: nobody here would listen, and the next attempt is told all of it."""
 
     def holds(self, token: AttemptToken) -> bool:  # noqa: ARG002 - whichever it is
         """Tell that it does not."""

@@ -1,4 +1,4 @@
-"""The way back: outcomes and progress of all threads, handed to one sink in batches."""
+"""The way back: what attempts of all threads say, handed to one sink in batches."""
 
 from __future__ import annotations
 
@@ -7,24 +7,28 @@ import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 from goclaw_actors.executors.redaction import KNOWN
-from goclaw_actors.work import Outcome
+from goclaw_actors.work import Consumed, Outcome, Progress, Saved
 from goclaw_events.errors import ValueNotStorable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.executors.redaction import Redactor
-    from goclaw_actors.work import Progress, Sink
+    from goclaw_actors.work import Report, Sink
 
-    Item: TypeAlias = Outcome | Progress
+    Item: TypeAlias = Report
 
 _log = logging.getLogger("goclaw.executors")
 
 
 def _withheld(item: Item, error: Exception) -> Item:
     """Return what is said instead of something that cannot be redacted."""
-    if not isinstance(item, Outcome):
+    if isinstance(item, Progress):
         return item._replace(message="")
+    if isinstance(item, Consumed):
+        return item
+    if isinstance(item, Saved):
+        return item._replace(state=None, blobs=None)
     return Outcome(
         item.stream,
         item.token,

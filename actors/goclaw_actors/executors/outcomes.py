@@ -57,7 +57,7 @@ def completed(attempt: StartAttempt, result: object) -> Outcome:
         return Outcome(attempt.stream, attempt.token, "completed")
     blobs: dict[bytes, bytes] = {}
     try:
-        stored = _store(result, blobs)
+        kept = stored(result, blobs)
     except (ValueNotStorable, ValueTooLarge) as error:
         if inspect.iscoroutine(result):
             result.close()  # it would warn that it was never awaited, far from here
@@ -69,7 +69,7 @@ def completed(attempt: StartAttempt, result: object) -> Outcome:
             message=bounded(f"the result of the agent: {error}", MESSAGE_BYTES_MAX),
             retryable=False,
         )
-    return Outcome(attempt.stream, attempt.token, "completed", stored, blobs or None)
+    return Outcome(attempt.stream, attempt.token, "completed", kept, blobs or None)
 
 
 def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome:
@@ -150,7 +150,8 @@ def bounded(text: str, bytes_max: int) -> str:
     return data.decode("utf-8", "ignore")
 
 
-def _store(result: object, blobs: dict[bytes, bytes]) -> Value:
+def stored(result: object, blobs: dict[bytes, bytes]) -> Value:
+    """Return a private, normal copy as it is kept; raises `ValueNotStorable`, `ValueTooLarge`."""
     try:
         try:
             return store(result, blobs)

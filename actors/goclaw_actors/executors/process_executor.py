@@ -20,8 +20,20 @@ from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, sile
 from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
-from goclaw_actors.executors.worker import BEAT, DONE, INPUT, LOG, PROGRESS, READY, RUN, STOP
-from goclaw_actors.work import Outcome, Progress
+from goclaw_actors.executors.worker import (
+    BEAT,
+    CONSUMED,
+    DONE,
+    INPUT,
+    LOG,
+    PROGRESS,
+    READY,
+    RUN,
+    SAVED,
+    STOP,
+    TELL,
+)
+from goclaw_actors.work import Consumed, Offer, Outcome, Progress, Retract, Saved
 from goclaw_events.errors import CodedError, ValueTooLarge
 from goclaw_events.value import pack, unpack
 
@@ -35,7 +47,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.run import Shared
     from goclaw_actors.executors.worker_link import WorkerLink
-    from goclaw_actors.work import AttemptToken, StartAttempt
+    from goclaw_actors.work import AttemptToken, StartAttempt, TellAttempt
     from goclaw_events.value import Value
 
 ANSWER_S: Final = 1.0
@@ -99,6 +111,10 @@ class ProcessExecutor:
         grace = self._limits.kill_grace_s if grace_s is None else grace_s
         self._children.call(self._stop, stops, code, grace)
 
+    def tell(self, tells: Sequence[TellAttempt]) -> None:
+        """Tell agents something, in order."""
+        self._children.call(self._tell, tells)
+
     def abandon_all(self, reason: str, code: str) -> None:
         """Report what is left as cancelled; the launcher kills it when the children are closed."""
         for token, run in list(self._runs.items()):
@@ -134,13 +150,13 @@ class ProcessExecutor:
             self._fail_waiting(ExecutorExhausted(f"no worker process can be started: {error}"))
 
     def _assign(self, worker: WorkerLink, run: Run) -> None:
-        params, ports = run.attempt.params, self._shared.ports
+        given, ports = [run.attempt.params, run.attempt.state], self._shared.ports
         try:
-            packed = plain_bytes(params)
+            packed = plain_bytes(given)
         except HasReferences:
 
             def read() -> bytes:
-                return pack(resolved(params, ports.load, ports.reveal))
+                return pack(resolved(given, ports.load, ports.reveal))
 
             def then(value: Value, error: Exception | None) -> None:
                 if worker.run is run:
@@ -171,8 +187,11 @@ class ProcessExecutor:
             attempt.agent,
         ]
         reference = self._reference(run.agent)
+        early = [Offer(attempt.signals), *(run.early or ())] if attempt.signals else run.early
         try:
             worker.send([RUN, run.number, fields, reference, packed, attempt.timeout_s])
+            for word in early or ():
+                _say(worker, run, word)
         except FrameTooLarge as fault:
             self._crew.free(worker)
             self._settle(run, refused(attempt, ValueTooLarge(str(fault)), retryable=False))
@@ -199,6 +218,8 @@ class ProcessExecutor:
             _log.warning("a worker answered for an attempt that it does not have")
         elif kind == DONE:
             self._done(worker, run, *message[2:])
+        elif kind in (CONSUMED, SAVED):
+            self._reported(run, message)
         elif kind == PROGRESS:
             self._progress(run, message[2], message[3])
         elif kind == INPUT:
@@ -230,6 +251,27 @@ class ProcessExecutor:
         if run.ending is None and attempt.token in self._runs:
             said = text[:PROGRESS_MESSAGE_BYTES_MAX]
             self._put(Progress(attempt.stream, attempt.token, fraction, said))
+
+    def _reported(self, run: Run, message: list[Any]) -> None:
+        attempt = run.attempt
+        if attempt.token not in self._runs:
+            return
+        if message[0] == CONSUMED:
+            self._put(Consumed(attempt.stream, attempt.token, message[2]))
+        else:
+            _, _, number, state, blobs = message
+            self._put(Saved(attempt.stream, attempt.token, number, unpack(state), blobs))
+
+    def _tell(self, tells: Sequence[TellAttempt]) -> None:
+        for token, word in tells:
+            run = self._runs.get(token)
+            worker = None if run is None else self._crew.working_on(run)
+            if run is None:
+                continue
+            if worker is None or not run.begun:
+                run.tell(word)
+            else:
+                _say(worker, run, word)
 
     def _tell_input(self, worker: WorkerLink, run: Run) -> None:
         ports, run_id, number = self._shared.ports, run.attempt.run_id, run.number
@@ -353,6 +395,15 @@ class ProcessExecutor:
         if known is None or known[0] is not agent:
             known = self._references[agent.name] = (agent, reference_of(agent))
         return known[1]
+
+
+def _say(worker: WorkerLink, run: Run, word: Offer | Retract) -> None:
+    """Tell a worker something, a signal at a time: each fits into a frame."""
+    if isinstance(word, Retract):
+        worker.control([TELL, run.number, word.signal])
+        return
+    for said in word.signals:
+        worker.control([TELL, run.number, list(said)])
 
 
 def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:

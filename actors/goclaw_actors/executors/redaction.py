@@ -9,11 +9,14 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
-from goclaw_actors.work import Outcome, Progress
+from goclaw_actors.work import Consumed, Progress, Saved
 from goclaw_events.value import BlobRef, pack, store, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from goclaw_actors.work import Report
+    from goclaw_events.value import Value
 
 SECRET_CHARS_MIN: Final = 4
 """A shorter secret cannot be told from ordinary text, so it is not accepted as one; a shorter part
@@ -106,33 +109,45 @@ class Redactor:
     def _bytes_of(self, found: re.Match[bytes]) -> bytes:
         return _mark(self._names[found.group().decode()]).encode()
 
-    def items(self, items: list[Outcome | Progress]) -> list[Outcome | Progress]:
+    def items(self, items: list[Report]) -> list[Report]:
         """Return outcomes and progress without secrets; the same list while none is known."""
         return items if self._text is None else [self._item(item) for item in items]
 
-    def _item(self, item: Outcome | Progress) -> Outcome | Progress:
+    def _item(self, item: Report) -> Report:
+        if isinstance(item, Consumed):
+            return item
         if isinstance(item, Progress):
             return item._replace(message=self.marked(item.message))
+        if isinstance(item, Saved):
+            state, blobs = self._kept(item.state, item.blobs)
+            return item._replace(state=state, blobs=blobs)
         if item.message or item.trace:
             item = item._replace(message=self.marked(item.message), trace=self.marked(item.trace))
-        if item.blobs:
-            return self._large(item, item.blobs)
-        if item.result is not None and self._is_in(pack(item.result)):
-            return item._replace(result=self.value(item.result))
-        return item
+        result, blobs = self._kept(item.result, item.blobs)
+        return item if result is item.result else item._replace(result=result, blobs=blobs)
+
+    def _kept(
+        self, value: Value, blobs: dict[bytes, bytes] | None
+    ) -> tuple[Value, dict[bytes, bytes] | None]:
+        """Return a value as it may be kept, and its blobs; the same ones if no secret is in it."""
+        if blobs:
+            return self._large(value, blobs)
+        if value is not None and self._is_in(pack(value)):
+            return self.value(value), None
+        return value, blobs
 
     def _is_in(self, data: bytes) -> bool:
         return self._bytes is not None and self._bytes.search(data) is not None
 
-    def _large(self, outcome: Outcome, blobs: dict[bytes, bytes]) -> Outcome:
-        """Store a large result again if a secret is in it: it gets another hash."""
-        ref = outcome.result
+    def _large(
+        self, ref: Value, blobs: dict[bytes, bytes]
+    ) -> tuple[Value, dict[bytes, bytes] | None]:
+        """Store a large value again if a secret is in it: it gets another hash."""
         whole = blobs.get(ref.sha256) if isinstance(ref, BlobRef) else None
         if whole is None or not self._is_in(whole):
-            return outcome
+            return ref, blobs
         fresh: dict[bytes, bytes] = {}
-        result = store(self.value(unpack(whole)), fresh)
-        return outcome._replace(result=result, blobs=fresh or None)
+        return store(self.value(unpack(whole)), fresh), fresh or None
 
 
 KNOWN: Final = Redactor()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.outbox import Outbox
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.timers import Timers
-    from goclaw_actors.work import Outcome, StartAttempt
+    from goclaw_actors.work import Offer, Outcome, Retract, StartAttempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,8 @@ class Run:
     """An attempt that an executor holds. Whoever takes it out of the table reports its outcome.
 
     `ending` is set once it was told to stop: then it is the outcome, whatever the code returns.
-    `ended`: the code has; `abandoned`: it had not when its slot was given up.
+    `ended`: the code has; `abandoned`: it had not when its slot was given up. `early` is what it
+    was told before its code began.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Run:
         "beat",
         "begun",
         "context",
+        "early",
         "ended",
         "ending",
         "number",
@@ -83,6 +85,7 @@ class Run:
         self.agent = agent
         self.attempt = attempt
         self.context: TaskContext | None = None
+        self.early: list[Offer | Retract] | None = None
         self.ending: Outcome | None = None
         self.timer: Cancellable | None = None
         self.beat: Cancellable | None = None
@@ -92,6 +95,22 @@ class Run:
         self.ended = False
         self.number = 0
         self.abandoned = False
+
+    def tell(self, word: Offer | Retract) -> None:
+        """Tell it something, or keep it until the code begins; see `begin`."""
+        if self.context is not None:
+            self.context.hear(word)
+            return
+        self.early = self.early or []
+        self.early.append(word)
+
+    def begin(self, context: TaskContext) -> TaskContext:
+        """Take note of its context, which hears what it was told before."""
+        for word in self.early or ():
+            context.hear(word)
+        self.early = None
+        self.context = context
+        return context
 
     def silence_left_s(self) -> float:
         """Return how long the run may still be silent; 0.0 or less: it was so for too long."""

@@ -11,8 +11,9 @@ class Support(NamedTuple):
     `runs`: what runs there. `cancel`: how work is asked to end. `kill`: what happens to work that
     does not end within its grace. `timeout`: what happens when its time is over. `progress`,
     `logs`: how they reach the engine. `heartbeat`: its signs of life. `limits`: what bounds it.
-    `live`, `signals`, `boundary` and `save` are parameters that change while it runs, signals to
-    it, points at which it may be interrupted, and saved state.
+    `live`, `signals`, `boundary` and `save` are parameters that change while it runs, messages to
+    it, points at which it may be steered or interrupted, and saved state. What has none of these
+    declines a signal at once.
     """
 
     runs: str
@@ -39,6 +40,10 @@ SUPPORTS: Final[dict[str, Support]] = {
         heartbeat="`ctx.heartbeat`",
         logs="`ctx.log`, `logging`",
         limits="16 abandoned; the watch names who blocks the loop",
+        live="`ctx.params`, `ctx.steered()`",
+        signals="`ctx.signals()`, `ctx.on_signal()`, `ctx.next_turn()`",
+        boundary="`ctx.boundary()`, `ctx.stream()`",
+        save="`ctx.save()`, `ctx.resumed_state`",
     ),
     "thread": Support(
         runs="other agents",
@@ -49,6 +54,10 @@ SUPPORTS: Final[dict[str, Support]] = {
         heartbeat="`ctx.heartbeat`",
         logs="`ctx.log`, `logging`",
         limits="`executors.threads_max`; 16 abandoned whose grace is over",
+        live="`ctx.params`",
+        signals="`ctx.next_signal()`, `ctx.on_signal()`, `ctx.next_turn()`",
+        boundary="`ctx.boundary()`",
+        save="`ctx.save()`, `ctx.resumed_state`",
     ),
     "process": Support(
         runs='agents that say `executor="process"`, async or not',
@@ -59,6 +68,10 @@ SUPPORTS: Final[dict[str, Support]] = {
         heartbeat="`ctx.heartbeat`",
         logs="`ctx.log`, `logging`; what is printed, bounded",
         limits="memory, CPU time, attempts a worker, idle time",
+        live="as on the loop and in a thread",
+        signals="as on the loop and in a thread",
+        boundary="as on the loop and in a thread",
+        save="`ctx.save()`, `ctx.resumed_state`",
     ),
     "exec": Support(
         runs="tasks of kind `exec`",

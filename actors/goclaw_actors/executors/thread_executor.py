@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.run import Shared
-    from goclaw_actors.work import AttemptToken, Outcome, StartAttempt
+    from goclaw_actors.work import AttemptToken, Outcome, StartAttempt, TellAttempt
 
 _log = logging.getLogger("goclaw.executors")
 
@@ -96,6 +96,14 @@ class ThreadExecutor:
         # outcomes of runs that have no thread yet must not reach the sink on the caller's thread
         self._shared.timers.after(0.0, self._stop, stops, code, grace)
 
+    def tell(self, tells: Sequence[TellAttempt]) -> None:
+        """Tell runs something, in order; nothing of an agent is called here."""
+        for token, word in tells:
+            with self._lock:
+                run = self._runs.get(token)
+                if run is not None:
+                    run.tell(word)
+
     def abandon_all(self, reason: str, code: str) -> None:
         """Report what is left as cancelled and, if it has begun, abandoned."""
         for run in list(self._runs.values()):
@@ -137,7 +145,9 @@ class ThreadExecutor:
             given = resolved(attempt.params, ports.load, ports.reveal) if attempt.params else {}
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
-            context = run.context = TaskContext(attempt, params, ports)
+            context = TaskContext(attempt, params, ports)
+            with self._lock:
+                run.begin(context)
             if run.ending is not None:  # stopped while the parameters were loaded
                 return run.ending
             return completed(attempt, plain_result(agent, agent.function(context, **arguments)))

@@ -23,7 +23,16 @@ from goclaw_actors.executors.errors import Cancelled
 from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
 from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, bounded, completed, failed
 from goclaw_actors.executors.timers import Timers
-from goclaw_actors.work import AttemptToken, Outcome, StartAttempt
+from goclaw_actors.work import (
+    AttemptToken,
+    Consumed,
+    Offer,
+    Outcome,
+    Progress,
+    Retract,
+    Signal,
+    StartAttempt,
+)
 from goclaw_events.errors import BlobMissing, CodedError
 from goclaw_events.value import pack, unpack
 
@@ -33,7 +42,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from goclaw_actors.executors.agents import Agent
-    from goclaw_actors.work import Progress
+    from goclaw_actors.work import Saved
     from goclaw_events.value import BlobRef, Value
 
     Find: TypeAlias = Callable[[str, Sequence[str]], Agent]
@@ -45,6 +54,9 @@ RUN: Final = "run"
 STOP: Final = "stop"
 INPUT: Final = "input"
 BEAT: Final = "beat"
+TELL: Final = "tell"
+CONSUMED: Final = "consumed"
+SAVED: Final = "saved"
 READY: Final = "ready"
 DONE: Final = "done"
 PROGRESS: Final = "progress"
@@ -70,6 +82,7 @@ class Worker:
         self._number = 0
         self._stopped = False
         self._context: TaskContext | None = None
+        self._early: list[tuple[int, Offer | Retract]] = []
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._input: bytes | None = None
@@ -102,6 +115,8 @@ class Worker:
             elif message[0] == INPUT and message[1] == self._number:
                 self._input = message[2]
                 self._answered.set()
+            elif message[0] == TELL:
+                self._told(message[1], message[2])
             elif message[0] == BEAT:
                 context = self._context if message[1] == self._number else None
                 silent_s = 0.0 if context is None else context.silent_s
@@ -116,6 +131,15 @@ class Worker:
                 self._context.stop()
             if self._task is not None and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _told(self, number: int, said: Any) -> None:
+        """Tell the agent something; it comes on another way than the agent's work, so early too."""
+        word = Retract(said) if isinstance(said, str) else Offer((_signal(said),))
+        with self._state:
+            if self._context is not None and number == self._number:
+                self._context.hear(word)
+            elif number >= self._number:
+                self._early.append((number, word))
 
     def _run(
         self,
@@ -157,10 +181,15 @@ class Worker:
             )
         context: TaskContext | None = None
         try:
-            params = mapping_of(agent, unpack(packed))
+            given, state = unpack(packed)
+            params = mapping_of(agent, given)
             arguments = bind(agent, params)
-            context = TaskContext(attempt, params, self._ports)
+            context = TaskContext(attempt._replace(state=state), params, self._ports)
             with self._state:
+                early = [word for number, word in self._early if number == self._number]
+                self._early = [one for one in self._early if one[0] > self._number]
+                for word in early:
+                    context.hear(word)
                 self._context = context
                 if self._stopped:
                     context.stop()
@@ -203,8 +232,14 @@ class Worker:
             raise BlobMissing(msg, hint="see the log of the engine")
         return unpack(self._input)
 
-    def _emit(self, progress: Progress) -> None:
-        self.send([PROGRESS, progress.token.number, progress.fraction, progress.message])
+    def _emit(self, said: Progress | Consumed | Saved) -> None:
+        number = said.token.number
+        if isinstance(said, Progress):
+            self.send([PROGRESS, number, said.fraction, said.message])
+        elif isinstance(said, Consumed):
+            self.send([CONSUMED, number, said.signals])
+        else:
+            self.send([SAVED, number, said.number, pack(said.state), said.blobs])
 
 
 class _Forward(logging.Handler):
@@ -219,6 +254,11 @@ class _Forward(logging.Handler):
             self._worker.send(_logged(record))
         except Exception:  # noqa: BLE001 - as every handler: a bad record does not fail an agent
             self.handleError(record)
+
+
+def _signal(fields: Sequence[Any]) -> Signal:
+    name, kind, mode, body, sender, redelivered, _ = fields
+    return Signal(name, kind, mode, body, sender, redelivered)
 
 
 def _logged(record: logging.LogRecord) -> list[Any]:

@@ -20,22 +20,27 @@ from goclaw_actors.messages import (
     CheckAttempt,
     CheckSlot,
     ChildEnded,
+    EndSignals,
     Enqueue,
     KeepSlot,
     LoseAttempt,
     Release,
     ScheduleTask,
+    SendSignal,
     SlotLeased,
     SlotRefused,
     TaskReported,
     TimerFired,
     WaitTask,
     Withdraw,
+    WithdrawSignal,
 )
-from goclaw_actors.task import child
+from goclaw_actors.task import child, hearing
 from goclaw_actors.task.limits import TIMEOUT, after_ns, left_s, overdue, waited
 from goclaw_actors.task.retry import delay_s, may_retry
+from goclaw_actors.task.signals import without_attempt
 from goclaw_actors.task.state import (
+    ATTEMPTED,
     CANCELLING,
     CHILD,
     COMPLETED,
@@ -53,8 +58,10 @@ from goclaw_actors.task.state import (
 from goclaw_actors.work import (
     RETURNED,
     AttemptToken,
+    Consumed,
     Outcome,
     Progress,
+    Saved,
     StartAttempt,
     StopAttempt,
 )
@@ -75,13 +82,14 @@ from goclaw_events.facts import (
     TaskWaiting,
 )
 from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
+from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.contents import Contents
+    from goclaw_actors.task.signals import Signals
     from goclaw_events.plan import PlannedTask
-    from goclaw_events.value import BlobRef
 
 TIMER: Final = "due"
 QUEUE: Final = "queue"
@@ -110,10 +118,16 @@ class _Decide:
             CheckSlot: _check_slot,
             LoseAttempt: self._lose,
             CancelTask: _cancel,
+            SendSignal: self._signal,
+            WithdrawSignal: hearing.withdraw,
+            EndSignals: hearing.end,
+            Consumed: _consumed,
+            Saved: _saved,
         }
 
     def __call__(self, task: Task, message: Any, moment: Moment) -> Decision:
-        return self._by_type[type(message)](task, message, moment)
+        decision = self._by_type[type(message)](task, message, moment)
+        return decision if task.signals is None else hearing.with_farewell(task, decision, moment)
 
     def _planned(self, task: Task, definition: BlobRef | None = None) -> PlannedTask:
         ref = definition or task.definition
@@ -148,13 +162,16 @@ class _Decide:
             return decision._replace(effects=(*cleared, *decision.effects))
         if 0 < task.ends_ns <= moment.now_ns:
             return _time_out(task, overdue(task, self._planned(task)), slot=True)
-        fact, effects = self._attempt(task, moment, moment.number)
-        return Decision((fact,), (), (*cleared, *effects))
+        fact, effects = self._attempt(task, moment, moment.number, task.signals)
+        return Decision((fact, *hearing.overdue(task.signals, moment)), (), (*cleared, *effects))
 
     def _attempt(
-        self, task: Task, moment: Moment, number: int
+        self, task: Task, moment: Moment, number: int, signals: Signals | None
     ) -> tuple[AttemptStarted, tuple[object, ...]]:
-        """Start the next attempt; `number` is the position that its fact will take."""
+        """Start the next attempt; `number` is the position that its fact will take.
+
+        `signals` are what was said to the task as it stands when the attempt starts.
+        """
         planned = self._planned(task)
         attempt = task.attempt + 1
         timeout_s, timeout_of = left_s(task, planned, moment.now_ns)
@@ -173,9 +190,26 @@ class _Decide:
             planned.timeouts.heartbeat_s,
             task.lane,
         )
+        if signals is not None:
+            start = self._with_signals(task, signals, start, moment)
         lease_s = planned.timeouts.heartbeat_s or LEASE_S
         opened = OpenAttempt(number, attempt, moment.holder, after_ns(moment.now_ns, lease_s))
         return AttemptStarted(attempt, number, moment.holder), (opened, start)
+
+    def _with_signals(
+        self, task: Task, signals: Signals, start: StartAttempt, moment: Moment
+    ) -> StartAttempt:
+        """Give an attempt what was said to the task: its parameters as they are now, messages."""
+        params: Any = task.params
+        if signals.patch:
+            whole = self._contents.value(params) if isinstance(params, BlobRef) else params
+            params = {**(whole or {}), **signals.patch}
+        ready = signals.ready(moment.now_ns)
+        return start._replace(params=params, signals=ready, state=signals.state)
+
+    def _signal(self, task: Task, message: SendSignal, moment: Moment) -> Decision:
+        planned = self._planned(task, message.definition)
+        return hearing.take(task, message, planned, self._contents, moment)
 
     def _start_child(self, task: Task, moment: Moment) -> Decision:
         """Submit the run that the task stands for, or fail if it cannot be."""
@@ -269,8 +303,10 @@ class _Decide:
             text = overdue(task, self._planned(task))
             ended = TaskFailed(TIMEOUT, text)
             return _end(task, (lost, ended), "failed", closed, error=[TIMEOUT, text])
-        fact, effects = self._attempt(task, moment, moment.number + 1)
-        return Decision((lost, fact), (), (*closed, *effects))
+        left = task.signals and without_attempt(task.signals, task.attempt)
+        fact, effects = self._attempt(task, moment, moment.number + 1, left)
+        expired = hearing.overdue(left, moment)
+        return Decision((lost, fact, *expired), (), (*closed, *effects))
 
     def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
         if message.id == TIMER and task.status == WAITING:
@@ -284,7 +320,7 @@ class _Decide:
         total_over = 0 < task.total_due_ns <= moment.now_ns
         if message.id == TOTAL and task.status in (SCHEDULED, RETRYING) and total_over:
             return _time_out(task, overdue(task, self._planned(task)))
-        return NOTHING
+        return hearing.timer(task, message.id, moment)
 
     def _again(self, task: Task, moment: Moment) -> Decision:
         """Make another attempt after a backoff."""
@@ -336,9 +372,19 @@ def _slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision
 
 def _progress(task: Task, progress: Progress, moment: Moment) -> Decision:
     token = progress.token
-    if not _is_current(task, token, moment) or task.status not in (RUNNING, CANCELLING):
+    if not _is_current(task, token, moment) or task.status not in ATTEMPTED:
         return NOTHING
     return Decision((ProgressReported(token.number, progress.fraction, progress.message),))
+
+
+def _consumed(task: Task, report: Consumed, moment: Moment) -> Decision:
+    is_current = _is_current(task, report.token, moment)
+    return hearing.consumed(task, report) if is_current else NOTHING
+
+
+def _saved(task: Task, report: Saved, moment: Moment) -> Decision:
+    is_current = _is_current(task, report.token, moment)
+    return hearing.saved(task, report, moment) if is_current else NOTHING
 
 
 def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
@@ -387,8 +433,10 @@ def _cancel_active(task: Task, reason: str, moment: Moment) -> Decision:
 
 def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
     """Stop an attempt again whose stop may never have left, or that is not the current one."""
-    if message.token in task.kept or (message.token == task.token and task.status == RUNNING):
+    if message.token in task.kept:
         return NOTHING
+    if message.token == task.token and task.status == RUNNING:
+        return Decision((), (), hearing.again(task, moment))
     return Decision((), (), (_stop(message.token, "stopped before", moment),))
 
 

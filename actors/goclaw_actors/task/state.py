@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.task import signals as talk
+from goclaw_actors.task.signals import Signals
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
@@ -13,6 +15,10 @@ from goclaw_events.facts import (
     ChildStarted,
     OutcomeRefused,
     ProgressReported,
+    SignalAccepted,
+    SignalConsumed,
+    SignalEnded,
+    StateSaved,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -38,6 +44,8 @@ COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
+ATTEMPTED: Final = frozenset({RUNNING, CANCELLING})
+"""An attempt is under way, or a child."""
 
 
 class Task:
@@ -47,13 +55,15 @@ class Task:
     others. `token` is that of the last attempt, `due_ns` that of the timer set, if one is.
     `child` is [plan, depth, plans by name] where the task stands for a run, `child_run` the id of
     the run that it submitted last. `kept` are the tokens of abandoned attempts that have a slot
-    still. Other times as in `TaskScheduled`; 0: there is none.
+    still. `signals` is None until somebody says something to the task, or its handler saves its
+    state. Other times as in `TaskScheduled`; 0: there is none.
     """
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
         "failures", "generation", "holder", "kept", "key", "lane", "lost", "params", "priority",
-        "progress", "queue_due_ns", "result", "run_id", "status", "stream", "task_id", "tenant",
+        "progress", "queue_due_ns", "result", "run_id", "signals", "status", "stream", "task_id",
+        "tenant",
         "token", "total_due_ns",
     )  # fmt: skip
 
@@ -80,6 +90,7 @@ class Task:
         self.queue_due_ns = 0
         self.child: list[Any] | None = None
         self.child_run = ""
+        self.signals: Signals | None = None
         self.tenant = ""
         self.key = ""
         self.kept: list[int] = []
@@ -105,6 +116,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.token = token
             task.holder = holder
             task.queue_due_ns = 0
+            if task.signals is not None:
+                talk.attempt_started(task.signals, attempt)
         case TaskCompleted():
             task.status = COMPLETED
             task.result = fact.result
@@ -128,9 +141,11 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.due_ns = fact.retry_due_ns or 0
             if fact.abandoned:
                 task.kept.append(fact.token)
+            _attempt_over(task, lost=False)
         case AttemptLost():
             task.lost += not fact.stopped
             task.status = SCHEDULED
+            _attempt_over(task, lost=True)
         case TaskRequeued():
             task.status = SCHEDULED
             task.due_ns = 0
@@ -150,15 +165,25 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
                 task.kept.remove(token)
         case OutcomeRefused():
             pass
+        case SignalAccepted() | SignalConsumed() | SignalEnded() | StateSaved():
+            task.signals = task.signals or Signals()
+            talk.evolve(task.signals, fact)
         case _:
             assert_never(fact)
     return task
 
 
+def _attempt_over(task: Task, *, lost: bool) -> None:
+    if task.signals is not None:
+        talk.attempt_over(task.signals, task.attempt, lost=lost)
+
+
 def encode(task: Task) -> dict[str, Any]:
     """Return the task as plain data: equal tasks give equal data."""
-    names = (name for name in Task.__slots__ if name != "stream")
-    return {name: getattr(task, name) for name in names}
+    names = (name for name in Task.__slots__ if name not in ("stream", "signals"))
+    data = {name: getattr(task, name) for name in names}
+    data["signals"] = None if task.signals is None else task.signals.as_list()
+    return data
 
 
 _ROOT: Final = (
@@ -169,7 +194,8 @@ _ROOT: Final = (
 
 
 def _root(task: Task) -> Value:
-    return [getattr(task, name) for name in _ROOT]
+    signals = None if task.signals is None else task.signals.as_list()
+    return [signals, *(getattr(task, name) for name in _ROOT)]
 
 
 def _maps(_task: Task) -> tuple[()]:
@@ -178,10 +204,12 @@ def _maps(_task: Task) -> tuple[()]:
 
 def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     task = Task(stream)
-    for name, value in zip(_ROOT, root, strict=True):
+    signals, *fields = root
+    task.signals = None if signals is None else Signals.of_list(signals)
+    for name, value in zip(_ROOT, fields, strict=True):
         setattr(task, name, value)
     return task
 
 
-FORM: Final = SnapshotForm(4, _root, _maps, _restore)
+FORM: Final = SnapshotForm(5, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

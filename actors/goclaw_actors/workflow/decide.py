@@ -30,12 +30,15 @@ from goclaw_actors.messages import (
     DeclareLane,
     FailRun,
     ScheduleMore,
+    SendSignal,
     StopMore,
     SubmitRun,
     TaskReported,
     TimerFired,
+    WithdrawSignal,
 )
 from goclaw_actors.workflow.draft import Draft
+from goclaw_actors.workflow.passing import farewells, pass_on
 from goclaw_actors.workflow.state import (
     ACTIVE,
     CANCELLING,
@@ -76,6 +79,8 @@ class _Decide:
             CancelRun: self._cancel,
             TimerFired: self._timer,
             FailRun: self._fail,
+            SendSignal: pass_on,
+            WithdrawSignal: pass_on,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -174,7 +179,7 @@ class _Decide:
         error = (message.code, message.message, message.task)
         stop = Send(workflow_stream(run.run_id), StopMore(0, RUN_FAILED))
         ended = RunEnded(run.run_id, "failed", None, error)
-        tell = _tell(run.parent, ended)
+        tell = (*_tell(run.parent, ended), *farewells(run, run.statuses.__getitem__))
         return Decision((RunFailed(*error),), (stop, *tell), _closing(run.deadline_ns, ended))
 
 
@@ -219,7 +224,8 @@ def _finish(run: Run, draft: Draft) -> Decision:
     if draft.ended_as is None:
         return Decision(draft.facts, draft.sends)
     ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
-    sends = [*draft.sends, *_tell(draft.parent, ended)]
+    told = farewells(run, draft.status_of)
+    sends = [*draft.sends, *_tell(draft.parent, ended), *told]
     return Decision(draft.facts, sends, _closing(draft.deadline_ns, ended))
 
 

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
-from goclaw_actors.messages import CancelTask, ScheduleMore, ScheduleTask, StopMore, WaitTask
+from goclaw_actors.messages import (
+    CancelTask,
+    EndSignals,
+    ScheduleMore,
+    ScheduleTask,
+    StopMore,
+    WaitTask,
+)
 from goclaw_actors.workflow.scope import Scope
 from goclaw_actors.workflow.state import (
     ACTIVE,
@@ -162,8 +169,15 @@ class Draft:
                 skips += 1
                 skipped.setdefault(reason, []).append(index)
                 self._settle(index, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
+                self._take_leave(index, reason)
                 self._flush(skipped)
             waiting.extend(reversed(self.take_ready()))
+
+    def _take_leave(self, index: int, reason: str) -> None:
+        """Let a task that is skipped decline what was said to it."""
+        if self.run.told is not None and index in self.run.told:
+            stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
+            self.sends.append(Send(stream, EndSignals(f"the task was skipped: {reason}")))
 
     def _flush(self, skipped: dict[str, list[int]]) -> None:
         """Turn what was skipped into a fact at once: later facts build on it."""
@@ -195,7 +209,8 @@ class Draft:
             if task.when is not None and not evaluate(task.when, self._scope(index).load):
                 return CONDITION
             stream = task_stream(self.run.run_id, task.id)
-            self.sends.append(Send(stream, self._order(index), fresh=True))
+            known = self.run.told is not None and index in self.run.told
+            self.sends.append(Send(stream, self._order(index), fresh=not known))
         except CodedError as error:
             self.end_task(index, TaskEnded(task.id, 0, "failed", None, [error.code, str(error)]))
         return ""

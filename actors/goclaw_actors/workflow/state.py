@@ -19,6 +19,7 @@ from goclaw_events.facts import (
     RunSubmitted,
     RunTimedOut,
     TaskEnded,
+    TaskSignalled,
     TasksSkipped,
     WorkflowFact,
 )
@@ -63,13 +64,15 @@ class Run:
     By plan index: `statuses`, and `unmet`, how many needs have not ended. A task is ACTIVE from
     the moment that its last need ended, whether or not its actor heard of it yet.
     `results` holds what something of the run reads; `first_failed` is (task, code, message).
-    `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`.
+    `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`. `told` are the tasks (by plan
+    index) that somebody said something to: their streams may begin before they do.
     """
 
     __slots__ = (
         "active", "children", "deadline_ns", "definition", "depth", "digest", "ended", "error",
         "first_failed", "idempotency_key", "input", "labels", "name", "parent", "plan", "reason",
-        "result", "results", "run_id", "status", "statuses", "unmet",
+        "result", "results", "run_id", "status", "statuses", "told",
+        "unmet",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -95,6 +98,7 @@ class Run:
         self.depth = 0
         self.deadline_ns = 0
         self.children: dict[str, BlobRef] | None = None
+        self.told: set[int] | None = None
 
 
 class Evolve:
@@ -112,6 +116,10 @@ class Evolve:
                 self._submitted(run, fact)
             case TasksSkipped(tasks, reason):
                 _skipped(run, tasks, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
+            case TaskSignalled(task):
+                assert run.plan is not None, "the first fact of a run is its submission"
+                run.told = run.told or set()
+                run.told.add(run.plan.index[task])
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
@@ -195,11 +203,12 @@ def _settle(run: Run, plan: Plan, index: int) -> None:
 
 def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
-    hidden = ("plan", "statuses", "results", "unmet")
+    hidden = ("plan", "statuses", "results", "told", "unmet")
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
     data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
     data["unmet"] = list(run.unmet)
+    data["told"] = sorted(run.told or ())
     data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
     return data
 
@@ -213,7 +222,8 @@ _ROOT: Final = (
 
 def _root(run: Run) -> Value:
     counts = run.unmet.tobytes() if LITTLE else _swapped(run.unmet).tobytes()
-    return [[getattr(run, name) for name in _ROOT], bytes(run.statuses), counts]
+    told = sorted(run.told or ())
+    return [[getattr(run, name) for name in _ROOT], bytes(run.statuses), counts, told]
 
 
 def _maps(run: Run) -> tuple[Chunked[Value]]:
@@ -232,7 +242,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
 
     def restore(stream: str, root: Value, maps: MapChunks) -> Run:
         run, chunks = Run(stream), maps.get(0, {})
-        fields, statuses, counts = root
+        fields, statuses, counts, told = root
         for name, value in zip(_ROOT, fields, strict=True):
             setattr(run, name, value)
         run.first_failed = _triple(run.first_failed)
@@ -243,9 +253,10 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         if not LITTLE:
             run.unmet.byteswap()
         run.results = Chunked(CHUNK_BITS, chunks)
+        run.told = set(told) or None
         return run
 
-    return SnapshotForm(2, _root, _maps, restore)
+    return SnapshotForm(3, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -22,6 +22,13 @@ from goclaw_events.facts.partition import (
     SegmentsExpired,
     StreamPoisoned,
 )
+from goclaw_events.facts.signal import (
+    SignalAccepted,
+    SignalConsumed,
+    SignalEnded,
+    SignalFact,
+    StateSaved,
+)
 from goclaw_events.facts.task import (
     AttemptFailed,
     AttemptLost,
@@ -47,6 +54,7 @@ from goclaw_events.facts.workflow import (
     RunSubmitted,
     RunTimedOut,
     TaskEnded,
+    TaskSignalled,
     TasksSkipped,
     WorkflowFact,
 )
@@ -79,7 +87,12 @@ __all__ = [
     "RunTimedOut",
     "SegmentSealed",
     "SegmentsExpired",
+    "SignalAccepted",
+    "SignalConsumed",
+    "SignalEnded",
+    "SignalFact",
     "SlotKept",
+    "StateSaved",
     "StreamPoisoned",
     "TaskCancelRequested",
     "TaskCancelled",
@@ -89,6 +102,7 @@ __all__ = [
     "TaskFailed",
     "TaskRequeued",
     "TaskScheduled",
+    "TaskSignalled",
     "TaskWaiting",
     "TasksSkipped",
     "WorkflowFact",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from goclaw_events.facts.signal import SignalFact
+
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
 
@@ -169,4 +171,5 @@ TaskFact: TypeAlias = (
     | TaskCompleted
     | TaskFailed
     | TaskCancelled
+    | SignalFact
 )

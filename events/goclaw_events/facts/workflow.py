@@ -49,6 +49,12 @@ class TasksSkipped(NamedTuple):
     reason: str
 
 
+class TaskSignalled(NamedTuple):
+    """Something was said to a task for the first time, so its stream may begin before it does."""
+
+    task: str
+
+
 class RunCancelRequested(NamedTuple):
     """Somebody asked to cancel the run: nothing new starts, what runs is stopped."""
 
@@ -86,6 +92,7 @@ WorkflowFact: TypeAlias = (
     RunSubmitted
     | TaskEnded
     | TasksSkipped
+    | TaskSignalled
     | RunCancelRequested
     | RunTimedOut
     | RunCompleted

@@ -18,6 +18,7 @@ from goclaw_actors.work import (
     AttemptToken,
     Outcome,
     Progress,
+    Report,
     StartAttempt,
     StopAttempt,
 )
@@ -41,7 +42,7 @@ class Bench:
         self.registry = AgentRegistry()
         self.blobs: dict[bytes, bytes] = {}
         self.inputs: dict[str, Value] = {}
-        self.batches: list[list[Outcome | Progress]] = []
+        self.batches: list[list[Report]] = []
         self.outcomes: dict[AttemptToken, list[Outcome]] = {}
         self.sink_threads: set[str] = set()
         self.load_threads: set[str] = set()
@@ -56,7 +57,7 @@ class Bench:
             kinds=kinds,
         )
 
-    def _sink(self, items: Sequence[Outcome | Progress]) -> None:
+    def _sink(self, items: Sequence[Report]) -> None:
         with self._changed:
             self.sink_threads.add(threading.current_thread().name)
             self.batches.append(list(items))

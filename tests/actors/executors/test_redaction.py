@@ -16,7 +16,7 @@ from goclaw_actors.executors.outbox import Outbox
 from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, failed
 from goclaw_actors.executors.redaction import SECRET_CHARS_MIN, Redactor
 from goclaw_actors.executors.secrets import SecretMissing, Secrets, SecretUnfit
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt
+from goclaw_actors.work import AttemptToken, Outcome, Progress, Report, StartAttempt
 from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, SecretText, pack, store, unpack
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def test_a_secret_that_is_no_text_costs_only_who_names_it() -> None:
 
 def test_an_outcome_that_cannot_be_redacted_is_said_to_have_failed() -> None:
     """The others of its batch leave as they are; none is lost."""
-    told: list[Outcome | Progress] = []
+    told: list[Report] = []
     other = Outcome("task/r/b", AttemptToken(0, 1, 8), "completed", "fine")
     unfit = Outcome("task/r/a", TOKEN, "completed", object())
     Outbox(told.extend, lambda _: None, redactor()).put([unfit, other])
@@ -156,7 +156,7 @@ def test_outcomes_and_progress_leave_without_secrets() -> None:
     """Result, message, traceback; a large result is stored again, under another hash."""
     blobs: dict[bytes, bytes] = {}
     ref = store([SECRET, "x" * INLINE_BYTES_MAX], blobs)
-    items: list[Outcome | Progress] = [
+    items: list[Report] = [
         Outcome("s", TOKEN, "completed", {"said": SECRET}),
         Outcome("s", TOKEN, "completed", ref, blobs),
         Outcome("s", TOKEN, "failed", message=f"m {SECRET}", trace=f"t {SECRET!r}"),

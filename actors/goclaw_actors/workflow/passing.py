@@ -1,0 +1,59 @@
+"""What a run passes on to its tasks: it knows which there are, and which of them have ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.decider import Decision, Refused, Send
+from goclaw_actors.messages import EndSignals, SendSignal, WithdrawSignal
+from goclaw_actors.workflow.state import ACTIVE, BLOCKED, FINAL, PENDING, RUNNING, SKIPPED, Run
+from goclaw_events.facts import TaskSignalled
+from goclaw_events.ids import task_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw_actors.decider import Moment
+
+_NOT_BEGUN: Final = frozenset({PENDING, ACTIVE})
+
+
+def pass_on(run: Run, message: SendSignal | WithdrawSignal, _moment: Moment) -> Decision:
+    """Pass a signal on to its task, which answers it; refuse it where there is no such task."""
+    if run.plan is None:
+        return Decision(reply=Refused("run_not_found", f"there is no run {run.run_id}"))
+    index = run.plan.index.get(message.task)
+    if index is None:
+        text = f"run {run.run_id} has no task {message.task}"
+        return Decision(reply=Refused("task_not_found", text, f"goclaw runs show {run.run_id}"))
+    refused = _refusal(run, message.task, run.statuses[index])
+    if refused is not None:
+        return Decision(reply=refused)
+    body: Any = message
+    facts: tuple[TaskSignalled, ...] = ()
+    if isinstance(message, SendSignal):
+        body = message._replace(definition=run.definition)
+        if run.status not in FINAL and (run.told is None or index not in run.told):
+            facts = (TaskSignalled(message.task),)
+    return Decision(facts, (Send(task_stream(run.run_id, message.task), body, passed_on=True),))
+
+
+def _refusal(run: Run, task: str, status: int) -> Refused | None:
+    """Return why a task takes no more; None: it does, or it answers for itself."""
+    name = f"task {task} of run {run.run_id}"
+    if status in (SKIPPED, BLOCKED):
+        return Refused("task_finished", f"{name} was skipped")
+    if run.status in FINAL and status in _NOT_BEGUN:
+        return Refused("task_finished", f"{name} did not begin, and the run is {run.status}")
+    if status == PENDING and run.status != RUNNING:
+        return Refused("task_finished", f"{name} will not begin: the run is {run.status}")
+    return None
+
+
+def farewells(run: Run, status_of: Callable[[int], int]) -> list[Send]:
+    """Return what is said to tasks that will not begin, now that the run ends."""
+    return [
+        Send(task_stream(run.run_id, run.plan.tasks[index].id), EndSignals("the run ended"))
+        for index in sorted(run.told or ())
+        if run.plan is not None and status_of(index) in _NOT_BEGUN
+    ]

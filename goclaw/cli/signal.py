@@ -1,0 +1,207 @@
+"""`goclaw signal`: talk to work that goes on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from goclaw.cli.completing import run_ids
+from goclaw.cli.options import json_option, settings_options
+from goclaw.cli.output import emit, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw.config import Settings
+
+MODES: Final = ("steer", "followup", "coalesce", "reject")
+LEVELS: Final = ("accepted", "offered", "consumed")
+
+
+@click.group()
+def signal() -> None:
+    """Talk to work that goes on: change its parameters, send its agent a message.
+
+    RUN is an id, the beginning of one, or @last; TASK may be left out where the run has one task.
+    Each command returns once it is recorded. Works with and without an engine.
+    """
+
+
+def _values(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, Any]:
+    """Read KEY=VALUE, the value as JSON where it is some, else as text."""
+    values: dict[str, Any] = {}
+    for item in given:
+        key, sign, text = item.partition("=")
+        if not sign or not key:
+            msg = f"{item!r} is not KEY=VALUE"
+            raise click.BadParameter(msg)
+        values[key] = _value(text)
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+_run = click.argument("run", shell_complete=run_ids)
+_task = click.argument("task", required=False)
+_id = click.option(
+    "--id", "signal_id", metavar="ID", help="The same id again gives the first answer."
+)
+_sender = click.option("--sender", default="", metavar="NAME", help="Who says it; it is recorded.")
+_wait = click.option(
+    "--wait", type=click.Choice(LEVELS), default="accepted", show_default=True,
+    help="Return when it has come so far, or will not.",
+)  # fmt: skip
+_timeout = click.option("--timeout", type=float, metavar="S", help="Wait at most S seconds.")
+
+
+@signal.command()
+@_run
+@_task
+@click.option(
+    "--set", "params", multiple=True, required=True, callback=_values, metavar="KEY=VALUE",
+    help="A parameter and its new value (JSON, or text); may be repeated.",
+)  # fmt: skip
+@_id
+@_sender
+@settings_options
+@json_option
+def steer(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    params: Mapping[str, Any],
+    signal_id: str | None,
+    sender: str,
+    as_json: bool,
+) -> None:
+    """Change parameters of a task, at once and for every later attempt."""
+    given = {"params": dict(params), "sender": sender}
+    _show(_send(settings, "signal.steer", run, task, signal_id, given), as_json=as_json)
+
+
+@signal.command()
+@_run
+@_task
+@click.option("--text", metavar="TEXT", help="What is said, as text.")
+@click.option("--body", metavar="JSON", help="What is said, as JSON.")
+@click.option(
+    "--mode", type=click.Choice(MODES), default="steer", show_default=True,
+    help="When the agent gets it.",
+)  # fmt: skip
+@click.option("--quiet", type=float, metavar="S", help="The window of `coalesce`.")
+@click.option("--deadline", type=float, metavar="S", help="Let it expire after S seconds.")
+@_id
+@_sender
+@_wait
+@_timeout
+@settings_options
+@json_option
+def message(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    text: str | None,
+    body: str | None,
+    mode: str,
+    quiet: float | None,
+    deadline: float | None,
+    signal_id: str | None,
+    sender: str,
+    wait: str,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Say something to the agent of a task: --text, or --body as JSON."""
+    given = {
+        "body": _said(text, body), "mode": mode, "quiet_s": quiet, "deadline_s": deadline,
+        "sender": sender, "wait": wait, "timeout_s": timeout,
+    }  # fmt: skip
+    _show(_send(settings, "signal.message", run, task, signal_id, given), as_json=as_json)
+
+
+def _said(text: str | None, body: str | None) -> Any:
+    if (text is None) == (body is None):
+        msg = "give either --text or --body"
+        raise click.UsageError(msg)
+    if text is not None:
+        return text
+    try:
+        return json.loads(body or "")
+    except ValueError as error:
+        msg = f"--body is not JSON: {error}"
+        raise click.UsageError(msg) from error
+
+
+@signal.command()
+@_run
+@click.argument("signal_id", metavar="ID")
+@_task
+@_wait
+@_timeout
+@settings_options
+@json_option
+def state(
+    settings: Settings,
+    run: str,
+    signal_id: str,
+    task: str | None,
+    wait: str,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Tell what became of a signal."""
+    given = {"wait": wait, "timeout_s": timeout}
+    _show(_send(settings, "signal.state", run, task, signal_id, given), as_json=as_json)
+
+
+@signal.command()
+@_run
+@click.argument("signal_id", metavar="ID")
+@_task
+@click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+@settings_options
+@json_option
+def withdraw(
+    settings: Settings, run: str, signal_id: str, task: str | None, reason: str, as_json: bool
+) -> None:
+    """Take back a message that nobody took yet."""
+    found = _send(settings, "signal.withdraw", run, task, signal_id, {"reason": reason})
+    if as_json:
+        emit(found)
+    else:
+        say(f"signal {signal_id} is withdrawn")
+
+
+def _send(
+    settings: Settings,
+    operation: str,
+    run: str,
+    task: str | None,
+    signal_id: str | None,
+    given: Mapping[str, Any],
+) -> Any:
+    import time
+
+    from goclaw.asking import ask
+    from goclaw_actors.env import new_id
+
+    found = ask(settings, "runs.find", run=run, min_position="now")
+    chosen = signal_id if signal_id is not None else new_id("sig", time.time_ns())
+    return ask(settings, operation, run_id=found["run_id"], task=task, signal_id=chosen, **given)
+
+
+def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        emit(found)
+        return
+    by = f" by attempt {found['attempt']}" if found["attempt"] else ""
+    why = f": {found['reason']}" if found["reason"] else ""
+    said = f"signal {found['signal']} to task {found['task']}"
+    say(f"{said} is {found['state']}{by}{why}" + (" (sent before)" * found["repeated"]))

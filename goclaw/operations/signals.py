@@ -1,0 +1,207 @@
+"""What is said to work that goes on."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import asdict, replace
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
+from goclaw.following import follow_log
+from goclaw.operations.operation import Params, act
+from goclaw.signals import ACCEPTED, Signalled, Story
+from goclaw_actors.messages import SendSignal, WithdrawSignal
+from goclaw_events.codec import FACTS
+from goclaw_events.ids import check_id, task_stream, workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.value import pack
+
+if TYPE_CHECKING:
+    from goclaw.engine import Engine
+    from goclaw.parts import Parts
+
+SENDER_CHARS_MAX: Final = 200
+Level = Literal["accepted", "offered", "consumed"]
+
+
+class NameTask(Params):
+    """Which task of which run."""
+
+    run_id: str
+    """The id of the run."""
+    task: str | None = None
+    """The task; may be left out where the run has only one."""
+
+
+class Signal(NameTask):
+    """A signal: its id makes a repeat harmless."""
+
+    signal_id: str
+    """The same signal again gives the first answer."""
+    sender: Annotated[str, Field(max_length=SENDER_CHARS_MAX)] = ""
+    """Who says it; it is recorded."""
+
+
+class Steer(Signal):
+    """A patch of parameters."""
+
+    params: dict[str, Any]
+    """The new values by name."""
+
+
+class Say(Signal):
+    """A message to the agent."""
+
+    body: Any
+    """What is said."""
+    mode: Literal["steer", "followup", "coalesce", "reject"] = "steer"
+    """When the agent gets it."""
+    quiet_s: Annotated[float, Field(ge=0, le=3600)] | None = None
+    """The window of `coalesce`; None: as the settings say."""
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
+    """It expires after so many seconds, unless it was taken."""
+    wait: Level = "accepted"
+    """Answer when it has come so far, or will not."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Wait at most so long."""
+
+
+class Withdraw(NameTask):
+    """A message to take back."""
+
+    signal_id: str
+    """Its id."""
+    reason: str = ""
+    """Why; it is recorded."""
+
+
+class AwaitSignal(NameTask):
+    """A signal to look at, or to wait for."""
+
+    signal_id: str
+    """Its id."""
+    wait: Level = "accepted"
+    """Answer when it has come so far, or will not."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """Wait at most so long."""
+
+
+async def _steer(engine: Engine, asked: Steer) -> dict[str, Any]:
+    return await _send(engine, asked, "params", "steer", asked.params)
+
+
+async def _say(engine: Engine, asked: Say) -> dict[str, Any]:
+    found = await _send(engine, asked, "message", asked.mode, asked.body, asked)
+    if asked.wait == ACCEPTED:
+        return found
+    told = await _told(engine, _named(found), asked.wait, asked.timeout_s)
+    return asdict(replace(told, repeated=found["repeated"]))
+
+
+async def _send(
+    engine: Engine, asked: Signal, kind: str, mode: str, body: Any, more: Say | None = None
+) -> dict[str, Any]:
+    parts = engine.parts
+    check_id(asked.signal_id, "signal id")
+    task = _task_of(parts, asked)
+    settings = parts.settings.signals
+    quiet_s = settings.quiet_s if more is None or more.quiet_s is None else more.quiet_s
+    deadline_s = None if more is None else more.deadline_s
+    digest = blake2b(pack([kind, mode, body, asked.sender, deadline_s])).digest()
+    deadline_ns = 0 if deadline_s is None else parts.clock.now_ns() + int(deadline_s * 1e9)
+    names = _names(parts, asked.run_id, task) if kind == "params" else None
+    send = SendSignal(
+        task, asked.signal_id, kind, mode, body, asked.sender, digest, deadline_ns, quiet_s,
+        settings.waiting_max, names,
+    )  # fmt: skip
+    accepted, _ = await engine.command(workflow_stream(asked.run_id), send, asked.signal_id)
+    state = "consumed" if kind == "params" else ACCEPTED
+    return asdict(Signalled(asked.signal_id, asked.run_id, task, state, repeated=accepted.repeated))
+
+
+def _task_of(parts: Parts, asked: NameTask) -> str:
+    """Return the task that is meant; raises `RunNotFound`, `UsageInvalid`."""
+    check_id(asked.run_id, "run id")
+    plan = parts.plan_of(asked.run_id)
+    if asked.task is not None:
+        return asked.task
+    if len(plan.tasks) != 1:
+        names = ", ".join(task.id for task in plan.tasks[:10])
+        msg = f"run {asked.run_id} has {len(plan.tasks)} tasks; say which"
+        raise UsageInvalid(msg, hint=f"its tasks: {names}")
+    return plan.tasks[0].id
+
+
+def _names(parts: Parts, run_id: str, task: str) -> list[str] | None:
+    """Return the parameters that the task's agent takes by name; None: that is not known."""
+    plan = parts.plan_of(run_id)
+    index = plan.index.get(task)
+    agent = None if index is None else parts.agents.get(plan.tasks[index].agent)
+    allowed = None if agent is None else agent.signature.allowed
+    return None if allowed is None else sorted(allowed)
+
+
+async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
+    check_id(asked.signal_id, "signal id")
+    task = _task_of(engine.parts, asked)
+    body = WithdrawSignal(task, asked.signal_id, asked.reason)
+    await engine.command(workflow_stream(asked.run_id), body)
+    return {"signal_id": asked.signal_id}
+
+
+async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
+    check_id(asked.signal_id, "signal id")
+    task = _task_of(engine.parts, asked)
+    named = Signalled(asked.signal_id, asked.run_id, task, "")
+    return asdict(await _told(engine, named, asked.wait, asked.timeout_s))
+
+
+async def _told(engine: Engine, named: Signalled, level: str, timeout_s: float | None) -> Signalled:
+    """Return what became of a signal once it has reached a level; raises `TimedOut`."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _reached(engine, named, level)
+    except TimeoutError:
+        msg = f"signal {named.signal} was not {level} within {timeout_s} s"
+        raise TimedOut(msg, hint="it is there all the same: goclaw signal state") from None
+
+
+async def _reached(engine: Engine, named: Signalled, level: str) -> Signalled:
+    parts, stream = engine.parts, task_stream(named.run_id, named.task)
+    story, end = Story(named.signal), parts.tail.end()
+    # the end of the log first: what comes between is told twice, and not missed
+    await asyncio.to_thread(_tell, story, parts, stream)
+    if not story.state:
+        msg = f"no signal {named.signal} was sent to task {named.task} of run {named.run_id}"
+        raise SignalNotFound(msg, hint="see goclaw runs show --timeline", signal=named.signal)
+    parts_of = follow_log(parts.tail, engine.bridge, end, run_id=named.run_id, at_once=64)
+    async with aclosing(parts_of) as found:
+        while True:
+            now = replace(named, state=story.state, attempt=story.attempt, reason=story.reason)
+            if now.has_reached(level):
+                return now
+            items, _ = await anext(found)
+            story.tell(item.fact for item in items if item.stream == stream)
+
+
+def _tell(story: Story, parts: Parts, stream: str) -> None:
+    for turn in stream_turns(parts.journal, stream):
+        story.tell(FACTS.decode(fact.type, fact.version, fact.data) for fact in turn.facts)
+
+
+def _named(found: dict[str, Any]) -> Signalled:
+    return Signalled(**found)
+
+
+_ANSWER: Final = "`{signal, run_id, task, state, attempt, reason, repeated}`"
+OPERATIONS: Final = (
+    act("signal.steer", Steer, _steer, "Change parameters of a task.", _ANSWER, idle=True),
+    act("signal.message", Say, _say, "Say something to the agent of a task.", _ANSWER, idle=True),
+    act("signal.withdraw", Withdraw, _withdraw, "Take back a message that nobody took.",
+        "`{signal_id}`", idle=True),
+    act("signal.state", AwaitSignal, _state, "Tell what became of a signal.", _ANSWER, idle=True),
+)  # fmt: skip

@@ -1,0 +1,111 @@
+"""Talk to work that goes on: the same words on `Engine` and `Client`."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+from goclaw.signals import Signalled
+from goclaw_actors.env import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Signalling:
+    """Send signals to the tasks of runs. Each returns once it is durable.
+
+    `task` may be left out where the run has one task only. `signal_id` (a new one, unless given)
+    makes a repeat harmless: it gets the first answer. `sender` is recorded. `wait` `offered` or
+    `consumed` returns when it has come so far, or will not: see `Signalled`; after `timeout_s` it
+    raises `TimedOut`, and the signal is there all the same. Raises `CommandRefused` with the
+    code of the refusal.
+    """
+
+    async def steer(
+        self,
+        run_id: str,
+        params: Mapping[str, Any],
+        *,
+        task: str | None = None,
+        signal_id: str | None = None,
+        sender: str = "",
+    ) -> Signalled:
+        """Change parameters of a task: at once where it runs, and for every later attempt."""
+        return await self._signal("steer", run_id, task, signal_id, sender, params=dict(params))
+
+    async def message(
+        self,
+        run_id: str,
+        body: Any,
+        *,
+        task: str | None = None,
+        mode: Literal["steer", "followup", "coalesce", "reject"] = "steer",
+        quiet_s: float | None = None,
+        deadline_s: float | None = None,
+        signal_id: str | None = None,
+        sender: str = "",
+        wait: Literal["accepted", "offered", "consumed"] = "accepted",
+        timeout_s: float | None = None,
+    ) -> Signalled:
+        """Say something to the agent of a task; `mode` says when it gets it.
+
+        `quiet_s`: the window of `coalesce`. After `deadline_s` a message that nobody took expires.
+        """
+        return await self._signal(
+            "message",
+            run_id,
+            task,
+            signal_id,
+            sender,
+            body=body,
+            mode=mode,
+            quiet_s=quiet_s,
+            deadline_s=deadline_s,
+            wait=wait,
+            timeout_s=timeout_s,
+        )
+
+    async def withdraw(
+        self, run_id: str, signal_id: str, *, task: str | None = None, reason: str = ""
+    ) -> None:
+        """Take a message back that no handler took yet."""
+        params = {"run_id": run_id, "task": task, "signal_id": signal_id, "reason": reason}
+        await self._ask_signal("signal.withdraw", params)
+
+    async def signal_state(
+        self,
+        run_id: str,
+        signal_id: str,
+        *,
+        task: str | None = None,
+        wait: Literal["accepted", "offered", "consumed"] = "accepted",
+        timeout_s: float | None = None,
+    ) -> Signalled:
+        """Return what became of a signal; with `wait`, once it has come so far."""
+        params = {
+            "run_id": run_id, "task": task, "signal_id": signal_id, "wait": wait,
+            "timeout_s": timeout_s,
+        }  # fmt: skip
+        return Signalled(**await self._ask_signal("signal.state", params))
+
+    async def _signal(
+        self,
+        kind: str,
+        run_id: str,
+        task: str | None,
+        signal_id: str | None,
+        sender: str,
+        **more: Any,
+    ) -> Signalled:
+        # chosen here, so that it can be asked twice
+        signal_id = signal_id if signal_id is not None else new_id("sig", time.time_ns())
+        given = {name: value for name, value in more.items() if value is not None or name == "body"}
+        params = {
+            "run_id": run_id, "task": task, "signal_id": signal_id, "sender": sender, **given,
+        }  # fmt: skip
+        return Signalled(**await self._ask_signal("signal." + kind, params))
+
+    async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:
+        """Ask for an operation of signals, which may be asked twice."""
+        raise AssertionError(operation, params)
