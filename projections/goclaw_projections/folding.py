@@ -7,11 +7,12 @@ ends when the other end is closed.
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from goclaw_projections.every import all_projections
 from goclaw_projections.link import FAILED, FOLD, FOLDED, GET, READY, Link, LinkLost
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from goclaw_projections.projection import Projection
     from goclaw_projections.rows import StoredRows
     from goclaw_projections.store import Change
+
+
+COLLECT_EVERY: Final = 200_000
+"""Look for garbage seldom, as the engine does: what is folded has no cycles."""
 
 
 class AskedRows:
@@ -94,6 +99,7 @@ def serve(link: Link) -> None:
 
 def main() -> None:
     """Serve the engine that started this process, for as long as it lives."""
+    gc.set_threshold(COLLECT_EVERY)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which stops in order
     with suppress(LinkLost):
         serve(Link(socket.socket(fileno=int(sys.argv[1]))))
