@@ -19,7 +19,8 @@ def status_of(engine: Engine, parts: Parts, started_ns: int) -> dict[str, Any]:
     """Return `state` (running, stopping or failed), what it works on, and how far it is.
 
     `attempts_waiting` are beyond the number that may run at once (`executors.attempts_max`).
-    `behind` is by how many facts the slowest view lags; `positions` are the last durable ones.
+    `behind` is by how many facts the slowest view lags; `positions` are the last durable ones;
+    `folding_pid` is the process that folds the views under load (null: there is none).
     """
     listener = engine.listener
     statuses = parts.views.runner.status()
@@ -34,6 +35,7 @@ def status_of(engine: Engine, parts: Parts, started_ns: int) -> dict[str, Any]:
         "uptime_s": round((time.time_ns() - started_ns) / 1e9, 3),
         "positions": [f"{p}:{parts.journal.durable(p)}" for p in partitions],
         "behind": max((sum(status.lag) for status in statuses), default=0),
+        "folding_pid": parts.views.runner.folding_pid,
         "agents": sorted(parts.agents.names()),
         "log_level": logging.getLevelName(logging.getLogger().level).lower(),
         "attempts_waiting": parts.executor.running().waiting_for_room,

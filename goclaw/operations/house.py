@@ -58,7 +58,7 @@ def _back_up(ground: Ground, asked: BackUp) -> dict[str, Any]:
 OPERATIONS: Final = (
     act("engine.status", NoParams, _status, "Say how the engine is.",
         "`{pid, version, state, data_dir, log, started_at, uptime_s, positions, behind, agents, "
-        "attempts_waiting, connections}`"),
+        "attempts_waiting, folding_pid, connections}`"),
     act("engine.stop", NoParams, _stop, "Ask the engine to stop; answers before it does.",
         "as `engine.status`", local=True),
     act("engine.log_level", LogLevel, _log_level, "Change what is logged, at once.",

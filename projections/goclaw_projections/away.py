@@ -52,8 +52,9 @@ class FoldingProcess:
 
     @property
     def pid(self) -> int | None:
-        """Return the id of the process; None while there is none that has begun to fold."""
-        return self._process.pid if self._process is not None and self._ready else None
+        """Return the id of the process; None while there is none that is ready. Any thread."""
+        process = self._process
+        return process.pid if process is not None and self._ready else None
 
     def is_for(self, facts_count: int) -> bool:
         """Tell whether a group is to be folded there; starts the process once that is worth it."""

@@ -119,6 +119,11 @@ class ProjectionRunner:
         """Tell whether a thread keeps the rows up to date; otherwise whoever asks does."""
         return self._thread is not None
 
+    @property
+    def folding_pid(self) -> int | None:
+        """Return the id of the process that folds under load; None while there is none."""
+        return self._away.pid
+
     def notify(self, partition: int, frame: EncodedFrame | None = None) -> None:
         """Say that more of a partition is durable, and hand over the frame, if it is at hand.
 

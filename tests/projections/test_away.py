@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -362,3 +364,29 @@ def test_what_is_no_message_is_a_lost_link(data: bytes) -> None:
     with pytest.raises(LinkLost):
         Link(ours).receive()
     ours.close()
+
+
+_ENGINE: Final = """
+import sys, time
+from goclaw_projections import away
+from goclaw_projections.store import MemoryViewStore
+away.GROUPS_MIN = 1
+folding = away.FoldingProcess(MemoryViewStore(), 1)
+while not folding.is_for(1):
+    time.sleep(0.001)
+print(folding.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_it_does_not_outlive_an_engine_that_is_killed() -> None:
+    """Its socket closes with the engine."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _ENGINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as engine:
+        assert engine.stdout is not None
+        pid = int(engine.stdout.readline())
+        waiting = os.pidfd_open(pid)
+        engine.kill()
+    assert select.select([waiting], [], [], WAIT_S)[0], "it lives on"
+    os.close(waiting)
