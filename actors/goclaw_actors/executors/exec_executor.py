@@ -7,12 +7,12 @@ import json
 import logging
 import signal
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.allowance import Allowance
+from goclaw_actors.executors.children.executor import ChildExecutor
 from goclaw_actors.executors.children.launcher import OUT_OF_MEMORY, Exit, Order
 from goclaw_actors.executors.children.wire import FrameTooLarge
 from goclaw_actors.executors.errors import (
@@ -27,11 +27,9 @@ from goclaw_actors.executors.outcomes import (
     MESSAGE_BYTES_MAX,
     TRACE_BYTES_MAX,
     bounded,
-    cancelled,
     completed,
     not_begun,
     refused,
-    timed_out,
 )
 from goclaw_actors.executors.program import Capture, Feed, Pipes
 from goclaw_actors.work import Outcome
@@ -103,22 +101,18 @@ class _Running:
         self.timer: asyncio.TimerHandle | None = None
         self.timers: list[asyncio.TimerHandle] = []
 
+    def finish(self, outcome: Outcome) -> Outcome:
+        """Return what to report."""
+        return outcome
 
-class ExecExecutor:
+
+class ExecExecutor(ChildExecutor[_Running]):
     """Run programs; see `KindExecutor`. All but the counts belongs to the thread of the loop."""
 
     def __init__(self, shared: Shared, children: Children, limits: ExecLimits) -> None:
-        self._shared = shared
-        self._children = children
+        super().__init__(shared, children, limits.kill_grace_s)
         self._limits = limits
-        self._runs: dict[AttemptToken, _Running] = {}
-        self._waiting: deque[_Running] = deque()
         self._at_work = 0
-
-    @property
-    def running(self) -> int:
-        """Return how many attempts are here and not over."""
-        return len(self._runs)
 
     def waits(self, token: AttemptToken) -> bool:
         """Tell whether an attempt waits until another program has ended. Any thread."""
@@ -127,32 +121,9 @@ class ExecExecutor:
 
     def start(self, attempts: Sequence[StartAttempt]) -> None:
         """Begin attempts, those beyond `programs_max` when another one has ended."""
-        made = [_Running(attempt) for attempt in attempts]
-        for run in made:
-            self._runs[run.attempt.token] = run
-        self._children.call(self._arrive, made)
-
-    def stop(
-        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None
-    ) -> None:
-        """Ask programs to end with SIGTERM; what has not ended after the grace is killed."""
-        grace = self._limits.kill_grace_s if grace_s is None else grace_s
-        self._children.call(self._stop, stops, code, grace)
-
-    def abandon_all(self, reason: str, code: str) -> None:
-        """Report what is left as cancelled; the launcher kills it when the children are closed."""
-        for token, run in list(self._runs.items()):
-            if self._runs.pop(token, None) is not None:
-                self._shared.outbox.put([cancelled(run.attempt, reason, code)])
-
-    def close(self) -> None:
-        """Do nothing: the children are closed by whoever made them."""
+        self._take_in(_Running(attempt) for attempt in attempts)
 
     # What follows runs on the thread of the loop.
-
-    def _arrive(self, runs: list[_Running]) -> None:
-        self._waiting.extend(runs)
-        self._next()
 
     def _next(self) -> None:
         while self._waiting and self._at_work < self._limits.programs_max:
@@ -264,15 +235,6 @@ class ExecExecutor:
         if self._runs.pop(run.attempt.token, None) is not None and outcome is not None:
             self._shared.outbox.put([outcome])
         self._next()
-
-    def _time_out(self, run: _Running) -> None:
-        self._end(run, timed_out(run.attempt), self._limits.kill_grace_s)
-
-    def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
-        for token, reason in stops:
-            run = self._runs.get(token)
-            if run is not None:
-                self._end(run, cancelled(run.attempt, reason, code), grace_s)
 
     def _end(self, run: _Running, ending: Outcome, grace_s: float) -> None:
         if run.ending is not None or run.exit is not None:

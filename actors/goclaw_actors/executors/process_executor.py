@@ -7,6 +7,7 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.executors.children.executor import ChildExecutor
 from goclaw_actors.executors.children.launcher import OUT_OF_MEMORY
 from goclaw_actors.executors.children.wire import FrameTooLarge
 from goclaw_actors.executors.crew import Crew, reference_of
@@ -16,7 +17,7 @@ from goclaw_actors.executors.errors import (
     WorkerDied,
     WorkerFailed,
 )
-from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, silent, timed_out
+from goclaw_actors.executors.outcomes import not_begun, refused, silent
 from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
@@ -56,7 +57,7 @@ _KILLED_S: Final = 5.0
 _log = logging.getLogger("goclaw.executors")
 
 
-class ProcessExecutor:
+class ProcessExecutor(ChildExecutor[Run]):
     """Run agents in worker processes, one attempt at a time in each.
 
     `start`, `stop` and `abandon_all` may be called from any thread; the rest belongs to the
@@ -67,25 +68,17 @@ class ProcessExecutor:
     def __init__(
         self, shared: Shared, children: Children, program: WorkerProgram, limits: ProcessLimits
     ) -> None:
-        self._shared = shared
-        self._children = children
+        super().__init__(shared, children, limits.kill_grace_s)
         self._limits = limits
         self._crew = Crew(
             children, program, limits, self._heard, self._over, shared.outbox.redactor
         )
-        self._runs: dict[AttemptToken, Run] = {}
-        self._waiting: deque[Run] = deque()
         self._references: dict[str, tuple[Agent, list[str]]] = {}
         self._number = 0
         self._ended: list[Item] = []
         self._flushing = False
         if limits.workers_min:
             children.call(self._fill)
-
-    @property
-    def running(self) -> int:
-        """Return how many attempts are here and not over, with those that wait for a worker."""
-        return len(self._runs)
 
     def waits(self, token: AttemptToken) -> bool:
         """Tell whether a run waits for a worker. Any thread."""
@@ -99,38 +92,15 @@ class ProcessExecutor:
 
     def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
         """Begin runs in order, those beyond the number of workers when one is free."""
-        made = [Run(agent, attempt) for agent, attempt in runs]
-        for run in made:
-            self._runs[run.attempt.token] = run
-        self._children.call(self._arrive, made)
-
-    def stop(
-        self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None
-    ) -> None:
-        """Tell agents to stop; the worker of one that does not is killed."""
-        grace = self._limits.kill_grace_s if grace_s is None else grace_s
-        self._children.call(self._stop, stops, code, grace)
+        self._take_in(Run(agent, attempt) for agent, attempt in runs)
 
     def tell(self, tells: Sequence[TellAttempt]) -> None:
         """Tell agents something, in order."""
         self._children.call(self._tell, tells)
 
-    def abandon_all(self, reason: str, code: str) -> None:
-        """Report what is left as cancelled; the launcher kills it when the children are closed."""
-        for token, run in list(self._runs.items()):
-            if self._runs.pop(token, None) is not None:
-                self._shared.outbox.put([run.finish(cancelled(run.attempt, reason, code))])
-
-    def close(self) -> None:
-        """Do nothing: the children are closed by whoever made them."""
-
     # What follows runs on the thread of the loop.
 
-    def _arrive(self, runs: list[Run]) -> None:
-        self._waiting.extend(runs)
-        self._pump()
-
-    def _pump(self) -> None:
+    def _next(self) -> None:
         """Give what waits to idle workers, the one used last first; order more if they lack."""
         waiting = self._waiting
         while waiting:
@@ -174,7 +144,7 @@ class ProcessExecutor:
         if ending is not None:
             self._crew.free(worker)
             self._settle(run, ending)
-            self._pump()
+            self._next()
             return
         self._number += 1
         run.number = self._number
@@ -195,7 +165,7 @@ class ProcessExecutor:
         except FrameTooLarge as fault:
             self._crew.free(worker)
             self._settle(run, refused(attempt, ValueTooLarge(str(fault)), retryable=False))
-            self._pump()
+            self._next()
             return
         run.begun = True
         if attempt.timeout_s is not None:
@@ -209,7 +179,7 @@ class ProcessExecutor:
         if kind == READY:
             worker.ready = True
             self._crew.free(worker)
-            self._pump()
+            self._next()
         elif kind == LOG:
             _, name, level, text, extra = message
             said = self._shared.outbox.redactor.marked(text)
@@ -244,7 +214,7 @@ class ProcessExecutor:
             worker.hear_out()
         self._crew.free(worker)
         self._settle(run, outcome)
-        self._pump()
+        self._next()
 
     def _progress(self, run: Run, fraction: float | None, text: str) -> None:
         attempt = run.attempt
@@ -298,7 +268,7 @@ class ProcessExecutor:
             self._settle(run, run.ending or _died(run, end, self._limits))
         if not worker.ready:
             self._failed(end)
-        self._pump()
+        self._next()
 
     def _failed(self, end: Exit) -> None:
         if end.lost:
@@ -327,9 +297,6 @@ class ProcessExecutor:
         ended, self._ended = self._ended, []
         self._shared.outbox.put(ended)
 
-    def _time_out(self, run: Run) -> None:
-        self._end(run, timed_out(run.attempt), self._limits.kill_grace_s)
-
     def _listen(self, run: Run) -> None:
         """Ask how long an agent has been silent; a process that does not answer is silent, too."""
         worker = self._crew.working_on(run)
@@ -348,12 +315,6 @@ class ProcessExecutor:
 
     def _end_silent(self, run: Run) -> None:
         self._end(run, silent(run.attempt), self._limits.kill_grace_s)
-
-    def _stop(self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float) -> None:
-        for token, reason in stops:
-            run = self._runs.get(token)
-            if run is not None:
-                self._end(run, cancelled(run.attempt, reason, code), grace_s)
 
     def _end(self, run: Run, ending: Outcome, grace_s: float) -> None:
         if run.ending is not None:
@@ -387,7 +348,7 @@ class ProcessExecutor:
             self._crew.forget(worker)
             if self._runs.pop(run.attempt.token, None) is not None:
                 self._shared.kept.abandon(run.finish(run.ending))
-            self._pump()
+            self._next()
 
     def _reference(self, agent: Agent) -> list[str]:
         """Return where an agent's function was defined: module, name within it, file."""
