@@ -1,6 +1,6 @@
 # The image of an engine: a wheel, what it needs to run (by hash), and a user who may do nothing else.
 #   docker build -t goclaw .
-#   docker run --rm -v goclaw-data:/data goclaw
+#   docker run --rm --read-only -v goclaw-data:/data goclaw
 FROM python:3.12-slim AS build
 WORKDIR /src
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

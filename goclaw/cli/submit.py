@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,10 +51,16 @@ def submit(
     from goclaw.cli.run import tell_submitted
     from goclaw.run_input import given_input
     from goclaw.sync_client import SyncClient
+    from goclaw_events.errors import CodedError
     from goclaw_events.plan import unpack_plan
 
     with SyncClient(settings.data_dir) as client:
-        found = client.ask("workflows.plan", name=name)
+        try:
+            found = client.ask("workflows.plan", name=name)
+        except CodedError as error:
+            if error.code == "definition_not_found" and os.path.isfile(name):  # noqa: PTH113 - a name
+                error.hint = f"it is a file: goclaw run {name} --detach"
+            raise
         given = given_input(unpack_plan(found["plan"]), inputs, input_file)
         submitted = client.submit(
             f"{found['name']}@{found['version']}",

@@ -200,6 +200,8 @@ def test_submit_by_name(capsys: pytest.CaptureFixture[str], data: Path) -> None:
     assert (code, error["error"]["code"]) == (2, "invalid_input")
     code, error = called(capsys, "submit", "hallo")
     assert (code, error["error"]["code"]) == (3, "definition_not_found")
+    code, error = called(capsys, "submit", "hello.yaml")
+    assert (code, error["error"]["hint"]) == (3, "it is a file: goclaw run hello.yaml --detach")
     code, first = called(capsys, "submit", "hello", "--input", "who=1", "--idempotency-key", "k")
     code, again = called(capsys, "submit", "hello", "--input", "who=1", "--idempotency-key", "k")
     assert (first["run_id"], first["repeated"]) == (again["run_id"], False)
