@@ -118,8 +118,11 @@ def test_bench_lanes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found["durable_per_s"] > 0
     assert found["limited_per_s"] > 0
     assert found["limits_cost_ratio"] > 0
+    assert found["cpu_ratio"] > 0
+    assert min(found["cpu_us"]["plain"], found["cpu_us"]["limited"]) > 0
     assert found["share_error"] <= 0.05
     assert found["limited_per_s_by_size"]["400"] > 0
+    assert found["limited_cpu_us_by_size"]["400"] > 0
     assert list(tmp_path.iterdir()) == []
 
 
