@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from goclaw.sync_client import SyncClient as SyncClient
     from goclaw_actors.executors.context import TaskContext as TaskContext
     from goclaw_actors.executors.errors import Fail as Fail
+    from goclaw_actors.executors.errors import RateLimited as RateLimited
     from goclaw_actors.executors.errors import RetryAfter as RetryAfter
 
 _HOMES = {
     "Client": "goclaw.client",
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",
+    "RateLimited": "goclaw_actors.executors.errors",
     "RetryAfter": "goclaw_actors.executors.errors",
     "RunResult": "goclaw.results",
     "Settings": "goclaw.config",
@@ -41,6 +43,7 @@ __all__ = [
     "Client",
     "Engine",
     "Fail",
+    "RateLimited",
     "RetryAfter",
     "RunResult",
     "Settings",

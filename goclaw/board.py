@@ -120,6 +120,8 @@ class RunBoard:
                 line.note = f"{fact.code}: {fact.message}"
             case facts.AttemptLost():
                 line.note = "lost with its process, starts again"
+            case facts.AttemptLimited():
+                line.note = f"not served for now: {fact.message}"
             case facts.TaskFailed():
                 line.note = f"{fact.code}: {fact.message}"
             case facts.TaskCompleted():

@@ -220,6 +220,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "response_too_large": _FAILED,
     "response_invalid": _FAILED,
     "retry_later": _FAILED,
+    "rate_limited": _FAILED,
     "stream_poisoned": _FAILED,
     # it is not there
     "not_found": _NOT_FOUND,

@@ -33,6 +33,7 @@ def lane_record(lane: LaneView, now_ns: int) -> dict[str, Any]:
     live = named_limits(lane.live)
     limits = {**declared, **live}
     changed_by, claimed = lane.changed_by
+    held_ns = lane.held_until_ns
     return {
         "lane": lane.lane,
         "mode": lane.mode,
@@ -47,6 +48,7 @@ def lane_record(lane: LaneView, now_ns: int) -> dict[str, Any]:
         "changed_by": changed_by or None,
         "changed_as": claimed or None,
         "changed_at": time_text(lane.changed_at_ns),
+        "held_until": time_text(held_ns) if held_ns is not None and held_ns > now_ns else None,
         "running": lane.running,
         "queued": lane.queued,
         "queued_by_priority": {

@@ -194,6 +194,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     kinds.STATE: lambda told: f"is {told['status']}",
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_PAUSED: lambda _: "the lane is paused (goclaw lanes resume)",
+    kinds.LANE_HELD: lambda _: "whom a task of the lane asked serves nobody for now",
     kinds.LANE_SLOTS: _slots,
     kinds.LANE_KEY: lambda told: f"key {told['key']} is held",
     kinds.LANE_TENANT: _tenant,

@@ -230,6 +230,23 @@ class Enqueue(NamedTuple):
     cost: float = 1.0
 
 
+class Defer(NamedTuple):
+    """Give a slot back and ask for it again at the head; nothing is to start before `until_ns`.
+
+    The other fields are those of `Enqueue`.
+    """
+
+    task: str
+    priority: int
+    at_head: bool
+    tenant: str
+    workflow: str
+    key: str
+    units: dict[str, int] | None
+    cost: float
+    until_ns: int
+
+
 class Release(NamedTuple):
     """Give a slot back."""
 
@@ -314,6 +331,7 @@ for _cls, _name in (
     (DeclareLane, "lane.declare"),
     (ControlLane, "lane.control"),
     (Enqueue, "lane.enqueue"),
+    (Defer, "lane.defer"),
     (Release, "lane.release"),
     (KeepSlot, "lane.keep_slot"),
     (Withdraw, "lane.withdraw"),

@@ -195,6 +195,11 @@ class HttpCall(Part):
     expect: tuple[Annotated[int, Field(ge=100, le=599)], ...] = Field(
         default=(), strict=False, description="statuses that count as success; none given: 2xx"
     )
+    pause_on: tuple[Annotated[int, Field(ge=400, le=599)], ...] = Field(
+        default=(),
+        strict=False,
+        description="statuses (429) that hold the lane for as long as Retry-After says, uncounted",
+    )
 
 
 class ApprovalRequest(Part):

@@ -220,6 +220,8 @@ def _row(lane: Mapping[str, Any]) -> tuple[object, ...]:
 def _mode(lane: Mapping[str, Any]) -> str:
     if lane["poisoned"]:
         return f"given up [{lane['poisoned']}]"
+    if lane["mode"] == "open" and lane["held_until"]:
+        return "held"
     empty = not (lane["running"] or lane["queued"])
     return "drained" if lane["mode"] == "draining" and empty else str(lane["mode"])
 
@@ -236,6 +238,8 @@ def _summary(lane: Mapping[str, Any]) -> list[tuple[str, object]]:
         ("declared by", lane["declared_by"]),
         ("version", lane["version"]),
     ]
+    if lane["held_until"]:
+        rows.append(("held until", lane["held_until"]))
     if lane["changed_by"]:
         who = lane["changed_by"] + (f" ({lane['changed_as']})" if lane["changed_as"] else "")
         rows.append(("changed", f"{lane['changed_at']} by {who}"))

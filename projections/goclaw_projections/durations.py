@@ -92,7 +92,13 @@ def _learn(turn: ReadTurn, partition: int, took_us: int, rows: Rows) -> None:
 
 _RUN_ENDS: Final = frozenset({facts.RunCompleted, facts.RunFailed, facts.RunCancelled})
 _ATTEMPT_ENDS: Final = frozenset(
-    {facts.TaskCompleted, facts.AttemptFailed, facts.AttemptLost, facts.TaskCancelled}
+    {
+        facts.TaskCompleted,
+        facts.AttemptFailed,
+        facts.AttemptLost,
+        facts.AttemptLimited,
+        facts.TaskCancelled,
+    }
 )
 
 

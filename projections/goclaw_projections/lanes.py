@@ -24,6 +24,7 @@ class LaneView(NamedTuple):
     names of a definition, and `live` holds what somebody set over all of these. `mode` is `open`,
     `paused` or `draining`; `version` counts changes of it and of `live`, the last of which came at
     `changed_at_ns`, from `changed_by` (who the transport proved it was, and who they said).
+    Before `held_until_ns` nothing is lent, because whom a task asked did not serve it.
     `running` tasks hold a slot, `queued` wait
     for one, `queued_by_priority` says how many of each priority, `oldest_queued_at_ns` since when
     the first of them waits. Totals count from the beginning of the log: `arrived` entered the
@@ -54,6 +55,7 @@ class LaneView(NamedTuple):
     version: int
     changed_by: tuple[str, str]
     changed_at_ns: int | None
+    held_until_ns: int | None
     oldest_queued_at_ns: int | None
 
 
@@ -61,8 +63,8 @@ class LaneView(NamedTuple):
 (
     _CONCURRENCY, _CAPACITY, _OVERFLOW, _DECLARED_BY, _QUEUED, _RUNNING, _ARRIVED, _LEASED,
     _RELEASED, _WITHDRAWN, _REFUSED, _WAITED, _UPDATED, _POISONED, _PRIORITIES, _LIMITS, _LIVE,
-    _MODE, _VERSION, _CHANGED_BY, _CHANGED_AT,
-) = range(21)  # fmt: skip
+    _MODE, _VERSION, _CHANGED_BY, _CHANGED_AT, _HELD,
+) = range(22)  # fmt: skip
 _NEW: Final = (None, None, None, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
 
 
@@ -74,7 +76,7 @@ class LanesProjection:
     """
 
     name = "lanes"
-    version = 2
+    version = 3
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -87,7 +89,7 @@ class LanesProjection:
 
 def _row_of(lane: str, rows: Rows) -> list[Any]:
     row: list[Any] | None = rows.get("lane/" + lane)
-    return [*_NEW, {}, {}, {}, "open", 0, ("", ""), None] if row is None else row
+    return [*_NEW, {}, {}, {}, "open", 0, ("", ""), None, None] if row is None else row
 
 
 def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
@@ -102,6 +104,8 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
         elif type(fact) is facts.LaneControlled:
             row[_MODE], row[_LIVE], row[_VERSION] = fact[:3]
             row[_CHANGED_BY], row[_CHANGED_AT] = fact[3:], time_ns
+        elif type(fact) is facts.LaneHeld:
+            row[_HELD] = fact.until_ns or None
         elif type(fact) is facts.LaneRefused:
             row[_REFUSED] += len(fact.tasks)
     row[_UPDATED] = time_ns

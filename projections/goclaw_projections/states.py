@@ -21,6 +21,7 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.AttemptStarted: "running",
     facts.ChildStarted: "waiting",
     facts.AttemptLost: "scheduled",
+    facts.AttemptLimited: "scheduled",
     facts.TaskRequeued: "scheduled",
     facts.TaskCancelRequested: "cancelling",
     facts.TaskCompleted: "completed",

@@ -143,6 +143,7 @@ _Rarer: TypeAlias = (
     | facts.ProgressReported
     | facts.AttemptFailed
     | facts.AttemptLost
+    | facts.AttemptLimited
     | facts.TaskRequeued
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
@@ -167,6 +168,8 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             row[_ERROR] = [fact.code, fact.message]
             if fact.retry_due_ns is not None:
                 row[_STATUS], row[_WAKE] = "retrying", fact.retry_due_ns
+        case facts.AttemptLimited():
+            row[_STATUS], row[_WAKE] = "scheduled", fact.until_ns
         case facts.AttemptLost() | facts.TaskRequeued():
             row[_STATUS], row[_WAKE] = "scheduled", None
         case facts.TaskCancelRequested():

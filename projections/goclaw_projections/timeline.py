@@ -112,6 +112,7 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "task.progress_reported": _brief_progress,
     "task.attempt_failed": _brief_attempt_failed,
     "task.attempt_lost": lambda fact: f"attempt {fact.attempt}",
+    "task.attempt_limited": lambda fact: _short(f"attempt {fact.attempt}", fact.message),
     "task.outcome_refused": lambda fact: fact.status,
     "task.attempt_returned": lambda fact: fact.reason,
     "task.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],

@@ -123,6 +123,11 @@ def _apply_task(turn: ReadTurn, frame: ReadFrame, holders: _Holders, rows: Rows)
                 row = holders.of(attempt[0])
                 row[_RUNNING] -= 1
                 row[_ENDS[kind]] += 1
+        elif kind is facts.AttemptLimited:
+            attempt = rows.get(key)
+            if attempt is not None:  # it ended, and is counted among those that began only
+                rows.delete(key)
+                holders.of(attempt[0])[_RUNNING] -= 1
 
 
 def _apply_partition(turn: ReadTurn, holders: _Holders, rows: Rows) -> None:

@@ -60,6 +60,7 @@ REFUSED = {
         "Outcome failed (not to be retried)",
         "Outcome cancelled",
         "Outcome failed (abandoned)",
+        "Outcome failed (not served for now)",
         "Outcome of another attempt",
     )
 }
@@ -89,6 +90,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **REFUSED,
     },
     "running (a message waits)": {
+        "Outcome failed (not served for now)": ["AttemptLimited"],
         "Outcome failed (abandoned)": ["AttemptFailed"],
         "Outcome completed": ["SignalEnded", "TaskCompleted"],
         "Outcome failed (may be retried)": ["AttemptFailed"],
@@ -108,6 +110,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "running (it was taken)": {
+        "Outcome failed (not served for now)": ["AttemptLimited"],
         "Outcome failed (abandoned)": ["AttemptFailed"],
         "Outcome completed": ["TaskCompleted"],
         "Outcome failed (may be retried)": ["AttemptFailed"],
@@ -137,6 +140,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (not to be retried)": ["AttemptFailed", "TaskFailed"],
         "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
         "Outcome failed (abandoned)": ["AttemptFailed"],
+        "Outcome failed (not served for now)": ["AttemptLimited"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
@@ -152,6 +156,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (not to be retried)": ["TaskCancelled"],
         "Outcome cancelled": ["TaskCancelled"],
         "Outcome failed (abandoned)": ["TaskCancelled"],
+        "Outcome failed (not served for now)": ["TaskCancelled"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],

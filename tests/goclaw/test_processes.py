@@ -68,6 +68,8 @@ def fail(ctx, how):
         raise goclaw.Fail("on purpose", code="my_code")
     if how == "later":
         raise goclaw.RetryAfter(7.0, "not now")
+    if how == "limited":
+        raise goclaw.RateLimited(7.0, "not served")
     if how == "exit":
         sys.exit(3)
     if how == "die":
@@ -243,6 +245,7 @@ def test_an_agent_is_called_in_a_worker_which_is_reused(shared: Workers) -> None
         ("fatal", "agent_error", False),
         ("fail", "my_code", False),
         ("later", "retry_later", True),
+        ("limited", "rate_limited", True),
         ("exit", "agent_error", True),
         ("unstorable", "value_not_storable", False),
         ("memory", "agent_error", True),
@@ -255,7 +258,8 @@ def test_what_an_agent_raises_is_its_outcome(
     """As in a thread: code, message, the end of the traceback; the worker goes on."""
     outcome = shared.bench.run("crew.fail", {"how": how})
     assert (outcome.status, outcome.code, outcome.retryable) == ("failed", code, retryable)
-    assert outcome.retry_after_s == (7.0 if how == "later" else None)
+    assert outcome.retry_after_s == (7.0 if how in ("later", "limited") else None)
+    assert outcome.limited == (how == "limited")
     if how == "other":
         assert outcome.message == "ValueError: other"
         assert "raise ValueError(how)" in outcome.trace

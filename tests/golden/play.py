@@ -203,6 +203,10 @@ def _limited(stage: Stage) -> None:
     tasks = {name: {"agent": "x", "lane": "dropping"} for name in "abcd"}
     stage.submit(tasks, "dropped", lanes={"dropping": dropping}, on_failure="continue")
     stage.rest()
+    limited = _running(stage, "dropped")
+    outcome = Outcome(limited.stream, limited.token, "failed", retry_after_s=5.0, limited=True)
+    stage.node.accept_outcomes([outcome])
+    stage.rest()
     for mode, limits in (("draining", {"per_tenant": 1}), ("open", {"per_tenant": None})):
         body = ControlLane(mode, {"concurrency": 2, **limits}, reset=False, by="uid:1", claimed="g")
         stage.node.accept(Message("lane/w/dropping", body))

@@ -87,6 +87,7 @@ COMMON: Final = (
     "lane paused: accepted",
     "lane draining: accepted",
     "lane limits: accepted",
+    "lane held",
 )
 """What must come up within every hundred seeds."""
 
@@ -268,13 +269,19 @@ def _abandoned(entries: list[Entry]) -> Iterator[str]:
             yield "tried again while an abandoned attempt keeps its slot"
 
 
+def _lane_control(entry: Entry) -> Iterator[str]:
+    if entry.fact.type == "lane.refused" and entry.decoded.reason == "lane_draining":
+        yield "lane turns a task away"
+    elif entry.fact.type == "lane.held":
+        yield "lane held"
+
+
 def _lane(entries: list[Entry]) -> Iterator[str]:
     concurrency, leased, queued = 16, 0, 0
     for entry in entries:
+        yield from _lane_control(entry)
         fact = entry.decoded
-        if entry.fact.type == "lane.refused" and fact.reason == "lane_draining":
-            yield "lane turns a task away"
-        elif entry.fact.type == "lane.declared":
+        if entry.fact.type == "lane.declared":
             if fact.concurrency != concurrency and entry is not entries[0]:
                 yield "lane's limit changed"
             concurrency = fact.concurrency

@@ -8,6 +8,7 @@ from goclaw_events.facts import (
     LaneAdvanced,
     LaneControlled,
     LaneDeclared,
+    LaneHeld,
     LaneRefused,
     SlotKept,
 )
@@ -35,6 +36,7 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
         return
     model = _Model(stream)
     for at, entry in enumerate(entries):
+        model.live.now_ns = entry.time_ns
         match entry.decoded:
             case LaneAdvanced() as fact:
                 for task, priority, _ in fact.queued:
@@ -43,6 +45,8 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
             case SlotKept(task, token):
                 model.leased.remove(task)
                 model.leased.add(kept_slot(task, token))
+            case LaneHeld() as fact:
+                model.live.apply(fact)
             case LaneControlled() as fact:
                 model.live.apply(fact)
                 model.concurrency, model.capacity, _ = model.live.in_force()

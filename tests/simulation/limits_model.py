@@ -11,6 +11,7 @@ from goclaw_events.facts import (
     LaneAdvanced,
     LaneControlled,
     LaneDeclared,
+    LaneHeld,
     LaneRefused,
     SlotKept,
 )
@@ -51,6 +52,7 @@ def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, in
     """Check at every position that each lease was within every limit, and that nobody idles."""
     model = _Limited(stream)
     for entry in entries:
+        model.live.now_ns = entry.time_ns
         match entry.decoded:
             case LaneAdvanced() as fact:
                 for task, priority, *_ in fact.queued:
@@ -58,6 +60,8 @@ def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, in
                 model.advance(fact)
             case SlotKept(task, token):
                 model.held[kept_slot(task, token)] = model.held.pop(task)
+            case LaneHeld() as fact:
+                model.live.apply(fact)
             case LaneDeclared() | LaneControlled() as fact:
                 model.live.apply(fact)
                 model.declare(*model.live.in_force())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw_events.facts import LaneControlled, LaneDeclared
+from goclaw_events.facts import LaneControlled, LaneDeclared, LaneHeld
 
 if TYPE_CHECKING:
     from goclaw_events.facts import LaneAdvanced
@@ -17,15 +17,19 @@ class Live:
         self.stream = stream
         self.mode = "open"
         self.version = 0
+        self.now_ns = self.held_ns = 0
         self._said: list[dict[str, Any]] = [{}, {}]
 
     @property
     def is_paused(self) -> bool:
         """Tell whether the lane lends nothing."""
-        return self.mode == "paused"
+        return self.mode == "paused" or self.held_ns > self.now_ns
 
-    def apply(self, fact: LaneDeclared | LaneControlled) -> None:
-        """Take in what was declared, or changed."""
+    def apply(self, fact: LaneDeclared | LaneControlled | LaneHeld) -> None:
+        """Take in what was declared, or changed, or holds the lane."""
+        if isinstance(fact, LaneHeld):
+            self.held_ns = fact.until_ns
+            return
         if isinstance(fact, LaneDeclared):
             slots = {"concurrency": fact.concurrency, "capacity": fact.capacity}
             self._said[0] = {**slots, **(fact.limits or {})}

@@ -40,6 +40,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "redeliver": 1.5,
     # Agents.
     "fail": 1.0,
+    "limited": 1.0,
     "late": 1.5,
     "forged": 0.5,
     "duplicate": 1.0,
@@ -53,7 +54,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control",)
+LATER: Final = ("control", "limited")
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

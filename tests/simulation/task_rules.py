@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 ENDS = {"task.completed", "task.failed", "task.cancelled"}
 AFTER_THE_END = {"task.outcome_refused", "task.attempt_returned"}
-OF_AN_ATTEMPT = {"task.completed", "task.attempt_failed", "task.attempt_lost"}
+OF_AN_ATTEMPT = {
+    "task.completed",
+    "task.attempt_failed",
+    "task.attempt_lost",
+    "task.attempt_limited",
+}
 
 
 def check_task(stream: str, entries: list[Entry]) -> None:

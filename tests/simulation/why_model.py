@@ -12,7 +12,13 @@ from goclaw_actors.why import explain
 from goclaw_actors.why.live import LiveSight
 from goclaw_actors.why.passive import Passive
 from goclaw_events.codec import FACTS
-from goclaw_events.facts import LaneAdvanced, LaneControlled, LaneDeclared, SlotKept
+from goclaw_events.facts import (
+    LaneAdvanced,
+    LaneControlled,
+    LaneDeclared,
+    LaneHeld,
+    SlotKept,
+)
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import keeper_of, kept_slot
 from tests.simulation.history import Entry
@@ -28,12 +34,12 @@ MESSAGES = ("message", "other_partition")
 ENDS = ("task.completed", "task.failed", "task.cancelled")
 STARTED, CHILD = "task.attempt_started", "task.child_started"
 ASIDE = ("task.progress_reported", "task.outcome_refused", "task.attempt_returned")
-QUEUED = ("task.scheduled", "task.requeued")
+QUEUED = ("task.scheduled", "task.requeued", "task.attempt_limited")
 TOLERANCE = 1e-3
 NEAR_NS = 10**7
 """A rate that lets the next one start so soon may be counted either way."""
 LIMITS = frozenset(
-    {"lane_paused", "lane_slots", "lane_key", "lane_tenant", "lane_units", "lane_rate"}
+    {"lane_paused", "lane_held", "lane_slots", "lane_key", "lane_tenant", "lane_units", "lane_rate"}
 )
 
 
@@ -84,6 +90,8 @@ class LaneModel:
             if isinstance(fact, LaneDeclared | LaneControlled):
                 self.model.live.apply(fact)
                 self.model.declare(*self.model.live.in_force())
+            elif isinstance(fact, LaneHeld):
+                self.model.live.apply(fact)
             elif isinstance(fact, LaneAdvanced):
                 self._advance(fact)
             elif isinstance(fact, SlotKept):
@@ -109,7 +117,10 @@ class LaneModel:
     def kinds(self, task: str, now_ns: int) -> set[str]:
         """Return what holds a task up, counted anew."""
         model, asked = self.model, self.model.waiting[task]
-        found = {"lane_paused"} if model.live.is_paused else set()
+        model.live.now_ns = now_ns
+        found = {"lane_paused"} if model.live.mode == "paused" else set()
+        if model.live.held_ns > now_ns:
+            found.add("lane_held")
         if len(model.held) >= model.concurrency:
             found.add("lane_slots")
         if not self.limited:

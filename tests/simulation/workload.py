@@ -175,6 +175,11 @@ def random_outcome(rng: random.Random, attempt: StartAttempt, options: Options) 
             abandoned=rng.random() < 0.1,
             retryable=rng.random() < 0.9,
         )
+    if options.rate("limited") and rng.random() < 0.1:
+        return Outcome(
+            attempt.stream, attempt.token, "failed", code="rate_limited", message="not now",
+            retry_after_s=rng.choice([0.0, 0.5, 30.0, 600.0]), limited=True,
+        )  # fmt: skip
     value: Any = {"n": rng.randint(0, 9)}
     if options.rate("large") and rng.random() < 0.2:
         value["pad"] = f"{LARGE}{rng.randint(0, 3)}"

@@ -13,6 +13,7 @@ CANCELLED: Final = "cancelled"
 EXECUTOR_CLOSED: Final = "executor_closed"
 EXIT_NONZERO: Final = "exit_nonzero"
 KILLED_BY_SIGNAL: Final = "killed_by_signal"
+RATE_LIMITED: Final = "rate_limited"
 RETRY_LATER: Final = "retry_later"
 TIMEOUT: Final = "timeout"
 
@@ -148,6 +149,22 @@ class RetryAfter(Exception):  # as `Fail`: the agent's own verdict
             raise ValueError(msg)
         self.seconds = float(seconds)
         self.code = checked_code(code)
+
+
+class RateLimited(Exception):  # as `Fail`: the agent's own verdict
+    """Say that whom the agent asks serves nobody before `retry_after` seconds are over.
+
+    The attempt is not counted: its task goes back to the head of its lane, which starts nothing
+    meanwhile (an hour at most). A task may say so 100 times; from then on it is a failed attempt.
+    Raises `ValueError` for seconds that are negative or no number.
+    """
+
+    def __init__(self, retry_after: float, message: str = "") -> None:
+        super().__init__(message or f"nothing is served for {retry_after} s")
+        if not (math.isfinite(retry_after) and retry_after >= 0):
+            msg = f"{retry_after!r} is no number of seconds"
+            raise ValueError(msg)
+        self.retry_after = float(retry_after)
 
 
 def checked_code(code: str) -> str:

@@ -13,12 +13,14 @@ from pydantic import BaseModel
 from goclaw_actors.executors.errors import (
     AGENT_ERROR,
     CANCELLED,
+    RATE_LIMITED,
     TIMEOUT,
     AddressForbidden,
     BadParams,
     ExecNotAllowed,
     Fail,
     ProgramNotFound,
+    RateLimited,
     ResponseTooLarge,
     RetryAfter,
 )
@@ -77,6 +79,8 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
 
     The code is that of a `CodedError`, `Fail` or `RetryAfter`, else `agent_error`.
     """
+    if isinstance(error, RateLimited):
+        return limited(attempt, error)
     code, retryable, retry_after_s = AGENT_ERROR, True, None
     if isinstance(error, Fail):
         code, retryable = error.code, error.retryable
@@ -95,6 +99,19 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
         trace="" if isinstance(error, BadParams) else _trace(error),
         retryable=retryable,
         retry_after_s=retry_after_s,
+    )
+
+
+def limited(attempt: StartAttempt, error: RateLimited) -> Outcome:
+    """Make the outcome of an attempt that is to be made again when it may be served."""
+    return Outcome(
+        attempt.stream,
+        attempt.token,
+        "failed",
+        code=RATE_LIMITED,
+        message=_message(error),
+        retry_after_s=error.retry_after,
+        limited=True,
     )
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw_actors.decider import Accepted, Decision, Refused, Send
+from goclaw_actors.decider import Accepted, ClearTimer, Decision, Refused, Send, SetTimer
 from goclaw_actors.messages import LendFree
-from goclaw_events.facts import LaneControlled, LaneDeclared
+from goclaw_events.facts import LaneControlled, LaneDeclared, LaneHeld
 
 if TYPE_CHECKING:
     from goclaw_actors.messages import ControlLane, DeclareLane
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OPEN: Final = "open"
 PAUSED: Final = "paused"
 DRAINING: Final = "draining"
+HOLD: Final = "hold"
+"""The timer that wakes a lane which was held."""
 _CONCURRENCY: Final = "concurrency"
 _CAPACITY: Final = "capacity"
 
@@ -31,15 +33,19 @@ class InForce(NamedTuple):
 
 
 class Control:
-    """The last declaration and the last change; `live` are the limits that the change set."""
+    """The last declaration and the last change; `live` are the limits that the change set.
 
-    __slots__ = ("declared", "live", "mode", "version")
+    Until `held_ns` nothing is lent for the sake of somebody whom a task asked.
+    """
+
+    __slots__ = ("declared", "held_ns", "live", "mode", "version")
 
     def __init__(self) -> None:
         self.declared: LaneDeclared | None = None
         self.live: dict[str, Value] = {}
         self.mode = OPEN
         self.version = 0
+        self.held_ns = 0
 
     def declares(self, message: DeclareLane) -> LaneDeclared | None:
         """Return the fact that a declaration is; None if it says what was said before."""
@@ -56,9 +62,21 @@ class Control:
         limits = {**(declared.limits or {}), **live} if live else declared.limits
         return InForce(concurrency, capacity, limits)
 
-    def slots(self, concurrency: int) -> int:
+    def slots(self, concurrency: int, now_ns: int) -> int:
         """Return how many slots the lane may lend in all, as things stand."""
-        return 0 if self.mode == PAUSED else concurrency
+        return 0 if self.mode == PAUSED or self.held_ns > now_ns else concurrency
+
+    def timers(self, held_ns: int, now_ns: int, waited: int, waiting: int) -> list[Any]:
+        """Return what wakes the lane if it is held until `held_ns` from now on.
+
+        There is a timer while somebody waits: so many `waited` before, `waiting` do now.
+        """
+        before_ns = self.held_ns if waited and self.held_ns > now_ns else 0
+        after_ns = held_ns if waiting and held_ns > now_ns else 0
+        if before_ns == after_ns:
+            return []
+        cleared = [ClearTimer(HOLD, before_ns)] if before_ns else []
+        return [*cleared, SetTimer(HOLD, after_ns)] if after_ns else cleared
 
     def change(self, fact: LaneControlled) -> None:
         """Apply a change."""
@@ -67,16 +85,19 @@ class Control:
     def root(self) -> Value:
         """Return what a snapshot keeps."""
         declared = None if self.declared is None else list(self.declared)
-        return [declared, self.live, self.mode, self.version]
+        return [declared, self.live, self.mode, self.version, self.held_ns]
 
     def restore(self, root: Any) -> None:
         """Take back what a snapshot kept."""
-        declared, self.live, self.mode, self.version = root
+        declared, self.live, self.mode, self.version, self.held_ns = root
         self.declared = None if declared is None else LaneDeclared(*declared)
 
 
-def control(stream: str, now: Control, message: ControlLane) -> Decision:
-    """Answer somebody who changes a lane; what is free is lent in a turn of its own."""
+def control(stream: str, now: Control, message: ControlLane, now_ns: int, waiting: int) -> Decision:
+    """Answer somebody who changes a lane; what is free is lent in a turn of its own.
+
+    Who resumes it ends what it is held for.
+    """
     if now.declared is None:
         text = f"no lane is called {stream.partition('/')[2]!r}"
         hint = "goclaw lanes list; a lane of a definition is there from its first run on"
@@ -87,8 +108,13 @@ def control(stream: str, now: Control, message: ControlLane) -> Decision:
     mode = message.mode or now.mode
     said = {**({} if message.reset else now.live), **message.limits}
     live = {name: value for name, value in said.items() if value is not None}
-    if (mode, live) == (now.mode, now.live):
+    lifts = message.mode == OPEN and now.held_ns > now_ns
+    if (mode, live) == (now.mode, now.live) and not lifts:
         return Decision(reply=Accepted(str(now.version), repeated=True))
     fact = LaneControlled(mode, live, now.version + 1, message.by, message.claimed)
     lend = () if mode == PAUSED else (Send(stream, LendFree()),)
-    return Decision((fact,), lend, reply=Accepted(str(fact.version)))
+    accepted = Accepted(str(fact.version))
+    if not lifts:
+        return Decision((fact,), lend, reply=accepted)
+    timers = now.timers(0, now_ns, waiting, waiting)
+    return Decision((fact, LaneHeld(0, "")), lend, timers, accepted)

@@ -12,6 +12,7 @@ from goclaw_actors.messages import (
     CheckSlot,
     ControlLane,
     DeclareLane,
+    Defer,
     Enqueue,
     KeepSlot,
     LendFree,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR0911 - one case a message
     """Answer a message; see the table in docs/reference/states.md."""
     match message:
-        case Enqueue() | Release() | Withdraw() | TimerFired():
+        case Enqueue() | Release() | Defer() | Withdraw() | TimerFired():
             return decide_together(lane, (message,), moment)
         case LendFree():
             return _lend(lane, lane.concurrency, moment)
@@ -41,7 +42,7 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR09
         case KeepSlot(task, token):
             return Decision((SlotKept(task, token),)) if task in lane.leased else NOTHING
         case ControlLane():
-            return control(lane.stream, lane.control, message)
+            return control(lane.stream, lane.control, message, moment.now_ns, len(lane.queued))
         case RecheckSlots(tasks):
             return _recheck(lane, tasks)
         case RefuseWaiting():
@@ -53,7 +54,7 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR09
 
 def decide_together(lane: Lane, messages: Sequence[Any], moment: Moment) -> Decision:
     """Answer what came and went as one: slots are given when all of it is known."""
-    draft = Draft(lane, lane.control.slots(lane.concurrency), moment.now_ns)
+    draft = Draft(lane, lane.concurrency, moment.now_ns)
     draft.take(messages)
     return draft.decision()
 
@@ -72,7 +73,7 @@ def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
 
 def _lend(lane: Lane, concurrency: int, moment: Moment) -> Decision:
     """Lend what is free, and go on in another turn if that is too much for one."""
-    given = Draft(lane, lane.control.slots(concurrency), moment.now_ns).decision()
+    given = Draft(lane, concurrency, moment.now_ns).decision()
     if sum(type(send.body) is SlotLeased for send in given.sends) < LEASES_PER_TURN_MAX:
         return given
     return given._replace(sends=[*given.sends, Send(lane.stream, LendFree())])
@@ -103,7 +104,7 @@ LANE: Final = Decider(
     _is_final,
     encode,
     FORM,
-    Pool(frozenset({Enqueue, Release, Withdraw}), decide_together, LEASES_PER_TURN_MAX),
+    Pool(frozenset({Enqueue, Release, Defer, Withdraw}), decide_together, LEASES_PER_TURN_MAX),
 )
 """The lane as a value. A turn takes in at most as many messages as it may lease slots, so no slot
 stays free while a task waits."""

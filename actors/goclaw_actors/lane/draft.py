@@ -10,8 +10,8 @@ from goclaw_actors.lane.control import DRAINING
 from goclaw_actors.lane.entry import TASK
 from goclaw_actors.lane.limits import TENANT, Limits, limits_of
 from goclaw_actors.lane.state import DROP_OLDEST, came_of, oldest, turn_of
-from goclaw_actors.messages import Enqueue, Release, SlotLeased, SlotRefused, TimerFired
-from goclaw_events.facts import LaneAdvanced, LaneRefused
+from goclaw_actors.messages import Defer, Enqueue, Release, SlotLeased, SlotRefused, TimerFired
+from goclaw_events.facts import LaneAdvanced, LaneHeld, LaneRefused
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -37,13 +37,14 @@ class Draft:
     """
 
     __slots__ = (
-        "concurrency", "excessive", "fired", "held_up", "lane", "limits", "now_ns", "queued",
-        "released", "tat_ns", "turn", "turned_away", "wake_ns", "withdrawn",
+        "concurrency", "excessive", "fired", "held", "held_up", "lane", "limits", "now_ns",
+        "queued", "released", "tat_ns", "turn", "turned_away", "wake_ns", "withdrawn",
     )  # fmt: skip
 
     def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
         self.lane = lane
-        self.concurrency = concurrency
+        self.concurrency = lane.control.slots(concurrency, now_ns)
+        self.held: tuple[int, str] | None = None
         self.now_ns = now_ns
         self.limits: Limits | None = None if lane.shares is None else lane.shares.limits
         self.released: dict[str, None] = {}
@@ -67,7 +68,9 @@ class Draft:
                 if message.task in leased:
                     released[message.task] = None
             elif type(message) is TimerFired:
-                self.fired = True
+                self.fired = message.id == RATE
+            elif type(message) is Defer:
+                self._defer(message)
             else:
                 self._withdraw(message.task)
 
@@ -119,6 +122,17 @@ class Draft:
             self.queued[task] = (task, priority, at_head, asks)
         else:
             self.queued[task] = (task, priority, at_head)
+
+    def _defer(self, message: Defer) -> None:
+        """Let a task wait again that holds a slot, and everybody with it."""
+        if not self._holds(message.task):
+            return
+        self.released[message.task] = None
+        self._enqueue(Enqueue(*message[:-1]))
+        held_ns = self.lane.control.held_ns if self.held is None else self.held[0]
+        if message.until_ns > max(held_ns, self.now_ns):
+            self.held = message.until_ns, message.task
+            self.concurrency = 0
 
     def _withdraw(self, task: str) -> None:
         if self.queued.pop(task, None) is None and self._waits(task):
@@ -244,7 +258,7 @@ class Draft:
                 self.turn = None  # it was worked out with them
         if self.lane.overflow == DROP_NEWEST:
             refused, dropped = [], refused
-        facts: list[Any] = []
+        facts: list[Any] = [] if self.held is None else [LaneHeld(*self.held)]
         sends = [Send(task, _LEASED) for task in leased]
         if self._is_empty or (self.fired and self.wake_ns <= self.now_ns):
             self.wake_ns = 0
@@ -253,7 +267,7 @@ class Draft:
             came_and_went = list(self.released), list(self.withdrawn), list(self.queued.values())
             times = (self.now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
-            self._keep_turn(facts[0])
+            self._keep_turn(facts[-1])
         excessive, turned_away = list(self.excessive), list(self.turned_away)
         for tasks, reason in (
             (refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA), (turned_away, _DRAINING),
@@ -276,12 +290,19 @@ class Draft:
         return self._waiting == 0 and len(self.lane.leased) == len(self.released)
 
     def _effects(self) -> tuple[object, ...]:
-        """Wake the lane when its rate says so, and keep it unfinished while a task is in it."""
+        """Wake the lane when its rate says so, or what holds it is over.
+
+        It is unfinished while a task is in it.
+        """
         effects: list[object] = []
         set_ns = 0 if self.fired else self._waked_ns
         if self.wake_ns != set_ns:
             effects += [ClearTimer(RATE, set_ns)] if set_ns else []
             effects += [SetTimer(RATE, self.wake_ns)] if self.wake_ns else []
+        control = self.lane.control
+        held_ns = control.held_ns if self.held is None else self.held[0]
+        if control.held_ns > self.now_ns or held_ns > self.now_ns:
+            effects += control.timers(held_ns, self.now_ns, len(self.lane.queued), self._waiting)
         was_empty = not (self.lane.leased or self.lane.queued)
         if was_empty != self._is_empty:
             effects.append(ClearOpen() if self._is_empty else SetOpen("lane", ""))

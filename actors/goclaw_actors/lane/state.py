@@ -28,6 +28,7 @@ from goclaw_events.facts import (
     LaneControlled,
     LaneDeclared,
     LaneFact,
+    LaneHeld,
     LaneRefused,
     SlotKept,
 )
@@ -101,6 +102,8 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
             _declare(lane, fact)
         case SlotKept(task, token):
             lane.leased[kept_slot(task, token)] = lane.leased.pop(task)
+        case LaneHeld(until_ns):
+            lane.control.held_ns = until_ns
         case LaneControlled():
             lane.control.change(fact)
             _limit(lane)
@@ -312,7 +315,7 @@ def encode(lane: Lane) -> dict[str, Any]:
         "orders": [lane.head, lane.next],
         "served": sorted(lane.served.items()),
     }
-    if lane.control.version:
+    if lane.control.version or lane.control.held_ns:
         data["control"] = lane.control.root()
     if lane.shares is not None:
         data["shares"] = [lane.limits, *shares_root(lane.shares, lane.leased)]
@@ -355,5 +358,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     return lane
 
 
-FORM: Final = SnapshotForm(3, _root, _maps, _restore)
+FORM: Final = SnapshotForm(4, _root, _maps, _restore)
 """How a lane is kept: its limits, who holds a slot, who waits, and what orders them."""

@@ -36,7 +36,8 @@ from goclaw_actors.messages import (
     WithdrawSignal,
 )
 from goclaw_actors.task import child, hearing
-from goclaw_actors.task.limits import TIMEOUT, after_ns, left_s, overdue, waited
+from goclaw_actors.task.limited import ask_later, is_uncounted
+from goclaw_actors.task.limits import QUEUE, TIMEOUT, after_ns, left_s, overdue, waited
 from goclaw_actors.task.retry import delay_s, may_retry
 from goclaw_actors.task.signals import without_attempt
 from goclaw_actors.task.state import (
@@ -92,7 +93,6 @@ if TYPE_CHECKING:
     from goclaw_events.plan import PlannedTask
 
 TIMER: Final = "due"
-QUEUE: Final = "queue"
 TOTAL: Final = "total"
 LOST_TOO_OFTEN: Final = "lost_too_often"
 GONE: Final = "gone"
@@ -258,7 +258,11 @@ class _Decide:
     def _failed(
         self, task: Task, outcome: Outcome, moment: Moment, closed: tuple[object, ...]
     ) -> Decision:
-        policy = self._planned(task).retry
+        planned = self._planned(task)
+        if is_uncounted(task, outcome):
+            asks = self._enqueue(task, task, None, at_head=True)
+            return ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
+        policy = planned.retry
         failures = task.failures + 1
         code = outcome.code or "agent_cancelled"
         message, due_ns = outcome.message, None

@@ -12,6 +12,12 @@ TIMEOUT: Final = "timeout"
 OF_ATTEMPT: Final = "timeout"
 OF_TASK: Final = "total_timeout"
 OF_RUN: Final = "deadline of its run"
+QUEUE: Final = "queue"
+"""The timer of the wait for a slot."""
+LIMITED_MAX: Final = 100
+"""So many attempts of a task are not counted because whom they asked served nobody."""
+HELD_S_MAX: Final = 3_600.0
+"""A lane starts nothing for at most so long because of one of them."""
 
 
 def after_ns(now_ns: int, seconds: float | None) -> int:

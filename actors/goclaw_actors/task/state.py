@@ -9,6 +9,7 @@ from goclaw_actors.task import signals as talk
 from goclaw_actors.task.signals import Signals
 from goclaw_events.facts import (
     AttemptFailed,
+    AttemptLimited,
     AttemptLost,
     AttemptReturned,
     AttemptStarted,
@@ -52,19 +53,19 @@ class Task:
     """One task of a run.
 
     `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
-    others. `token` is that of the last attempt, `due_ns` that of the timer set, if one is.
-    `child` is [plan, depth, plans by name] where the task stands for a run, `child_run` the id of
-    the run that it submitted last. `kept` are the tokens of abandoned attempts that have a slot
-    still. `signals` is None until somebody says something to the task, or its handler saves its
-    state. Other times as in `TaskScheduled`; 0: there is none.
+    others, but those, `limited` in number, that were not served for now. `token` is that of the
+    last attempt, `due_ns` that of the timer set, if one is. `child` is [plan, depth, plans by
+    name] where the task stands for a run, `child_run` the id of the run that it submitted last.
+    `kept` are the tokens of abandoned attempts that have a slot still. `signals` is None until
+    somebody says something to the task, or its handler saves its state. Other times as in
+    `TaskScheduled`; 0: there is none.
     """
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "holder", "kept", "key", "lane", "lost", "params", "priority",
-        "progress", "queue_due_ns", "result", "run_id", "signals", "status", "stream", "task_id",
-        "tenant",
-        "token", "total_due_ns",
+        "failures", "generation", "holder", "kept", "key", "lane", "limited", "lost", "params",
+        "priority", "progress", "queue_due_ns", "result", "run_id", "signals", "status", "stream",
+        "task_id", "tenant", "token", "total_due_ns",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -79,6 +80,7 @@ class Task:
         self.attempt = 0
         self.failures = 0
         self.lost = 0
+        self.limited = 0
         self.token = 0
         self.holder = ""
         self.due_ns = 0
@@ -146,10 +148,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.lost += not fact.stopped
             task.status = SCHEDULED
             _attempt_over(task, lost=True)
-        case TaskRequeued():
-            task.status = SCHEDULED
-            task.due_ns = 0
-            task.queue_due_ns = fact.queue_due_ns
+        case AttemptLimited() | TaskRequeued():
+            _ask_again(task, fact)
         case TaskCancelRequested():
             task.status = CANCELLING
         case TaskFailed(code, message):
@@ -173,6 +173,16 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
     return task
 
 
+def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued) -> None:
+    """Have the task wait for a slot of its lane again."""
+    task.status = SCHEDULED
+    task.due_ns = 0
+    task.queue_due_ns = fact.queue_due_ns
+    if isinstance(fact, AttemptLimited):
+        task.limited += 1
+        _attempt_over(task, lost=False)
+
+
 def _attempt_over(task: Task, *, lost: bool) -> None:
     if task.signals is not None:
         talk.attempt_over(task.signals, task.attempt, lost=lost)
@@ -189,7 +199,7 @@ def encode(task: Task) -> dict[str, Any]:
 _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
-    "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept",
+    "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
 )  # fmt: skip
 
 
@@ -211,5 +221,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(5, _root, _maps, _restore)
+FORM: Final = SnapshotForm(6, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

@@ -18,6 +18,7 @@ from goclaw_actors.lane.rates import ready_ns
 from goclaw_actors.messages import LendFree
 from goclaw_actors.why.reason import (
     LANE_BEHIND,
+    LANE_HELD,
     LANE_KEY,
     LANE_ORDER,
     LANE_PAUSED,
@@ -54,11 +55,11 @@ def held_up(lane: Lane, task: str, now_ns: int) -> list[HeldUp]:
     Costs as much as there are slots held, and the queue up to `COUNTED_MAX`.
     """
     entry = lane.queued[task]
-    found = [*_of_mode(lane), *_of_slots(lane)]
+    found = [*_of_mode(lane, now_ns), *_of_slots(lane)]
     if lane.shares is not None:
         found += _of_limits(lane, entry, now_ns)
     found += _of_order(lane, entry)
-    is_free = len(lane.leased) < lane.control.slots(lane.concurrency)
+    is_free = len(lane.leased) < lane.control.slots(lane.concurrency, now_ns)
     if is_free and lane.shares is not None:
         found += _of_the_next(lane, task, now_ns)
     return found
@@ -77,9 +78,11 @@ def wake_ns_of(lane: Lane) -> int:
     return 0 if lane.shares is None else lane.shares.wake_ns
 
 
-def _of_mode(lane: Lane) -> Iterator[HeldUp]:
+def _of_mode(lane: Lane, now_ns: int) -> Iterator[HeldUp]:
     if lane.control.mode == PAUSED:
         yield HeldUp(LANE_PAUSED, {"version": lane.control.version})
+    if lane.control.held_ns > now_ns:
+        yield HeldUp(LANE_HELD, {}, (), lane.control.held_ns)
 
 
 def _of_slots(lane: Lane) -> Iterator[HeldUp]:

@@ -22,6 +22,7 @@ CHILD_RUN: Final = "child_run"
 STATE: Final = "state"
 LANE: Final = "lane"
 LANE_PAUSED: Final = "lane_paused"
+LANE_HELD: Final = "lane_held"
 LANE_SLOTS: Final = "lane_slots"
 LANE_KEY: Final = "lane_key"
 LANE_TENANT: Final = "lane_tenant"
@@ -52,6 +53,7 @@ KINDS: Final[Mapping[str, str]] = {
     STATE: "It is in a state that only a command ends.",
     LANE: "It waits in a lane, for what is named below.",
     LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",
+    LANE_HELD: "Whom one of its tasks asked serves nobody: the lane lends nothing before then.",
     LANE_SLOTS: "Every slot of the lane is held.",
     LANE_KEY: "As many tasks with its key hold a slot as may.",
     LANE_TENANT: "As many tasks of its tenant (or workflow) hold a slot as may.",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.lane.control import HOLD
 from goclaw_actors.messages import (
     ChildEnded,
+    Defer,
     Enqueue,
     KeepSlot,
     LoseAttempt,
@@ -164,7 +166,7 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
     if lane is not None and task.stream in lane.queued:
         return _queued(sight, task, lane, since)
     for body in sight.coming(stream):
-        if isinstance(body, (Enqueue, Release, Withdraw)) and body.task == task.stream:
+        if isinstance(body, (Enqueue, Defer, Release, Withdraw)) and body.task == task.stream:
             way = on_its_way(sight, task.stream, stream, body)
             return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (way,))
     if lane is not None and task.stream in lane.leased:
@@ -213,7 +215,12 @@ def _will_move(sight: Sight, lane: Lane) -> bool:
     if lends_now(lane, sight.now_ns):
         return False  # it could move now, and has not
     held = any(_gives_back(sight, lane, task) for task in lane.leased)
-    return held or _rate_wakes(sight, lane) or bool(sight.coming(lane.stream))
+    wakes = _rate_wakes(sight, lane) or _hold_ends(sight, lane)
+    return held or wakes or bool(sight.coming(lane.stream))
+
+
+def _hold_ends(sight: Sight, lane: Lane) -> bool:
+    return sight.has_timer(TimerRow(lane.control.held_ns, lane.stream, HOLD))
 
 
 def _rate_wakes(sight: Sight, lane: Lane) -> bool:
@@ -229,7 +236,7 @@ def _gives_back(sight: Sight, lane: Lane, slot: str) -> bool:
         return False
     if task is None or (kept in task.kept if kept else task.status not in _WITHOUT_A_SLOT):
         return True
-    ended = (Release, Withdraw, KeepSlot)
+    ended = (Release, Defer, Withdraw, KeepSlot)
     coming = sight.coming(lane.stream)
     return any(isinstance(body, ended) and body.task in (stream, slot) for body in coming)
 

@@ -9,6 +9,7 @@ from goclaw_events.facts.lane import (
     LaneControlled,
     LaneDeclared,
     LaneFact,
+    LaneHeld,
     LaneRefused,
     SlotKept,
 )
@@ -31,6 +32,7 @@ from goclaw_events.facts.signal import (
 )
 from goclaw_events.facts.task import (
     AttemptFailed,
+    AttemptLimited,
     AttemptLost,
     AttemptReturned,
     AttemptStarted,
@@ -61,6 +63,7 @@ from goclaw_events.facts.workflow import (
 
 __all__ = [
     "AttemptFailed",
+    "AttemptLimited",
     "AttemptLost",
     "AttemptReturned",
     "AttemptStarted",
@@ -71,6 +74,7 @@ __all__ = [
     "LaneControlled",
     "LaneDeclared",
     "LaneFact",
+    "LaneHeld",
     "LaneRefused",
     "Marked",
     "MessageFailed",

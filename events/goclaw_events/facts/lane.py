@@ -80,4 +80,16 @@ class LaneControlled(NamedTuple):
     claimed: str = ""
 
 
-LaneFact: TypeAlias = LaneDeclared | LaneAdvanced | LaneRefused | SlotKept | LaneControlled
+class LaneHeld(NamedTuple):
+    """The lane lends nothing before `until_ns`, for the sake of whom a task asked in vain.
+
+    0 and no task: whoever resumed the lane did not want to wait for it.
+    """
+
+    until_ns: int
+    task: str
+
+
+LaneFact: TypeAlias = (
+    LaneDeclared | LaneAdvanced | LaneRefused | SlotKept | LaneControlled | LaneHeld
+)

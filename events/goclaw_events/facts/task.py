@@ -97,6 +97,20 @@ class AttemptLost(NamedTuple):
     stopped: bool = False
 
 
+class AttemptLimited(NamedTuple):
+    """Whom the attempt asked does not serve it for now; it is not counted as an attempt.
+
+    The task asks its lane again at once, at the head; the lane lends nothing before `until_ns`.
+    `queue_due_ns`: as in `TaskRequeued`, counted from then.
+    """
+
+    attempt: int
+    token: int
+    until_ns: int
+    message: str
+    queue_due_ns: int = 0
+
+
 class TaskRequeued(NamedTuple):
     """The task asks its lane for a slot again, because its backoff is over.
 
@@ -164,6 +178,7 @@ TaskFact: TypeAlias = (
     | ProgressReported
     | AttemptFailed
     | AttemptLost
+    | AttemptLimited
     | TaskRequeued
     | OutcomeRefused
     | AttemptReturned

@@ -14,7 +14,7 @@ import pytest
 
 from goclaw.agents import register_builtins
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
-from goclaw_actors.executors.errors import RetryAfter
+from goclaw_actors.executors.errors import RateLimited, RetryAfter
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.value import BlobRef
 
@@ -417,6 +417,26 @@ def test_a_timeout_says_which_limit_it_was(bench: Bench) -> None:
     bench.executor.start_many([attempt])
     outcome = bench.outcome(attempt.token)
     assert (outcome.code, "were left of the total_timeout" in outcome.message) == ("timeout", True)
+
+
+def test_an_agent_may_say_that_it_is_not_served(bench: Bench) -> None:
+    """`RateLimited` is no failure of the agent; on the loop and in threads."""
+
+    async def on_loop(ctx: TaskContext) -> None:
+        raise RateLimited(12, "429")
+
+    def in_thread(ctx: TaskContext) -> None:
+        raise RateLimited(12, "429")
+
+    bench.registry.register("loop", on_loop)
+    bench.registry.register("thread", in_thread)
+    for name in ("loop", "thread"):
+        outcome = bench.run(name)
+        assert (outcome.code, outcome.limited, outcome.retry_after_s) == ("rate_limited", True, 12)
+        assert "429" in outcome.message
+    for seconds in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="no number of seconds"):
+            RateLimited(seconds)
 
 
 def test_an_agent_may_ask_for_time(bench: Bench) -> None:

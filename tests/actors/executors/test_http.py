@@ -130,6 +130,15 @@ def test_retry_after_is_handed_on(web: Web, call: Caller) -> None:
     assert (outcome.code, outcome.retryable, outcome.retry_after_s) == ("http_status", True, 7.0)
 
 
+def test_a_status_may_hold_the_lane(web: Web, call: Caller) -> None:
+    """Where the task says so, and the server for how long; else it is a failure as ever."""
+    busy = web.raw("/busy", b"", 429, {"Retry-After": "7"})
+    outcome = call(busy, pause_on=[429])
+    assert (outcome.code, outcome.limited, outcome.retry_after_s) == ("rate_limited", True, 7.0)
+    assert not call(busy, pause_on=[503]).limited
+    assert call(web.raw("/mute", b"", 429), pause_on=[429]).code == "http_status"
+
+
 def test_a_large_answer_is_cut_off(web: Web, make_bench: Callable[..., Bench]) -> None:
     """The limit counts what was decoded: a small file that unpacks to much is not unpacked."""
     call = Caller(make_bench, response_bytes_max=100_000)

@@ -15,6 +15,7 @@ from goclaw_actors.executors.errors import (
     BadParams,
     ConnectionFailed,
     Fail,
+    RateLimited,
     ResponseInvalid,
     RetryAfter,
 )
@@ -53,7 +54,8 @@ class HttpCaller:
         """Return status, headers (lower case), body, url and duration_s.
 
         Raises `BadParams`, `AddressForbidden`, `HostUnresolved`, `ConnectionFailed`,
-        `ResponseTooLarge`, `ResponseInvalid`; `Fail` and `RetryAfter` with `http_status`.
+        `ResponseTooLarge`, `ResponseInvalid`; `Fail` and `RetryAfter` with `http_status`,
+        `RateLimited`.
         """
         key = ctx.idempotency_key
         call = call_of(ctx.params, agent=self._limits.agent, idempotency_key=key)
@@ -113,7 +115,8 @@ async def _parsed(data: bytes, content_type: str) -> Any:
 def _unexpected(call: Call, response: httpx.Response, data: bytes) -> Exception:
     """Return what to raise for a status that the task does not call success.
 
-    A server's error and 429 may be tried again, after `Retry-After` if it came; others not.
+    A server's error and 429 may be tried again, after `Retry-After` if it came; others not. Where
+    the task says so, such a status holds its lane instead.
     """
     status = response.status_code
     is_cut = len(data) > SHOWN_CHARS
@@ -121,9 +124,11 @@ def _unexpected(call: Call, response: httpx.Response, data: bytes) -> Exception:
     said = said + CUT if is_cut else said
     text = f"{call.method} {shown(call.url)} answered {status} {response.reason_phrase}"
     text = f"{text}: {said}" if said else text
+    wait_s = retry_after_s(response.headers.get("retry-after", ""), datetime.now(UTC))
+    if status in call.pause_on and wait_s is not None:
+        return RateLimited(wait_s, text)
     if status != _TOO_MANY and status < _SERVER_ERROR:
         return Fail(text, code=HTTP_STATUS)
-    wait_s = retry_after_s(response.headers.get("retry-after", ""), datetime.now(UTC))
     if wait_s is None:
         return Fail(text, code=HTTP_STATUS, retryable=True)
     return RetryAfter(wait_s, text, code=HTTP_STATUS)

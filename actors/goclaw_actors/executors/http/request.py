@@ -33,13 +33,17 @@ _HARMLESS: Final = frozenset(
 
 
 class Call(NamedTuple):
-    """A request to be made. `expect` is empty where any 2xx will do."""
+    """A request to be made. `expect` is empty where any 2xx will do.
+
+    A status in `pause_on` holds the lane, if it says for how long.
+    """
 
     method: str
     url: httpx.URL
     headers: dict[str, str]
     body: bytes | None
     expect: frozenset[int]
+    pause_on: frozenset[int] = frozenset()
 
     def request(self, timeouts: dict[str, float | None]) -> httpx.Request:
         """Return it in the form that is sent."""
@@ -99,7 +103,8 @@ def call_of(params: Mapping[str, Any], *, agent: str, idempotency_key: str) -> C
     headers.setdefault("idempotency-key", idempotency_key)
     headers["accept-encoding"] = ENCODINGS
     expect = frozenset(params.get("expect") or ())
-    return Call(str(params.get("method") or "GET"), url, headers, body, expect)
+    pause_on = frozenset(params.get("pause_on") or ())
+    return Call(str(params.get("method") or "GET"), url, headers, body, expect, pause_on)
 
 
 def checked_url(value: object) -> httpx.URL:
