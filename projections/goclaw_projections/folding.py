@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from goclaw_projections.every import all_projections
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from goclaw_projections.store import Change
 
 
+_KEY: Final = itemgetter(0)
 COLLECT_EVERY: Final = 200_000
 """Look for garbage seldom, as the engine does: what is folded has no cycles."""
 
@@ -61,7 +63,8 @@ class Folding:
             apply = self._projections[view].apply
             for frame in told:
                 apply(frame, rows)
-            changes.append(rows.changes())
+            # in order of key the engine stores them in half the time
+            changes.append(sorted(rows.changes(), key=_KEY))
         return changes
 
     def _rows_of(self, slot: str, begin: dict[str, Any] | None) -> Rows:
