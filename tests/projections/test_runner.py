@@ -307,6 +307,61 @@ def test_thread_folds_what_is_notified_and_serves_who_waits() -> None:
     assert RunsReader(store).get("unseen") is None
 
 
+class Gated(MemoryViewStore):
+    """A store that holds a write up until it is let through."""
+
+    def __init__(self, free: int) -> None:
+        super().__init__()
+        self.free = free
+        self.held = threading.Event()
+        self.gate = threading.Event()
+
+    def write(self, changes: Sequence[Change], dropped: Sequence[bytes] = ()) -> None:
+        """Write; after `free` writes wait for the gate."""
+        self.free -= 1
+        if self.free < 0:
+            self.held.set()
+            assert self.gate.wait(WAIT_S)
+        super().write(changes, dropped)
+
+
+def test_who_waits_does_not_wait_for_the_end_of_a_burst() -> None:
+    """A reader is served by the group that has its position, however much stands behind it."""
+    journal, writer = log_of_runs(0)
+    first = writer.frame(said("workflow/first", submitted()))
+    for number in range(50):
+        writer.frame(said(f"workflow/w{number}", submitted()))
+    store = Gated(free=4)  # three views that begin, and one group
+    runner = ProjectionRunner(journal, store, all_projections(), RunnerSettings(frames_max=4))
+    runner.start()
+    runner.wait_for(Position(0, first), WAIT_S)
+    assert store.held.wait(WAIT_S)
+    assert runner.lag(0) == 51 - 4
+    store.gate.set()
+    runner.wait_for(Position(0, journal.durable(0)), WAIT_S)
+    runner.stop()
+
+
+def test_who_asks_while_a_group_is_written_is_served_by_the_next() -> None:
+    """Without the linger, which is for groups that nobody waits for."""
+    journal, writer = log_of_runs(1)
+    store = Gated(free=3)
+    runner = ProjectionRunner(journal, store, all_projections(), RunnerSettings(linger_s=600.0))
+    runner.start()
+    before = threading.Thread(
+        target=runner.wait_for, args=(Position(0, journal.durable(0)), WAIT_S)
+    )
+    before.start()
+    assert store.held.wait(WAIT_S)
+    late = writer.frame(said("workflow/late", submitted()))
+    runner.notify(0)
+    threading.Timer(0.0, store.gate.set).start()
+    runner.wait_for(Position(0, late), WAIT_S)
+    assert RunsReader(store).get("late") is not None
+    before.join()
+    runner.stop()
+
+
 def test_thread_folds_without_anyone_waiting(tmp_path: Path) -> None:
     """What was durable before the start and what is notified later reaches a store on disk."""
     journal, writer = log_of_runs(2, partitions=4)
