@@ -32,8 +32,17 @@ _ENVIRONMENT: Final = ("PATH", "LANG", "LD_LIBRARY_PATH", "PYTHONHOME")
 _log = logging.getLogger(__name__)
 
 
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class FoldingProcess:
     """Fold groups in a process that is started when groups of `facts_min` facts come in a row.
+
+    It is not where `facts_min` is 0, nor on a single core, where it would cost and gain nothing.
 
     Used by the runner's thread, which answers what the process asks while it waits for it. Whatever
     goes wrong there means that the group is folded here.
@@ -42,6 +51,7 @@ class FoldingProcess:
     def __init__(self, store: ViewStore, facts_min: int) -> None:
         self._store = store
         self._facts_min = facts_min
+        self._cores = cores()
         self._large = 0
         self._large_s = 0.0
         self._not_before_s = 0.0
@@ -59,7 +69,7 @@ class FoldingProcess:
     def is_for(self, facts_count: int) -> bool:
         """Tell whether a group is to be folded there; starts the process once that is worth it."""
         now_s = time.monotonic()
-        if self._facts_min and facts_count >= self._facts_min:
+        if self._facts_min and self._cores > 1 and facts_count >= self._facts_min:
             self._large, self._large_s = self._large + 1, now_s
         elif self._link is None:
             self._large = 0

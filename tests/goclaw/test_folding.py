@@ -9,11 +9,14 @@ from goclaw.builder import Workflow
 from goclaw.config import Settings
 from goclaw.engine import Engine
 from goclaw_actors.executors.agents import AgentRegistry
+from goclaw_projections import away
 from goclaw_projections.every import all_projections
 from goclaw_projections.verify import differences
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import pytest
 
     from goclaw_actors.executors.context import TaskContext
 
@@ -26,8 +29,11 @@ def folding_pid(engine: Engine) -> int | None:
     return found
 
 
-async def test_an_engine_under_load_has_its_views_folded_elsewhere(tmp_path: Path) -> None:
+async def test_an_engine_under_load_has_its_views_folded_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says by which process; afterwards there is none, and every row is as it should be."""
+    monkeypatch.setattr(away, "cores", lambda: 2)
     agents = AgentRegistry()
 
     async def nothing(_ctx: TaskContext) -> None:

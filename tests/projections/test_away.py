@@ -109,6 +109,7 @@ class Bench:
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(away_module, "GROUPS_MIN", 1)
+    monkeypatch.setattr(away_module, "cores", lambda: 2)
 
 
 @pytest.fixture
@@ -271,14 +272,18 @@ def test_it_ends_when_there_is_little_to_fold(
     bench.assert_equal()
 
 
-def test_nothing_is_started_unless_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a limit of 0 facts every group is folded here, however large."""
+@pytest.mark.parametrize(("facts_min", "cores"), [(0, 2), (1, 1)])
+def test_nothing_is_started_where_it_would_not_pay(
+    monkeypatch: pytest.MonkeyPatch, facts_min: int, cores: int
+) -> None:
+    """With a limit of 0 facts, or on one core, every group is folded here, however large."""
 
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError
 
     monkeypatch.setattr(subprocess, "Popen", never)
-    folding = FoldingProcess(MemoryViewStore(), 0)
+    monkeypatch.setattr(away_module, "cores", lambda: cores)
+    folding = FoldingProcess(MemoryViewStore(), facts_min)
     assert not any(folding.is_for(10**6) for _ in range(10))
 
 
