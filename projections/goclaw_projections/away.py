@@ -8,9 +8,10 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_projections.link import FOLD, FOLDED, GET, READY, Link, LinkLost
+from goclaw_projections.link import FOLD, FOLDED, GET, READY, Link, LinkLost, shared_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,10 @@ class FoldingProcess:
             self._known.clear()
             _log.info("a group could not be folded away: %s", answer)
             return None
-        return list(zip(members, answer[0], strict=True))
+        return [
+            (member, list(zip(flat[::2], flat[1::2], strict=True)))
+            for member, flat in zip(members, answer[0], strict=True)
+        ]
 
     def stored(self, members: Sequence[Member]) -> None:
         """Say that the changes of the last group are stored: what it has in memory goes on."""
@@ -128,26 +132,29 @@ class FoldingProcess:
         return self._ready
 
     def _start(self) -> None:
-        ours, theirs = socket.socketpair()
         environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
         try:
-            # no Python code runs between fork and exec, so threads of this process do not matter
-            self._process = subprocess.Popen(  # noqa: S603 - this interpreter, a module of ours
-                [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=environment,
-            )
+            with ExitStack() as undo:
+                ours, theirs = socket.socketpair()
+                undo.callback(ours.close)
+                with theirs:
+                    orders, answers = shared_file(undo), shared_file(undo)
+                    given = [theirs.fileno(), answers, orders]
+                    # no Python code runs between fork and exec: threads here do not matter
+                    self._process = subprocess.Popen(  # noqa: S603 - our interpreter and module
+                        [sys.executable, "-P", "-m", MODULE, *map(str, given)],
+                        pass_fds=given,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        env=environment,
+                    )
+                undo.pop_all()
         except OSError as error:
-            ours.close()
             self._lost(str(error))
         else:
             ours.settimeout(ANSWER_S)
-            self._link = Link(ours)
-        finally:
-            theirs.close()
+            self._link = Link(ours, orders, answers)
 
     def _lost(self, why: str) -> None:
         _log.warning("the process that folds views was lost, and they are folded here: %s", why)

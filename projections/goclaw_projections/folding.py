@@ -1,8 +1,8 @@
 """The process that folds for an engine under load: frames in, changed rows out.
 
-Started as `python -m goclaw_projections.folding FD` with one end of a socket pair. It stores and
-opens nothing: what it has in memory is lost with it, and is read again from the engine's rows. It
-ends when the other end is closed.
+Started as `python -m goclaw_projections.folding SOCKET ANSWERS ORDERS`, with three descriptors. It
+stores and opens nothing: what it has in memory is lost with it, and is read again from the engine's
+rows. It ends when the other end is closed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -23,7 +24,6 @@ from goclaw_projections.rows import Rows
 if TYPE_CHECKING:
     from goclaw_projections.projection import Projection
     from goclaw_projections.rows import StoredRows
-    from goclaw_projections.store import Change
 
 
 _KEY: Final = itemgetter(0)
@@ -51,10 +51,11 @@ class Folding:
         self._projections: dict[str, Projection] = {each.name: each for each in all_projections()}
         self._rows: dict[str, Rows] = {}
 
-    def fold(self, frames: list[bytes], members: list[list[Any]]) -> list[list[Change]]:
+    def fold(self, frames: list[bytes], members: list[list[Any]]) -> list[list[bytes | None]]:
         """Return the changes of each member: [view, slot, rows to begin with (None: go on)].
 
-        That one goes on says that what was made of the group before is stored.
+        They are keys and values by turns. That a member goes on says that what was made of the
+        group before is stored.
         """
         told = [read_frame(data) for data in frames]
         changes = []
@@ -64,7 +65,8 @@ class Folding:
             for frame in told:
                 apply(frame, rows)
             # in order of key the engine stores them in half the time
-            changes.append(sorted(rows.changes(), key=_KEY))
+            changed = sorted(rows.changes(), key=_KEY)
+            changes.append(list(chain.from_iterable(changed)))
         return changes
 
     def _rows_of(self, slot: str, begin: dict[str, Any] | None) -> Rows:
@@ -105,7 +107,8 @@ def main() -> None:
     gc.set_threshold(COLLECT_EVERY)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine, which stops in order
     with suppress(LinkLost):
-        serve(Link(socket.socket(fileno=int(sys.argv[1]))))
+        own, writes, reads = map(int, sys.argv[1:])
+        serve(Link(socket.socket(fileno=own), writes, reads))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Messages between an engine and the process that folds for it: msgpack behind its length."""
+"""Messages between an engine and the process that folds for it, in msgpack."""
 
 from __future__ import annotations
 
+import os
 import select
+import socket
 import struct
+import tempfile
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.errors import LogDamaged
 from goclaw_events.value import packer, unpack
 
 if TYPE_CHECKING:
-    import socket
+    from contextlib import ExitStack
 
 MESSAGE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Far above what a group and its rows can have; more is no message of ours."""
@@ -22,7 +25,7 @@ GET: Final = "get"
 """`[GET, key]`: the answer is the value of a stored row, or None."""
 READY: Final = "ready"
 FOLDED: Final = "folded"
-"""`[FOLDED, [[key, value or None]...] of each view]`."""
+"""`[FOLDED, [key, value or None, key, value or None...] of each view]`, in order of key."""
 FAILED: Final = "failed"
 """`[FAILED, why]`: no rows were made of the group, and those in memory are forgotten."""
 
@@ -31,11 +34,29 @@ class LinkLost(Exception):
     """The other side is gone, does not answer in time, or does not speak as it should."""
 
 
-class Link:
-    """One end of a socket pair. Used by one thread."""
+def shared_file(undo: ExitStack) -> int:
+    """Return a descriptor of a file in memory that has no name; `undo` closes it."""
+    if hasattr(os, "memfd_create"):  # Linux
+        descriptor = os.memfd_create("goclaw-folding")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    undo.callback(os.close, descriptor)
+    return descriptor
 
-    def __init__(self, own: socket.socket) -> None:
+
+class Link:
+    """One end: a message stands in a file, and its length goes through a socket. One thread.
+
+    A socket holds some 200 KB: a large message would come in parts, and for each of them the
+    interpreter's lock would be waited for. Nothing is overwritten that is still to be read: each
+    side has a file, and they speak in turn.
+    """
+
+    def __init__(self, own: socket.socket, writes: int, reads: int) -> None:
         self._socket = own
+        self._writes = writes
+        self._reads = reads
         self._pack = packer()
 
     @property
@@ -47,21 +68,26 @@ class Link:
 
     def send(self, message: list[Any]) -> None:
         """Send a message; raises `LinkLost`."""
-        data = self._pack(message)
+        data = memoryview(self._pack(message))
         try:
+            at = 0
+            while at < len(data):
+                at += os.pwrite(self._writes, data[at:], at)
             self._socket.sendall(_LENGTH.pack(len(data)))
-            self._socket.sendall(data)
         except OSError as error:
             raise LinkLost(str(error)) from error
 
     def receive(self) -> list[Any]:
         """Wait for the next message; raises `LinkLost`."""
-        (length,) = _LENGTH.unpack(self._read(_LENGTH.size))
-        if length > MESSAGE_BYTES_MAX:
-            msg = f"a message of {length} bytes"
-            raise LinkLost(msg)
         try:
-            message = unpack(self._read(length))
+            told = self._socket.recv(_LENGTH.size, socket.MSG_WAITALL)
+            if len(told) < _LENGTH.size:
+                msg = "closed by the other side"
+                raise LinkLost(msg)
+            (length,) = _LENGTH.unpack(told)
+            message = unpack(os.pread(self._reads, min(length, MESSAGE_BYTES_MAX), 0))
+        except OSError as error:
+            raise LinkLost(str(error) or type(error).__name__) from error
         except LogDamaged as error:
             raise LinkLost(str(error)) from error
         if not isinstance(message, list) or not message:
@@ -69,20 +95,8 @@ class Link:
             raise LinkLost(msg)
         return message
 
-    def _read(self, length: int) -> bytes:
-        data = bytearray(length)
-        view, at = memoryview(data), 0
-        while at < length:
-            try:
-                count = self._socket.recv_into(view[at:])
-            except OSError as error:
-                raise LinkLost(str(error) or type(error).__name__) from error
-            if not count:
-                msg = "closed by the other side"
-                raise LinkLost(msg)
-            at += count
-        return bytes(data)
-
     def close(self) -> None:
-        """Let go of the socket; the other side sees the end."""
+        """Let go of socket and files; the other side sees the end."""
         self._socket.close()
+        for descriptor in (self._writes, self._reads):
+            os.close(descriptor)

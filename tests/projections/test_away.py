@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -21,7 +23,7 @@ from goclaw_projections.away import FoldingProcess
 from goclaw_projections.errors import ViewsUnavailable
 from goclaw_projections.every import all_projections
 from goclaw_projections.folding import Folding, serve
-from goclaw_projections.link import FAILED, FOLD, FOLDED, GET, READY, Link, LinkLost
+from goclaw_projections.link import FAILED, FOLD, FOLDED, GET, READY, Link, LinkLost, shared_file
 from goclaw_projections.runner import ProjectionRunner, RunnerSettings
 from goclaw_projections.runs import RunsProjection
 from goclaw_projections.store import MemoryViewStore
@@ -287,6 +289,30 @@ def test_nothing_is_started_where_it_would_not_pay(
     assert not any(folding.is_for(10**6) for _ in range(10))
 
 
+def descriptors() -> int:
+    """Return how many files this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_a_process_that_cannot_be_started_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, made: list[Bench]
+) -> None:
+    """Too many open files, no memory: the groups are folded here, and nothing stays open."""
+
+    def refused(*_: Any, **__: Any) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    bench = Bench()
+    made.append(bench)
+    before = descriptors()
+    for number in range(3):
+        bench.writer.run(f"r{number}")
+        bench.fold()
+    assert (bench.away.pid, descriptors()) == (None, before)
+    bench.assert_equal()
+
+
 # --- the other end
 
 
@@ -294,20 +320,23 @@ def test_nothing_is_started_where_it_would_not_pay(
 def linked() -> Iterator[Link]:
     """Return a link to a folding process, which is a thread here."""
     ours, theirs = socket.socketpair()
+    ours_too = ExitStack()
+    orders, answers = shared_file(ours_too), shared_file(ours_too)
 
     def run() -> None:
         with pytest.raises(LinkLost):
-            serve(Link(theirs))
+            serve(Link(theirs, answers, orders))
 
     thread = threading.Thread(target=run)
     thread.start()
-    link = Link(ours)
+    link = Link(ours, os.dup(orders), os.dup(answers))
     assert link.receive() == [READY]
     yield link
     link.close()
     thread.join(WAIT_S)
     assert not thread.is_alive()
     theirs.close()
+    ours_too.close()
 
 
 def frames_of_a_run() -> list[bytes]:
@@ -322,7 +351,7 @@ def test_rows_that_are_not_in_memory_are_asked_for(linked: Link) -> None:
     first, *others = frames_of_a_run()
     linked.send([FOLD, [first], [["runs", "runs", {}]]])
     kind, [changes] = linked.receive()
-    assert (kind, [key for key, _ in changes][1:]) == (FOLDED, [b"runs/run/r"])
+    assert (kind, changes[2::2]) == (FOLDED, [b"runs/run/r"])
     linked.send([FOLD, others, [["runs", "runs", None]]])
     assert linked.receive()[0] == FOLDED
     linked.send([FOLD, others, [["runs", "runs~", {}]]])
@@ -357,18 +386,25 @@ def test_rows_begin_with_what_memory_held() -> None:
     row = begun._rows["runs"].cached()
     assert list(row) == ["run/r"]
     [changes] = Folding(Nothing()).fold(others, [["runs", "runs", row]])
-    assert [key for key, _ in changes] == [b"runs/run/r"]
+    assert changes[::2] == [b"runs/run/r"]
 
 
-@pytest.mark.parametrize("data", [b"", b"\x00", b"\xff\xff\xff\xff", b"\x00\x00\x00\x01\xc1"])
-def test_what_is_no_message_is_a_lost_link(data: bytes) -> None:
-    """Cut off, far too long, or no msgpack."""
+@pytest.mark.parametrize(
+    ("told", "data"),
+    [(b"", b""), (b"\x00", b""), (b"\xff" * 4, b"\xc0"), (b"\x00\x00\x00\x01", b"\xc1"),
+     (b"\x00\x00\x00\x09", b"\x91"), (b"\x00\x00\x00\x01", b"\x90")],
+)  # fmt: skip
+def test_what_is_no_message_is_a_lost_link(told: bytes, data: bytes) -> None:
+    """Cut off, far too long, no msgpack, or empty."""
     ours, theirs = socket.socketpair()
-    theirs.sendall(data)
+    writes, reads = shared_file(ExitStack()), shared_file(ExitStack())
+    link = Link(ours, writes, reads)
+    os.pwrite(reads, data, 0)
+    theirs.sendall(told)
     theirs.close()
     with pytest.raises(LinkLost):
-        Link(ours).receive()
-    ours.close()
+        link.receive()
+    link.close()
 
 
 _ENGINE: Final = """
