@@ -20,6 +20,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from goclaw_events.facts import WAITERS_MAX_DEFAULT
 from goclaw_events.ids import is_id
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def _lane_id(text: str) -> str:
             "a lane id is 1 to 200 of A-Z a-z 0-9 _ . : - and starts with A-Z a-z 0-9 _"
         )
     return text
+
+
+def _shared_lane(text: str) -> str:
+    if not text.startswith("/"):
+        raise ValueError("a shared lane is written /ID")
+    return "/" + _lane_id(text[1:])
 
 
 def _listed(value: object) -> object:
@@ -59,6 +66,7 @@ def _address_rules(rules: tuple[str, ...]) -> tuple[str, ...]:
 
 
 LaneId = Annotated[str, AfterValidator(_lane_id)]
+SharedLane = Annotated[str, AfterValidator(_shared_lane)]
 Listed = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)]
 Age = Annotated[float, Field(ge=0, le=1e10, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
@@ -198,8 +206,12 @@ class LaneSettings(Section):
     """Run at most so many of its tasks at once."""
     capacity: Annotated[int, Field(ge=1, le=100_000_000)] = 1_000_000
     """Let at most so many tasks wait in it."""
-    overflow: Literal["reject", "drop_oldest", "drop_newest"] = "reject"
+    overflow: Literal["reject", "block", "drop_oldest", "drop_newest", "redirect"] = "reject"
     """What happens to a task that finds the lane full."""
+    redirect_to: SharedLane | None = None
+    """For `redirect`: the shared lane that takes what does not fit, as `/ID`."""
+    waiters_max: Annotated[int, Field(ge=1, le=1_000_000)] = WAITERS_MAX_DEFAULT
+    """For `block`: let at most so many runs wait for room; further ones are rejected."""
     resources: dict[str, Annotated[int, Field(ge=1, le=1_000_000_000)]] = {}
     """Units that its tasks share, by name; a task takes its `units` of them with its slot."""
     per_tenant: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
@@ -218,6 +230,12 @@ class LaneSettings(Section):
     """Start so many at once after a pause (of a token bucket)."""
     rate_kind: Literal["token_bucket", "leaky_bucket"] = "token_bucket"
     """Let bursts through after a pause, or space all attempts evenly."""
+
+    @model_validator(mode="after")
+    def _redirects_somewhere(self) -> Self:
+        if (self.overflow == "redirect") != (self.redirect_to is not None):
+            raise ValueError("overflow 'redirect' and redirect_to are given together, or neither")
+        return self
 
     def limits(self) -> dict[str, Any] | None:
         """Return what it limits besides slots and capacity, as a lane is told; None: nothing."""
@@ -331,6 +349,20 @@ class Settings(BaseSettings):
     @classmethod
     def _with_default_lane(cls, value: Any) -> Any:
         return {DEFAULT_LANE: {}, **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _redirects_end(self) -> Self:
+        targets = {"/" + name: lane.redirect_to for name, lane in self.lanes.items()}
+        for name, target in targets.items():
+            if target is not None and target not in targets:
+                raise ValueError(f"lanes.{name[1:]}.redirect_to: there is no lane {target!r}")
+        for name in targets:
+            passed = [name]
+            while (following := targets[passed[-1]]) is not None and following not in passed:
+                passed.append(following)
+            if following == name:
+                raise ValueError(f"full lanes redirect in a circle: {' -> '.join([*passed, name])}")
+        return self
 
     @classmethod
     def settings_customise_sources(

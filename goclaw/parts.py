@@ -173,7 +173,8 @@ class Parts:
     def _declare_lanes(self) -> None:
         for name, lane in self.settings.lanes.items():
             slots = (lane.concurrency, lane.capacity, lane.overflow)
-            declare = DeclareLane(*slots, "configuration", lane.limits())
+            when_full = (lane.redirect_to or "", lane.waiters_max)
+            declare = DeclareLane(*slots, "configuration", lane.limits(), *when_full)
             self.node.accept(Message(lane_stream("/" + name), declare))
 
     @property

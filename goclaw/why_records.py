@@ -155,6 +155,11 @@ def _units(told: Mapping[str, Any]) -> str:
     )
 
 
+def _full(told: Mapping[str, Any]) -> str:
+    before = f", behind {told['runs_before']} other runs" if told["runs_before"] else ""
+    return f"the queue is full ({told['queued']} of {told['capacity']}): its run waits{before}"
+
+
 def _tenant(told: Mapping[str, Any]) -> str:
     fair_by = "workflow" if "workflow" in told else "tenant"
     party = told.get(fair_by) or "(none)"
@@ -193,6 +198,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     kinds.CHILD_RUN: lambda told: f"waits for run {told['run_id']}",
     kinds.STATE: lambda told: f"is {told['status']}",
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
+    kinds.LANE_FULL: _full,
     kinds.LANE_PAUSED: lambda _: "the lane is paused (goclaw lanes resume)",
     kinds.LANE_HELD: lambda _: "whom a task of the lane asked serves nobody for now",
     kinds.LANE_SLOTS: _slots,

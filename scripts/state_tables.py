@@ -16,6 +16,7 @@ from goclaw_actors.catalogue import CATALOGUE, Catalogue
 from goclaw_actors.decider import Decision, Moment
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.messages import (
+    AskAgain,
     CancelRun,
     CancelTask,
     CheckAttempt,
@@ -28,21 +29,28 @@ from goclaw_actors.messages import (
     Enqueue,
     FailRun,
     KeepSlot,
+    LaneFull,
+    LeaveRoom,
     LendFree,
     LoseAttempt,
     RecheckSlots,
     RefuseWaiting,
     RegisterDefinition,
     Release,
+    ReturnRoom,
+    RoomFor,
+    RoomRefused,
     ScheduleMore,
     ScheduleTask,
     SendSignal,
     SlotLeased,
+    SlotRedirected,
     SlotRefused,
     StopMore,
     SubmitRun,
     TaskReported,
     TimerFired,
+    WaitForRoom,
     WaitTask,
     Withdraw,
     WithdrawSignal,
@@ -59,6 +67,7 @@ from goclaw_events.facts import (
     LaneAdvanced,
     LaneControlled,
     LaneDeclared,
+    LaneRoomChanged,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -71,6 +80,7 @@ from goclaw_events.facts import (
     TaskCompleted,
     TaskEnded,
     TaskFailed,
+    TasksBlocked,
     TaskScheduled,
     TaskWaiting,
 )
@@ -189,6 +199,9 @@ def task() -> Aggregate:
         "WaitTask": WaitTask(REF, 0, NOW_NS),
         "SlotLeased": SlotLeased(),
         "SlotRefused": SlotRefused("lane_full"),
+        "SlotRedirected": SlotRedirected("w/other"),
+        "AskAgain": AskAgain("w/io"),
+        "AskAgain (for another lane)": AskAgain("w/other"),
         "Outcome completed": _outcome("completed", TOKEN),
         "Outcome failed (may be retried)": _outcome("failed", TOKEN, "e"),
         "Outcome failed (not to be retried)": _outcome("failed", TOKEN, "bad_params"),
@@ -247,6 +260,7 @@ def run() -> Aggregate:
         "unknown": (),
         "running": (submitted,),
         "running (only c is left)": (submitted, done, done._replace(task="b")),
+        "running (a is held back)": (submitted, TasksBlocked("w/io", ["a"])),
         "failing": (submitted, failed),
         "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
         "completed": (submitted, RunCompleted(None)),
@@ -264,6 +278,9 @@ def run() -> Aggregate:
         "ScheduleMore": ScheduleMore([0]),
         "StopMore": StopMore(0, "why"),
         "CancelRun": CancelRun("why", ""),
+        "LaneFull": LaneFull("w/io", ["task/r/a"]),
+        "RoomFor": RoomFor("w/io", 1),
+        "RoomRefused": RoomRefused("w/io", "stream_poisoned"),
         "TimerFired": TimerFired("deadline"),
         "FailRun": FailRun("internal_bug", "m", "a"),
         "SendSignal": SendSignal("a", "m", "message", "steer", "hi", "", b""),
@@ -273,7 +290,8 @@ def run() -> Aggregate:
     about = (
         "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"
         "*Running*: `a` and `b` are active; *failing*: `b` has failed, `a` is active (with\n"
-        "`let_finish`, `ScheduleMore` would still schedule); *cancelling*: `a` is active."
+        "`let_finish`, `ScheduleMore` would still schedule); *cancelling*: `a` is active. *Held*\n"
+        "*back*: its lane is full, and blocks."
     )
     decider = workflow_decider(OnePlan())
     return Aggregate("Run", about, decider, "workflow/r", states, messages, _run_state)
@@ -290,6 +308,9 @@ def lane() -> Aggregate:
     second = LaneAdvanced([], [], [("task/r/b", 0, False)], ["task/r/b"])
     third = LaneAdvanced([], [], [("task/r/c", 0, False)], [])
     more = LaneDeclared(2, 9, "reject", "w")
+    blocks = declared._replace(overflow="block")
+    waits = LaneRoomChanged([], [], ["workflow/s"], [])
+    kept = LaneRoomChanged([], [], ["workflow/r"], [["workflow/r", 1]])
     states: dict[str, Sequence[Any]] = {
         "empty": (declared,),
         "free": (declared, first),
@@ -298,11 +319,24 @@ def lane() -> Aggregate:
         "full": (declared, first, second, third),
         "paused": (more, first, LaneControlled("paused", {}, 1, "uid:1")),
         "draining": (more, first, second, third, LaneControlled("draining", {}, 1, "uid:1")),
+        "full (it blocks)": (blocks, first, second, third),
+        "full (it blocks, and a run waits)": (blocks, first, second, third, waits),
+        "full (it redirects)": (
+            declared._replace(overflow="redirect", redirect_to="w/other"),
+            first,
+            second,
+            third,
+        ),
+        "taken (room is kept for a run)": (blocks, first, second, kept),
     }
     messages = {
         "Enqueue": Enqueue("task/r/d", 0, at_head=False),
         "Enqueue at head": Enqueue("task/r/d", 0, at_head=True),
         "Enqueue of a task that is here": Enqueue("task/r/a", 0, at_head=False),
+        "Enqueue of a task that room is kept for": Enqueue("task/r/d", 0, False, let_in=True),
+        "WaitForRoom": WaitForRoom("workflow/s"),
+        "LeaveRoom": LeaveRoom("workflow/s"),
+        "ReturnRoom": ReturnRoom("workflow/r", 1),
         "Release": Release("task/r/a"),
         "Defer": Defer("task/r/a", 0, True, "", "", "", None, 1.0, NOW_NS + 1),
         "Release of a task that holds no slot": Release("task/r/z"),
@@ -326,7 +360,8 @@ def lane() -> Aggregate:
         "Two slots. *Free*: one is leased; *taken*: both are; *queueing*: both are, and `c` waits;"
         "\n*full*: as many wait as the capacity allows (1). What comes back at the head of the"
         "\nqueue had a slot before, and is taken in whatever the capacity. *Paused*: one slot is"
-        "\nlent, and no other will be; *draining*: as *queueing*, but nobody new is taken in."
+        "\nlent, and no other will be; *draining*: as *queueing*, but nobody new is taken in. The"
+        "\nothers are of lanes with `overflow: block` or `redirect`."
     )
     return Aggregate("Lane", about, LANE, "lane/w/io", states, messages, _lane_state)
 

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import (
+    AskAgain,
     CancelRun,
     ChildEnded,
+    ReturnRoom,
+    RoomFor,
     SendSignal,
     SubmitRun,
     WithdrawSignal,
 )
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.ids import kind_of, routing_key
+from goclaw_events.ids import kind_of, lane_stream, routing_key, workflow_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Body
@@ -58,11 +61,19 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
         case SendSignal(task=task) | WithdrawSignal(task=task):
             text = f"task {task} of run {run_id} has ended: the run is {status_of(ended)}"
             return Decision(reply=Refused("task_finished", text))
+        case RoomFor() | AskAgain():
+            return Decision((), (_back(run_id, body),))
         case CancelRun():
             text = f"run {run_id} is {status_of(ended)} already"
             return Decision(reply=Refused("run_finished", text))
         case _:
             return None
+
+
+def _back(run_id: str, body: RoomFor | AskAgain) -> Send:
+    """Return what gives a lane the places back that it kept for a run."""
+    places = body.places if isinstance(body, RoomFor) else 1
+    return Send(lane_stream(body.lane), ReturnRoom(workflow_stream(run_id), places))
 
 
 def _tell(parent: str, run_id: str, code: str, text: str) -> tuple[Send, ...]:

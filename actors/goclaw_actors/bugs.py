@@ -14,19 +14,24 @@ from goclaw_actors.failures import failure_of, storable
 from goclaw_actors.given_up import POISONED, Refusals, gives_up
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
+    AskAgain,
     CancelRun,
     ChildEnded,
     Enqueue,
     FailRun,
     RefuseWaiting,
+    ReturnRoom,
+    RoomFor,
+    RoomRefused,
     SlotRefused,
     SubmitRun,
+    WaitForRoom,
 )
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
 from goclaw_events.errors import CodedError, JournalUnavailable
 from goclaw_events.facts import RunSubmitted, StreamPoisoned
-from goclaw_events.ids import kind_of, routing_key, workflow_stream
+from goclaw_events.ids import kind_of, lane_stream, routing_key, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import pack
 
@@ -61,6 +66,7 @@ class Bugs:
         self._turns.record_of_partition(message.cause(), [failed])
         batch.builder.park(number, pack(list(failed)))
         self._tell_parent(batch, message, code, text)
+        self._give_back(batch, message)
         hint = f"the message is parked at {self._turns.partition}:{number}"
         batch.reply(message, Refused("internal_bug", text, hint), number)
         if gives_up(entity.stream, failed.message_type):
@@ -121,6 +127,7 @@ class Bugs:
         """Answer a message to a stream that was given up."""
         batch.take_source(message)
         self._refuse_slot(batch, message)
+        self._give_back(batch, message)
         if isinstance(message.body, RefuseWaiting):
             for send in self.refusals.next(entity, lambda: self._turns.load(entity, batch)):
                 self._turns.send(batch, entity.stream, message, send)
@@ -129,6 +136,24 @@ class Bugs:
         batch.reply(message, Refused(POISONED, text, "see goclaw log show"), 0)
 
     def _refuse_slot(self, batch: Batch, message: Message) -> None:
-        if isinstance(message.body, Enqueue):
-            refusal = Send(message.body.task, SlotRefused(POISONED))
-            self._turns.send(batch, message.target, message, refusal)
+        match message.body:
+            case Enqueue(task=task):
+                refusal = Send(task, SlotRefused(POISONED))
+            case WaitForRoom(run=run):
+                refusal = Send(run, RoomRefused(message.target.partition("/")[2], POISONED))
+            case _:
+                return
+        self._turns.send(batch, message.target, message, refusal)
+
+    def _give_back(self, batch: Batch, message: Message) -> None:
+        """Give places back that a lane kept for tasks that do not come."""
+        match message.body:
+            case RoomFor(lane=lane, places=places):
+                pass
+            case AskAgain(lane=lane):
+                places = 1
+            case _:
+                return
+        run = workflow_stream(routing_key(message.target))
+        back = Send(lane_stream(lane), ReturnRoom(run, places))
+        self._turns.send(batch, message.target, message, back)

@@ -7,7 +7,7 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_actors.decider import Send
-from goclaw_actors.messages import MESSAGES, FailRun, RefuseWaiting, SlotRefused
+from goclaw_actors.messages import MESSAGES, FailRun, RefuseWaiting, RoomRefused, SlotRefused
 from goclaw_events.errors import BlobMissing, JournalUnavailable, LogBehindWatermark, LogDamaged
 from goclaw_events.facts import MessageFailed
 from goclaw_events.ids import kind_of
@@ -62,7 +62,7 @@ class Refusals:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Iterator[str]] = {}
+        self._waiting: dict[str, Iterator[Send]] = {}
 
     def clear(self) -> None:
         """Begin anew: the batches that told may have been abandoned."""
@@ -81,11 +81,17 @@ class Refusals:
                 log.exception("%s cannot be read: who waits in it waits on", entity.stream)
                 entity.forget()
                 return []
-            waiting = self._waiting[entity.stream] = iter(list(entity.state.queued))
-        told = [
-            Send(task, SlotRefused(POISONED)) for task in islice(waiting, REFUSALS_PER_TURN_MAX)
-        ]
+            waiting = self._waiting[entity.stream] = iter(_refusals(entity))
+        told = list(islice(waiting, REFUSALS_PER_TURN_MAX))
         if len(told) == REFUSALS_PER_TURN_MAX:
             return [*told, Send(entity.stream, RefuseWaiting())]
         del self._waiting[entity.stream]
         return told
+
+
+def _refusals(entity: Entity) -> list[Send]:
+    """Return what is said to the tasks that wait in a lane, and to the runs that wait for room."""
+    lane = entity.stream.partition("/")[2]
+    told = [Send(task, SlotRefused(POISONED)) for task in entity.state.queued]
+    told += [Send(run, RoomRefused(lane, POISONED)) for run in entity.state.room.waiters]
+    return told

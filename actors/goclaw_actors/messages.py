@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.work import Consumed, Outcome, Progress, Saved
 from goclaw_events.codec import Codec
+from goclaw_events.facts import WAITERS_MAX_DEFAULT
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -71,6 +72,27 @@ class FailRun(NamedTuple):
     task: str
 
 
+class LaneFull(NamedTuple):
+    """A lane that blocks has no room for tasks of the run (by their streams); the run waits."""
+
+    lane: str
+    tasks: list[str]
+
+
+class RoomFor(NamedTuple):
+    """The lane keeps so many places for tasks of the run, which does not wait any more."""
+
+    lane: str
+    places: int
+
+
+class RoomRefused(NamedTuple):
+    """The lane will never have room."""
+
+    lane: str
+    reason: str
+
+
 # To a task.
 class ScheduleTask(NamedTuple):
     """The task's needs are met: run it through its lane. The rest as in `TaskScheduled`."""
@@ -102,6 +124,18 @@ class SlotRefused(NamedTuple):
     """The lane does not take the task in."""
 
     reason: str
+
+
+class SlotRedirected(NamedTuple):
+    """The lane is full: ask this one."""
+
+    lane: str
+
+
+class AskAgain(NamedTuple):
+    """Ask the lane for a slot again: it keeps a place in its queue for the task."""
+
+    lane: str
 
 
 class CheckSlot(NamedTuple):
@@ -194,6 +228,8 @@ class DeclareLane(NamedTuple):
     overflow: str
     declared_by: str
     limits: dict[str, Value] | None = None
+    redirect_to: str = ""
+    waiters_max: int = WAITERS_MAX_DEFAULT
 
 
 class ControlLane(NamedTuple):
@@ -217,7 +253,8 @@ class Enqueue(NamedTuple):
 
     `tenant` and `workflow` say for whom, `key` which of those with the same key go one by one.
     `units` are taken from the lane's resources for as long as the slot. `cost` weighs the task
-    in the lane's rate and in shares.
+    in the lane's rate and in shares. `hops`: how many full lanes sent it on. `let_in`: a place was
+    kept for it.
     """
 
     task: str
@@ -228,6 +265,8 @@ class Enqueue(NamedTuple):
     key: str = ""
     units: dict[str, int] | None = None
     cost: float = 1.0
+    hops: int = 0
+    let_in: bool = False
 
 
 class Defer(NamedTuple):
@@ -267,6 +306,25 @@ class Withdraw(NamedTuple):
     """Leave the queue, or give the slot back if it was leased meanwhile."""
 
     task: str
+
+
+class WaitForRoom(NamedTuple):
+    """Tell the run when there is room: it has tasks that found none."""
+
+    run: str
+
+
+class LeaveRoom(NamedTuple):
+    """Tell the run nothing any more: it has no such tasks."""
+
+    run: str
+
+
+class ReturnRoom(NamedTuple):
+    """Keep so many places less for the run: it has no task for them."""
+
+    run: str
+    places: int
 
 
 class LendFree(NamedTuple):
@@ -315,10 +373,15 @@ for _cls, _name in (
     (TaskReported, "run.task_reported"),
     (CancelRun, "run.cancel"),
     (FailRun, "run.fail"),
+    (LaneFull, "run.lane_full"),
+    (RoomFor, "run.room_for"),
+    (RoomRefused, "run.room_refused"),
     (ScheduleTask, "task.schedule"),
     (WaitTask, "task.wait"),
     (SlotLeased, "task.slot_leased"),
     (SlotRefused, "task.slot_refused"),
+    (SlotRedirected, "task.slot_redirected"),
+    (AskAgain, "task.ask_again"),
     (CheckSlot, "task.check_slot"),
     (CheckAttempt, "task.check_attempt"),
     (LoseAttempt, "task.lose_attempt"),
@@ -335,6 +398,9 @@ for _cls, _name in (
     (Release, "lane.release"),
     (KeepSlot, "lane.keep_slot"),
     (Withdraw, "lane.withdraw"),
+    (WaitForRoom, "lane.wait_for_room"),
+    (LeaveRoom, "lane.leave_room"),
+    (ReturnRoom, "lane.return_room"),
     (LendFree, "lane.lend_free"),
     (RecheckSlots, "lane.recheck_slots"),
     (RefuseWaiting, "lane.refuse_waiting"),

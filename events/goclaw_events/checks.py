@@ -247,14 +247,24 @@ class _Checker:
         units = _mapping(task.get("units"))
         if not units or (isinstance(lane, str) and lane.startswith("/")):
             return  # what a shared lane has is told when the task comes
-        name = lane if isinstance(lane, str) else "default"
-        resources = _mapping(_mapping(self._lanes.get(name)).get("resources"))
-        for unit, count in units.items():
-            most = resources.get(unit, 0)
-            if isinstance(count, int) and isinstance(most, int) and count > most:
-                message = f"{count} of {unit!r} are more than the {most} of lane {name!r}"
-                where: Where = ("tasks", self._out.ids[node], "units", unit)
-                self._add("lane_quota_exceeded", message, where, "ask for less, or declare more")
+        for name in self._redirects(lane if isinstance(lane, str) else "default"):
+            resources = _mapping(_mapping(self._lanes.get(name)).get("resources"))
+            for unit, count in units.items():
+                most = resources.get(unit, 0)
+                if isinstance(count, int) and isinstance(most, int) and count > most:
+                    message = f"{count} of {unit!r} are more than the {most} of lane {name!r}"
+                    where: Where = ("tasks", self._out.ids[node], "units", unit)
+                    hint = "ask for less, or declare more"
+                    self._add("lane_quota_exceeded", message, where, hint)
+
+    def _redirects(self, lane: str) -> list[str]:
+        """Return a lane of the definition, and those that it redirects to, one after the other."""
+        found = [lane]
+        while (lane := _mapping(self._lanes.get(lane)).get("redirect_to", "")) in self._lanes:
+            if lane in found:
+                break
+            found.append(lane)
+        return found
 
     def _check_lane_known(self, lane: object, where: Where) -> None:
         if isinstance(lane, str) and not lane.startswith("/") and lane not in self._lanes:
@@ -273,6 +283,10 @@ class _Checker:
             self._add_at_key("not_applicable", message, where, "remove it")
         else:
             self._check_lane_known(target, where)
+        if lane.get("waiters_max") is not None and lane.get("overflow") != "block":
+            message = "waiters_max has no meaning without overflow: block"
+            place: Where = ("lanes", lane_id, "waiters_max")
+            self._add_at_key("not_applicable", message, place, "remove it")
 
     def _check_redirect_cycles(self) -> None:
         names = [str(name) for name in self._lanes]

@@ -132,7 +132,12 @@ class LaneDefinition(Part):
     overflow: Literal["reject", "block", "drop_oldest", "drop_newest", "redirect"] = Field(
         default="reject", description="what happens to a task when the queue is full"
     )
-    redirect_to: Annotated[str, StringConstraints(pattern=LANE_PATTERN)] | None = None
+    redirect_to: Annotated[str, StringConstraints(pattern=LANE_PATTERN)] | None = Field(
+        default=None, description="for redirect: the lane that takes what does not fit"
+    )
+    waiters_max: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="for block: runs that may wait; 10,000"
+    )
     rate: RateDefinition | None = None
     resources: dict[Id, Units] = Field(
         default_factory=dict, description="units that its tasks share (gpu, tokens, ...)"

@@ -10,7 +10,7 @@ from goclaw_events.faults import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from goclaw_events.definition import LaneDefinition, TaskDefinition, WorkflowDefinition
+    from goclaw_events.definition import TaskDefinition, WorkflowDefinition
     from goclaw_events.faults import Fault
 
 _KINDS: Final = {
@@ -49,18 +49,9 @@ def require_supported(definition: WorkflowDefinition) -> None:
 def unsupported_findings(definition: WorkflowDefinition) -> list[Finding]:
     """Return the same as `unsupported`, with places that can be looked up in the text."""
     findings: list[Finding] = []
-    for lane_id, lane in definition.lanes.items():
-        findings += _of_lane(lane_id, lane)
     for task_id, task in definition.tasks.items():
         findings += _of_task(task_id, task)
     return findings
-
-
-def _of_lane(lane_id: str, lane: LaneDefinition) -> Iterator[Finding]:
-    if lane.overflow in ("block", "redirect"):
-        message = f"overflow {lane.overflow!r} is not there yet"
-        hint = "use reject, drop_oldest or drop_newest"
-        yield Finding("unsupported", message, ("lanes", lane_id, "overflow"), hint)
 
 
 def _of_task(task_id: str, task: TaskDefinition) -> Iterator[Finding]:

@@ -29,7 +29,9 @@ class LaneView(NamedTuple):
     for one, `queued_by_priority` says how many of each priority, `oldest_queued_at_ns` since when
     the first of them waits. Totals count from the beginning of the log: `arrived` entered the
     queue (retries too), `leased` got a slot, `released` gave it back, `withdrawn` left the
-    queue without one, `refused` found it full; `waited_ns` sums how long the leased had waited.
+    queue without one; `waited_ns` sums how long the leased had waited. Each task that asks comes to
+    one of `arrived`, `refused` (told no), `dropped` (to make room) and `redirected` (to another
+    lane); `blocked` counts runs that wait for room.
     `poisoned` is the code of why the lane cannot go on, or ''.
     """
 
@@ -48,6 +50,9 @@ class LaneView(NamedTuple):
     waited_ns_total: int
     updated_at_ns: int
     poisoned: str
+    dropped_total: int
+    redirected_total: int
+    blocked: int
     queued_by_priority: Mapping[int, int]
     limits: Mapping[str, Any]
     live: Mapping[str, Any]
@@ -62,10 +67,11 @@ class LaneView(NamedTuple):
 # A row, in place changed: the fields of LaneView but the id and the last one.
 (
     _CONCURRENCY, _CAPACITY, _OVERFLOW, _DECLARED_BY, _QUEUED, _RUNNING, _ARRIVED, _LEASED,
-    _RELEASED, _WITHDRAWN, _REFUSED, _WAITED, _UPDATED, _POISONED, _PRIORITIES, _LIMITS, _LIVE,
-    _MODE, _VERSION, _CHANGED_BY, _CHANGED_AT, _HELD,
-) = range(22)  # fmt: skip
-_NEW: Final = (None, None, None, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, "")
+    _RELEASED, _WITHDRAWN, _REFUSED, _WAITED, _UPDATED, _POISONED, _DROPPED, _REDIRECTED,
+    _BLOCKED, _PRIORITIES, _LIMITS, _LIVE, _MODE, _VERSION, _CHANGED_BY, _CHANGED_AT, _HELD,
+) = range(25)  # fmt: skip
+_NEW: Final = (None, None, None, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0, 0, 0)
+_OF_REASON: Final = {"lane_dropped": _DROPPED}
 
 
 class LanesProjection:
@@ -76,7 +82,7 @@ class LanesProjection:
     """
 
     name = "lanes"
-    version = 3
+    version = 4
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -107,7 +113,11 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
         elif type(fact) is facts.LaneHeld:
             row[_HELD] = fact.until_ns or None
         elif type(fact) is facts.LaneRefused:
-            row[_REFUSED] += len(fact.tasks)
+            row[_OF_REASON.get(fact.reason, _REFUSED)] += len(fact.tasks)
+        elif type(fact) is facts.LaneRedirected:
+            row[_REDIRECTED] += len(fact.tasks)
+        elif type(fact) is facts.LaneRoomChanged:
+            row[_BLOCKED] += len(fact.came) - len(fact.left) - len(fact.given)
     row[_UPDATED] = time_ns
     rows.put("lane/" + lane, row)
 

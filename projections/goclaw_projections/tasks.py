@@ -145,6 +145,7 @@ _Rarer: TypeAlias = (
     | facts.AttemptLost
     | facts.AttemptLimited
     | facts.TaskRequeued
+    | facts.TaskRedirected
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
     | facts.AttemptReturned
@@ -172,6 +173,8 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             row[_STATUS], row[_WAKE] = "scheduled", fact.until_ns
         case facts.AttemptLost() | facts.TaskRequeued():
             row[_STATUS], row[_WAKE] = "scheduled", None
+        case facts.TaskRedirected():
+            row[_LANE] = fact.lane
         case facts.TaskCancelRequested():
             row[_STATUS], row[_REASON] = "cancelling", fact.reason
         case (

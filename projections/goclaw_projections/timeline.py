@@ -93,6 +93,10 @@ def _brief_signal(fact: facts.SignalAccepted) -> str:
     return f"{fact.signal}: {what}{sender}"[:BRIEF_CHARS_MAX]
 
 
+def _brief_room(fact: facts.TasksBlocked | facts.TasksUnblocked) -> str:
+    return f"{fact.lane}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
+
+
 def _brief_skipped(fact: facts.TasksSkipped) -> str:
     return f"{fact.reason}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
 
@@ -102,11 +106,14 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.task_ended": lambda fact: f"{fact.task} {fact.status}",
     "run.tasks_skipped": _brief_skipped,
     "run.task_signalled": lambda fact: fact.task,
+    "run.tasks_blocked": _brief_room,
+    "run.tasks_unblocked": _brief_room,
     "run.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "run.timed_out": lambda fact: fact.message[:BRIEF_CHARS_MAX],
     "run.failed": lambda fact: _short(fact.code, fact.message),
     "run.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "task.scheduled": lambda fact: fact.lane,
+    "task.redirected": lambda fact: fact.lane,
     "task.attempt_started": lambda fact: f"attempt {fact.attempt}",
     "task.child_started": lambda fact: f"attempt {fact.attempt}: {fact.run_id}",
     "task.progress_reported": _brief_progress,

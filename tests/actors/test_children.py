@@ -100,12 +100,16 @@ def test_without_a_lane_the_child_begins_at_once() -> None:
     assert scenario.encoded() == scenario.replayed()
 
 
-def test_with_a_lane_it_holds_a_slot() -> None:
-    """The child begins when the slot comes, and the slot goes back when it has ended."""
+def test_with_a_lane_it_begins_with_a_slot_and_waits_without() -> None:
+    """The child begins when the slot comes, and the slot goes back at once: who waits holds none.
+
+    The end gives it back again: in a log of before, it was held all the time.
+    """
     scenario, _, message = task(lane="io")
     assert kinds(scenario.when(message).sends) == ["Enqueue"]
     begun = scenario.when(SlotLeased())
     assert kinds(begun.facts) == ["ChildStarted"]
+    assert kinds(begun.sends) == ["Release", "SubmitRun"]
     ended = scenario.when(ChildEnded(begun.facts[0].run_id, "completed", 1, None))
     assert kinds(ended.sends) == ["Release", "TaskReported"]
 

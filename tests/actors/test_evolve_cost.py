@@ -119,6 +119,24 @@ def run_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
     return decider.evolve, run
 
 
+def blocked_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a run's `evolve` and a run that holds a quarter of its tasks back."""
+    evolve, run = run_of(size)
+    held = [f"t{index}" for index in range(size // 4, size // 2 + 1)]
+    evolve(run, said.TasksBlocked("w/io", held))
+    return evolve, run
+
+
+def room_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a lane's `evolve` and a lane for whose room so many runs wait, or are kept some."""
+    lane = LANE.initial("lane/w/io")
+    runs = [f"workflow/r{number}" for number in range(size)]
+    kept = [f"workflow/kept{number}" for number in range(size)]
+    LANE.evolve(lane, said.LaneRoomChanged([], [], kept, [[run, 2] for run in kept]))
+    LANE.evolve(lane, said.LaneRoomChanged([], [], runs, []))
+    return LANE.evolve, lane
+
+
 def lane_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
     """Return a lane's `evolve` and a lane in which so many wait, and as many hold slots."""
     lane = LANE.initial("lane/w/io")
@@ -193,6 +211,18 @@ CASES: dict[str, tuple[Any, Callable[[int, Any], Any]]] = {
     "run: cancelled": (run_of, lambda *_: said.RunCancelled("")),
     "lane: declared": (lane_of, lambda *_: said.LaneDeclared(1, 1, "reject", "x")),
     "lane: refused": (lane_of, lambda *_: said.LaneRefused(["z"], "lane_full")),
+    "lane: redirected": (lane_of, lambda *_: said.LaneRedirected(["z"], "w/b")),
+    "lane: a run came, one left and one was given room": (
+        room_of,
+        lambda *_: said.LaneRoomChanged(
+            [["workflow/kept7", 1]], ["workflow/r500"], ["workflow/new"], [["workflow/r1", 1]]
+        ),
+    ),
+    "run: tasks held back": (run_of, lambda *_: said.TasksBlocked("w/io", ["t700"])),
+    "run: held back no more": (
+        blocked_of,
+        lambda size, _: said.TasksUnblocked("w/io", [f"t{size // 2}"]),
+    ),
     "lane: one came": (
         lane_of,
         lambda *_: said.LaneAdvanced([], [], [("new", Counted(9), False)], []),
@@ -260,7 +290,8 @@ def test_a_fact_costs_at_most_the_logarithm(case: str) -> None:
 
 def _growth(case: str) -> int:
     """Return what a container that grows by one entry may take when it moves to more room."""
-    return 24 * LARGE if "came" in case or "leased" in case or "ended" in case else 0
+    grows = ("came", "leased", "ended", "held")
+    return 24 * LARGE if any(word in case for word in grows) else 0
 
 
 def test_withdrawing_everything_costs_the_logarithm_each() -> None:

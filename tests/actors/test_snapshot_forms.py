@@ -84,6 +84,20 @@ LAYOUT = {
         "capacity concurrency control declared_by entries head leased limits next oldest overflow "
         "queue queued served shares stream"
     ),
+    (5, "lane"): (
+        "capacity concurrency control declared_by entries head leased limits next oldest overflow "
+        "queue queued redirect_to room served shares stream waiters_max"
+    ),
+    (7, "task"): (
+        "attempt child child_run deadline_ns definition due_ns error failures generation holder "
+        "hops kept key lane limited lost params priority progress queue_due_ns result run_id "
+        "signals status stream task_id tenant token total_due_ns"
+    ),
+    (4, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "idempotency_key input labels name parent plan reason result results run_id status "
+        "statuses told unmet"
+    ),
     (2, "workflow"): (
         "active children deadline_ns definition depth digest ended error first_failed "
         "idempotency_key input labels name parent plan reason result results run_id status "
@@ -222,7 +236,7 @@ def test_a_lane_of_many_chunks() -> None:
         LANE.evolve(lane, said.LaneAdvanced([], [], [entry], []))
     assert LANE.encode(keeper.through(lane)) == LANE.encode(lane)
     assert {place[1] for place in keeper.chunks} == {-2, -1, 0, 1}
-    assert LANE_FORM.version == 4
+    assert LANE_FORM.version == 5
 
 
 run_steps = st.lists(

@@ -130,6 +130,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "CancelTask (only if queued)": ["TaskCancelled"],
         "SlotLeased": ["AttemptStarted"],
         "SlotRefused": ["TaskFailed"],
+        "SlotRedirected": ["TaskRedirected"],
         "CancelTask": ["TaskCancelled"],
         **TOLD,
         **REFUSED,
@@ -168,6 +169,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     "scheduled (its times are over)": {
         "SlotLeased": ["TaskFailed"],
         "SlotRefused": ["TaskFailed"],
+        "SlotRedirected": ["TaskRedirected"],
         "TimerFired queue": ["TaskFailed"],
         "TimerFired total": ["TaskFailed"],
         "CancelTask": ["TaskCancelled"],

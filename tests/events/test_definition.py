@@ -147,7 +147,7 @@ def test_the_schema_describes_files() -> None:
 
 
 def test_what_cannot_run_yet_is_named_key_by_key() -> None:
-    """Kinds and overflow are refused by their paths; rates and keyed lanes are not."""
+    """Kinds are refused by their paths; rates, overflow and keyed lanes are not."""
     definition = definition_from(
         {
             "name": "d",
@@ -168,7 +168,6 @@ def test_what_cannot_run_yet_is_named_key_by_key() -> None:
     faults = unsupported(definition)
     assert {fault.code for fault in faults} == {"unsupported"}
     assert [fault.path for fault in faults] == [
-        "lanes.b.overflow",
         "tasks.p.approval",
     ]
     with pytest.raises(Unsupported, match=r"tasks\.p\.approval"):

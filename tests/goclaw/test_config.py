@@ -127,6 +127,22 @@ def test_a_missing_named_file_is_an_error(how: str) -> None:
     assert caught.value.code == "config_missing"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "said"),
+    [
+        ("/b", "/a", "full lanes redirect in a circle: /a -> /b -> /a"),
+        ("/a", "/default", "full lanes redirect in a circle: /a -> /a"),
+        ("/default", "/gone", "lanes.b.redirect_to: there is no lane '/gone'"),
+    ],
+)
+def test_where_shared_lanes_redirect_to_is_checked(first: str, second: str, said: str) -> None:
+    """A circle, and a lane that nobody set up, are refused before anything starts."""
+    lane = "{{overflow: redirect, redirect_to: {}}}"
+    lanes = f"lanes:\n  a: {lane.format(first)}\n  b: {lane.format(second)}\n"
+    Path("goclaw.yaml").write_text(lanes)
+    assert any(said in line for line in faults()), faults()
+
+
 def test_a_named_file_replaces_the_search() -> None:
     """With a file named, the others are not read."""
     Path("goclaw.yaml").write_text("partitions: 2\n")
@@ -164,6 +180,12 @@ def test_all_faults_stand_in_one_report() -> None:
         ("\xff", "goclaw.yaml: the top must be a mapping"),
         ("log: !!python/object:os.system {}\n", "goclaw.yaml:1:6: log: the tag"),
         ("log: {level: 3}\n", "goclaw.yaml:1:7: log.level: input should be 'debug'"),
+        ("lanes: {io: {overflow: redirect}}\n", "goclaw.yaml:1:9: lanes.io: overflow 'redirect'"),
+        ("lanes: {io: {redirect_to: /x}}\n", "goclaw.yaml:1:9: lanes.io: overflow 'redirect'"),
+        (
+            "lanes: {io: {overflow: redirect, redirect_to: x}}\n",
+            "goclaw.yaml:1:34: lanes.io.redirect_to: a shared lane is written /ID",
+        ),
     ],
 )
 def test_a_faulty_file_is_refused_with_the_place(text: str, said: str) -> None:

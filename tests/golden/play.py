@@ -202,6 +202,11 @@ def _limited(stage: Stage) -> None:
     dropping = {"concurrency": 1, "capacity": 1, "overflow": "drop_oldest"}
     tasks = {name: {"agent": "x", "lane": "dropping"} for name in "abcd"}
     stage.submit(tasks, "dropped", lanes={"dropping": dropping}, on_failure="continue")
+    full = {"concurrency": 1, "capacity": 1}
+    blocking = {**full, "overflow": "block", "waiters_max": 2}
+    redirecting = {**full, "overflow": "redirect", "redirect_to": "blocking"}
+    tasks = {f"t{n}": {"agent": "x", "lane": "redirecting"} for n in range(6)}
+    stage.submit(tasks, "sent-on", lanes={"redirecting": redirecting, "blocking": blocking})
     stage.rest()
     limited = _running(stage, "dropped")
     outcome = Outcome(limited.stream, limited.token, "failed", retry_after_s=5.0, limited=True)

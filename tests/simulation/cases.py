@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.value import references
+from tests.simulation.room_model import turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,10 @@ COMMON: Final = (
     "lane draining: accepted",
     "lane limits: accepted",
     "lane held",
+    "task redirected",
+    "task held back",
+    "task held back asks again",
+    "room kept for a run",
 )
 """What must come up within every hundred seeds."""
 
@@ -139,6 +144,8 @@ RARE: Final = (
     "lane full",
     "lane's limit below what it lends",
     "left the queue",
+    "room not wanted",
+    "run left the line",
     "fan-out of twenty or more",
     "bug in decide",
     "bug in evolve: state half changed",
@@ -165,6 +172,7 @@ def _cases(world: World) -> Iterator[str]:
         yield from _abandoned(entries)
     for _, entries in world.history.of_kind("lane"):
         yield from _lane(entries)
+        yield from _room(entries)
     for _, entries in world.history.of_kind("workflow"):
         types = [entry.fact.type for entry in entries]
         if "run.cancel_requested" in types and "failed" in _statuses(entries):
@@ -198,31 +206,48 @@ def _frame(body: Any) -> Iterator[str]:
         yield "large value in a message"
 
 
+_SAID: Final = {
+    "lane.refused": "lane full",
+    "task.outcome_refused": "outcome refused",
+    "task.child_started": "child run begun",
+    "run.timed_out": "run took too long",
+    "partition.stream_poisoned": "stream given up",
+    "partition.message_failed": "message parked",
+    "partition.marked": "frame without a fact of an actor",
+    "task.redirected": "task redirected",
+    "run.tasks_blocked": "task held back",
+    "run.tasks_unblocked": "task held back asks again",
+}
+
+
 def _fact(entry: Entry) -> Iterator[str]:
     fact = entry.decoded
+    if entry.fact.type in _SAID:
+        yield _SAID[entry.fact.type]
     match entry.fact.type:
-        case "partition.marked":
-            yield "frame without a fact of an actor"
-        case "partition.message_failed":
-            yield "message parked"
-        case "partition.stream_poisoned":
-            yield "stream given up"
         case "run.completed" | "run.failed" | "run.cancelled" as name:
             yield name.replace(".", " ")
-        case "run.timed_out":
-            yield "run took too long"
-        case "task.child_started":
-            yield "child run begun"
         case "run.tasks_skipped":
             yield f"task skipped: {fact.reason}"
         case "task.attempt_lost":
             yield "attempt lost with a stop" if fact.stopped else "attempt lost"
-        case "task.outcome_refused":
-            yield "outcome refused"
         case "task.completed" if next(references(fact.result), None):
             yield "large value in a fact"
-        case "lane.refused":
-            yield "lane full"
+
+
+def _room(entries: list[Entry]) -> Iterator[str]:
+    for turn in turns_of(entries):
+        facts = {entry.fact.type: entry.decoded for entry in turn}
+        changed = facts.get("lane.room_changed")
+        if changed is None:
+            continue
+        came = len(getattr(facts.get("lane.advanced"), "queued", ()))
+        if sum(count for _, count in changed.used) > came:
+            yield "room not wanted"
+        if changed.given:
+            yield "room kept for a run"
+        if changed.left:
+            yield "run left the line"
 
 
 def _task(entries: list[Entry]) -> Iterator[str]:

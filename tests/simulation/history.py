@@ -72,3 +72,9 @@ class History:
         """Return the streams of a kind, with their facts."""
         prefix = f"{kind}/"
         return [(name, found) for name, found in self.streams.items() if name.startswith(prefix)]
+
+
+def lane_taken(own: list[Entry]) -> str:
+    """Return the lane that a task asked last, from its own facts."""
+    asked = [e.decoded.lane for e in own if e.fact.type in ("task.scheduled", "task.redirected")]
+    return f"lane/{asked[-1]}"

@@ -10,6 +10,7 @@ from goclaw_events.ids import kind_of, partition_of
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import BlobRef, follow, unpack
 from goclaw_events.verify import verify
+from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.task_rules import check_task
 
@@ -271,7 +272,7 @@ def check_executor(world: World) -> None:
         own = world.history.streams[attempt.stream]
         started = [e.decoded.token for e in own if e.fact.type == "task.attempt_started"]
         assert started[-1] == token.number, f"{attempt.stream} runs under an old token"
-        lane = f"lane/{own[0].decoded.lane}"
+        lane = lane_taken(own)
         assert attempt.stream in leased[lane], f"{attempt.stream} runs without a slot of {lane}"
     _slots_suffice(world, leased)
 
@@ -279,7 +280,7 @@ def check_executor(world: World) -> None:
 def _slots_suffice(world: World, leased: Mapping[str, Any]) -> None:
     """Check that lanes lend no more slots than there are, those of abandoned attempts counted."""
     running = Counter(
-        f"lane/{world.history.streams[attempt.stream][0].decoded.lane}"
+        lane_taken(world.history.streams[attempt.stream])
         for attempt in (*world.executor.held.values(), *world.executor.kept.values())
     )
     for lane, count in running.items():
@@ -356,6 +357,8 @@ def check_all_ended(world: World) -> None:
         lane = lane_of(world, stream)
         assert not lane.leased, f"{stream} still lends slots to {list(lane.leased)}"
         assert not lane.queued, f"{stream} still queues {list(lane.queued)}"
+        assert not lane.room.waiters, f"{list(lane.room.waiters)} still wait for room in {stream}"
+        assert not lane.room.places, f"{stream} still keeps room for {lane.room.kept}"
     for table in ("inbox", "outbox", "attempts", "timers", "open"):
         left = list(world.journal._rows.scan(table, b"", None))
         assert not left, f"rows are left in {table}: {left[:3]}"

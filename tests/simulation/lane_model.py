@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goclaw_events.facts import (
-    LaneAdvanced,
-    LaneControlled,
-    LaneDeclared,
-    LaneHeld,
-    LaneRefused,
-    SlotKept,
-)
+from goclaw_events.facts import LaneAdvanced, LaneControlled, LaneDeclared, LaneHeld, SlotKept
 from goclaw_events.ids import kept_slot
 from tests.simulation.limits_model import check_limited, is_limited
 from tests.simulation.live_model import Live
+from tests.simulation.room_model import check_room
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +16,6 @@ if TYPE_CHECKING:
     from tests.simulation.history import Entry
 
 CONCURRENCY = 16
-CAPACITY = 100_000
 AGEING_NS = 60_000_000_000
 
 
@@ -31,6 +24,7 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
 
     `priorities` are those of the tasks, by their streams, as their own facts have them.
     """
+    check_room(stream, entries)
     if any(is_limited(entry.decoded) for entry in entries):
         check_limited(stream, entries, priorities)
         return
@@ -49,17 +43,14 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
                 model.live.apply(fact)
             case LaneControlled() as fact:
                 model.live.apply(fact)
-                model.concurrency, model.capacity, _ = model.live.in_force()
+                model.concurrency, _, _ = model.live.in_force()
                 continue  # what is free is lent in a turn that follows
             case LaneDeclared() as fact:
                 model.live.apply(fact)
-                model.concurrency, model.capacity, _ = model.live.in_force()
+                model.concurrency, _, _ = model.live.in_force()
                 following = entries[at + 1] if at + 1 < len(entries) else None
                 if following is not None and following.cause == entry.cause:
                     continue  # the same turn goes on
-            case LaneRefused(tasks, reason):
-                full = len(model.queue) >= model.capacity
-                assert full or model.live.refuses(reason), f"{stream} refuses {tasks} with room"
         model.check(entry.number)
 
 
@@ -70,7 +61,6 @@ class _Model:
         self.stream = stream
         self.live = Live(stream)
         self.concurrency = CONCURRENCY
-        self.capacity = CAPACITY
         self.queue: list[tuple[int, int, str]] = []
         self.leased: set[str] = set()
         self.arrived = 0
@@ -107,9 +97,6 @@ class _Model:
             self.leased |= set(fact.leased)
             lent = len(self.leased)
             assert lent <= self.concurrency, f"{self.stream} lends {lent} of {self.concurrency}"
-        new = [task for task, _, at_head in fact.queued if not at_head and task not in fact.leased]
-        room = len(self.queue) <= self.capacity
-        assert room or not new, f"{self.stream} takes in {new} without room"
 
     def check(self, number: int) -> None:
         """Check that nobody waits beside a free slot."""

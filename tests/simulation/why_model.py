@@ -21,8 +21,8 @@ from goclaw_events.facts import (
 )
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import keeper_of, kept_slot
-from tests.simulation.history import Entry
-from tests.simulation.lane_model import CAPACITY, CONCURRENCY
+from tests.simulation.history import Entry, lane_taken
+from tests.simulation.lane_model import CONCURRENCY
 from tests.simulation.limits_model import Asked, _Limited, is_limited
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ MESSAGES = ("message", "other_partition")
 ENDS = ("task.completed", "task.failed", "task.cancelled")
 STARTED, CHILD = "task.attempt_started", "task.child_started"
 ASIDE = ("task.progress_reported", "task.outcome_refused", "task.attempt_returned")
-QUEUED = ("task.scheduled", "task.requeued", "task.attempt_limited")
+QUEUED = ("task.scheduled", "task.requeued", "task.attempt_limited", "task.redirected")
 TOLERANCE = 1e-3
 NEAR_NS = 10**7
 """A rate that lets the next one start so soon may be counted either way."""
@@ -84,7 +84,7 @@ class LaneModel:
     def __init__(self, stream: str, entries: list[Entry]) -> None:
         self.limited = any(is_limited(entry.decoded) for entry in entries)
         self.model = _Limited(stream)
-        self.model.concurrency, self.model.capacity = CONCURRENCY, CAPACITY
+        self.model.concurrency = CONCURRENCY
         for entry in entries:
             fact = entry.decoded
             if isinstance(fact, LaneDeclared | LaneControlled):
@@ -263,10 +263,12 @@ class _Model:
     def _queued(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
         """Compare what holds a task up in its lane."""
         stream = own[0].fact.stream
-        lane = self._lanes.get(f"lane/{own[0].decoded.lane}")
+        lane = self._lanes.get(lane_taken(own))
         if lane is None or stream not in lane.model.waiting:
             inside = [each.kind for each in reason.because]
-            assert reason.kind != "lane" or set(inside) <= {*MESSAGES, "given_up"}, reason
+            blocked = self._is_blocked(stream)
+            full = {"lane_full"} if blocked else set()
+            assert reason.kind != "lane" or set(inside) <= {*MESSAGES, "given_up", *full}, reason
             return ("lane", *MESSAGES)
         if reason.kind in MESSAGES:
             return MESSAGES  # the lane's refusal is on its way
@@ -284,6 +286,16 @@ class _Model:
         for each in reason.because:
             self._holders(lane, each)
         return ("lane",)
+
+    def _is_blocked(self, stream: str) -> bool:
+        """Tell whether a task is held back by its run, as a lane is full."""
+        _, run_id, task = stream.split("/", 2)
+        blocked = False
+        for entry in self.streams[f"workflow/{run_id}"]:
+            kind = entry.fact.type
+            if kind in ("run.tasks_blocked", "run.tasks_unblocked") and task in entry.decoded.tasks:
+                blocked = kind == "run.tasks_blocked"
+        return blocked
 
     def _holders(self, lane: LaneModel, reason: Reason) -> None:
         names = {holder.task for holder in reason.holders}

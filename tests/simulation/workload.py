@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 
 LARGE: Final = "x" * (66 * 1024)
 CHILD: Final = "kid"
+OVERFLOWS: Final = (
+    "reject",
+    "drop_oldest",
+    "drop_newest",
+    "block",
+    "block",
+    "redirect",
+    "redirect",
+)
 CODES: Final = (
     "agent_error", "timeout", "agent_cancelled", "", "bad_params", "value_not_storable",
     "value_too_large", "agent_unknown", "executor_exhausted", "own.code",
@@ -107,8 +116,16 @@ def _limit_lanes(definition: dict[str, Any]) -> None:
     change under way, and a task may ask for more than there is now.
     """
     rng = random.Random(repr(definition) + "lanes")
-    for lane in definition["lanes"].values():
-        lane["overflow"] = rng.choice(["reject", "drop_oldest", "drop_newest"])
+    lanes = list(definition["lanes"].items())
+    for at, (_, lane) in enumerate(lanes):
+        lane["overflow"] = rng.choice(OVERFLOWS)
+        if lane["overflow"] == "redirect":
+            lane["redirect_to"] = rng.choice(["/shared", *(other for other, _ in lanes[at + 1 :])])
+        if lane["overflow"] in ("block", "redirect"):
+            lane["capacity"] = rng.choice([1, 1, 2, 40])
+        if lane["overflow"] == "block" and rng.random() < 0.2:
+            lane["waiters_max"] = 1
+    _crowd(rng, definition)
     limited = [lane for lane in definition["lanes"].values() if rng.random() < 0.4]
     for lane in limited:
         lane["resources"] = {"gpu": rng.choice([2, 3])}
@@ -123,11 +140,27 @@ def _limit_lanes(definition: dict[str, Any]) -> None:
         lane = definition["lanes"].get(task.get("lane"))
         if lane not in limited:
             continue
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and lane["overflow"] != "redirect":
             task["units"] = {"gpu": rng.choice([1, 2])}
         if rng.random() < 0.5:
             task["lane"] = {"name": task["lane"], "key": "${task.id}"}
         task["cost"] = rng.choice([0.5, 1.0, 3.0])
+
+
+def _crowd(rng: random.Random, definition: dict[str, Any]) -> None:
+    """Send most tasks of some runs through one lane that blocks or redirects, side by side."""
+    full = [
+        name
+        for name, lane in definition["lanes"].items()
+        if "capacity" in lane and lane["overflow"] in ("block", "redirect")
+    ]
+    if not full or rng.random() < 0.4:
+        return
+    name = rng.choice(full)
+    definition["lanes"][name]["concurrency"] = 1
+    for task in definition["tasks"].values():
+        if "agent" in task and rng.random() < 0.9:
+            task["lane"] = name
 
 
 def _task(

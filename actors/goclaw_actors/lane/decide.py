@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.decider import NOTHING, Decider, Decision, Moment, Pool, Send
 from goclaw_actors.lane.control import control
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX, Draft
+from goclaw_actors.lane.room import RoomDraft
 from goclaw_actors.lane.state import FORM, Lane, encode, evolve
 from goclaw_actors.messages import (
     CheckSlot,
@@ -15,12 +16,15 @@ from goclaw_actors.messages import (
     Defer,
     Enqueue,
     KeepSlot,
+    LeaveRoom,
     LendFree,
     RecheckSlots,
     RefuseWaiting,
     Release,
+    ReturnRoom,
     SlotLeased,
     TimerFired,
+    WaitForRoom,
     Withdraw,
 )
 from goclaw_events.facts import SlotKept
@@ -33,10 +37,13 @@ if TYPE_CHECKING:
 def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR0911 - one case a message
     """Answer a message; see the table in docs/reference/states.md."""
     match message:
-        case Enqueue() | Release() | Defer() | Withdraw() | TimerFired():
+        case (
+            Enqueue() | Release() | Defer() | Withdraw() | TimerFired()
+            | WaitForRoom() | LeaveRoom() | ReturnRoom()
+        ):  # fmt: skip
             return decide_together(lane, (message,), moment)
         case LendFree():
-            return _lend(lane, lane.concurrency, moment)
+            return _lend(lane, (lane.concurrency, lane.capacity), moment)
         case DeclareLane():
             return _declare(lane, message, moment)
         case KeepSlot(task, token):
@@ -54,7 +61,7 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR09
 
 def decide_together(lane: Lane, messages: Sequence[Any], moment: Moment) -> Decision:
     """Answer what came and went as one: slots are given when all of it is known."""
-    draft = Draft(lane, lane.concurrency, moment.now_ns)
+    draft = Draft(lane, lane.concurrency, lane.capacity, moment.now_ns)
     draft.take(messages)
     return draft.decision()
 
@@ -62,18 +69,21 @@ def decide_together(lane: Lane, messages: Sequence[Any], moment: Moment) -> Deci
 def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
     fact = lane.control.declares(message)
     if fact is None:
-        return _lend(lane, lane.concurrency, moment)
+        return _lend(lane, (lane.concurrency, lane.capacity), moment)
     limits = lane.control.in_force(fact)
     if lane.limits != limits.limits:
         # who goes next follows from the new limits once they are the lane's
         return Decision((fact,), (Send(lane.stream, LendFree()),))
-    given = _lend(lane, limits.concurrency, moment)
+    given = _lend(lane, limits[:2], moment)
     return given._replace(facts=(fact, *given.facts))
 
 
-def _lend(lane: Lane, concurrency: int, moment: Moment) -> Decision:
-    """Lend what is free, and go on in another turn if that is too much for one."""
-    given = Draft(lane, concurrency, moment.now_ns).decision()
+def _lend(lane: Lane, in_force: tuple[int, int], moment: Moment) -> Decision:
+    """Lend what is free, and go on in another turn if that is too much for one.
+
+    `in_force`: slots and capacity of the lane, or those that are being declared.
+    """
+    given = Draft(lane, *in_force, moment.now_ns).decision()
     if sum(type(send.body) is SlotLeased for send in given.sends) < LEASES_PER_TURN_MAX:
         return given
     return given._replace(sends=[*given.sends, Send(lane.stream, LendFree())])
@@ -84,8 +94,14 @@ def _recheck(lane: Lane, tasks: list[str] | None) -> Decision:
     if tasks is not None:
         held = (keeper_of(slot) for slot in tasks if slot in lane.leased)
         return Decision((), [Send(task, CheckSlot(token)) for task, token in held])
+    room = RoomDraft(lane.room)
+    room.use_all()
+    kept_no_more = room.fact()
     parts = _batched(list(lane.leased), LEASES_PER_TURN_MAX)
-    return Decision((), [Send(lane.stream, RecheckSlots(part)) for part in parts])
+    sends = [Send(lane.stream, RecheckSlots(part)) for part in parts]
+    if kept_no_more is None:
+        return Decision((), sends)
+    return Decision((kept_no_more,), [*sends, Send(lane.stream, LendFree())])
 
 
 def _batched(items: list[str], size: int) -> list[list[str]]:
@@ -104,7 +120,11 @@ LANE: Final = Decider(
     _is_final,
     encode,
     FORM,
-    Pool(frozenset({Enqueue, Release, Defer, Withdraw}), decide_together, LEASES_PER_TURN_MAX),
+    Pool(
+        frozenset({Enqueue, Release, Defer, Withdraw, WaitForRoom, LeaveRoom, ReturnRoom}),
+        decide_together,
+        LEASES_PER_TURN_MAX,
+    ),
 )
 """The lane as a value. A turn takes in at most as many messages as it may lease slots, so no slot
 stays free while a task waits."""

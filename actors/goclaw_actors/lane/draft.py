@@ -9,9 +9,22 @@ from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send
 from goclaw_actors.lane.control import DRAINING
 from goclaw_actors.lane.entry import TASK
 from goclaw_actors.lane.limits import TENANT, Limits, limits_of
+from goclaw_actors.lane.room import RoomDraft
 from goclaw_actors.lane.state import DROP_OLDEST, came_of, oldest, turn_of
-from goclaw_actors.messages import Defer, Enqueue, Release, SlotLeased, SlotRefused, TimerFired
-from goclaw_events.facts import LaneAdvanced, LaneHeld, LaneRefused
+from goclaw_actors.messages import (
+    Defer,
+    Enqueue,
+    LaneFull,
+    LendFree,
+    Release,
+    SlotLeased,
+    SlotRedirected,
+    SlotRefused,
+    TimerFired,
+    Withdraw,
+)
+from goclaw_events.facts import LaneAdvanced, LaneHeld, LaneRedirected, LaneRefused
+from goclaw_events.ids import routing_key, workflow_stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -28,22 +41,28 @@ _QUOTA: Final = "lane_quota_exceeded"
 _DROPPED: Final = "lane_dropped"
 _DRAINING: Final = "lane_draining"
 DROP_NEWEST: Final = "drop_newest"
+BLOCK: Final = "block"
+REDIRECT: Final = "redirect"
+HOPS_MAX: Final = 8
+"""A task is sent on by at most so many full lanes; then it is refused."""
 
 
 class Draft:
     """One turn of a lane: what comes and goes, message by message, then who gets what is free.
 
-    `concurrency` is the lane's, or the one that is being declared.
+    `concurrency` and `capacity` are the lane's, or those that are being declared.
     """
 
     __slots__ = (
-        "concurrency", "excessive", "fired", "held", "held_up", "lane", "limits", "now_ns",
-        "queued", "released", "tat_ns", "turn", "turned_away", "wake_ns", "withdrawn",
+        "capacity", "concurrency", "excessive", "fired", "held", "held_up", "hops", "lane",
+        "let_in", "limits", "now_ns", "queued", "released", "room", "tat_ns", "turn",
+        "turned_away", "wake_ns", "withdrawn",
     )  # fmt: skip
 
-    def __init__(self, lane: Lane, concurrency: int, now_ns: int) -> None:
+    def __init__(self, lane: Lane, concurrency: int, capacity: int, now_ns: int) -> None:
         self.lane = lane
         self.concurrency = lane.control.slots(concurrency, now_ns)
+        self.capacity = capacity
         self.held: tuple[int, str] | None = None
         self.now_ns = now_ns
         self.limits: Limits | None = None if lane.shares is None else lane.shares.limits
@@ -52,6 +71,9 @@ class Draft:
         self.queued: dict[str, Any] = {}
         self.excessive: dict[str, None] = {}
         self.turned_away: dict[str, None] = {}
+        self.hops: dict[str, int] = {}
+        self.let_in: set[str] = set()
+        self.room = RoomDraft(lane.room)
         self.tat_ns = 0
         self.fired = False
         self.turn: Turn | None = None
@@ -67,12 +89,14 @@ class Draft:
             elif type(message) is Release:
                 if message.task in leased:
                     released[message.task] = None
+            elif type(message) is Withdraw:
+                self._withdraw(message.task)
             elif type(message) is TimerFired:
                 self.fired = message.id == RATE
             elif type(message) is Defer:
                 self._defer(message)
             else:
-                self._withdraw(message.task)
+                self.room.take(message)
 
     def _waits(self, task: str) -> bool:
         if task in self.queued:
@@ -96,8 +120,10 @@ class Draft:
         return max(0, self.concurrency - len(self.lane.leased) + len(self.released))
 
     def _enqueue(self, message: Enqueue) -> None:
-        task, priority, at_head, tenant, workflow, key, units, cost = message
+        task, priority, at_head, tenant, workflow, key, units, cost, hops, let_in = message
         lane = self.lane
+        if let_in and self.room.use(run_of(task)):
+            self.let_in.add(task)
         if (
             task in self.queued
             or (task in lane.leased and task not in self.released)
@@ -107,6 +133,8 @@ class Draft:
         if lane.control.mode == DRAINING and not at_head:
             self.turned_away[task] = None
             return
+        if hops:
+            self.hops[task] = hops
         limits = self.limits
         if limits is None:
             if not (key or units):
@@ -140,29 +168,41 @@ class Draft:
         elif self._holds(task):
             self.released[task] = None
 
+    @property
+    def _places(self) -> int:
+        """Return how many tasks may wait, without the places that are kept for runs."""
+        return self.capacity - self.room.places
+
+    @property
+    def _is_in_line(self) -> bool:
+        """Tell whether who comes has to line up behind runs that wait for room."""
+        return self.lane.overflow == BLOCK and len(self.room) > 0
+
     def refuse(self, slots: int, leased: Collection[str] = ()) -> list[str]:
         """Take out who came last and has no room to wait; return them in order of arrival.
 
         Who gets one of the `slots` of this turn takes no room, and if it is known who that is,
-        is not refused. Who comes back at the head had room before.
+        is not refused. Who comes back at the head had room before, for who is let in it was kept.
+        Where runs wait for room, nobody goes before them.
         """
-        excess = self._waiting - slots - self.lane.capacity
-        if excess <= 0:
+        excess = self._waiting - slots - self._places
+        in_line = self._is_in_line
+        if excess <= 0 and not in_line:
             return []
-        at_once = frozenset(leased)
+        stays = self.let_in.union(leased)
         new = [
             task
             for task, _, at_head, *_ in self.queued.values()
-            if not at_head and task not in at_once
+            if not at_head and task not in stays
         ]
-        refused = new[-excess:]
+        refused = new if in_line else new[-excess:]
         for task in refused:
             del self.queued[task]
         return refused
 
     def drop_oldest(self, leased: Collection[str]) -> list[str]:
         """Take out who came first, to have room for who comes; return them in that order."""
-        excess = self._waiting - len(leased) - self.lane.capacity
+        excess = self._waiting - len(leased) - self._places
         came = [task for task, _, at_head, *_ in self.queued.values() if not at_head]
         if excess <= 0 or not came:
             return []
@@ -194,7 +234,7 @@ class Draft:
         self, refused: list[str], dropped: list[str], leased: int, before: dict[str, Any]
     ) -> bool:
         """Fill the room there is; False if nobody came back."""
-        room = self.lane.capacity - (self._waiting - leased)
+        room = 0 if self._is_in_line else self._places - (self._waiting - leased)
         came_back = False
         for tasks in (refused, dropped):
             while room > 0 and tasks:
@@ -238,15 +278,16 @@ class Draft:
 
     def decision(self) -> Decision:
         """Return what follows: one fact for all that came, went, and got a slot."""
+        overflow = self.lane.overflow
         refused: list[str] = []
         dropped: list[str] = []
-        if self.limits is None and self.lane.overflow != DROP_OLDEST:
+        if self.limits is None and overflow not in (DROP_OLDEST, BLOCK):
             refused = self.refuse(self._free)
             leased = self.leases()
         else:
             before = dict(self.queued)
             leased = self.leases() if self.limits is None else self.picks()
-            if self.lane.overflow == DROP_OLDEST:
+            if overflow == DROP_OLDEST:
                 dropped = self.drop_oldest(leased)
             else:
                 refused = self.refuse(len(leased), leased)
@@ -256,7 +297,7 @@ class Draft:
                 leased = self._let_stay(refused, dropped, leased, before)
             if had_to_go:
                 self.turn = None  # it was worked out with them
-        if self.lane.overflow == DROP_NEWEST:
+        if overflow == DROP_NEWEST:
             refused, dropped = [], refused
         facts: list[Any] = [] if self.held is None else [LaneHeld(*self.held)]
         sends = [Send(task, _LEASED) for task in leased]
@@ -268,6 +309,8 @@ class Draft:
             times = (self.now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
             self._keep_turn(facts[-1])
+        refused = self._send_elsewhere(refused, facts, sends)
+        self._give_room(len(leased), facts, sends)
         excessive, turned_away = list(self.excessive), list(self.turned_away)
         for tasks, reason in (
             (refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA), (turned_away, _DRAINING),
@@ -276,7 +319,51 @@ class Draft:
                 facts.append(LaneRefused(tasks, reason))
                 sends.extend(Send(task, SlotRefused(reason)) for task in tasks)
         effects = self._effects()
-        return Decision(tuple(facts), sends, effects) if facts or effects else NOTHING
+        return Decision(tuple(facts), sends, effects) if facts or sends or effects else NOTHING
+
+    def _send_elsewhere(self, refused: list[str], facts: list[Any], sends: list[Send]) -> list[str]:
+        """Redirect or hold back whom there is no room for; return those that are refused."""
+        if refused and self.lane.overflow == REDIRECT:
+            return self._redirect(refused, facts, sends)
+        if refused and self.lane.overflow == BLOCK:
+            return self._block(refused, sends)
+        return refused
+
+    def _redirect(self, refused: list[str], facts: list[Any], sends: list[Send]) -> list[str]:
+        """Send tasks on to another lane; return those that were sent on too often."""
+        target, hops = self.lane.redirect_to, self.hops
+        sent_on = [task for task in refused if hops.get(task, 0) < HOPS_MAX]
+        if sent_on:
+            facts.append(LaneRedirected(sent_on, target))
+            sends.extend(Send(task, SlotRedirected(target)) for task in sent_on)
+        return [task for task in refused if hops.get(task, 0) >= HOPS_MAX]
+
+    def _block(self, refused: list[str], sends: list[Send]) -> list[str]:
+        """Line up the runs of tasks; return those whose run finds no place in the line."""
+        lane_id = self.lane.stream.partition("/")[2]
+        held_back: dict[str, list[str]] = {}
+        rejected = []
+        for task in refused:
+            run = run_of(task)
+            if self.room.waits(run) or len(self.room) < self.lane.waiters_max:
+                self.room.wait(run)
+                held_back.setdefault(run, []).append(task)
+            else:
+                rejected.append(task)
+        sends.extend(Send(run, LaneFull(lane_id, tasks)) for run, tasks in held_back.items())
+        return rejected
+
+    def _give_room(self, leased: int, facts: list[Any], sends: list[Send]) -> None:
+        """Keep places for runs that wait, where there are any."""
+        lane = self.lane
+        free = self._places - (self._waiting - leased)
+        if self.room.give(free, self.capacity):
+            sends.append(Send(lane.stream, LendFree()))
+        changed = self.room.fact()
+        if changed is not None:
+            facts.append(changed)
+            lane_id = lane.stream.partition("/")[2]
+            sends.extend(Send(run, message) for run, message in self.room.told(lane_id))
 
     def _keep_turn(self, fact: LaneAdvanced) -> None:
         """Leave the turn to be applied, so that it need not be worked out again."""
@@ -307,3 +394,8 @@ class Draft:
         if was_empty != self._is_empty:
             effects.append(ClearOpen() if self._is_empty else SetOpen("lane", ""))
         return tuple(effects)
+
+
+def run_of(task: str) -> str:
+    """Return the stream of the run that a task belongs to."""
+    return workflow_stream(routing_key(task))

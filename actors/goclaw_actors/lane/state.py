@@ -21,15 +21,19 @@ from goclaw_actors.lane.entry import (
 from goclaw_actors.lane.kept import restore_shares, shares_root
 from goclaw_actors.lane.limits import AGEING_NS_DEFAULT, limits_of
 from goclaw_actors.lane.line import Line
+from goclaw_actors.lane.room import Room, restored_room, room_root
 from goclaw_actors.lane.shares import Shares
 from goclaw_actors.lane.turn import Turn
 from goclaw_events.facts import (
+    WAITERS_MAX_DEFAULT,
     LaneAdvanced,
     LaneControlled,
     LaneDeclared,
     LaneFact,
     LaneHeld,
+    LaneRedirected,
     LaneRefused,
+    LaneRoomChanged,
     SlotKept,
 )
 from goclaw_events.ids import kept_slot
@@ -59,6 +63,7 @@ class Lane:
     `entries` by order: what a snapshot keeps, and makes the two others from.
     `oldest` is an order that nobody who waits came before, of those that did not come back; kept
     up where a full lane drops the oldest.
+    `room`: the runs that wait for room in the queue, and what of it is kept for them.
     `shares` orders who waits in place of `queue`, from when more than slots and capacity are
     limited; then `leased` tells what each task took. The limits are those in force: what is
     declared, under what `control` says was set live.
@@ -66,7 +71,8 @@ class Lane:
 
     __slots__ = (
         "capacity", "concurrency", "control", "declared_by", "entries", "head", "leased", "limits",
-        "next", "oldest", "overflow", "queue", "queued", "served", "shares", "stream",
+        "next", "oldest", "overflow", "queue", "queued", "redirect_to", "room", "served", "shares",
+        "stream", "waiters_max",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -75,6 +81,9 @@ class Lane:
         self.concurrency = CONCURRENCY_DEFAULT
         self.capacity = CAPACITY_DEFAULT
         self.overflow = "reject"
+        self.redirect_to = ""
+        self.waiters_max = WAITERS_MAX_DEFAULT
+        self.room = Room()
         self.declared_by = ""
         self.queue = Line()
         self.queued: dict[str, Entry] = {}
@@ -107,8 +116,10 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
         case LaneControlled():
             lane.control.change(fact)
             _limit(lane)
-        case LaneRefused():
+        case LaneRefused() | LaneRedirected():
             pass
+        case LaneRoomChanged():
+            lane.room.apply(fact)
         case _:
             assert_never(fact)
     return lane
@@ -197,6 +208,7 @@ def oldest(lane: Lane) -> Iterator[Entry]:
 
 def _declare(lane: Lane, fact: LaneDeclared) -> None:
     lane.overflow, lane.declared_by = fact.overflow, fact.declared_by
+    lane.redirect_to, lane.waiters_max = fact.redirect_to, fact.waiters_max
     lane.control.declared = fact
     if lane.overflow == DROP_OLDEST:
         lane.oldest = _oldest(lane)
@@ -319,6 +331,10 @@ def encode(lane: Lane) -> dict[str, Any]:
         data["control"] = lane.control.root()
     if lane.shares is not None:
         data["shares"] = [lane.limits, *shares_root(lane.shares, lane.leased)]
+    if lane.overflow in ("block", "redirect"):
+        data["full"] = [lane.redirect_to, lane.waiters_max]
+    if lane.room.waiters or lane.room.kept:
+        data["room"] = room_root(lane.room)
     return data
 
 
@@ -327,6 +343,7 @@ def _root(lane: Lane) -> Value:
     return [
         lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, list(lane.leased),
         lane.next, lane.head, lane.limits, shares, lane.control.root(), list(lane.served.items()),
+        lane.redirect_to, lane.waiters_max, room_root(lane.room),
     ]  # fmt: skip
 
 
@@ -337,9 +354,11 @@ def _maps(lane: Lane) -> tuple[Chunked[Entry]]:
 def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     lane, chunks = Lane(stream), maps.get(0, {})
     (lane.concurrency, lane.capacity, lane.overflow, lane.declared_by, leased, lane.next,
-     lane.head, lane.limits, shares, control, served) = root  # fmt: skip
+     lane.head, lane.limits, shares, control, served, lane.redirect_to, lane.waiters_max,
+     room) = root  # fmt: skip
     lane.served = dict(served)
     lane.control.restore(control)
+    lane.room = restored_room(room)
     lane.leased = dict.fromkeys(leased)
     queued = lane.queued
     for chunk in chunks.values():
@@ -358,5 +377,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     return lane
 
 
-FORM: Final = SnapshotForm(4, _root, _maps, _restore)
+FORM: Final = SnapshotForm(5, _root, _maps, _restore)
 """How a lane is kept: its limits, who holds a slot, who waits, and what orders them."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import (
     NOTHING,
-    ClearTimer,
     CloseAttempt,
     Decider,
     Decision,
@@ -16,26 +16,27 @@ from goclaw_actors.decider import (
     SetTimer,
 )
 from goclaw_actors.messages import (
+    AskAgain,
     CancelTask,
     CheckAttempt,
     CheckSlot,
     ChildEnded,
     EndSignals,
     Enqueue,
-    KeepSlot,
     LoseAttempt,
-    Release,
+    ReturnRoom,
     ScheduleTask,
     SendSignal,
     SlotLeased,
+    SlotRedirected,
     SlotRefused,
-    TaskReported,
     TimerFired,
     WaitTask,
     Withdraw,
     WithdrawSignal,
 )
 from goclaw_actors.task import child, hearing
+from goclaw_actors.task.ending import TOTAL, cleared, end, release, release_kept
 from goclaw_actors.task.limited import ask_later, is_uncounted
 from goclaw_actors.task.limits import QUEUE, TIMEOUT, after_ns, left_s, overdue, waited
 from goclaw_actors.task.retry import delay_s, may_retry
@@ -72,17 +73,19 @@ from goclaw_events.facts import (
     AttemptLost,
     AttemptReturned,
     AttemptStarted,
+    ChildStarted,
     OutcomeRefused,
     ProgressReported,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
     TaskFailed,
+    TaskRedirected,
     TaskRequeued,
     TaskScheduled,
     TaskWaiting,
 )
-from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
+from goclaw_events.ids import lane_stream, workflow_stream
 from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
@@ -93,7 +96,6 @@ if TYPE_CHECKING:
     from goclaw_events.plan import PlannedTask
 
 TIMER: Final = "due"
-TOTAL: Final = "total"
 LOST_TOO_OFTEN: Final = "lost_too_often"
 GONE: Final = "gone"
 LEASE_S: Final = 30.0
@@ -110,6 +112,8 @@ class _Decide:
             WaitTask: _wait,
             SlotLeased: self._start,
             SlotRefused: _slot_refused,
+            SlotRedirected: self._redirect,
+            AskAgain: self._ask_again,
             Outcome: self._outcome,
             ChildEnded: self._child_ended,
             Progress: _progress,
@@ -155,15 +159,18 @@ class _Decide:
 
     def _start(self, task: Task, _message: SlotLeased, moment: Moment) -> Decision:
         if task.status != SCHEDULED:
-            return Decision((), (_release(task),))
-        cleared = _cleared((QUEUE, task.queue_due_ns))
+            return Decision((), (release(task),))
+        forgotten = cleared((QUEUE, task.queue_due_ns))
         if task.child is not None:
             decision = self._start_child(task, moment)
-            return decision._replace(effects=(*cleared, *decision.effects))
+            if isinstance(decision.facts[0], ChildStarted):
+                # who waits holds no slot: what runs below may need it
+                decision = decision._replace(sends=(release(task), *decision.sends))
+            return decision._replace(effects=(*forgotten, *decision.effects))
         if 0 < task.ends_ns <= moment.now_ns:
             return _time_out(task, overdue(task, self._planned(task)), slot=True)
         fact, effects = self._attempt(task, moment, moment.number, task.signals)
-        return Decision((fact, *hearing.overdue(task.signals, moment)), (), (*cleared, *effects))
+        return Decision((fact, *hearing.overdue(task.signals, moment)), (), (*forgotten, *effects))
 
     def _attempt(
         self, task: Task, moment: Moment, number: int, signals: Signals | None
@@ -221,7 +228,7 @@ class _Decide:
             fact, send = child.start(task, task.generation, order, self._contents, moment)
         except CodedError as error:
             error_of = [error.code, str(error)]
-            return _end(task, (TaskFailed(*error_of),), "failed", error=error_of)
+            return end(task, (TaskFailed(*error_of),), "failed", error=error_of)
         return Decision((fact,), (send,))
 
     def _child_ended(self, task: Task, message: ChildEnded, moment: Moment) -> Decision:
@@ -249,10 +256,10 @@ class _Decide:
         """Take what an attempt, or a child, came to."""
         if outcome.status == COMPLETED:
             fact = TaskCompleted(task.attempt, outcome.token.number, outcome.result)
-            return _end(task, (fact,), COMPLETED, closed, result=outcome.result)
+            return end(task, (fact,), COMPLETED, closed, result=outcome.result)
         if task.status == CANCELLING:
             cancelled = TaskCancelled("", outcome.abandoned)
-            return _end(task, (cancelled,), "cancelled", closed, kept=outcome.abandoned)
+            return end(task, (cancelled,), "cancelled", closed, kept=outcome.abandoned)
         return self._failed(task, outcome, moment, closed)
 
     def _failed(
@@ -286,8 +293,8 @@ class _Decide:
             ended = TaskFailed(code, message)
             error = [code, message]
             kept = outcome.abandoned
-            return _end(task, (failed, ended), "failed", closed, error=error, kept=kept)
-        sends = (_release(task, kept=outcome.abandoned),) if task.lane else ()
+            return end(task, (failed, ended), "failed", closed, error=error, kept=kept)
+        sends = (release(task, kept=outcome.abandoned),) if task.lane else ()
         return Decision((failed,), sends, (*closed, SetTimer(TIMER, due_ns)))
 
     def _lose(self, task: Task, message: LoseAttempt, moment: Moment) -> Decision:
@@ -298,15 +305,15 @@ class _Decide:
         lost = AttemptLost(task.attempt, task.token, task.holder, message.stopped)
         closed = (CloseAttempt(task.token),)
         if task.status == CANCELLING:
-            return _end(task, (lost, TaskCancelled("", abandoned=False)), "cancelled", closed)
+            return end(task, (lost, TaskCancelled("", abandoned=False)), "cancelled", closed)
         if task.lost >= message.lost_max and not message.stopped:
             reason = f"{task.lost + 1} attempts were lost with the process that ran them"
             failed = TaskFailed(LOST_TOO_OFTEN, reason)
-            return _end(task, (lost, failed), "failed", closed, error=[LOST_TOO_OFTEN, reason])
+            return end(task, (lost, failed), "failed", closed, error=[LOST_TOO_OFTEN, reason])
         if 0 < task.ends_ns <= moment.now_ns:
             text = overdue(task, self._planned(task))
             ended = TaskFailed(TIMEOUT, text)
-            return _end(task, (lost, ended), "failed", closed, error=[TIMEOUT, text])
+            return end(task, (lost, ended), "failed", closed, error=[TIMEOUT, text])
         left = task.signals and without_attempt(task.signals, task.attempt)
         fact, effects = self._attempt(task, moment, moment.number + 1, left)
         expired = hearing.overdue(left, moment)
@@ -314,7 +321,7 @@ class _Decide:
 
     def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
         if message.id == TIMER and task.status == WAITING:
-            return _end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
+            return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
         if message.id == TIMER and task.status == RETRYING:
             return self._again(task, moment)
         queue_over = 0 < task.queue_due_ns <= moment.now_ns
@@ -336,6 +343,23 @@ class _Decide:
         fact = TaskRequeued(task.attempt + 1, queue_ns)
         return Decision((fact,), (asks,), timers)
 
+    def _redirect(self, task: Task, message: SlotRedirected, _moment: Moment) -> Decision:
+        """Ask the lane that a full one named."""
+        if task.status != SCHEDULED:
+            return NOTHING
+        fact = TaskRedirected(message.lane)
+        evolve(asks := copy(task), fact)
+        return Decision((fact,), (self._enqueue(asks, asks, None, at_head=False),))
+
+    def _ask_again(self, task: Task, message: AskAgain, _moment: Moment) -> Decision:
+        """Take the place that the lane keeps for the task, or give it back."""
+        if task.status == SCHEDULED and task.lane == message.lane:
+            enqueue = self._enqueue(task, task, None, at_head=False)
+            let_in = enqueue.body._replace(let_in=True)
+            return Decision((), (enqueue._replace(body=let_in),))
+        back = ReturnRoom(workflow_stream(task.run_id), 1)
+        return Decision((), (Send(lane_stream(message.lane), back),))
+
     def _enqueue(
         self, task: Task, said: Task | ScheduleTask, definition: BlobRef | None, *, at_head: bool
     ) -> Send:
@@ -344,7 +368,7 @@ class _Decide:
         shared = said.lane.startswith("/")
         ref = definition or task.definition
         workflow = self._contents.plan(ref).name if shared and ref is not None else ""
-        asks = (said.tenant, workflow, said.key, slot.units, slot.cost)
+        asks = (said.tenant, workflow, said.key, slot.units, slot.cost, task.hops)
         return Send(lane_stream(said.lane), Enqueue(task.stream, said.priority, at_head, *asks))
 
 
@@ -367,8 +391,8 @@ def _slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision
     if task.status != SCHEDULED:
         return NOTHING
     text = f"lane {task.lane} did not take the task in: {message.reason}"
-    effects = _cleared((QUEUE, task.queue_due_ns))
-    return _end(
+    effects = cleared((QUEUE, task.queue_due_ns))
+    return end(
         task, (TaskFailed(message.reason, text),), "failed", effects, slot=False,
         error=[message.reason, text],
     )  # fmt: skip
@@ -393,11 +417,11 @@ def _saved(task: Task, report: Saved, moment: Moment) -> Decision:
 
 def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
     """Fail a task that waits, because its time is over; `slot`: it has just been given one."""
-    decision = _end(
+    decision = end(
         task,
         (TaskFailed(TIMEOUT, text),),
         "failed",
-        _cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns)),
+        cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns)),
         error=[TIMEOUT, text],
         slot=slot,
     )
@@ -405,10 +429,6 @@ def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
         return decision
     withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
     return decision._replace(sends=(withdraw, *decision.sends))
-
-
-def _cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
-    return tuple(ClearTimer(name, due_ns) for name, due_ns in timers if due_ns)
 
 
 def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
@@ -419,8 +439,8 @@ def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if task.status in (RUNNING, CHILD, CANCELLING):
         return _cancel_active(task, message.reason, moment)
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
-    effects = _cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
-    decision = _end(task, cancelled, "cancelled", effects, slot=False)
+    effects = cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
+    decision = end(task, cancelled, "cancelled", effects, slot=False)
     if task.status != SCHEDULED:
         return decision
     withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
@@ -448,9 +468,9 @@ def _check_slot(task: Task, message: CheckSlot, _moment: Moment) -> Decision:
     """Give a slot back again, if the lane did not hear that it was given back."""
     if message.token:
         needed = message.token in task.kept
-        return NOTHING if needed else Decision((), (_release_kept(task, message.token),))
+        return NOTHING if needed else Decision((), (release_kept(task, message.token),))
     needed = task.status in (SCHEDULED, RUNNING, CANCELLING)
-    return NOTHING if needed or not task.lane else Decision((), (_release(task),))
+    return NOTHING if needed or not task.lane else Decision((), (release(task),))
 
 
 def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
@@ -460,35 +480,7 @@ def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
 def _returned(task: Task, token: int, reason: str) -> Decision:
     """Give back the slot that an abandoned attempt kept."""
     fact = AttemptReturned(token, reason)
-    return Decision((fact,), (_release_kept(task, token),), (CloseAttempt(token),))
-
-
-def _release(task: Task, *, kept: bool = False) -> Send:
-    """Give the slot back, or (`kept`) leave it to the attempt that was abandoned."""
-    lane = lane_stream(task.lane)
-    return Send(lane, KeepSlot(task.stream, task.token) if kept else Release(task.stream))
-
-
-def _release_kept(task: Task, token: int) -> Send:
-    return Send(lane_stream(task.lane), Release(kept_slot(task.stream, token)))
-
-
-def _end(
-    task: Task,
-    facts: tuple[object, ...],
-    status: str,
-    effects: tuple[object, ...] = (),
-    *,
-    result: Any = None,
-    error: list[str] | None = None,
-    slot: bool = True,
-    kept: bool = False,
-) -> Decision:
-    """End the task: give the slot back, forget its time limit, and tell the run."""
-    report = TaskReported(task.task_id, task.generation, status, result, error)
-    tells = Send(workflow_stream(task.run_id), report)
-    sends = (_release(task, kept=kept), tells) if slot and task.lane else (tells,)
-    return Decision(facts, sends, (*effects, *_cleared((TOTAL, task.total_due_ns))))
+    return Decision((fact,), (release_kept(task, token),), (CloseAttempt(token),))
 
 
 def _is_final(task: Task) -> bool:

@@ -37,5 +37,5 @@ def ask_later(
     token = outcome.token.number
     fact = AttemptLimited(task.attempt, token, until_ns, outcome.message, queue_ns)
     timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
-    defer = Defer._make((*asks.body, until_ns))
+    defer = Defer._make((*asks.body[: len(Defer._fields) - 1], until_ns))
     return Decision((fact,), (Send(asks.target, defer),), (*closed, *timers))

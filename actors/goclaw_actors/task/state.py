@@ -25,6 +25,7 @@ from goclaw_events.facts import (
     TaskCompleted,
     TaskFact,
     TaskFailed,
+    TaskRedirected,
     TaskRequeued,
     TaskScheduled,
     TaskWaiting,
@@ -54,18 +55,18 @@ class Task:
 
     `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
     others, but those, `limited` in number, that were not served for now. `token` is that of the
-    last attempt, `due_ns` that of the timer set, if one is. `child` is [plan, depth, plans by
-    name] where the task stands for a run, `child_run` the id of the run that it submitted last.
-    `kept` are the tokens of abandoned attempts that have a slot still. `signals` is None until
-    somebody says something to the task, or its handler saves its state. Other times as in
-    `TaskScheduled`; 0: there is none.
+    last attempt, `due_ns` that of the timer set, if one is. `hops`: how many full lanes sent it on
+    to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
+    the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
+    a slot still. `signals` is None until somebody says something to the task, or its handler saves
+    its state. Other times as in `TaskScheduled`; 0: there is none.
     """
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "holder", "kept", "key", "lane", "limited", "lost", "params",
-        "priority", "progress", "queue_due_ns", "result", "run_id", "signals", "status", "stream",
-        "task_id", "tenant", "token", "total_due_ns",
+        "failures", "generation", "holder", "hops", "kept", "key", "lane", "limited", "lost",
+        "params", "priority", "progress", "queue_due_ns", "result", "run_id", "signals", "status",
+        "stream", "task_id", "tenant", "token", "total_due_ns",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -96,6 +97,7 @@ class Task:
         self.tenant = ""
         self.key = ""
         self.kept: list[int] = []
+        self.hops = 0
 
     @property
     def ends_ns(self) -> int:
@@ -150,6 +152,9 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _attempt_over(task, lost=True)
         case AttemptLimited() | TaskRequeued():
             _ask_again(task, fact)
+        case TaskRedirected(lane):
+            task.lane = lane
+            task.hops += 1
         case TaskCancelRequested():
             task.status = CANCELLING
         case TaskFailed(code, message):
@@ -200,6 +205,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
+    "hops",
 )  # fmt: skip
 
 
@@ -221,5 +227,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(6, _root, _maps, _restore)
+FORM: Final = SnapshotForm(7, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

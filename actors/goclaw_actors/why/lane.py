@@ -161,7 +161,7 @@ def _ahead(lane: Lane, entry: Entry, party: str | None = None) -> int | None:
 
 def _of_the_next(lane: Lane, task: str, now_ns: int) -> Iterator[HeldUp]:
     """Name whoever is next, if a slot is free and it is not the task that keeps it."""
-    draft = Draft(lane, lane.concurrency, now_ns)
+    draft = Draft(lane, lane.concurrency, lane.capacity, now_ns)
     draft.picks()
     if draft.held_up not in ("", task):
         yield HeldUp(LANE_BEHIND, {}, (draft.held_up,))

@@ -21,6 +21,7 @@ BACKOFF: Final = "backoff"
 CHILD_RUN: Final = "child_run"
 STATE: Final = "state"
 LANE: Final = "lane"
+LANE_FULL: Final = "lane_full"
 LANE_PAUSED: Final = "lane_paused"
 LANE_HELD: Final = "lane_held"
 LANE_SLOTS: Final = "lane_slots"
@@ -52,6 +53,7 @@ KINDS: Final[Mapping[str, str]] = {
     CHILD_RUN: "It stands for a run that has not ended.",
     STATE: "It is in a state that only a command ends.",
     LANE: "It waits in a lane, for what is named below.",
+    LANE_FULL: "The lane has no room in its queue, and blocks: its run holds it back until it has.",
     LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",
     LANE_HELD: "Whom one of its tasks asked serves nobody: the lane lends nothing before then.",
     LANE_SLOTS: "Every slot of the lane is held.",

@@ -23,13 +23,13 @@ from goclaw_actors.why.reason import (
     RUN_STOPPING,
     Reason,
 )
+from goclaw_actors.why.room import on_its_way
 from goclaw_actors.why.sight import state_of
 from goclaw_actors.why.task import (
     explain_task,
     has_ended,
     is_told_of_child,
     nothing,
-    on_its_way,
     since_ns,
     waits_for_child,
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.lane.control import HOLD
 from goclaw_actors.messages import (
+    AskAgain,
     ChildEnded,
     Defer,
     Enqueue,
@@ -17,6 +18,7 @@ from goclaw_actors.messages import (
     LoseAttempt,
     Release,
     SlotLeased,
+    SlotRedirected,
     SlotRefused,
     TimerFired,
     Withdraw,
@@ -42,9 +44,7 @@ from goclaw_actors.why.reason import (
     LANE_BEHIND,
     LANE_PAUSED,
     LANE_RATE,
-    MESSAGE,
     NOTHING,
-    OTHER_PARTITION,
     RESTART,
     STATE,
     STOPPING,
@@ -53,10 +53,11 @@ from goclaw_actors.why.reason import (
 )
 from goclaw_actors.why.reason import RUNNING as RUNS
 from goclaw_actors.why.reason import TIMER as UNTIL
+from goclaw_actors.why.room import held_back, on_its_way
 from goclaw_actors.why.sight import LOST, state_of
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import TimerRow
-from goclaw_events.ids import keeper_of, lane_stream, partition_of, routing_key, workflow_stream
+from goclaw_events.ids import keeper_of, lane_stream, routing_key, workflow_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,15 +95,6 @@ def since_ns(sight: Sight, task: Task) -> int:
         return sight.time_ns(task.stream, task.token)
     actor = sight.actor(task.stream)
     return 0 if actor is None else sight.time_ns(task.stream, actor.number)
-
-
-def on_its_way(sight: Sight, sender: str, receiver: str, body: Any) -> Reason:
-    """Return the reason of whoever waits for a message that was not handled yet."""
-    source, target = (partition_of(each, sight.partitions) for each in (sender, receiver))
-    details: dict[str, Any] = {"message": type(body).__name__, "to": receiver}
-    if source == target:
-        return Reason(MESSAGE, sender, 0, 0, details)
-    return Reason(OTHER_PARTITION, sender, 0, 0, {**details, "from": source, "partition": target})
 
 
 def nothing(subject: str, evidence: str, since: int = 0) -> Reason:
@@ -160,7 +152,7 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
         below = Reason(GIVEN_UP, stream)
         return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (below,))
     for body in sight.coming(task.stream):
-        if isinstance(body, (SlotLeased, SlotRefused)):
+        if isinstance(body, (SlotLeased, SlotRefused, SlotRedirected, AskAgain)):
             return on_its_way(sight, task.stream, task.stream, body)
     lane: Lane | None = state_of(sight, stream)
     if lane is not None and task.stream in lane.queued:
@@ -169,6 +161,9 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
         if isinstance(body, (Enqueue, Defer, Release, Withdraw)) and body.task == task.stream:
             way = on_its_way(sight, task.stream, stream, body)
             return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (way,))
+    found = held_back(sight, task, lane, since)
+    if found is not None:
+        return found
     if lane is not None and task.stream in lane.leased:
         text = f"lane {task.lane} lent it a slot that it never heard of"
     else:

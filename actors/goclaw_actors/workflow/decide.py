@@ -29,6 +29,9 @@ from goclaw_actors.messages import (
     ChildEnded,
     DeclareLane,
     FailRun,
+    LaneFull,
+    RoomFor,
+    RoomRefused,
     ScheduleMore,
     SendSignal,
     StopMore,
@@ -39,6 +42,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.passing import farewells, pass_on
+from goclaw_actors.workflow.room import hold_back, leave_all, let_ask, refuse
 from goclaw_actors.workflow.state import (
     ACTIVE,
     CANCELLING,
@@ -81,6 +85,9 @@ class _Decide:
             FailRun: self._fail,
             SendSignal: pass_on,
             WithdrawSignal: pass_on,
+            LaneFull: lambda run, message, _: hold_back(run, message),
+            RoomFor: lambda run, message, _: let_ask(run, message),
+            RoomRefused: lambda run, message, _: refuse(run, message),
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -180,7 +187,8 @@ class _Decide:
         stop = Send(workflow_stream(run.run_id), StopMore(0, RUN_FAILED))
         ended = RunEnded(run.run_id, "failed", None, error)
         tell = (*_tell(run.parent, ended), *farewells(run, run.statuses.__getitem__))
-        return Decision((RunFailed(*error),), (stop, *tell), _closing(run.deadline_ns, ended))
+        sends = (stop, *leave_all(run), *tell)
+        return Decision((RunFailed(*error),), sends, _closing(run.deadline_ns, ended))
 
 
 def _submitted_before(run: Run, message: SubmitRun) -> Decision:
@@ -214,7 +222,7 @@ def _closing(deadline_ns: int, ended: RunEnded) -> tuple[object, ...]:
 
 def _declare(plan: Plan, lane: str) -> Send:
     limits = plan.lanes[lane]
-    declare = DeclareLane(*limits[:3], plan.name, limits.more)
+    declare = DeclareLane(*limits[:3], plan.name, *limits[3:])
     return Send("lane/" + lane, declare)
 
 

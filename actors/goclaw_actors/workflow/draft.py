@@ -9,6 +9,7 @@ from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
 from goclaw_actors.messages import (
     CancelTask,
     EndSignals,
+    LeaveRoom,
     ScheduleMore,
     ScheduleTask,
     StopMore,
@@ -41,7 +42,7 @@ from goclaw_events.facts import (
     TaskEnded,
     TasksSkipped,
 )
-from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.ids import lane_stream, task_stream, workflow_stream
 from goclaw_events.templates import render
 
 if TYPE_CHECKING:
@@ -68,8 +69,8 @@ class Draft:
     """The facts and messages of one turn, and the run as those facts will make it."""
 
     __slots__ = (
-        "_ready", "active", "children", "contents", "deadline_ns", "definition", "depth",
-        "ended_as", "error", "facts", "first_failed", "input", "moment", "parent", "plan",
+        "_ready", "_unblocked", "active", "children", "contents", "deadline_ns", "definition",
+        "depth", "ended_as", "error", "facts", "first_failed", "input", "moment", "parent", "plan",
         "reason", "result", "results", "run", "sends", "status", "statuses", "tenant", "unmet",
     )  # fmt: skip
 
@@ -98,6 +99,7 @@ class Draft:
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
         self._ready: list[int] = []
+        self._unblocked: dict[str, int] = {}
 
     def begin(self, submitted: RunSubmitted) -> None:
         """Take the roots of a run that is submitted in this turn as active."""
@@ -134,7 +136,19 @@ class Draft:
                     f"task {fact.task} failed",
                     queued_only=self.plan.on_failure == "let_finish",
                 )
+        self._leave_room(index)
         self._settle(index, status)
+
+    def _leave_room(self, index: int) -> None:
+        """Have a lane told that the run waits no more, if the last task held back for it ends."""
+        blocked = self.run.blocked
+        lane = None if blocked is None else blocked.lane_of(index)
+        if blocked is None or lane is None:
+            return
+        ended = self._unblocked[lane] = self._unblocked.get(lane, 0) + 1
+        if ended == blocked.counts[lane]:
+            stream = workflow_stream(self.run.run_id)
+            self.sends.append(Send(lane_stream(lane), LeaveRoom(stream)))
 
     def _settle(self, index: int, status: int) -> None:
         self.statuses[index] = status

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.workflow.blocked import Blocked
 from goclaw_events.facts import (
     RunCancelled,
     RunCancelRequested,
@@ -19,8 +20,10 @@ from goclaw_events.facts import (
     RunSubmitted,
     RunTimedOut,
     TaskEnded,
+    TasksBlocked,
     TaskSignalled,
     TasksSkipped,
+    TasksUnblocked,
     WorkflowFact,
 )
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import MapChunks
-    from goclaw_events.plan import Plan
+    from goclaw_events.plan import Plan, PlannedTask
     from goclaw_events.value import BlobRef, Value
 
 # States of the run.
@@ -65,14 +68,14 @@ class Run:
     the moment that its last need ended, whether or not its actor heard of it yet.
     `results` holds what something of the run reads; `first_failed` is (task, code, message).
     `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`. `told` are the tasks (by plan
-    index) that somebody said something to: their streams may begin before they do.
+    index) that somebody said something to: their streams may begin before they do. `blocked` are
+    active ones that a lane has no room for; None: there never were any.
     """
 
     __slots__ = (
-        "active", "children", "deadline_ns", "definition", "depth", "digest", "ended", "error",
-        "first_failed", "idempotency_key", "input", "labels", "name", "parent", "plan", "reason",
-        "result", "results", "run_id", "status", "statuses", "told",
-        "unmet",
+        "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
+        "error", "first_failed", "idempotency_key", "input", "labels", "name", "parent", "plan",
+        "reason", "result", "results", "run_id", "status", "statuses", "told", "unmet",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -99,6 +102,7 @@ class Run:
         self.deadline_ns = 0
         self.children: dict[str, BlobRef] | None = None
         self.told: set[int] | None = None
+        self.blocked: Blocked | None = None
 
 
 class Evolve:
@@ -120,6 +124,8 @@ class Evolve:
                 assert run.plan is not None, "the first fact of a run is its submission"
                 run.told = run.told or set()
                 run.told.add(run.plan.index[task])
+            case TasksBlocked() | TasksUnblocked():
+                _hold(run, fact)
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
@@ -167,6 +173,10 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
     run.statuses[index] = status
     run.active -= 1
     run.ended += 1
+    if run.blocked is not None and index in run.blocked.orders:
+        lane = run.blocked.remove(plan.tasks[index])
+        if lane not in run.blocked.counts:
+            run.blocked.left.add(lane)
     if status == COMPLETED:
         if fact.result is not None:
             run.results.put(index, fact.result)
@@ -177,6 +187,23 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
         if run.status == RUNNING and plan.on_failure != "continue":
             run.status = FAILING
     _settle(run, plan, index)
+
+
+def _planned(run: Run, tasks: list[str]) -> list[PlannedTask]:
+    plan = run.plan
+    assert plan is not None, "the first fact of a run is its submission"
+    return [plan.tasks[plan.index[task]] for task in tasks]
+
+
+def _hold(run: Run, fact: TasksBlocked | TasksUnblocked) -> None:
+    """Hold tasks back, or no more."""
+    if run.blocked is None:
+        run.blocked = Blocked()
+    for task in _planned(run, fact.tasks):
+        if isinstance(fact, TasksBlocked):
+            run.blocked.add(fact.lane, task)
+        else:
+            run.blocked.remove(task)
 
 
 def _skipped(run: Run, tasks: list[str], status: int) -> None:
@@ -203,13 +230,16 @@ def _settle(run: Run, plan: Plan, index: int) -> None:
 
 def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
-    hidden = ("plan", "statuses", "results", "told", "unmet")
+    hidden = ("plan", "statuses", "results", "told", "unmet", "blocked")
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
     data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
     data["unmet"] = list(run.unmet)
     data["told"] = sorted(run.told or ())
     data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
+    if run.blocked is not None:
+        held_back = [[ids[row[0]], row[1]] for _, row in sorted(run.blocked.rows.items())]
+        data["blocked"] = [held_back, sorted(run.blocked.left)]
     return data
 
 
@@ -223,11 +253,12 @@ _ROOT: Final = (
 def _root(run: Run) -> Value:
     counts = run.unmet.tobytes() if LITTLE else _swapped(run.unmet).tobytes()
     told = sorted(run.told or ())
-    return [[getattr(run, name) for name in _ROOT], bytes(run.statuses), counts, told]
+    left = None if run.blocked is None else sorted(run.blocked.left)
+    return [[getattr(run, name) for name in _ROOT], bytes(run.statuses), counts, told, left]
 
 
-def _maps(run: Run) -> tuple[Chunked[Value]]:
-    return (run.results,)
+def _maps(run: Run) -> tuple[Chunked[Any], ...]:
+    return (run.results,) if run.blocked is None else (run.results, run.blocked.rows)
 
 
 def _swapped(counts: array[int]) -> array[int]:
@@ -242,7 +273,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
 
     def restore(stream: str, root: Value, maps: MapChunks) -> Run:
         run, chunks = Run(stream), maps.get(0, {})
-        fields, statuses, counts, told = root
+        fields, statuses, counts, told, left = root
         for name, value in zip(_ROOT, fields, strict=True):
             setattr(run, name, value)
         run.first_failed = _triple(run.first_failed)
@@ -254,9 +285,13 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
             run.unmet.byteswap()
         run.results = Chunked(CHUNK_BITS, chunks)
         run.told = set(told) or None
+        if left is not None:
+            assert run.plan is not None, "who holds tasks back was submitted"
+            run.blocked = Blocked()
+            run.blocked.restore(run.plan.tasks, maps.get(1, {}), left)
         return run
 
-    return SnapshotForm(3, _root, _maps, restore)
+    return SnapshotForm(4, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

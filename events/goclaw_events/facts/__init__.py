@@ -5,12 +5,15 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
 from goclaw_events.facts.lane import (
+    WAITERS_MAX_DEFAULT,
     LaneAdvanced,
     LaneControlled,
     LaneDeclared,
     LaneFact,
     LaneHeld,
+    LaneRedirected,
     LaneRefused,
+    LaneRoomChanged,
     SlotKept,
 )
 from goclaw_events.facts.partition import (
@@ -44,6 +47,7 @@ from goclaw_events.facts.task import (
     TaskCompleted,
     TaskFact,
     TaskFailed,
+    TaskRedirected,
     TaskRequeued,
     TaskScheduled,
     TaskWaiting,
@@ -56,12 +60,15 @@ from goclaw_events.facts.workflow import (
     RunSubmitted,
     RunTimedOut,
     TaskEnded,
+    TasksBlocked,
     TaskSignalled,
     TasksSkipped,
+    TasksUnblocked,
     WorkflowFact,
 )
 
 __all__ = [
+    "WAITERS_MAX_DEFAULT",
     "AttemptFailed",
     "AttemptLimited",
     "AttemptLost",
@@ -75,7 +82,9 @@ __all__ = [
     "LaneDeclared",
     "LaneFact",
     "LaneHeld",
+    "LaneRedirected",
     "LaneRefused",
+    "LaneRoomChanged",
     "Marked",
     "MessageFailed",
     "OutcomeRefused",
@@ -104,10 +113,13 @@ __all__ = [
     "TaskEnded",
     "TaskFact",
     "TaskFailed",
+    "TaskRedirected",
     "TaskRequeued",
     "TaskScheduled",
     "TaskSignalled",
     "TaskWaiting",
+    "TasksBlocked",
     "TasksSkipped",
+    "TasksUnblocked",
     "WorkflowFact",
 ]

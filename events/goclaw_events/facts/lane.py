@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from goclaw_events.value import Value
+
+
+WAITERS_MAX_DEFAULT: Final = 10_000
 
 
 class LaneDeclared(NamedTuple):
     """The limits that a definition or the configuration declares for the lane changed.
 
     `limits` holds what else is limited, by the names of `LaneDefinition`; None: nothing is.
+    `redirect_to`: the lane that a full one names, for `overflow: redirect`; `waiters_max`: how
+    many runs may wait for room, for `overflow: block`.
     """
 
     concurrency: int
@@ -19,6 +24,8 @@ class LaneDeclared(NamedTuple):
     overflow: str
     declared_by: str
     limits: dict[str, Value] | None = None
+    redirect_to: str = ""
+    waiters_max: int = WAITERS_MAX_DEFAULT
 
 
 class LaneAdvanced(NamedTuple):
@@ -90,6 +97,35 @@ class LaneHeld(NamedTuple):
     task: str
 
 
+class LaneRedirected(NamedTuple):
+    """Tasks found the lane full, and were told to ask another one."""
+
+    tasks: list[str]
+    lane: str
+
+
+class LaneRoomChanged(NamedTuple):
+    """One turn of those for whom a lane that blocks has no room; applied in this order.
+
+    `used`: [run, how many] places in the queue that had been kept for a run and are not any more,
+    as its tasks took them, or did not want them. `left`: runs that do not wait for room any more.
+    `came`: runs that wait for it now, in order. `given`: [run, how many] places that are kept for
+    runs from now on: they wait no more.
+    """
+
+    used: list[list[Any]]
+    left: list[str]
+    came: list[str]
+    given: list[list[Any]]
+
+
 LaneFact: TypeAlias = (
-    LaneDeclared | LaneAdvanced | LaneRefused | SlotKept | LaneControlled | LaneHeld
+    LaneDeclared
+    | LaneAdvanced
+    | LaneRefused
+    | SlotKept
+    | LaneControlled
+    | LaneHeld
+    | LaneRedirected
+    | LaneRoomChanged
 )

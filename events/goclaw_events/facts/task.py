@@ -121,6 +121,12 @@ class TaskRequeued(NamedTuple):
     queue_due_ns: int = 0
 
 
+class TaskRedirected(NamedTuple):
+    """The lane was full and named another one, which the task asks now."""
+
+    lane: str
+
+
 class OutcomeRefused(NamedTuple):
     """A result came from an attempt that is not the current one: it has no effect."""
 
@@ -180,6 +186,7 @@ TaskFact: TypeAlias = (
     | AttemptLost
     | AttemptLimited
     | TaskRequeued
+    | TaskRedirected
     | OutcomeRefused
     | AttemptReturned
     | TaskCancelRequested

@@ -55,6 +55,20 @@ class TaskSignalled(NamedTuple):
     task: str
 
 
+class TasksBlocked(NamedTuple):
+    """A lane that blocks has no room for tasks of the run: they ask again when it has."""
+
+    lane: str
+    tasks: list[str]
+
+
+class TasksUnblocked(NamedTuple):
+    """The lane has room for these tasks now (or was given up, which they hear)."""
+
+    lane: str
+    tasks: list[str]
+
+
 class RunCancelRequested(NamedTuple):
     """Somebody asked to cancel the run: nothing new starts, what runs is stopped."""
 
@@ -93,6 +107,8 @@ WorkflowFact: TypeAlias = (
     | TaskEnded
     | TasksSkipped
     | TaskSignalled
+    | TasksBlocked
+    | TasksUnblocked
     | RunCancelRequested
     | RunTimedOut
     | RunCompleted

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw_events.checks import check, draft_of
 from goclaw_events.collector import collector_paused
 from goclaw_events.definition import RetryDefinition
+from goclaw_events.facts import WAITERS_MAX_DEFAULT
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.inputs import PlannedInput, checked_input, default_findings
 from goclaw_events.plan.model import (
@@ -53,9 +54,7 @@ def _head(definition: WorkflowDefinition, checked: Checked) -> PlanHead:
         name=definition.name,
         version=definition.version,
         lanes={
-            f"{definition.name}/{lane_id}": LaneLimits(
-                lane.concurrency, lane.capacity, lane.overflow, _limits(lane)
-            )
+            f"{definition.name}/{lane_id}": _lane_limits(definition.name, lane)
             for lane_id, lane in definition.lanes.items()
         },
         output=checked.output,
@@ -117,6 +116,15 @@ def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> st
         return lane_default if kind in ("agent", "exec", "http") else ""
     name = task.lane if isinstance(task.lane, str) else task.lane.name
     return name if name.startswith("/") else prefix + name
+
+
+def _lane_limits(name: str, lane: LaneDefinition) -> LaneLimits:
+    slots = (lane.concurrency, lane.capacity, lane.overflow)
+    target = lane.redirect_to or ""
+    if target and not target.startswith("/"):
+        target = f"{name}/{target}"
+    waiters_max = WAITERS_MAX_DEFAULT if lane.waiters_max is None else lane.waiters_max
+    return LaneLimits(*slots, _limits(lane), target, waiters_max)
 
 
 def _limits(lane: LaneDefinition) -> dict[str, Any] | None:

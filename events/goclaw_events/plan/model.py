@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_events.facts import WAITERS_MAX_DEFAULT
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,6 +52,8 @@ class LaneLimits(NamedTuple):
     overflow: str
     more: dict[str, Any] | None = None
     """What else it limits, as `LaneDeclared` has it; None: nothing."""
+    redirect_to: str = ""
+    waiters_max: int = WAITERS_MAX_DEFAULT
 
 
 class SlotNeeds(NamedTuple):

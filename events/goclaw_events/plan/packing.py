@@ -3,8 +3,9 @@
 One definition gives the same bytes each time: fields are positional, mappings keep the order
 of the definition. What can be derived (dependents, index, roots, sinks) is not written.
 Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
-for, and lanes that limit more than slots. Each is written only where there is something of it:
-the bytes of any other plan, and so its hash and the digest of a submission, stay what they were.
+for, and lanes that limit more than slots; version 4 has lanes that block or redirect. Each is
+written only where there is something of it: the bytes of any other plan, and so its hash and the
+digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from goclaw_events.templates import template_from
 from goclaw_events.value import pack, unpack
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 3
-_VERSIONS: Final = (1, 2, 3)
+VERSION: Final = 4
+_VERSIONS: Final = (1, 2, 3, 4)
+LANE_FIELDS_MIN: Final = 3
+_LANE_DEFAULTS: Final = tuple(LaneLimits(0, 0, ""))
 _HEADER_LENGTH: Final = len(MAGIC) + 1
 
 
@@ -62,7 +65,7 @@ def pack_plan(plan: Plan) -> bytes:
     head = [
         plan.name,
         plan.version,
-        {name: limits[: 4 if limits.more else 3] for name, limits in plan.lanes.items()},
+        {name: _lane_fields(limits) for name, limits in plan.lanes.items()},
         plan.output,
         plan.on_failure,
         plan.inputs,
@@ -73,8 +76,18 @@ def pack_plan(plan: Plan) -> bytes:
     return MAGIC + bytes([version]) + pack([head, list(retries), tasks])
 
 
+def _lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
+    """Return a lane as it is written: without what it does not say behind the rest."""
+    written = tuple(limits)
+    while len(written) > LANE_FIELDS_MIN and written[-1] == _LANE_DEFAULTS[len(written) - 1]:
+        written = written[:-1]
+    return written
+
+
 def _version_of(plan: Plan) -> int:
     """Return the oldest version that can say what a plan says."""
+    if any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values()):
+        return 4
     if any(task.slot is not NO_NEEDS for task in plan.tasks):
         return 3
     if any(limits.more for limits in plan.lanes.values()):

@@ -1,0 +1,48 @@
+"""The end of a task: it gives back what it has, and tells its run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.decider import ClearTimer, Decision, Send
+from goclaw_actors.messages import KeepSlot, Release, TaskReported
+from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
+
+if TYPE_CHECKING:
+    from goclaw_actors.task.state import Task
+
+TOTAL: Final = "total"
+
+
+def cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
+    """Return what forgets timers: (id, when it is due), 0 for one that is not set."""
+    return tuple(ClearTimer(name, due_ns) for name, due_ns in timers if due_ns)
+
+
+def release(task: Task, *, kept: bool = False) -> Send:
+    """Give the slot back, or (`kept`) leave it to the attempt that was abandoned."""
+    lane = lane_stream(task.lane)
+    return Send(lane, KeepSlot(task.stream, task.token) if kept else Release(task.stream))
+
+
+def release_kept(task: Task, token: int) -> Send:
+    """Give back the slot that an abandoned attempt kept."""
+    return Send(lane_stream(task.lane), Release(kept_slot(task.stream, token)))
+
+
+def end(
+    task: Task,
+    facts: tuple[object, ...],
+    status: str,
+    effects: tuple[object, ...] = (),
+    *,
+    result: Any = None,
+    error: list[str] | None = None,
+    slot: bool = True,
+    kept: bool = False,
+) -> Decision:
+    """End the task: give the slot back, forget its time limit, and tell the run."""
+    report = TaskReported(task.task_id, task.generation, status, result, error)
+    tells = Send(workflow_stream(task.run_id), report)
+    sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
+    return Decision(facts, sends, (*effects, *cleared((TOTAL, task.total_due_ns))))
