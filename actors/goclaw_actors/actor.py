@@ -40,40 +40,29 @@ class Turns(Protocol):
 
 
 class Inbox:
-    """An actor's messages, first in first out; the first one puts the actor in line for a turn.
+    """An actor's inbox as pykka knows it; made when it is asked for.
 
-    Messages that the actor pools wait for others of their kind, `later`; others are `ready`.
+    An actor that held one would be held by it: dropped ones would wait for the garbage collector.
     """
 
-    __slots__ = ("_entity", "_turns", "kinds", "messages", "scheduled")
+    __slots__ = ("_entity",)
 
-    def __init__(self, entity: Entity, turns: Turns, kinds: frozenset[type]) -> None:
+    def __init__(self, entity: Entity) -> None:
         self._entity = entity
-        self._turns = turns
-        self.kinds = kinds
-        self.messages: deque[Message] = deque()
-        self.scheduled = False
 
     def put(self, envelope: Any, /) -> None:
         """Take in what pykka's `tell` brings."""
-        self.add(envelope.message)
-
-    def add(self, message: Message) -> None:
-        """Take a message in."""
-        self.messages.append(message)
-        if not self.scheduled:
-            self.scheduled = True
-            turns = self._turns
-            line = turns.later if type(message.body) in self.kinds else turns.ready
-            line.append(self._entity)
+        self._entity.tell(envelope.message)
 
     def get(self) -> Message:
         """Return the next message."""
-        return self.messages.popleft()
+        waiting = self._entity.waiting
+        assert waiting, "pykka looks whether one waits"
+        return waiting.popleft()
 
     def empty(self) -> bool:
         """Tell whether nothing waits."""
-        return not self.messages
+        return not self._entity.waiting
 
 
 class _Stopped:
@@ -98,32 +87,52 @@ class Entity(pykka.Actor):
 
     `state` is None until the first message: it is loaded then, so that an error in loading
     reaches the message and not pykka's start. `seq` counts its facts, `number` is the position
-    of the last one (an actor whose last fact is not durable is never passivated). `held` are the
+    of the last one (an actor whose last fact is not durable is never passivated). `waiting` are
+    its messages, first in first out; None while it is not in line for a turn. It pools messages
+    of the types `kinds`. `held` are the
     snapshots that the log has of it, `base` is the one that the state began with or was last
     written to; another is due once `seq` reaches `snapshot_due`. An actor of an `archived` run
     records nothing once it is final.
     """
 
-    archived = False
-    snapshot_due = NEVER
+    rebuild = False
+    stopped = False
+    replies: dict[str, Any] | None = None
     base: Held | None = None
     held: Sequence[Held] = ()
 
     def __init__(self, stream: str, decider: Decider[Any], turns: Turns) -> None:
         # pykka's own __init__ makes a uuid4, a lock and a reference for each actor: most of the
         # 12 µs that an actor costs. The urn is the stream's name, only one thread comes here, and
-        # a reference is made when one is asked for.
+        # a reference is made when one is asked for. What few actors have is the class's.
         self.stream = stream
         self.decider = decider
+        self.kinds = _NONE if decider.pool is None else decider.pool.kinds
         self.state: Any = None
         self.seq = 0
         self.number = 0
-        self.rebuild = False
-        self.replies: dict[str, Any] | None = None
-        self.stopped = False
+        self.snapshot_due = NEVER
+        self.archived = False
+        self.waiting: deque[Message] | None = None
         self._turns = turns
-        self.actor_urn = stream
-        self.inbox = Inbox(self, turns, _NONE if decider.pool is None else decider.pool.kinds)
+
+    def tell(self, message: Message) -> None:
+        """Take a message in; the first one puts the actor in line for a turn.
+
+        Messages that the actor pools wait for others of their kind, `later`; others are `ready`.
+        """
+        if self.waiting is not None:
+            self.waiting.append(message)
+            return
+        self.waiting = deque((message,))
+        turns = self._turns
+        line = turns.later if type(message.body) in self.kinds else turns.ready
+        line.append(self)
+
+    @property
+    def actor_urn(self) -> Any:  # type: ignore[override]  # pykka writes it in its __init__ alone
+        """Return the stream's name, as pykka asks for it."""
+        return self.stream
 
     @property
     def actor_ref(self) -> ActorRef[Entity]:
@@ -131,9 +140,9 @@ class Entity(pykka.Actor):
         return ActorRef(self)
 
     @property
-    def actor_inbox(self) -> Any:  # type: ignore[override]  # pykka writes it in its __init__ alone
+    def actor_inbox(self) -> Any:  # type: ignore[override]  # as above
         """Return the inbox, as pykka asks for it."""
-        return self.inbox
+        return Inbox(self)
 
     @property
     def actor_stopped(self) -> Any:  # type: ignore[override]  # as above

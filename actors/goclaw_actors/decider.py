@@ -25,11 +25,13 @@ MapChunks: TypeAlias = "Mapping[int, dict[int, dict[int, Any]]]"
 """The maps of a state as they are kept: by map, chunk id and key."""
 
 
-class Moment(NamedTuple):
+@dataclass(slots=True)
+class Moment:
     """What a decision may know of the world: all that is not in the state comes in here.
 
     `number` is the position that the turn's first fact will take: attempt tokens come from it.
-    `holder` names the process that will hold an attempt started now.
+    `holder` names the process that will hold an attempt started now. A dispatcher moves one
+    moment from turn to turn, so nothing may keep it.
     """
 
     now_ns: int

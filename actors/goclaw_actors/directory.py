@@ -63,7 +63,7 @@ class Directory:
 
     def release(self, entity: Entity) -> None:
         """Drop an actor that was activated for a look, unless it has got something to do."""
-        if self.live.get(entity.stream) is entity and not entity.inbox.messages:
+        if self.live.get(entity.stream) is entity and not entity.waiting:
             self.drop(entity)
 
     def clear(self) -> None:
@@ -76,10 +76,10 @@ class Directory:
         live = self.live
         for entity in touched:
             if (
-                entity.state is not None  # a later turn of the batch may have failed
+                entity.number <= durable
+                and not entity.waiting
+                and entity.state is not None  # a later turn of the batch may have failed
                 and entity.decider.is_final(entity.state)
-                and entity.number <= durable
-                and not entity.inbox.messages
                 and live.get(entity.stream) is entity
             ):
                 self.drop(entity)
@@ -88,7 +88,7 @@ class Directory:
             idle = (
                 entity
                 for entity in list(islice(live.values(), 2 * excess))
-                if entity.number <= durable and not entity.inbox.messages
+                if entity.number <= durable and not entity.waiting
             )
             for entity in islice(idle, excess):
                 self.drop(entity)

@@ -49,17 +49,16 @@ class Message:
         self,
         target: str,
         body: Body,
-        *,
-        fresh: bool = False,
-        continues: bool = False,
         id: MessageId | None = None,  # noqa: A002 - as the log calls it
         correlation: str | None = None,
         traceparent: str | None = None,
+        *,
+        fresh: bool = False,
     ) -> None:
         self.target = target
         self.body = body
         self.fresh = fresh
-        self.continues = continues
+        self.continues = False
         self.id = id
         self.correlation = correlation
         self.traceparent = traceparent

@@ -70,7 +70,7 @@ class Turns:
         self.pack = packer()
         self.journal = ports.journal
         self._partitions = ports.journal.partitions
-        self._holder = ports.identity.holder
+        self._now = Moment(0, 0, partition, 0, ports.identity.holder)
         self._exchange = exchange
 
     # -- delivery --------------------------------------------------------------------------
@@ -80,7 +80,7 @@ class Turns:
         if self.held_back is not None and type(message.body) is SlotLeased:
             self.held_back.append(message)
             return
-        self.directory.entity(message.target).inbox.add(message)
+        self.directory.entity(message.target).tell(message)
 
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
         """Deliver a message that was stored, in an inbox row or another partition's frame."""
@@ -95,20 +95,21 @@ class Turns:
         others: what waits in inboxes when a batch ends stays small.
         """
         entity = self.ready[0]
-        inbox = entity.inbox
-        self.handle(entity, inbox.messages.popleft())
-        if not inbox.messages:
+        waiting = entity.waiting
+        assert waiting, "who is in line has a message"
+        self.handle(entity, waiting.popleft())
+        if not waiting:
+            entity.waiting = None
             self.ready.popleft()
-            inbox.scheduled = False
-        elif _comes_later(inbox.messages[0], inbox.kinds):
+        elif _comes_later(waiting[0], entity.kinds):
             self.later.append(self.ready.popleft())
 
     def take_later(self) -> int:
         """Let the first of those that come later have a turn; return how many messages it had."""
         entity = self.later.popleft()
-        inbox, pool = entity.inbox, entity.decider.pool
-        taken = [inbox.get()]
-        waiting = inbox.messages
+        waiting, pool = entity.waiting, entity.decider.pool
+        assert waiting, "who is in line has a message"
+        taken = [waiting.popleft()]
         if pool is not None and _may_pool(taken[0], pool.kinds):
             limit = pool.messages_max
             while waiting and len(taken) < limit and _may_pool(waiting[0], pool.kinds):
@@ -118,8 +119,8 @@ class Turns:
         else:
             self._handle_together(entity, taken)
         if not waiting:
-            inbox.scheduled = False
-        elif _comes_later(waiting[0], inbox.kinds):
+            entity.waiting = None
+        elif _comes_later(waiting[0], entity.kinds):
             self.later.append(entity)
         else:
             self.ready.append(entity)
@@ -134,7 +135,7 @@ class Turns:
         """Yield what waits in inboxes, in order of delivery."""
         yield from self.held_back or ()
         for entity in chain(self.ready, self.later):
-            yield from entity.inbox.messages
+            yield from entity.waiting or ()
 
     # -- a turn ----------------------------------------------------------------------------
 
@@ -145,7 +146,7 @@ class Turns:
         if entity.stream in self.bugs.poisoned:
             self.bugs.refuse(batch, entity, message)
             return
-        if not message.is_plain:
+        if message.id is None or message.row is not None:
             batch.take_source(message)
         try:
             if entity.state is None and (
@@ -205,10 +206,10 @@ class Turns:
         return entity.archived
 
     def _moment(self, batch: Batch) -> Moment:
-        number = batch.builder.first + batch.builder.count
-        moment: Moment = NEW_TUPLE(
-            Moment, (batch.now_ns, number, self.partition, self.era, self._holder)
-        )
+        moment, builder = self._now, batch.builder
+        moment.now_ns = batch.now_ns
+        moment.number = builder.first + builder.count
+        moment.era = self.era
         return moment
 
     def activate(self, stream: str) -> tuple[Entity, bool] | None:
@@ -345,15 +346,10 @@ class Turns:
     def send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
         """Deliver what an actor says to another, here or in the other's partition."""
         target, body, fresh, passed_on = send
-        message = Message(
-            target,
-            body,
-            fresh=fresh,
-            continues=target == sender,
-            id=(batch.builder.first, batch.sent),
-            correlation=cause.correlation,
-            traceparent=cause.traceparent,
-        )
+        number = (batch.builder.first, batch.sent)
+        message = Message(target, body, number, cause.correlation, cause.traceparent)
+        message.fresh = fresh
+        message.continues = target == sender
         batch.sent += 1
         if passed_on:
             message.answer_for(cause)

@@ -158,7 +158,7 @@ class FrameBuilder:
         tail = [self._pack(part) for part in rest]
         body = b"".join((_array(_BODY_FIELDS), _array(len(self.turns)), *self.turns, *tail))
         data = seal(encode_header(header), body)
-        rows = rows_of(header, data, self._changes(header))
+        rows = rows_of(header, data, self._changes(header), self._pack)
         return EncodedFrame(header, data, rows, self.blobs, self.told)
 
     def _changes(self, header: FrameHeader) -> Changes:

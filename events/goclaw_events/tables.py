@@ -140,8 +140,13 @@ class Changes(NamedTuple):
     archive: Sequence[tuple[bytes, bytes]] = ()
 
 
-def rows_of(header: FrameHeader, data: bytes, changes: Changes) -> list[Row]:
-    """Return the rows of one frame, in the order in which they are written."""
+def rows_of(
+    header: FrameHeader, data: bytes, changes: Changes, pack: Callable[[object], bytes] = pack
+) -> list[Row]:
+    """Return the rows of one frame, in the order in which they are written.
+
+    `pack` is that of the module, or one that is kept by whoever makes many frames.
+    """
     partition = header.partition
     prefix = u16(partition)
     place = u64(header.first)
@@ -153,7 +158,7 @@ def rows_of(header: FrameHeader, data: bytes, changes: Changes) -> list[Row]:
         key = b"".join((prefix, len(name).to_bytes(2, "big"), name, seq.to_bytes(8, "big")))
         rows.append(new(Row, ("streams", key, place + count.to_bytes(4, "big"))))
     rows.extend(_message_rows(partition, header.first, changes))
-    rows.extend(_work_rows(partition, changes))
+    rows.extend(_work_rows(partition, changes, pack))
     rows.extend(Row("parked", prefix + u64(number), value) for number, value in changes.parked)
     rows.extend(Row("meta", key, value) for key, value in changes.archive)
     return rows
@@ -176,7 +181,7 @@ def _message_rows(partition: int, first: int, changes: Changes) -> Iterable[Row]
         yield Row("meta", counter_key("in", partition, source), u64(counter))
 
 
-def _work_rows(partition: int, changes: Changes) -> Iterable[Row]:
+def _work_rows(partition: int, changes: Changes, pack: Callable[[object], bytes]) -> Iterable[Row]:
     timers, attempts, opened = changes.timers, changes.attempts, changes.open
     for timer in timers[0]:
         yield Row("timers", timer_key(partition, timer), b"")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgpack
@@ -19,6 +20,7 @@ VALUE_BYTES_MAX: Final = 64 * 1024 * 1024
 EXT_BLOB: Final = 1
 EXT_SECRET: Final = 2
 _EXT_BYTES_MIN: Final = 40
+EXTS_MAX: Final = 256
 
 Value: TypeAlias = Any
 """None, bool, int of 64 bits, float, str, bytes, list, dict with string keys, or a `BlobRef`.
@@ -66,16 +68,22 @@ def _default(value: object) -> object:
 def _default_of_users(value: object) -> object:
     """Take what may stand in a value from outside: the name of a secret may not."""
     if isinstance(value, BlobRef):
-        data = value.sha256 + value.size.to_bytes(8, "big")
-        if value.path:
-            data += msgpack.packb(value.path)
-        return msgpack.ExtType(EXT_BLOB, data)
+        return _ext_of(value.sha256, value.size, value.path)
     msg = f"a value of type {type(value).__name__} cannot be stored"
     raise ValueNotStorable(
         msg,
         hint="use None, bool, int, float, str, bytes, list or dict with string keys",
         type=type(value).__name__,
     )
+
+
+@lru_cache(maxsize=EXTS_MAX)
+def _ext_of(sha256: bytes, size: int, path: tuple[str | int, ...]) -> msgpack.ExtType:
+    """Return a reference as it is packed: that to a definition stands in each task's first fact."""
+    data = sha256 + size.to_bytes(8, "big")
+    if path:
+        data += msgpack.packb(path)
+    return msgpack.ExtType(EXT_BLOB, data)
 
 
 def _ext_hook(code: int, data: bytes) -> BlobRef | SecretText:

@@ -134,8 +134,8 @@ def test_messages_are_taken_in_order_of_arrival() -> None:
     for task in "xyz":
         entity.actor_ref.tell(Message("lane/a", Release(task)))
     assert (list(turns.ready), list(turns.later)) == ([entity], [])
-    while entity.inbox.messages:
-        entity.on_receive(entity.inbox.get())
+    while not entity.actor_inbox.empty():
+        entity.on_receive(entity.actor_inbox.get())
     assert [body.task for _, body in turns.seen] == ["x", "y", "z"]
 
 

@@ -100,9 +100,9 @@ def test_a_command_that_waits_in_an_inbox_is_answered_when_a_commit_fails() -> N
     stage.rest()
     answered = len(stage.replies)
     run = stage.node.dispatchers[0].turns.directory.entity("workflow/r")
-    run.inbox.add(Message("workflow/r", report("a"), id=(1, 1)))
+    run.tell(Message("workflow/r", report("a"), id=(1, 1)))
     stage.cancel("r")
-    run.inbox.add(stage.node.dispatchers[0].commands.pop())
+    run.tell(stage.node.dispatchers[0].commands.pop())
     stage.node.dispatchers[0].abandon(JournalFull("no space"))
     (reply,) = stage.replies[answered:]
     assert isinstance(reply.answer, Refused)

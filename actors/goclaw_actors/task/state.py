@@ -114,14 +114,12 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             (task.definition, task.generation, task.params, task.lane, task.priority,
              task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
              task.tenant, task.key) = fact  # fmt: skip
-        case AttemptStarted(attempt, token, holder):
+        case AttemptStarted():
             task.status = RUNNING
-            task.attempt = attempt
-            task.token = token
-            task.holder = holder
+            task.attempt, task.token, task.holder = fact
             task.queue_due_ns = 0
             if task.signals is not None:
-                talk.attempt_started(task.signals, attempt)
+                talk.attempt_started(task.signals, task.attempt)
         case TaskCompleted():
             task.status = COMPLETED
             task.result = fact.result

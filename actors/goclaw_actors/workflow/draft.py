@@ -62,6 +62,8 @@ CONDITION: Final = "condition"
 NEEDS_SKIPPED: Final = "needs_skipped"
 TENANT: Final = "tenant"
 """The label of a run that says for whom it is."""
+_BROKEN: Final = frozenset({FAILED, CANCELLED, BLOCKED})
+_ONLY_SKIPPED: Final = frozenset({SKIPPED})
 _STATUS_OF: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 
 
@@ -214,10 +216,10 @@ class Draft:
         """Send a ready task its schedule, or return why it is skipped."""
         task = self.plan.tasks[index]
         if task.needs:
-            ended = [self.status_of(need) for need in task.needs]
-            if any(status in (FAILED, CANCELLED, BLOCKED) for status in ended):
+            ended = {self.status_of(need) for need in task.needs}
+            if not ended.isdisjoint(_BROKEN):
                 return NEEDS_FAILED
-            if all(status == SKIPPED for status in ended):
+            if ended == _ONLY_SKIPPED:
                 return NEEDS_SKIPPED
         try:
             if task.when is not None and not evaluate(task.when, self._scope(index).load):
