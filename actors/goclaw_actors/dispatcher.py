@@ -48,6 +48,10 @@ _CLOCK_EVERY = 64
 OVERTIME: Final = 3
 """What follows from what a batch took in is finished, even if that takes so many times as long as
 the batch should; to write it down and come back to it takes longer."""
+WAVE_MAX: Final = 64
+"""So many commands are taken in before all that follows from them is done. Were more taken in
+before it is known how much follows, it would not find room (ten tasks from one that ends); were
+it fewer, less would share a turn."""
 _FOUND_AGAIN = (CheckAttempt, LoseAttempt, TimerFired, RecheckSlots, RefuseWaiting)
 """What `open` says: it is not kept from a log that is opened again."""
 
@@ -265,28 +269,33 @@ class Dispatcher:
         """Take turns until nothing is runnable or the batch is full: by count, bytes or time.
 
         Nothing new is taken in once it is half full: what follows from the rest has room then,
-        and need not be written down as undelivered. Who comes later comes when nothing else can.
+        and need not be written down as undelivered. Who comes later comes when nothing else can,
+        or when `WAVE_MAX` were taken in: then whatever follows from those is done first.
         Of time it has `OVERTIME` for that: threads that share the interpreter may take half of it.
         """
         turns, limits, clock = self.turns, self._limits, self._ports.clock
         ready, builder = turns.ready, batch.builder
-        passed_s, look_at, taken_in = 0.0, _CLOCK_EVERY, 0
+        passed_s, look_at, taken_in, wave = 0.0, _CLOCK_EVERY, 0, 0
         while True:
             if ready:
                 turns.take_next()
                 batch.messages += 1
             elif (
-                (batch.messages + taken_in) * 2 <= limits.batch_messages_max
+                wave < WAVE_MAX
+                and (batch.messages + taken_in) * 2 <= limits.batch_messages_max
                 and builder.body_bytes * 2 <= limits.batch_bytes_max
                 and passed_s * 2 <= limits.batch_time_s
                 and self._take_in(batch)
             ):
-                taken_in += 1
+                wave, taken_in = wave + 1, taken_in + 1
                 continue
             elif turns.later:
                 batch.messages += turns.take_later()
-            else:
+            elif wave == 0:
                 return
+            else:
+                wave = 0
+                continue
             if batch.messages >= look_at:
                 look_at = batch.messages + _CLOCK_EVERY
                 passed_s = (clock.now_ns() - now_ns) / 1e9
