@@ -57,17 +57,16 @@ class Folding:
         They are keys and values by turns. That a member goes on says that what was made of the
         group before is stored.
         """
-        told = [read_frame(data) for data in frames]
-        changes = []
-        for view, slot, begin in members:
-            rows = self._rows_of(slot, begin)
-            apply = self._projections[view].apply
-            for frame in told:
+        told = [
+            (self._projections[view].apply, self._rows_of(slot, b)) for view, slot, b in members
+        ]
+        for data in frames:
+            frame = read_frame(data)
+            for apply, rows in told:
                 apply(frame, rows)
-            # in order of key the engine stores them in half the time
-            changed = sorted(rows.changes(), key=_KEY)
-            changes.append(list(chain.from_iterable(changed)))
-        return changes
+        # in order of key the engine stores them in half the time
+        changed = (sorted(rows.changes(), key=_KEY) for _, rows in told)
+        return [list(chain.from_iterable(changes)) for changes in changed]
 
     def _rows_of(self, slot: str, begin: dict[str, Any] | None) -> Rows:
         if begin is not None:
