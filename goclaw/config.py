@@ -231,10 +231,21 @@ class LaneSettings(Section):
     rate_kind: Literal["token_bucket", "leaky_bucket"] = "token_bucket"
     """Let bursts through after a pause, or space all attempts evenly."""
 
+    scale_min: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Have at least so many slots, where they follow the load."""
+    scale_max: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Let slots follow the load, up to so many, in place of `concurrency`."""
+    scale_wait_s: Annotated[float, Field(gt=0, le=86_400)] = 1.0
+    """Double the slots when a queue has stood for so long; change them no sooner again."""
+    scale_idle_s: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """Take a quarter of the slots away when half of them were unused for so long."""
+
     @model_validator(mode="after")
-    def _redirects_somewhere(self) -> Self:
+    def _fits_together(self) -> Self:
         if (self.overflow == "redirect") != (self.redirect_to is not None):
             raise ValueError("overflow 'redirect' and redirect_to are given together, or neither")
+        if self.scale_max is not None and self.scale_min > self.scale_max:
+            raise ValueError("scale_min is more than scale_max")
         return self
 
     def limits(self) -> dict[str, Any] | None:
@@ -242,8 +253,12 @@ class LaneSettings(Section):
         rate = None
         if self.rate_per_second is not None:
             rate = [self.rate_per_second, self.rate_burst, self.rate_kind]
+        scale = None
+        if self.scale_max is not None:
+            scale = [self.scale_min, self.scale_max, self.scale_wait_s, self.scale_idle_s]
         said = {
             "rate": rate,
+            "scale": scale,
             "resources": self.resources,
             "per_tenant": self.per_tenant,
             "per_key": self.per_key,

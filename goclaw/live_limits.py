@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LIVE: Final = (
     "concurrency", "capacity", "rate", "resources", "per_tenant", "per_key", "ageing", "weights",
+    "scale",
 )  # fmt: skip
 """What can be set live, by the names of a definition."""
 

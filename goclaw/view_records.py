@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from goclaw_projections.status import ProjectionStatus
     from goclaw_projections.workers import RunningAttempt, WorkerView
 
-_NESTED: Final = {"rate": ("per_second", "burst", "kind")}
+_NESTED: Final = {"rate": ("per_second", "burst", "kind"), "scale": ("min", "max", "wait", "idle")}
 """Limits that facts have as lists: what the places mean."""
 
 
@@ -32,6 +32,11 @@ def lane_record(lane: LaneView, now_ns: int) -> dict[str, Any]:
     declared = named_limits({**slots, **lane.limits})
     live = named_limits(lane.live)
     limits = {**declared, **live}
+    if "concurrency" in live:
+        limits.pop("scale", None)
+    elif "scale" in limits:
+        scale = limits["scale"]
+        limits["concurrency"] = min(max(lane.scaled, scale["min"]), scale["max"])
     changed_by, claimed = lane.changed_by
     held_ns = lane.held_until_ns
     return {

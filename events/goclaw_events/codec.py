@@ -120,6 +120,7 @@ for _cls, _name in (
     (facts.LaneHeld, "lane.held"),
     (facts.LaneRedirected, "lane.redirected"),
     (facts.LaneRoomChanged, "lane.room_changed"),
+    (facts.LaneScaled, "lane.scaled"),
     (facts.Marked, "partition.marked"),
     (facts.PartitionOpened, "partition.opened"),
     (facts.PartitionClosed, "partition.closed"),

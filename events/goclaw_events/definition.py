@@ -6,7 +6,7 @@ templates) is checked by `goclaw_events.checks`, so that one report can hold eve
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -17,6 +17,7 @@ from pydantic import (
     StringConstraints,
     Tag,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -124,6 +125,25 @@ class RateDefinition(Part):
     )
 
 
+class ScaleDefinition(Part):
+    """Between how many attempts at a time a lane follows its load."""
+
+    min: int = Field(ge=1, le=1_000_000)
+    max: int = Field(ge=1, le=1_000_000)
+    wait: PositiveDuration = Field(
+        default=1.0, description="a queue so old asks for more slots; no change comes sooner"
+    )
+    idle: PositiveDuration = Field(
+        default=30.0, description="slots go when half of them were unused for so long"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min > self.max:
+            raise PydanticCustomError("bad_scale", "min is more than max")
+        return self
+
+
 class LaneDefinition(Part):
     """A queue with limits, shared by all runs of the definition."""
 
@@ -139,6 +159,9 @@ class LaneDefinition(Part):
         default=None, ge=1, le=1_000_000, description="for block: runs that may wait; 10,000"
     )
     rate: RateDefinition | None = None
+    scale: ScaleDefinition | None = Field(
+        default=None, description="follow the load, in place of `concurrency`"
+    )
     resources: dict[Id, Units] = Field(
         default_factory=dict, description="units that its tasks share (gpu, tokens, ...)"
     )
@@ -159,6 +182,12 @@ class LaneDefinition(Part):
         default_factory=dict, description="shares of tenants (or workflows) that are not 1"
     )
     description: str = ""
+
+    @model_validator(mode="after")
+    def _slots_once(self) -> Self:
+        if self.scale is not None and "concurrency" in self.model_fields_set:
+            raise PydanticCustomError("bad_scale", "a lane has `concurrency`, or `scale`, not both")
+        return self
 
 
 class KeyedLane(Part):

@@ -127,8 +127,9 @@ def set_limits(
     """Set limits of a lane, until they are taken back: whatever is declared meanwhile.
 
     NAME is that of a definition: concurrency, capacity, per_tenant, per_key, ageing,
-    rate.per_second, rate.burst, rate.kind, resources.UNIT, weights.TENANT. NAME=declared takes one
-    back. What runs goes on; nothing is started before the lane is within its limits.
+    rate.per_second, rate.burst, rate.kind, scale.min, scale.max, resources.UNIT, weights.TENANT.
+    NAME=declared takes one back. What runs goes on; nothing is started before the lane is within
+    its limits.
     """
     if not limits and not reset:
         raise click.UsageError("name a limit, or --reset")

@@ -24,6 +24,7 @@ class LaneView(NamedTuple):
     names of a definition, and `live` holds what somebody set over all of these. `mode` is `open`,
     `paused` or `draining`; `version` counts changes of it and of `live`, the last of which came at
     `changed_at_ns`, from `changed_by` (who the transport proved it was, and who they said).
+    `scaled` is how many slots a lane that scales had last (0: as few as it may).
     Before `held_until_ns` nothing is lent, because whom a task asked did not serve it.
     `running` tasks hold a slot, `queued` wait
     for one, `queued_by_priority` says how many of each priority, `oldest_queued_at_ns` since when
@@ -61,6 +62,7 @@ class LaneView(NamedTuple):
     changed_by: tuple[str, str]
     changed_at_ns: int | None
     held_until_ns: int | None
+    scaled: int
     oldest_queued_at_ns: int | None
 
 
@@ -69,7 +71,8 @@ class LaneView(NamedTuple):
     _CONCURRENCY, _CAPACITY, _OVERFLOW, _DECLARED_BY, _QUEUED, _RUNNING, _ARRIVED, _LEASED,
     _RELEASED, _WITHDRAWN, _REFUSED, _WAITED, _UPDATED, _POISONED, _DROPPED, _REDIRECTED,
     _BLOCKED, _PRIORITIES, _LIMITS, _LIVE, _MODE, _VERSION, _CHANGED_BY, _CHANGED_AT, _HELD,
-) = range(25)  # fmt: skip
+    _SCALED,
+) = range(26)  # fmt: skip
 _NEW: Final = (None, None, None, "", 0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0, 0, 0)
 _OF_REASON: Final = {"lane_dropped": _DROPPED}
 
@@ -82,7 +85,7 @@ class LanesProjection:
     """
 
     name = "lanes"
-    version = 4
+    version = 5
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -95,7 +98,7 @@ class LanesProjection:
 
 def _row_of(lane: str, rows: Rows) -> list[Any]:
     row: list[Any] | None = rows.get("lane/" + lane)
-    return [*_NEW, {}, {}, {}, "open", 0, ("", ""), None, None] if row is None else row
+    return [*_NEW, {}, {}, {}, "open", 0, ("", ""), None, None, 0] if row is None else row
 
 
 def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
@@ -110,6 +113,8 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
         elif type(fact) is facts.LaneControlled:
             row[_MODE], row[_LIVE], row[_VERSION] = fact[:3]
             row[_CHANGED_BY], row[_CHANGED_AT] = fact[3:], time_ns
+        elif type(fact) is facts.LaneScaled:
+            row[_SCALED] = fact.concurrency
         elif type(fact) is facts.LaneHeld:
             row[_HELD] = fact.until_ns or None
         elif type(fact) is facts.LaneRefused:

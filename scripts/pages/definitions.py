@@ -14,6 +14,7 @@ HEADINGS: Final = {
     "RetryDefinition": "Retries",
     "LaneDefinition": "A lane",
     "RateDefinition": "A rate",
+    "ScaleDefinition": "A scale",
     "KeyedLane": "A lane for each key",
     "InputDefinition": "An input",
     "HttpCall": "A request",

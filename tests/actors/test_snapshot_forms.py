@@ -98,6 +98,10 @@ LAYOUT = {
         "idempotency_key input labels name parent plan reason result results run_id status "
         "statuses told unmet"
     ),
+    (6, "lane"): (
+        "capacity concurrency control declared_by entries head leased limits next oldest overflow "
+        "queue queued redirect_to room served shares stream waiters_max"
+    ),
     (2, "workflow"): (
         "active children deadline_ns definition depth digest ended error first_failed "
         "idempotency_key input labels name parent plan reason result results run_id status "
@@ -236,7 +240,7 @@ def test_a_lane_of_many_chunks() -> None:
         LANE.evolve(lane, said.LaneAdvanced([], [], [entry], []))
     assert LANE.encode(keeper.through(lane)) == LANE.encode(lane)
     assert {place[1] for place in keeper.chunks} == {-2, -1, 0, 1}
-    assert LANE_FORM.version == 5
+    assert LANE_FORM.version == 6
 
 
 run_steps = st.lists(

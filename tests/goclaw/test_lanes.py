@@ -186,3 +186,32 @@ async def test_a_cap_on_attempts_holds_over_all_lanes(
         gate.set()
         assert (await engine.result(submitted.run_id, timeout_s=WAIT_S)).ok
         assert engine.status()["attempts_waiting"] == 0
+
+
+async def test_slots_follow_the_load_until_they_are_set(
+    tmp_path: Path, gate: threading.Event
+) -> None:
+    """A lane that scales shows how many it has; slots set live fix them; both at once is wrong."""
+    given = blocking(5).model_dump(mode="json", exclude_unset=True)
+    given["lanes"] = {"io": {"scale": {"min": 1, "max": 4, "wait": "50ms"}}}
+    scaling = WorkflowDefinition.model_validate(given)
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        submitted = await engine.submit(scaling)
+        lane = await until(engine, running=4, queued=1)
+        assert (lane["concurrency"], lane["limits"]["scale"]["max"]) == (4, 4)
+        with pytest.raises(InvalidRequest, match="not both"):
+            await engine.lanes.set("digest/io", {"concurrency": 1, "scale": {"min": 1, "max": 2}})
+        await engine.lanes.set("digest/io", {"concurrency": 5})
+        assert "scale" not in (await until(engine, running=5, concurrency=5))["limits"]
+        gate.set()
+        assert (await engine.result(submitted.run_id, timeout_s=WAIT_S)).ok
+
+
+@pytest.mark.parametrize(
+    "lane", [{"scale": {"min": 3, "max": 2}}, {"concurrency": 2, "scale": {"min": 1, "max": 2}}]
+)
+def test_a_scale_that_cannot_be_is_a_fault_of_the_definition(lane: dict[str, Any]) -> None:
+    """Least above most; slots said in two ways."""
+    tasks = {"a": {"agent": "x", "lane": "io"}}
+    with pytest.raises(ValueError, match=r"min is more than max|not both"):
+        WorkflowDefinition.model_validate({"name": "w", "lanes": {"io": lane}, "tasks": tasks})

@@ -208,6 +208,10 @@ def _limited(stage: Stage) -> None:
     tasks = {f"t{n}": {"agent": "x", "lane": "redirecting"} for n in range(6)}
     stage.submit(tasks, "sent-on", lanes={"redirecting": redirecting, "blocking": blocking})
     stage.rest()
+    scaling = {"scale": {"min": 1, "max": 4}}
+    crowd = {name: {"agent": "x", "lane": "scaling"} for name in "abcd"}
+    stage.submit(crowd, "scaled", lanes={"scaling": scaling})
+    stage.rest()
     limited = _running(stage, "dropped")
     outcome = Outcome(limited.stream, limited.token, "failed", retry_after_s=5.0, limited=True)
     stage.node.accept_outcomes([outcome])

@@ -89,6 +89,7 @@ COMMON: Final = (
     "lane draining: accepted",
     "lane limits: accepted",
     "lane held",
+    "lane scaled",
     "task redirected",
     "task held back",
     "task held back asks again",
@@ -299,6 +300,8 @@ def _lane_control(entry: Entry) -> Iterator[str]:
         yield "lane turns a task away"
     elif entry.fact.type == "lane.held":
         yield "lane held"
+    elif entry.fact.type == "lane.scaled":
+        yield "lane scaled"
 
 
 def _lane(entries: list[Entry]) -> Iterator[str]:

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from goclaw_events.facts import LaneAdvanced, LaneControlled, LaneDeclared, LaneHeld, SlotKept
+from goclaw_events.facts import (
+    LaneAdvanced,
+    LaneControlled,
+    LaneDeclared,
+    LaneHeld,
+    LaneScaled,
+    SlotKept,
+)
 from goclaw_events.ids import kept_slot
 from tests.simulation.live_model import Live
 
@@ -55,7 +62,7 @@ def check_limited(stream: str, entries: list[Entry], priorities: Mapping[str, in
                 model.held[kept_slot(task, token)] = model.held.pop(task)
             case LaneHeld() as fact:
                 model.live.apply(fact)
-            case LaneDeclared() | LaneControlled() as fact:
+            case LaneDeclared() | LaneControlled() | LaneScaled() as fact:
                 model.live.apply(fact)
                 model.declare(*model.live.in_force())
 

@@ -21,6 +21,7 @@ LIMITS: Final[dict[str, tuple[Any, ...]]] = {
     "concurrency": (1, 1, 2, 5, None),
     "capacity": (1, 3, 100, None),
     "per_tenant": (1, 2, None),
+    "scale": ([1, 4, 1.0, 5.0], None),
     "rate": ([2.0, 2, "token_bucket"], [5.0, 1, "leaky_bucket"], None),
 }
 

@@ -17,6 +17,7 @@ from goclaw_events.facts import (
     LaneControlled,
     LaneDeclared,
     LaneHeld,
+    LaneScaled,
     SlotKept,
 )
 from goclaw_events.frame import decode_frame
@@ -87,7 +88,7 @@ class LaneModel:
         self.model.concurrency = CONCURRENCY
         for entry in entries:
             fact = entry.decoded
-            if isinstance(fact, LaneDeclared | LaneControlled):
+            if isinstance(fact, LaneDeclared | LaneControlled | LaneScaled):
                 self.model.live.apply(fact)
                 self.model.declare(*self.model.live.in_force())
             elif isinstance(fact, LaneHeld):

@@ -70,6 +70,7 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
         definition["output"] = {"last": f"${{tasks.{list(tasks)[-1]}.result.n}}"}
     _limit_and_nest(definition)
     _limit_lanes(definition)
+    _scale_lanes(definition)
     return compile_plan(definition_from(definition, name))
 
 
@@ -161,6 +162,16 @@ def _crowd(rng: random.Random, definition: dict[str, Any]) -> None:
     for task in definition["tasks"].values():
         if "agent" in task and rng.random() < 0.9:
             task["lane"] = name
+
+
+def _scale_lanes(definition: dict[str, Any]) -> None:
+    """Let the slots of some lanes follow the load; drawn as in `_limit_lanes`."""
+    rng = random.Random(repr(definition) + "scale")
+    for lane in definition["lanes"].values():
+        if rng.random() < 0.15:
+            lane.pop("concurrency", None)
+            least = rng.choice([1, 1, 2])
+            lane["scale"] = {"min": least, "max": least + rng.choice([0, 2, 5]), "wait": "1s"}
 
 
 def _task(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.decider import Accepted, ClearTimer, Decision, Refused, Send, SetTimer
+from goclaw_actors.lane.scaling import SCALE, Scaling, scale_of
 from goclaw_actors.messages import LendFree
 from goclaw_events.facts import LaneControlled, LaneDeclared, LaneHeld
 
@@ -38,7 +39,7 @@ class Control:
     Until `held_ns` nothing is lent for the sake of somebody whom a task asked.
     """
 
-    __slots__ = ("declared", "held_ns", "live", "mode", "version")
+    __slots__ = ("declared", "held_ns", "live", "mode", "scaling", "version")
 
     def __init__(self) -> None:
         self.declared: LaneDeclared | None = None
@@ -46,6 +47,7 @@ class Control:
         self.mode = OPEN
         self.version = 0
         self.held_ns = 0
+        self.scaling = Scaling()
 
     def declares(self, message: DeclareLane) -> LaneDeclared | None:
         """Return the fact that a declaration is; None if it says what was said before."""
@@ -54,13 +56,26 @@ class Control:
             return None
         return said
 
-    def in_force(self, declared: LaneDeclared) -> InForce:
-        """Return the limits of a declaration under those set live."""
-        live = dict(self.live)
-        concurrency: Any = live.pop(_CONCURRENCY, declared.concurrency)
+    def in_force(self, declared: LaneDeclared, said: dict[str, Value] | None = None) -> InForce:
+        """Return the limits of a declaration under those set live (or `said`).
+
+        Slots that are set live do not scale.
+        """
+        live = dict(self.live if said is None else said)
+        slots: Any = live.pop(_CONCURRENCY, None)
         capacity: Any = live.pop(_CAPACITY, declared.capacity)
         limits = {**(declared.limits or {}), **live} if live else declared.limits
-        return InForce(concurrency, capacity, limits)
+        if slots is not None:
+            limits = {name: each for name, each in (limits or {}).items() if name != SCALE} or None
+            return InForce(slots, capacity, limits)
+        scale = scale_of(limits)
+        slots = declared.concurrency if scale is None else self.scaling.within(scale)
+        return InForce(slots, capacity, limits)
+
+    def rescaled(self, limits: InForce) -> tuple[ClearTimer, ...]:
+        """Return what is cleared where other limits make an end of scaling."""
+        ends = self.scaling.wake_ns and scale_of(limits.limits) is None
+        return (ClearTimer(SCALE, self.scaling.wake_ns),) if ends else ()
 
     def slots(self, concurrency: int, now_ns: int) -> int:
         """Return how many slots the lane may lend in all, as things stand."""
@@ -85,12 +100,15 @@ class Control:
     def root(self) -> Value:
         """Return what a snapshot keeps."""
         declared = None if self.declared is None else list(self.declared)
-        return [declared, self.live, self.mode, self.version, self.held_ns]
+        return [declared, self.live, self.mode, self.version, self.held_ns, self.scaling.root()]
 
     def restore(self, root: Any) -> None:
         """Take back what a snapshot kept."""
-        declared, self.live, self.mode, self.version, self.held_ns = root
-        self.declared = None if declared is None else LaneDeclared(*declared)
+        declared, self.live, self.mode, self.version, self.held_ns, scaling = root
+        self.scaling.restore(scaling)
+        if declared is not None:
+            self.declared = LaneDeclared(*declared)
+            self.scaling.scale = scale_of(self.in_force(self.declared).limits)
 
 
 def control(stream: str, now: Control, message: ControlLane, now_ns: int, waiting: int) -> Decision:
@@ -107,6 +125,9 @@ def control(stream: str, now: Control, message: ControlLane, now_ns: int, waitin
         return Decision(reply=Refused("lane_changed", text, "look at it again: goclaw lanes show"))
     mode = message.mode or now.mode
     said = {**({} if message.reset else now.live), **message.limits}
+    for name, other in ((_CONCURRENCY, SCALE), (SCALE, _CONCURRENCY)):
+        if message.limits.get(name) is not None and other not in message.limits:
+            said.pop(other, None)  # one takes the place of the other
     live = {name: value for name, value in said.items() if value is not None}
     lifts = message.mode == OPEN and now.held_ns > now_ns
     if (mode, live) == (now.mode, now.live) and not lifts:
@@ -114,7 +135,8 @@ def control(stream: str, now: Control, message: ControlLane, now_ns: int, waitin
     fact = LaneControlled(mode, live, now.version + 1, message.by, message.claimed)
     lend = () if mode == PAUSED else (Send(stream, LendFree()),)
     accepted = Accepted(str(fact.version))
+    cleared = now.rescaled(now.in_force(now.declared, live))
     if not lifts:
-        return Decision((fact,), lend, reply=accepted)
-    timers = now.timers(0, now_ns, waiting, waiting)
+        return Decision((fact,), lend, cleared, accepted)
+    timers = (*cleared, *now.timers(0, now_ns, waiting, waiting))
     return Decision((fact, LaneHeld(0, "")), lend, timers, accepted)

@@ -8,6 +8,7 @@ from goclaw_actors.decider import NOTHING, Decider, Decision, Moment, Pool, Send
 from goclaw_actors.lane.control import control
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX, Draft
 from goclaw_actors.lane.room import RoomDraft
+from goclaw_actors.lane.scaling import SCALE, Load, scaled
 from goclaw_actors.lane.state import FORM, Lane, encode, evolve
 from goclaw_actors.messages import (
     CheckSlot,
@@ -63,7 +64,25 @@ def decide_together(lane: Lane, messages: Sequence[Any], moment: Moment) -> Deci
     """Answer what came and went as one: slots are given when all of it is known."""
     draft = Draft(lane, lane.concurrency, lane.capacity, moment.now_ns)
     draft.take(messages)
-    return draft.decision()
+    if lane.control.scaling.scale is None:
+        return draft.decision()
+    fired = any(type(message) is TimerFired and message.id == SCALE for message in messages)
+    return _scale(lane, draft, moment, fired=fired)
+
+
+def _scale(lane: Lane, draft: Draft, moment: Moment, *, fired: bool = False) -> Decision:
+    """Answer, and have as many slots as it takes from then on."""
+    decision = draft.decision()
+    leased = sum(type(send.body) is SlotLeased for send in decision.sends)
+    load = Load(draft.waiting - leased, len(lane.leased) - len(draft.released) + leased)
+    scaling = lane.control.scaling
+    fact, timers = scaled(scaling, lane.concurrency, load, moment.now_ns, fired=fired)
+    if fact is None:
+        return decision
+    sends, effects = decision.sends, (*decision.effects, *timers)
+    if fact.concurrency > lane.concurrency:
+        sends = [*sends, Send(lane.stream, LendFree())]
+    return Decision((*decision.facts, fact), sends, effects)
 
 
 def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
@@ -73,7 +92,8 @@ def _declare(lane: Lane, message: DeclareLane, moment: Moment) -> Decision:
     limits = lane.control.in_force(fact)
     if lane.limits != limits.limits:
         # who goes next follows from the new limits once they are the lane's
-        return Decision((fact,), (Send(lane.stream, LendFree()),))
+        cleared = lane.control.rescaled(limits)
+        return Decision((fact,), (Send(lane.stream, LendFree()),), cleared)
     given = _lend(lane, limits[:2], moment)
     return given._replace(facts=(fact, *given.facts))
 
@@ -83,7 +103,9 @@ def _lend(lane: Lane, in_force: tuple[int, int], moment: Moment) -> Decision:
 
     `in_force`: slots and capacity of the lane, or those that are being declared.
     """
-    given = Draft(lane, *in_force, moment.now_ns).decision()
+    draft = Draft(lane, *in_force, moment.now_ns)
+    scales = lane.control.scaling.scale is not None
+    given = _scale(lane, draft, moment) if scales else draft.decision()
     if sum(type(send.body) is SlotLeased for send in given.sends) < LEASES_PER_TURN_MAX:
         return given
     return given._replace(sends=[*given.sends, Send(lane.stream, LendFree())])

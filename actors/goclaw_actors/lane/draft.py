@@ -112,7 +112,8 @@ class Draft:
         return 0 if self.lane.shares is None else self.lane.shares.wake_ns
 
     @property
-    def _waiting(self) -> int:
+    def waiting(self) -> int:
+        """Return how many wait after the turn, with those that get a slot in it."""
         return len(self.lane.queued) - len(self.withdrawn) + len(self.queued)
 
     @property
@@ -185,7 +186,7 @@ class Draft:
         is not refused. Who comes back at the head had room before, for who is let in it was kept.
         Where runs wait for room, nobody goes before them.
         """
-        excess = self._waiting - slots - self._places
+        excess = self.waiting - slots - self._places
         in_line = self._is_in_line
         if excess <= 0 and not in_line:
             return []
@@ -202,7 +203,7 @@ class Draft:
 
     def drop_oldest(self, leased: Collection[str]) -> list[str]:
         """Take out who came first, to have room for who comes; return them in that order."""
-        excess = self._waiting - len(leased) - self._places
+        excess = self.waiting - len(leased) - self._places
         came = [task for task, _, at_head, *_ in self.queued.values() if not at_head]
         if excess <= 0 or not came:
             return []
@@ -234,7 +235,7 @@ class Draft:
         self, refused: list[str], dropped: list[str], leased: int, before: dict[str, Any]
     ) -> bool:
         """Fill the room there is; False if nobody came back."""
-        room = 0 if self._is_in_line else self._places - (self._waiting - leased)
+        room = 0 if self._is_in_line else self._places - (self.waiting - leased)
         came_back = False
         for tasks in (refused, dropped):
             while room > 0 and tasks:
@@ -356,7 +357,7 @@ class Draft:
     def _give_room(self, leased: int, facts: list[Any], sends: list[Send]) -> None:
         """Keep places for runs that wait, where there are any."""
         lane = self.lane
-        free = self._places - (self._waiting - leased)
+        free = self._places - (self.waiting - leased)
         if self.room.give(free, self.capacity):
             sends.append(Send(lane.stream, LendFree()))
         changed = self.room.fact()
@@ -374,7 +375,7 @@ class Draft:
     @property
     def _is_empty(self) -> bool:
         """Tell whether no task waits or holds a slot after the turn."""
-        return self._waiting == 0 and len(self.lane.leased) == len(self.released)
+        return self.waiting == 0 and len(self.lane.leased) == len(self.released)
 
     def _effects(self) -> tuple[object, ...]:
         """Wake the lane when its rate says so, or what holds it is over.
@@ -389,7 +390,7 @@ class Draft:
         control = self.lane.control
         held_ns = control.held_ns if self.held is None else self.held[0]
         if control.held_ns > self.now_ns or held_ns > self.now_ns:
-            effects += control.timers(held_ns, self.now_ns, len(self.lane.queued), self._waiting)
+            effects += control.timers(held_ns, self.now_ns, len(self.lane.queued), self.waiting)
         was_empty = not (self.lane.leased or self.lane.queued)
         if was_empty != self._is_empty:
             effects.append(ClearOpen() if self._is_empty else SetOpen("lane", ""))

@@ -22,6 +22,7 @@ from goclaw_actors.lane.kept import restore_shares, shares_root
 from goclaw_actors.lane.limits import AGEING_NS_DEFAULT, limits_of
 from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.room import Room, restored_room, room_root
+from goclaw_actors.lane.scaling import Load
 from goclaw_actors.lane.shares import Shares
 from goclaw_actors.lane.turn import Turn
 from goclaw_events.facts import (
@@ -34,6 +35,7 @@ from goclaw_events.facts import (
     LaneRedirected,
     LaneRefused,
     LaneRoomChanged,
+    LaneScaled,
     SlotKept,
 )
 from goclaw_events.ids import kept_slot
@@ -97,7 +99,7 @@ class Lane:
         self.head = 0
 
 
-def evolve(lane: Lane, fact: LaneFact) -> Lane:
+def evolve(lane: Lane, fact: LaneFact) -> Lane:  # noqa: PLR0912 - one case a fact
     """Apply a fact in place."""
     match fact:
         case LaneAdvanced():
@@ -107,10 +109,16 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:
                 _advance(lane, fact)
             if lane.overflow == DROP_OLDEST:
                 _age(lane)
+            if lane.control.scaling.scale is not None:
+                load = Load(len(lane.queued), len(lane.leased))
+                lane.control.scaling.count(lane.concurrency, load, fact.now_ns)
         case LaneDeclared():
             _declare(lane, fact)
         case SlotKept(task, token):
             lane.leased[kept_slot(task, token)] = lane.leased.pop(task)
+        case LaneScaled():
+            lane.control.scaling.apply(fact)
+            lane.concurrency = fact.concurrency
         case LaneHeld(until_ns):
             lane.control.held_ns = until_ns
         case LaneControlled():
@@ -221,6 +229,7 @@ def _limit(lane: Lane) -> None:
     assert declared is not None, "a lane is declared before it is changed"
     lane.concurrency, lane.capacity, limits = lane.control.in_force(declared)
     lane.limits = limits
+    lane.control.scaling.limit(limits)
     ageing_ns = AGEING_NS_DEFAULT if lane.shares is None else lane.shares.limits.ageing_ns
     if lane.shares is not None:
         lane.shares.ahead = None
@@ -327,7 +336,7 @@ def encode(lane: Lane) -> dict[str, Any]:
         "orders": [lane.head, lane.next],
         "served": sorted(lane.served.items()),
     }
-    if lane.control.version or lane.control.held_ns:
+    if lane.control.version or lane.control.held_ns or lane.control.scaling.slots:
         data["control"] = lane.control.root()
     if lane.shares is not None:
         data["shares"] = [lane.limits, *shares_root(lane.shares, lane.leased)]
@@ -377,5 +386,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     return lane
 
 
-FORM: Final = SnapshotForm(5, _root, _maps, _restore)
+FORM: Final = SnapshotForm(6, _root, _maps, _restore)
 """How a lane is kept: its limits, who holds a slot, who waits, and what orders them."""

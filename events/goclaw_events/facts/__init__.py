@@ -14,6 +14,7 @@ from goclaw_events.facts.lane import (
     LaneRedirected,
     LaneRefused,
     LaneRoomChanged,
+    LaneScaled,
     SlotKept,
 )
 from goclaw_events.facts.partition import (
@@ -85,6 +86,7 @@ __all__ = [
     "LaneRedirected",
     "LaneRefused",
     "LaneRoomChanged",
+    "LaneScaled",
     "Marked",
     "MessageFailed",
     "OutcomeRefused",

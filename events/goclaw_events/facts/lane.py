@@ -97,6 +97,20 @@ class LaneHeld(NamedTuple):
     task: str
 
 
+class LaneScaled(NamedTuple):
+    """A lane that scales has so many slots from now on, or looks again at another time.
+
+    `wake_ns` is that time (0: when the next task comes), `short_ns` since when it has too few,
+    `quiet_ns` since when too many; 0: it has not.
+    """
+
+    concurrency: int
+    now_ns: int
+    wake_ns: int
+    short_ns: int
+    quiet_ns: int
+
+
 class LaneRedirected(NamedTuple):
     """Tasks found the lane full, and were told to ask another one."""
 
@@ -128,4 +142,5 @@ LaneFact: TypeAlias = (
     | LaneHeld
     | LaneRedirected
     | LaneRoomChanged
+    | LaneScaled
 )

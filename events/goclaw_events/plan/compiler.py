@@ -135,8 +135,9 @@ def _limits(lane: LaneDefinition) -> dict[str, Any] | None:
 
 def limits_said(lane: LaneDefinition) -> dict[str, Any]:
     """Return what a definition says of each limit but slots and capacity, as facts have it."""
-    rate = lane.rate
+    rate, scale = lane.rate, lane.scale
     return {
+        "scale": None if scale is None else [scale.min, scale.max, scale.wait, scale.idle],
         "rate": None if rate is None else [rate.per_second, rate.burst, rate.kind],
         "resources": lane.resources,
         "per_tenant": lane.per_tenant,
