@@ -39,10 +39,10 @@ def control(world: World) -> None:
 
 
 def resume(world: World) -> None:
-    """Let every lane go on that is not open."""
+    """Let every lane go on that is not open; one that was given up takes no more commands."""
     world.history.update(world.journal)
     for stream, _ in world.history.of_kind("lane"):
-        if lane_of(world, stream).control.mode != OPEN:
+        if stream not in world.history.poisoned and lane_of(world, stream).control.mode != OPEN:
             _send(world, stream, ControlLane(OPEN, {}, reset=True, by="uid:1"), None)
 
 
