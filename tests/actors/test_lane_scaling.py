@@ -201,6 +201,17 @@ def test_a_lane_starts_with_the_least_and_lends_what_it_gains() -> None:
     assert scenario.state.concurrency == 4
 
 
+def test_a_paused_lane_gains_no_slots() -> None:
+    """Who waits then does not wait for want of slots; afterwards they do."""
+    scenario = lane("a", "b")
+    follow(scenario, ControlLane("paused", {}, reset=False, by="uid:1"))
+    for task in "cdefgh":
+        follow(scenario, Enqueue(task, 0, at_head=False))
+    assert scenario.state.concurrency == 2
+    follow(scenario, ControlLane("open", {}, reset=False, by="uid:1"))
+    assert scenario.state.concurrency == 4
+
+
 def test_a_lane_is_woken_while_it_matters() -> None:
     """A timer for one that waits; cleared when the lane is empty; none where nothing can change."""
     scenario = lane("a", "b")

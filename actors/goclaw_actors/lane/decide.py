@@ -74,7 +74,8 @@ def _scale(lane: Lane, draft: Draft, moment: Moment, *, fired: bool = False) -> 
     """Answer, and have as many slots as it takes from then on."""
     decision = draft.decision()
     leased = sum(type(send.body) is SlotLeased for send in decision.sends)
-    load = Load(draft.waiting - leased, len(lane.leased) - len(draft.released) + leased)
+    waiting = draft.waiting - leased if draft.concurrency else 0  # more slots would not help
+    load = Load(waiting, len(lane.leased) - len(draft.released) + leased)
     scaling = lane.control.scaling
     fact, timers = scaled(scaling, lane.concurrency, load, moment.now_ns, fired=fired)
     if fact is None:
