@@ -28,6 +28,7 @@ from goclaw_actors.messages import (
     EndSignals,
     Enqueue,
     FailRun,
+    JudgeRun,
     KeepSlot,
     LaneFull,
     LeaveRoom,
@@ -72,6 +73,7 @@ from goclaw_events.facts import (
     RunCancelRequested,
     RunCompleted,
     RunFailed,
+    RunStuck,
     RunSubmitted,
     SignalAccepted,
     SignalConsumed,
@@ -261,6 +263,7 @@ def run() -> Aggregate:
         "running": (submitted,),
         "running (only c is left)": (submitted, done, done._replace(task="b")),
         "running (a is held back)": (submitted, TasksBlocked("w/io", ["a"])),
+        "running (stuck)": (submitted, RunStuck([["task/r/a", "why"]])),
         "failing": (submitted, failed),
         "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
         "completed": (submitted, RunCompleted(None)),
@@ -286,6 +289,8 @@ def run() -> Aggregate:
         "SendSignal": SendSignal("a", "m", "message", "steer", "hi", "", b""),
         "SendSignal to no task of it": SendSignal("z", "m", "message", "steer", "hi", "", b""),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
+        "JudgeRun (it is stuck)": JudgeRun([["task/r/a", "why"]]),
+        "JudgeRun (it is not)": JudgeRun([]),
     }
     about = (
         "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"

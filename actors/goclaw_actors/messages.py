@@ -93,6 +93,15 @@ class RoomRefused(NamedTuple):
     reason: str
 
 
+class JudgeRun(NamedTuple):
+    """The auditor looked at the run. `evidence` that it is stuck as in `RunStuck`; none: it is not.
+
+    Whoever says so has looked again before.
+    """
+
+    evidence: list[list[str]]
+
+
 # To a task.
 class ScheduleTask(NamedTuple):
     """The task's needs are met: run it through its lane. The rest as in `TaskScheduled`."""
@@ -376,6 +385,7 @@ for _cls, _name in (
     (LaneFull, "run.lane_full"),
     (RoomFor, "run.room_for"),
     (RoomRefused, "run.room_refused"),
+    (JudgeRun, "run.judge"),
     (ScheduleTask, "task.schedule"),
     (WaitTask, "task.wait"),
     (SlotLeased, "task.slot_leased"),

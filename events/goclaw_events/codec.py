@@ -89,6 +89,8 @@ for _cls, _name in (
     (facts.TasksUnblocked, "run.tasks_unblocked"),
     (facts.RunCancelRequested, "run.cancel_requested"),
     (facts.RunTimedOut, "run.timed_out"),
+    (facts.RunStuck, "run.stuck"),
+    (facts.RunUnstuck, "run.unstuck"),
     (facts.RunCompleted, "run.completed"),
     (facts.RunFailed, "run.failed"),
     (facts.RunCancelled, "run.cancelled"),

@@ -140,9 +140,17 @@ class Journal(Protocol):
         ...
 
     def rows(
-        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+        self,
+        table: str,
+        prefix: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        after: bytes | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`."""
+        """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`.
+
+        Those above `after`: to go on where somebody stopped reading.
+        """
         ...
 
     def get(self, table: str, key: bytes) -> bytes | None:

@@ -295,7 +295,12 @@ class StoredLog:
                         yield name.decode()
 
     def rows(
-        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+        self,
+        table: str,
+        prefix: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        after: bytes | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) in order of key, for keys that begin with `prefix`, below `stop`.
 
@@ -305,7 +310,7 @@ class StoredLog:
         end = after_prefix(prefix)
         if stop is not None and (end is None or stop < end):
             end = stop
-        return self._source.scan(table, prefix, end)
+        return self._source.scan(table, prefix if after is None else after + b"\0", end)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Return one row's value."""

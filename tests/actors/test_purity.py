@@ -60,7 +60,8 @@ def test_any_messages_with_tokens_of_any_attempt(steps: list[int]) -> None:
                 running = False
             elif kind == "CloseAttempt":
                 running = running and "StartAttempt" not in map(str, decision.effects)
-        reports += sum(type(send.body).__name__ == "TaskReported" for send in decision.sends)
+        if decision.facts:  # a cancel that comes too late has it said again
+            reports += sum(type(send.body).__name__ == "TaskReported" for send in decision.sends)
         assert scenario.encoded() == scenario.replayed()
     assert reports == (scenario.state.status in STATUSES)
 

@@ -47,6 +47,11 @@ LAYOUT = {
         "active definition digest ended error first_failed idempotency_key input labels name plan "
         "reason result results run_id status statuses unmet"
     ),
+    (5, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "idempotency_key input labels name parent plan reason result results run_id status "
+        "statuses stuck told unmet"
+    ),
     (2, "lane"): (
         "capacity concurrency declared_by entries head leased limits next oldest overflow queue "
         "queued shares stream"

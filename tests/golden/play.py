@@ -11,6 +11,7 @@ from goclaw_actors import failures
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     ControlLane,
+    JudgeRun,
     RegisterDefinition,
     Release,
     ScheduleTask,
@@ -111,6 +112,7 @@ def _everything(stage: Stage) -> Stage:
     _families(stage)
     _limited(stage)
     _signalled(stage)
+    _judged(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -273,6 +275,17 @@ def _bugs_met(stage: Stage) -> None:
     stage.finish()
     stage.submit(POISONED, "poisoned-later", lanes={"poisoned": {}})
     stage.finish()
+
+
+def _judged(stage: Stage) -> None:
+    """Let the auditor think that runs are stuck, and think better of one."""
+    for run in ("judged", "stuck"):
+        stage.submit(CHAIN, run)
+        stage.rest()
+        for evidence in ([[f"task/{run}/a", "gone"]], [] if run == "judged" else None):
+            if evidence is not None:
+                stage.node.accept(Message(f"workflow/{run}", JudgeRun(evidence)))
+                stage.rest()
 
 
 def _unfinished(stage: Stage) -> None:

@@ -202,12 +202,17 @@ class SimDisk(MemoryJournal):
         return super().last_seq(partition, stream)
 
     def rows(
-        self, table: str, prefix: bytes = b"", stop: bytes | None = None
+        self,
+        table: str,
+        prefix: bytes = b"",
+        stop: bytes | None = None,
+        *,
+        after: bytes | None = None,
     ) -> Iterator[tuple[bytes, bytes]]:
         """Read rows in order of key."""
         self.points.hit("open")
         self._call()
-        return super().rows(table, prefix, stop)
+        return super().rows(table, prefix, stop, after=after)
 
     def get(self, table: str, key: bytes) -> bytes | None:
         """Read a row."""

@@ -111,7 +111,7 @@ def heal(world: World) -> None:
         world.act(world.deliver_post)
     quiet = 0
     for _ in range(HEAL_ROUNDS_MAX):
-        if _heal_round(world):
+        if heal_round(world):
             quiet = 0
             continue
         if world.options.rate("control"):
@@ -133,7 +133,7 @@ def heal(world: World) -> None:
     raise AssertionError(message)
 
 
-def _heal_round(world: World) -> bool:
+def heal_round(world: World) -> bool:
     """Do all that can be done now; return whether anything was recorded."""
     for run_id in sorted(set(world.clients.submitted) - world.clients.answered):
         world.clients.submit(run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,9 +16,13 @@ from goclaw_actors.why.lane import held_up, lends_now
 from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import LaneDeclared
 from tests.actors.given import NOW_NS, Scenario
+from tests.simulation import invariants
 from tests.simulation.history import Entry
-from tests.simulation.run import simulate
+from tests.simulation.options import Options
+from tests.simulation.run import simulate, steps_of
+from tests.simulation.stuck import auditor_of, come_to_rest, lose_a_message
 from tests.simulation.why_model import LIMITS, NEAR_NS, LaneModel, check_why
+from tests.simulation.world import World
 
 SECOND_NS: Final = 1_000_000_000
 SEEDS: Final = range(1_000, 1_030)
@@ -99,3 +104,35 @@ def _move(scenario: Scenario[Lane], task: str, move: tuple[Any, ...], now_ns: in
             wakes = lane.shares is not None and 0 < lane.shares.wake_ns <= now_ns
             scenario.when(TimerFired("rate") if wakes else LendFree(), now_ns)
     return now_ns
+
+
+@pytest.mark.parametrize("seed", range(2_000, 2_025))
+def test_whoever_never_ends_is_found_by_the_auditor(seed: int) -> None:
+    """After a message was lost, all that can happen happens: who has not ended then is judged.
+
+    Nobody else is, and what is recorded names something that is missing.
+    """
+    options = Options(partitions=1 + seed % 2, rates={"fail": 1.0}, steps=120, runs=5)
+    world = World(seed, options)
+    actions = steps_of(world)
+    auditor = auditor_of(world)
+    for at in range(options.steps):
+        world.act(world.rng.choices(list(actions), list(actions.values()))[0])
+        if at == seed % 90:
+            lose_a_message(world)
+        if at % 20 == 0 and world.journal.at_rest:
+            auditor.look_at(3)
+    come_to_rest(world)
+    auditor = auditor_of(world)
+    while auditor.look_at(3) == 3:
+        pass
+    auditor.confirm()
+    come_to_rest(world)
+    world.history.update(world.journal)
+    unfinished = invariants.unfinished(world)
+    judged = {
+        stream.partition("/")[2]
+        for stream, entries in world.history.of_kind("workflow")
+        if entries[-1].fact.type == "run.stuck"
+    }
+    assert judged == unfinished

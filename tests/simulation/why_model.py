@@ -23,7 +23,7 @@ from goclaw_events.facts import (
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import keeper_of, kept_slot
 from tests.simulation.history import Entry, lane_taken
-from tests.simulation.lane_model import CONCURRENCY
+from tests.simulation.lane_model import AGEING_NS, CONCURRENCY
 from tests.simulation.limits_model import Asked, _Limited, is_limited
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ class LaneModel:
     def __init__(self, stream: str, entries: list[Entry]) -> None:
         self.limited = any(is_limited(entry.decoded) for entry in entries)
         self.model = _Limited(stream)
+        self.came: dict[str, int] = {}
+        self.served: dict[int, int] = {}
         self.model.concurrency = CONCURRENCY
         for entry in entries:
             fact = entry.decoded
@@ -110,8 +112,11 @@ class LaneModel:
             party, key, units, cost = said[0] if said else ("", "", None, 1.0)
             asked = Asked(task, model.count, head, priority, party, key, units or {}, cost)
             model.waiting[task] = asked
+            came_ns = min(fact.now_ns, self.served.get(priority, fact.now_ns) if head else 2**63)
+            self.came[task] = came_ns
         for task in fact.leased:
             asked = model.held[task] = model.waiting.pop(task)
+            self.served[asked.priority] = self.came[task]
             if fact.now_ns:
                 model.spend(asked.cost, fact.now_ns, task)
 
@@ -157,7 +162,8 @@ class LaneModel:
 
     def _place(self, task: str) -> tuple[int, int]:
         asked = self.model.waiting[task]
-        return -asked.priority, -asked.order if asked.head else asked.order
+        rank = self.came[task] - asked.priority * AGEING_NS
+        return rank, -asked.order if asked.head else asked.order
 
     def surely_ahead(self, task: str) -> int:
         """Return how many of its party are before it whatever ageing does."""

@@ -36,7 +36,7 @@ from goclaw_actors.messages import (
     WithdrawSignal,
 )
 from goclaw_actors.task import child, hearing
-from goclaw_actors.task.ending import TOTAL, cleared, end, release, release_kept
+from goclaw_actors.task.ending import TOTAL, cleared, end, release, release_kept, report
 from goclaw_actors.task.limited import ask_later, is_uncounted
 from goclaw_actors.task.limits import QUEUE, TIMEOUT, after_ns, left_s, overdue, waited
 from goclaw_actors.task.retry import delay_s, may_retry
@@ -433,7 +433,7 @@ def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
 
 def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if task.status in FINAL:
-        return NOTHING
+        return Decision((), (report(task, task.status, task.result, task.error),))
     if message.queued_only and task.status not in (PENDING, SCHEDULED):
         return NOTHING
     if task.status in (RUNNING, CHILD, CANCELLING):

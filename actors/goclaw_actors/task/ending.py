@@ -30,6 +30,12 @@ def release_kept(task: Task, token: int) -> Send:
     return Send(lane_stream(task.lane), Release(kept_slot(task.stream, token)))
 
 
+def report(task: Task, status: str, result: Any, error: list[str] | None) -> Send:
+    """Return what tells the run how the task ended; said again, it changes nothing."""
+    told = TaskReported(task.task_id, task.generation, status, result, error)
+    return Send(workflow_stream(task.run_id), told)
+
+
 def end(
     task: Task,
     facts: tuple[object, ...],
@@ -42,7 +48,6 @@ def end(
     kept: bool = False,
 ) -> Decision:
     """End the task: give the slot back, forget its time limit, and tell the run."""
-    report = TaskReported(task.task_id, task.generation, status, result, error)
-    tells = Send(workflow_stream(task.run_id), report)
+    tells = report(task, status, result, error)
     sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
     return Decision(facts, sends, (*effects, *cleared((TOTAL, task.total_due_ns))))

@@ -34,8 +34,11 @@ class LiveSight:
         passive: Passive,
         place_of: Callable[[AttemptToken], str],
         now_ns: int,
+        *,
+        brief: bool = False,
     ) -> None:
         self.now_ns = now_ns
+        self.moving: dict[str, bool] | None = {} if brief else None
         self._dispatchers = dispatchers
         self._passive = passive
         self._place_of = place_of
@@ -64,6 +67,8 @@ class LiveSight:
 
     def time_ns(self, stream: str, number: int) -> int:
         """Return when a fact was recorded, or will have been."""
+        if self.moving is not None:
+            return 0
         for batch in reversed(self._of(stream).turns.in_flight):
             if batch.builder.first <= number:
                 return batch.now_ns
@@ -71,6 +76,8 @@ class LiveSight:
 
     def begun_ns(self, stream: str) -> int:
         """Return when a stream began."""
+        if self.moving is not None:
+            return 0
         begun_ns = self._passive.begun_ns(stream)
         flying = (b for b in self._of(stream).turns.in_flight if stream in b.builder.streams)
         return begun_ns or next((batch.now_ns for batch in flying), 0)

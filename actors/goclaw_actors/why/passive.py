@@ -37,9 +37,9 @@ class Passive:
         """Return the partition that owns a stream."""
         return partition_of(stream, self.journal.partitions)
 
-    def forget(self) -> None:
-        """Drop what was read: it may have changed."""
-        self._known.clear()
+    def keep(self, entity: Entity) -> None:
+        """Take in an actor that was read before, and has no newer facts."""
+        self._known[entity.stream] = entity
 
     def actor(self, stream: str, flying: Sequence[bytes] = ()) -> Entity | None:
         """Return an actor as its facts leave it, those of the frames `flying` included.

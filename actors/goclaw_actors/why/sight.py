@@ -24,6 +24,9 @@ class Sight(Protocol):
     """
 
     now_ns: int
+    moving: dict[str, bool] | None
+    """Only whether something will wake what waits is asked, not what, who, or since when: then
+    what was found of lanes is kept here. None: everything is asked."""
 
     @property
     def partitions(self) -> int:

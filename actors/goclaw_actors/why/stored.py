@@ -25,6 +25,7 @@ class StoredSight:
 
     def __init__(self, passive: Passive, now_ns: int) -> None:
         self.now_ns = now_ns
+        self.moving: dict[str, bool] | None = None
         self._passive = passive
         self._journal = passive.journal
         self._coming: dict[str, list[Any]] | None = None

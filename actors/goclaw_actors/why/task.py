@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.lane.control import HOLD
+from goclaw_actors.lane.control import HOLD, PAUSED
 from goclaw_actors.messages import (
     AskAgain,
     ChildEnded,
@@ -172,6 +172,9 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
 
 
 def _queued(sight: Sight, task: Task, lane: Lane, since: int) -> Reason:
+    if sight.moving is not None:
+        below = () if _moves(sight, sight.moving, lane) else tuple(_next_turn(sight, lane))
+        return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), below)
     found = held_up(lane, task.stream, sight.now_ns)
     because = [_limit(sight, lane, each, since) for each in found]
     is_paused = any(each.kind == LANE_PAUSED for each in found)
@@ -205,6 +208,13 @@ def holder(sight: Sight, slot: str) -> Holder:
     return Holder(stream, name, task.status, since_ns(sight, task))
 
 
+def _moves(sight: Sight, known: dict[str, bool], lane: Lane) -> bool:
+    """Tell whether a lane will move, or is paused: for all that wait in it at once."""
+    if lane.stream not in known:
+        known[lane.stream] = lane.control.mode == PAUSED or _will_move(sight, lane)
+    return known[lane.stream]
+
+
 def _will_move(sight: Sight, lane: Lane) -> bool:
     """Tell whether something will give the lane a turn: who holds a slot, a timer, a message."""
     if lends_now(lane, sight.now_ns):
@@ -224,16 +234,24 @@ def _rate_wakes(sight: Sight, lane: Lane) -> bool:
 
 
 def _gives_back(sight: Sight, lane: Lane, slot: str) -> bool:
-    """Tell whether a slot will be given back: its holder lives, or said so."""
+    """Tell whether a slot will be given back: its holder lives and is not stuck, or said so."""
     stream, kept = keeper_of(slot)
     task: Task | None = state_of(sight, stream)
     if sight.is_given_up(stream):
         return False
-    if task is None or (kept in task.kept if kept else task.status not in _WITHOUT_A_SLOT):
+    if task is None or (kept in task.kept if kept else _uses_its_slot(sight, task)):
         return True
     ended = (Release, Defer, Withdraw, KeepSlot)
     coming = sight.coming(lane.stream)
     return any(isinstance(body, ended) and body.task in (stream, slot) for body in coming)
+
+
+def _uses_its_slot(sight: Sight, task: Task) -> bool:
+    if task.status == SCHEDULED:
+        return any(isinstance(body, SlotLeased) for body in sight.coming(task.stream))
+    if task.status in (RUNNING, CANCELLING) and not waits_for_child(task):
+        return _at_work(sight, task).kind != NOTHING
+    return task.status not in _WITHOUT_A_SLOT
 
 
 def _next_turn(sight: Sight, lane: Lane) -> list[Reason]:
@@ -245,7 +263,7 @@ def _next_turn(sight: Sight, lane: Lane) -> list[Reason]:
         return [Reason(LANE_RATE, lane.stream, 0, wake_ns_of(lane), {})]
     if lends_now(lane, sight.now_ns):
         return [nothing(lane.stream, "a slot is free, and nobody lends it")]
-    return [nothing(lane.stream, "who holds its slots has ended, and will not give them back")]
+    return [nothing(lane.stream, "nobody who holds a slot of it will give it back")]
 
 
 def waits_for_child(task: Task) -> bool:

@@ -29,6 +29,7 @@ from goclaw_actors.messages import (
     ChildEnded,
     DeclareLane,
     FailRun,
+    JudgeRun,
     LaneFull,
     RoomFor,
     RoomRefused,
@@ -55,7 +56,14 @@ from goclaw_actors.workflow.state import (
     encode,
     snapshot_form,
 )
-from goclaw_events.facts import RunCancelRequested, RunFailed, RunSubmitted, TaskEnded
+from goclaw_events.facts import (
+    RunCancelRequested,
+    RunFailed,
+    RunStuck,
+    RunSubmitted,
+    RunUnstuck,
+    TaskEnded,
+)
 from goclaw_events.ids import workflow_stream
 
 if TYPE_CHECKING:
@@ -88,6 +96,7 @@ class _Decide:
             LaneFull: lambda run, message, _: hold_back(run, message),
             RoomFor: lambda run, message, _: let_ask(run, message),
             RoomRefused: lambda run, message, _: refuse(run, message),
+            JudgeRun: _judge,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -189,6 +198,13 @@ class _Decide:
         tell = (*_tell(run.parent, ended), *farewells(run, run.statuses.__getitem__))
         sends = (stop, *leave_all(run), *tell)
         return Decision((RunFailed(*error),), sends, _closing(run.deadline_ns, ended))
+
+
+def _judge(run: Run, message: JudgeRun, _moment: Moment) -> Decision:
+    """Record what the auditor found, if that is news of a run that goes on."""
+    if run.plan is None or run.status in FINAL or run.stuck == message.evidence:
+        return NOTHING
+    return Decision((RunStuck(message.evidence) if message.evidence else RunUnstuck(),))
 
 
 def _submitted_before(run: Run, message: SubmitRun) -> Decision:

@@ -17,8 +17,10 @@ from goclaw_events.facts import (
     RunCancelRequested,
     RunCompleted,
     RunFailed,
+    RunStuck,
     RunSubmitted,
     RunTimedOut,
+    RunUnstuck,
     TaskEnded,
     TasksBlocked,
     TaskSignalled,
@@ -67,15 +69,16 @@ class Run:
     By plan index: `statuses`, and `unmet`, how many needs have not ended. A task is ACTIVE from
     the moment that its last need ended, whether or not its actor heard of it yet.
     `results` holds what something of the run reads; `first_failed` is (task, code, message).
-    `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`. `told` are the tasks (by plan
-    index) that somebody said something to: their streams may begin before they do. `blocked` are
-    active ones that a lane has no room for; None: there never were any.
+    `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`; `stuck` as in `RunStuck`.
+    `told` are the tasks (by plan index) that somebody said something to: their streams may begin
+    before they do. `blocked` are active ones that a lane has no room for; None: there never were
+    any.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
         "error", "first_failed", "idempotency_key", "input", "labels", "name", "parent", "plan",
-        "reason", "result", "results", "run_id", "status", "statuses", "told", "unmet",
+        "reason", "result", "results", "run_id", "status", "statuses", "stuck", "told", "unmet",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -103,6 +106,7 @@ class Run:
         self.children: dict[str, BlobRef] | None = None
         self.told: set[int] | None = None
         self.blocked: Blocked | None = None
+        self.stuck: list[list[str]] = []
 
 
 class Evolve:
@@ -111,7 +115,7 @@ class Evolve:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    def __call__(self, run: Run, fact: WorkflowFact) -> Run:
+    def __call__(self, run: Run, fact: WorkflowFact) -> Run:  # noqa: C901, PLR0912 - one case a fact
         """Apply a fact."""
         match fact:
             case TaskEnded():
@@ -132,6 +136,10 @@ class Evolve:
             case RunTimedOut(message):
                 run.status = FAILING
                 run.first_failed = run.first_failed or ("", TIMEOUT, message)
+            case RunStuck(evidence):
+                run.stuck = evidence
+            case RunUnstuck():
+                run.stuck = []
             case RunCompleted(result):
                 run.status = "completed"
                 run.result = result
@@ -246,7 +254,7 @@ def encode(run: Run) -> dict[str, Any]:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "active",
     "ended", "reason", "result", "first_failed", "error", "parent", "depth", "deadline_ns",
-    "children",
+    "children", "stuck",
 )  # fmt: skip
 
 
@@ -291,7 +299,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
             run.blocked.restore(run.plan.tasks, maps.get(1, {}), left)
         return run
 
-    return SnapshotForm(4, _root, _maps, restore)
+    return SnapshotForm(5, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -82,6 +82,19 @@ class RunTimedOut(NamedTuple):
     message: str
 
 
+class RunStuck(NamedTuple):
+    """Nothing will wake the run, or tasks of it: a fault of the engine, seen by its auditor.
+
+    `evidence`: [stream, what is missing] of each place, some of them.
+    """
+
+    evidence: list[list[str]]
+
+
+class RunUnstuck(NamedTuple):
+    """What was missing to a stuck run has come: it goes on."""
+
+
 class RunCompleted(NamedTuple):
     """Every task ended well (or was skipped by its condition)."""
 
@@ -111,6 +124,8 @@ WorkflowFact: TypeAlias = (
     | TasksUnblocked
     | RunCancelRequested
     | RunTimedOut
+    | RunStuck
+    | RunUnstuck
     | RunCompleted
     | RunFailed
     | RunCancelled
