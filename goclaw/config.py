@@ -333,6 +333,17 @@ class RetentionSettings(Section):
         return self
 
 
+class AuditSettings(Section):
+    """How unfinished runs are looked at, for those that nothing will wake."""
+
+    every_s: Annotated[float, Field(gt=0, le=86_400)] | None = 30.0
+    """Begin so often to look at every unfinished run; off: never."""
+    slice_runs: Annotated[int, Field(ge=1, le=10_000)] = 20
+    """Look at so many runs at a time."""
+    cpu_share: Annotated[float, Field(gt=0, le=1)] = 0.005
+    """Use at most this part of one processor: where very many runs wait, a round takes longer."""
+
+
 class Settings(BaseSettings):
     """Everything that can be set, whole and checked; made by `load_settings`."""
 
@@ -359,6 +370,7 @@ class Settings(BaseSettings):
     signals: SignalSettings = SignalSettings()
     views: ViewSettings = ViewSettings()
     retention: RetentionSettings = RetentionSettings()
+    audit: AuditSettings = AuditSettings()
 
     @field_validator("lanes", mode="before")
     @classmethod

@@ -112,13 +112,23 @@ class Live:
             details = {"code": error.code, "message": error.message}
             reason = Reason(LOG_FAILED, workflow_stream(run_id), 0, 0, details)
             return Explained(reason, time.time_ns())
-        return self.look(lambda sight: Explained(explain(sight, run_id, task_id), sight.now_ns))
+        return self.look(
+            lambda sight: Explained(explain(sight, run_id, task_id), sight.now_ns),
+            Passive(self._journal, self._kinds),
+        )
 
-    def look(self, at: Callable[[Sight], T]) -> T:
-        """Return what `at` finds between two batches, once that moment is durable."""
+    def look(self, at: Callable[[Sight], T], passive: Passive, *, brief: bool = False) -> T:
+        """Return what `at` finds between two batches, once that moment is durable.
+
+        `passive` gives the actors that are not in memory; `brief` as in `Sight.moving`.
+        """
         for _ in range(TRIES_MAX):
             answer: _Answer[T] = _Answer()
-            self._post(self._take, (at, answer))
+
+            def take(sight: Sight, answer: _Answer[T] = answer) -> None:
+                answer.value.append(at(sight))
+
+            self._post(self._take, (take, answer, passive, brief))
             deadline = time.monotonic() + ANSWER_S
             while not answer.ready.wait(WAIT_S):
                 if not self._works():
@@ -133,13 +143,12 @@ class Live:
         assert answer.lost is not None, "the last moment was taken back"
         raise answer.lost
 
-    def _take(self, asked: tuple[Callable[[Sight], T], _Answer[T]]) -> None:
+    def _take(self, asked: tuple[Callable[[Sight], None], _Answer[Any], Passive, bool]) -> None:
         """Look, on the dispatchers' thread; what goes wrong is the asker's."""
-        at, answer = asked
+        take, answer, passive, brief = asked
+        dispatchers, now_ns = self._node.dispatchers, self._clock.now_ns()
         try:
-            passive = Passive(self._journal, self._kinds)
-            sight = LiveSight(self._node.dispatchers, passive, self._place_of, self._clock.now_ns())
-            answer.value.append(at(sight))
+            take(LiveSight(dispatchers, passive, self._place_of, now_ns, brief=brief))
         except Exception as error:  # noqa: BLE001 - a bug in a question is no reason to stop
             answer.error = error
             answer.ready.set()

@@ -94,6 +94,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
     health.findings.append(Finding("log", "ok", f"ends at {', '.join(engine['positions'])}"))
     health.findings.append(_judge_views(health.views))
     health.findings.append(Finding("runs", "ok", f"{len(unfinished)} runs go on"))
+    _judge_stuck(health, [run["run_id"] for run in unfinished if run["stuck"]])
     if agents:
         shown = ", ".join(sorted(agents)[:_SHOWN_MAX])
         health.findings.append(problem("agents_missing", "agents", shown))
@@ -101,6 +102,15 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
     if poisoned:
         health.findings.append(problem("lane_poisoned", "lanes", ", ".join(poisoned)))
     return health
+
+
+def _judge_stuck(health: LogHealth, stuck: list[str]) -> None:
+    """Name the runs that nothing will wake."""
+    health.runs["stuck"] = len(stuck)
+    if stuck:
+        shown = ", ".join(stuck[:_SHOWN_MAX])
+        more = f" and {len(stuck) - _SHOWN_MAX} more" if len(stuck) > _SHOWN_MAX else ""
+        health.findings.append(problem("run_stuck", "runs", shown + more, run=stuck[0]))
 
 
 def _judge_views(views: list[dict[str, Any]]) -> Finding:
@@ -220,6 +230,7 @@ def _look_at_runs(
     since = health.runs["oldest_submitted_at"]
     says = f"{len(runs)} runs have not ended, the oldest since {since}"
     health.findings.append(problem("runs_unfinished", "runs", says, path=data_dir))
+    _judge_stuck(health, [run.run_id for run in runs if run.stuck])
     try:
         load_modules(settings.agents.modules if settings else ())
     except ModuleFailed as error:

@@ -7,12 +7,14 @@ from functools import lru_cache
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from goclaw.auditing import Auditing
 from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
 from goclaw.datadir import DataDirectory
 from goclaw.errors import RunNotFound, UsageInvalid
 from goclaw.explaining import Live, Stored
 from goclaw.garbage import collect_seldom
+from goclaw.handover import Handover
 from goclaw.noted import CLOCK_JUMPED, note
 from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
@@ -33,6 +35,7 @@ from goclaw_actors.message import Message
 from goclaw_actors.messages import DeclareLane
 from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
+from goclaw_actors.why.sight import HERE
 from goclaw_events.ids import lane_stream, workflow_stream
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.replay import stream_turns
@@ -53,7 +56,7 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.kind import KindFactory
-    from goclaw_actors.work import Report
+    from goclaw_actors.work import AttemptToken, Report
     from goclaw_events.envelope import Position
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Journal
@@ -132,7 +135,10 @@ class Parts:
             reopened,
         )
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
-        self.explainer: Explainer = Stored(self.journal) if idle else self._live()
+        self.handover = Handover(self.thread.post, self.node.accept_outcomes)
+        live = self._live()
+        self.explainer: Explainer = Stored(self.journal) if idle else live
+        self.auditing = Auditing(self.journal, self.node, live, self.send, settings.audit)
         self.retention: Retention | None = None
         if isinstance(self.journal, RocksJournal):
             house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
@@ -146,9 +152,13 @@ class Parts:
             self.journal,
             self.clock,
             self.thread.post,
-            self.executor.place_of,
+            self._place_of,
             lambda: self.thread.works,
         )
+
+    def _place_of(self, token: AttemptToken) -> str:
+        """Return where an attempt is, as `AgentExecutor.place_of`, on the dispatchers' thread."""
+        return self.executor.place_of(token) or (HERE if self.handover.has(token) else "")
 
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands; if idle, only take commands.
@@ -163,8 +173,11 @@ class Parts:
             self._declare_lanes()
         self.views.runner.start()
         self.thread.start(self.node, self.clock.now_ns)
-        if self.retention is not None and not self._idle:
+        if self._idle:
+            return
+        if self.retention is not None:
             self.retention.start()
+        self.auditing.start()
 
     def _note_jump(self, jump_s: float) -> None:
         if self.data_dir is not None:
@@ -214,7 +227,7 @@ class Parts:
         # attempt lost with this process, and starts another.
         kept = [item for item in items if getattr(item, "code", "") != CLOSED]
         if kept:
-            self.thread.post(self.node.accept_outcomes, kept)
+            self.handover.put(kept)
 
     def _committed(self, partition: int, frame: EncodedFrame) -> None:
         self.views.runner.notify(partition, frame)
@@ -229,6 +242,7 @@ class Parts:
             log.error("the dispatchers did not come to rest within %s s", STOP_S)
 
     def _stop_upkeep(self) -> None:
+        self.auditing.stop()
         if self.retention is not None:
             self.retention.stop()
 

@@ -123,6 +123,11 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "warning", "Handling a message raised an exception, so it was set aside.",
         "goclaw log show --type partition.message_failed",
     ),
+    "run_stuck": Problem(
+        "warning", "Nothing will wake a run: a fault of the engine, found by its auditor. What is "
+        "missing stands in its fact `run.stuck`.",
+        "goclaw why {run}, then goclaw runs cancel {run}",
+    ),
     "runs_unfinished": Problem(
         "warning", "Runs have not ended, and no engine works on them.",
         "goclaw resume --data-dir {path}",

@@ -56,6 +56,7 @@ def run_summary(run: RunView) -> dict[str, Any]:
         "labels": dict(run.labels),
         "error": None if run.error is None else run.error._asdict(),
         "parent": _parent(run.parent),
+        "stuck": [{"subject": stream, "evidence": text} for stream, text in run.stuck],
     }
 
 

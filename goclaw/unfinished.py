@@ -41,7 +41,8 @@ class AgentsMissing(GoclawError):
 class UnfinishedRun(NamedTuple):
     """A run that has not ended; `agents` are those of its tasks that have not ended.
 
-    `programs`: what those tasks run, by task; `secrets`: the names of those they use.
+    `programs`: what those tasks run, by task; `secrets`: the names of those they use; `stuck` as
+    in `RunStuck`.
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class UnfinishedRun(NamedTuple):
     agents: tuple[str, ...]
     programs: Mapping[str, str]
     secrets: tuple[str, ...]
+    stuck: Sequence[Sequence[str]] = ()
 
     def as_plain(self) -> dict[str, Any]:
         """Return what it is and what it needs, as plain data."""
@@ -60,6 +62,7 @@ class UnfinishedRun(NamedTuple):
             "agents": list(self.agents),
             "programs": dict(self.programs),
             "secrets": list(self.secrets),
+            "stuck": [list(place) for place in self.stuck],
         }
 
 
@@ -77,7 +80,7 @@ def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[Unfi
         if run.plan is not None and not workflow.is_final(run):
             left = _left(run.plan, run.statuses)
             agents = tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
-            needs = (agents, programs_of(left), secrets_of(left))
+            needs = (agents, programs_of(left), secrets_of(left), run.stuck)
             found.append(UnfinishedRun(run_id, run.name, run.plan, turns[0].time_ns, *needs))
     return sorted(found, key=lambda run: (run.submitted_at_ns, run.run_id))
 

@@ -175,9 +175,10 @@ def _print_facts(settings: Settings, run: Mapping[str, Any], *, new: bool, ndjso
 def _list_row(run: Mapping[str, Any]) -> tuple[str, ...]:
     labels = " ".join(f"{key}={value}" for key, value in run["labels"].items())
     submitted = _seconds(run["submitted_at"])
+    status = f"{run['status']} (stuck)" if run["stuck"] else run["status"]
     parent = "" if run["parent"] is None else f"{run['parent']['run_id']} {run['parent']['task']}"
     took = _took(run["duration_s"])
-    return run["run_id"], run["name"], run["status"], submitted, took, parent, labels
+    return run["run_id"], run["name"], status, submitted, took, parent, labels
 
 
 def _print_record(record: Mapping[str, Any]) -> None:
@@ -194,6 +195,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("input", "given up" if record["expired"] else _short(record["input"])),
         ("result", _short(record["result"])),
         ("error", _error(record["error"])),
+        *(("stuck", _stuck(place)) for place in record["stuck"]),
     ]
     for head, text in facts:
         if text:
@@ -226,6 +228,10 @@ def _print_record(record: Mapping[str, Any]) -> None:
                 for entry in record["timeline"]
             ],
         )  # fmt: skip
+
+
+def _stuck(place: Mapping[str, str]) -> str:
+    return f"{place['subject']}: {place['evidence']}"
 
 
 def _parent(parent: Mapping[str, str] | None) -> str:

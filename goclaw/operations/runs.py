@@ -143,5 +143,6 @@ OPERATIONS: Final = (
     read("runs.ids", RunIds, _ids, "Give ids of runs: by their beginning, or the newest.",
          "a list of ids"),
     read("runs.unfinished", NoParams, _unfinished, "List what has not ended, the oldest first.",
-         "`[{run_id, name, agents, programs: {task: program}, secrets}]`", log_only=True),
+         "`[{run_id, name, agents, programs: {task: program}, secrets, "
+         "stuck: [[stream, evidence]]}]`", log_only=True),
 )  # fmt: skip

@@ -11,7 +11,7 @@ from goclaw_projections.served import ServedRows
 from goclaw_projections.states import RUN_ENDED, run_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from goclaw_events.value import BlobRef, Value
     from goclaw_projections.projection import ReadFrame, ReadTurn
@@ -36,7 +36,8 @@ class RunView(NamedTuple):
     `status`: running, failing (a task failed, the rest is being ended), cancelling, completed,
     failed or cancelled. `definition` is the plan's blob; `result` keeps its `BlobRef`s;
     `counts` has the tasks that ended by `COUNTED`; `position` is that of the run's last fact;
-    `parent` the stream of the task whose child the run is ('': it is nobody's).
+    `parent` the stream of the task whose child the run is ('': it is nobody's). `stuck`: why
+    nothing will wake it, as in `RunStuck` ((): something will).
     """
 
     run_id: str
@@ -51,6 +52,7 @@ class RunView(NamedTuple):
     result: Value
     position: Position
     parent: str = ""
+    stuck: Sequence[tuple[str, str]] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -68,15 +70,15 @@ class RunPage(NamedTuple):
 # A row, in place changed: the fields of RunView but the id, with lists for what has parts.
 (
     _NAME, _STATUS, _LABELS, _SUBMITTED, _ENDED, _DEFINITION, _COUNTS, _ERROR, _RESULT,
-    _POSITION, _PARENT,
-) = range(11)  # fmt: skip
+    _POSITION, _PARENT, _STUCK,
+) = range(12)  # fmt: skip
 
 
 class RunsProjection:
     """Fold the facts of workflow streams into `run/<run id>` and the index `at/<time>/<run id>`."""
 
     name = "runs"
-    version = 2
+    version = 3
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -116,7 +118,7 @@ def _submitted(fact: facts.RunSubmitted, time_ns: int) -> list[Any]:
     labels = fact.labels
     return [
         fact.name, "running", labels, time_ns, None, fact.definition, counts, None, None, None,
-        fact.parent,
+        fact.parent, [],
     ]  # fmt: skip
 
 
@@ -126,6 +128,10 @@ def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
             row[_COUNTS][COUNTED.index(fact.status)] += 1
         case facts.TasksSkipped():
             row[_COUNTS][COUNTED.index("skipped")] += len(fact.tasks)
+        case facts.RunStuck():
+            row[_STUCK] = fact.evidence
+        case facts.RunUnstuck():
+            row[_STUCK] = []
         case facts.RunCompleted():
             row[_RESULT] = fact.result
         case facts.RunFailed():
@@ -140,6 +146,7 @@ def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
 def _end(row: list[Any], status: str, time_ns: int) -> None:
     row[_STATUS] = status
     row[_ENDED] = time_ns
+    row[_STUCK] = []
 
 
 class RunsReader:
@@ -210,6 +217,7 @@ class RunsReader:
 def _view(run_id: str, data: bytes) -> RunView:
     (
         name, status, labels, submitted, ended, definition, counts, error, result, place, parent,
+        stuck,
     ) = unpack(data)  # fmt: skip
     return RunView(
         run_id,
@@ -224,4 +232,5 @@ def _view(run_id: str, data: bytes) -> RunView:
         result,
         Position(*place),
         parent,
+        tuple((stream, evidence) for stream, evidence in stuck),
     )

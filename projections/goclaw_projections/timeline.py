@@ -110,6 +110,7 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.tasks_unblocked": _brief_room,
     "run.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "run.timed_out": lambda fact: fact.message[:BRIEF_CHARS_MAX],
+    "run.stuck": lambda fact: "; ".join(f"{s}: {e}" for s, e in fact.evidence)[:BRIEF_CHARS_MAX],
     "run.failed": lambda fact: _short(fact.code, fact.message),
     "run.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "task.scheduled": lambda fact: fact.lane,

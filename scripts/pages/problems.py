@@ -29,6 +29,6 @@ label or message of an agent; nor the value of any environment variable.
 
 
 def _mend(text: str) -> str:
-    for gap in ("path", "user", "view"):
+    for gap in ("path", "user", "view", "run"):
         text = text.replace("{" + gap + "}", gap.upper())
     return text

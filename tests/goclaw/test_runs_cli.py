@@ -107,6 +107,7 @@ def test_list_as_json_is_an_array_newest_first(
         "duration_s": 2.0,
         "error": None,
         "parent": None,
+        "stuck": [],
     }
     assert (bad["status"], off["status"], good2["status"]) == ("failed", "cancelled", "running")
     assert bad["error"] == {"code": "agent_error", "message": "boom", "task": "scan"}
