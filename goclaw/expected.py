@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from goclaw_actors.why import Holder, Reason
     from goclaw_projections.durations import LearnedDuration
 
-_TIMED: Final = frozenset({kinds.TIMER, kinds.BACKOFF, kinds.LANE_RATE})
+_TIMED: Final = frozenset({kinds.TIMER, kinds.BACKOFF, kinds.LANE_RATE, kinds.LANE_HELD})
 _HELD: Final = frozenset({kinds.LANE_KEY, kinds.LANE_TENANT, kinds.LANE_UNITS})
 _AT_WORK: Final = frozenset({kinds.RUNNING, kinds.STOPPING})
 _BELOW: Final = frozenset({kinds.DEPENDENCY, kinds.RUN, kinds.CHILD_RUN, kinds.LANE_BEHIND})

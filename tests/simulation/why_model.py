@@ -214,6 +214,8 @@ class _Model:
         stream, where = f"task/{run_id}/{task.id}", f"{run_id}/{task.id}: {reason}"
         assert reason.subject == stream, where
         own = [e for e in self.streams.get(stream, []) if e.fact.type not in ASIDE]
+        if own and reason.kind not in (*MESSAGES, "ended", "dependency", "run_stopping"):
+            assert reason.since_ns == own[-1].time_ns, where
         if self._bugs and (reason.kind in ("nothing", "given_up") or reason.lost):
             return  # a bug may lose a message
         over = self._over(run_id)

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.message import from_record
+from goclaw_actors.why.passive import ASIDE
 from goclaw_actors.why.sight import STARTING
 from goclaw_actors.work import AttemptToken
 from goclaw_events.ids import partition_of
@@ -73,6 +74,17 @@ class LiveSight:
             if batch.builder.first <= number:
                 return batch.now_ns
         return self._passive.time_ns(stream, number)
+
+    def entered_ns(self, stream: str) -> int:
+        """Return since when a task is in its state."""
+        if self.moving is not None:
+            return 0
+        for batch in reversed(self._of(stream).turns.in_flight):
+            told = (fact for turn in batch.builder.told if turn.stream == stream
+                    for fact in turn.facts)  # fmt: skip
+            if any(type(fact) not in ASIDE for fact in told):
+                return batch.now_ns
+        return self._passive.entered_ns(stream)
 
     def begun_ns(self, stream: str) -> int:
         """Return when a stream began."""

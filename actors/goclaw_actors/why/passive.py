@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.actor import Entity
 from goclaw_actors.rebuild import Unheard, load
 from goclaw_actors.recent import RecentFrames
+from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
+from goclaw_events.facts import (
+    AttemptReturned,
+    OutcomeRefused,
+    ProgressReported,
+    SignalAccepted,
+    SignalConsumed,
+    SignalEnded,
+    StateSaved,
+)
 from goclaw_events.frame import read_header
 from goclaw_events.ids import kind_of, partition_of
 from goclaw_events.tables import timer_key
@@ -19,6 +29,15 @@ if TYPE_CHECKING:
     from goclaw_events.envelope import TimerRow
     from goclaw_events.journal import Journal
 
+TURNS_MAX: Final = 32
+ASIDE: Final = frozenset(
+    {
+        AttemptReturned, OutcomeRefused, ProgressReported, SignalAccepted, SignalConsumed,
+        SignalEnded, StateSaved,
+    }
+)  # fmt: skip
+"""Facts of a task that leave it in the state that it is in."""
+_ASIDE_NAMES: Final = frozenset(FACTS.names[cls].name for cls in ASIDE)
 KEPT_MAX: Final = 10_000
 """So many actors are kept loaded for one answer; then it begins anew."""
 
@@ -74,6 +93,23 @@ class Passive:
         except HistoryExpired:
             return 0
         return 0
+
+    def entered_ns(self, stream: str) -> int:
+        """Return since when a task is in the state in which its durable facts leave it.
+
+        0 where so much was said to it meanwhile that it is not looked for.
+        """
+        partition, found_ns = self.partition(stream), 0
+        first = max(1, self.journal.last_seq(partition, stream) - TURNS_MAX)
+        try:
+            frames = self.journal.stream_frames(partition, stream, first)
+            for at, (_, data) in enumerate(frames):
+                for turn in self._recent.turns(data, stream, at):
+                    if any(fact.type not in _ASIDE_NAMES for fact in turn.facts):
+                        found_ns = turn.time_ns
+        except HistoryExpired:
+            return 0
+        return found_ns
 
     def begun_ns(self, stream: str) -> int:
         """Return when the first durable fact of a stream was recorded; 0: not known."""

@@ -41,6 +41,10 @@ class Sight(Protocol):
         """Return when the fact with this number, of the stream's partition, was recorded."""
         ...
 
+    def entered_ns(self, stream: str) -> int:
+        """Return since when a task is in the state that it is in; 0: not known."""
+        ...
+
     def begun_ns(self, stream: str) -> int:
         """Return when the first fact of a stream that has some was recorded; 0: not known."""
         ...

@@ -44,6 +44,10 @@ class StoredSight:
         """Return when a fact was recorded."""
         return self._passive.time_ns(stream, number)
 
+    def entered_ns(self, stream: str) -> int:
+        """Return since when a task is in its state."""
+        return self._passive.entered_ns(stream)
+
     def begun_ns(self, stream: str) -> int:
         """Return when a stream began."""
         return self._passive.begun_ns(stream)

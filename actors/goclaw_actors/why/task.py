@@ -93,8 +93,7 @@ def since_ns(sight: Sight, task: Task) -> int:
     """Return since when a task is in the state that it is in; 0: not known."""
     if task.status == RUNNING:
         return sight.time_ns(task.stream, task.token)
-    actor = sight.actor(task.stream)
-    return 0 if actor is None else sight.time_ns(task.stream, actor.number)
+    return sight.entered_ns(task.stream)
 
 
 def nothing(subject: str, evidence: str, since: int = 0) -> Reason:
