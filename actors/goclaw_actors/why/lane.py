@@ -9,13 +9,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw_actors.decider import Moment
 from goclaw_actors.lane.control import PAUSED
-from goclaw_actors.lane.decide import LANE as DECIDER
 from goclaw_actors.lane.draft import Draft
 from goclaw_actors.lane.entry import COST, KEY, PARTY, TASK, UNITS, plain_lease
 from goclaw_actors.lane.rates import ready_ns
-from goclaw_actors.messages import LendFree
+from goclaw_actors.messages import SlotLeased
 from goclaw_actors.why.reason import (
     LANE_BEHIND,
     LANE_HELD,
@@ -66,11 +64,12 @@ def held_up(lane: Lane, task: str, now_ns: int) -> list[HeldUp]:
 
 
 def lends_now(lane: Lane, now_ns: int) -> bool:
-    """Tell whether the lane would lend a slot if it had a turn at this moment."""
+    """Tell whether the lane would lend one of the slots it has, if it had a turn now."""
     if not lane.queued:
         return False
-    decision = DECIDER.decide(lane, LendFree(), Moment(now_ns, 0, 0, 0, ""))
-    return any(getattr(fact, "leased", ()) for fact in decision.facts)
+    slots = lane.control.slots(lane.concurrency, now_ns)
+    given = Draft(lane, slots, lane.capacity, now_ns).decision()
+    return any(type(send.body) is SlotLeased for send in given.sends)
 
 
 def wake_ns_of(lane: Lane) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.lane.control import HOLD, PAUSED
+from goclaw_actors.lane.scaling import SCALE
 from goclaw_actors.messages import (
     AskAgain,
     ChildEnded,
@@ -43,7 +44,6 @@ from goclaw_actors.why.reason import (
     LANE,
     LANE_BEHIND,
     LANE_PAUSED,
-    LANE_RATE,
     NOTHING,
     RESTART,
     STATE,
@@ -174,11 +174,13 @@ def _queued(sight: Sight, task: Task, lane: Lane, since: int) -> Reason:
     if sight.moving is not None:
         below = () if _moves(sight, sight.moving, lane) else tuple(_next_turn(sight, lane))
         return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), below)
-    found = held_up(lane, task.stream, sight.now_ns)
+    found, stream = held_up(lane, task.stream, sight.now_ns), lane.stream
     because = [_limit(sight, lane, each, since) for each in found]
     is_paused = any(each.kind == LANE_PAUSED for each in found)
-    if not because or not (is_paused or _will_move(sight, lane)):
+    if not (is_paused or _will_move(sight, lane)):
         because += _next_turn(sight, lane)
+    elif not because:
+        because += [on_its_way(sight, stream, stream, body) for body in sight.coming(stream)[:1]]
     details = {"lane": task.lane, "queued": len(lane.queued), "priority": task.priority}
     return Reason(LANE, task.stream, since, 0, details, (), tuple(because))
 
@@ -219,17 +221,18 @@ def _will_move(sight: Sight, lane: Lane) -> bool:
     if lends_now(lane, sight.now_ns):
         return False  # it could move now, and has not
     held = any(_gives_back(sight, lane, task) for task in lane.leased)
-    wakes = _rate_wakes(sight, lane) or _hold_ends(sight, lane)
+    wakes = any(_is_woken(sight, lane, timer, due_ns) for timer, due_ns in _timers(lane))
     return held or wakes or bool(sight.coming(lane.stream))
 
 
-def _hold_ends(sight: Sight, lane: Lane) -> bool:
-    return sight.has_timer(TimerRow(lane.control.held_ns, lane.stream, HOLD))
+def _timers(lane: Lane) -> tuple[tuple[str, int], ...]:
+    """Return what wakes a lane: the timers of its rate, of what holds it, and of its slots."""
+    control = lane.control
+    return (_RATE, wake_ns_of(lane)), (HOLD, control.held_ns), (SCALE, control.scaling.wake_ns)
 
 
-def _rate_wakes(sight: Sight, lane: Lane) -> bool:
-    due_ns = wake_ns_of(lane)
-    return bool(due_ns) and sight.has_timer(TimerRow(due_ns, lane.stream, _RATE))
+def _is_woken(sight: Sight, lane: Lane, timer: str, due_ns: int) -> bool:
+    return bool(due_ns) and sight.has_timer(TimerRow(due_ns, lane.stream, timer))
 
 
 def _gives_back(sight: Sight, lane: Lane, slot: str) -> bool:
@@ -258,8 +261,9 @@ def _next_turn(sight: Sight, lane: Lane) -> list[Reason]:
     coming = sight.coming(lane.stream)
     if coming:
         return [on_its_way(sight, lane.stream, lane.stream, coming[0])]
-    if _rate_wakes(sight, lane):
-        return [Reason(LANE_RATE, lane.stream, 0, wake_ns_of(lane), {})]
+    for timer, due_ns in _timers(lane):
+        if _is_woken(sight, lane, timer, due_ns):
+            return [on_its_way(sight, lane.stream, lane.stream, TimerFired(timer))]
     if lends_now(lane, sight.now_ns):
         return [nothing(lane.stream, "a slot is free, and nobody lends it")]
     return [nothing(lane.stream, "nobody who holds a slot of it will give it back")]
