@@ -138,7 +138,8 @@ def _running(told: Mapping[str, Any]) -> str:
 def _order(told: Mapping[str, Any]) -> str:
     if told["ahead"] is None:
         return f"it is far back in a queue of {told['queued']}"
-    return f"{told['ahead']} are before it in the queue of {told['queued']}"
+    ahead = "1 is" if told["ahead"] == 1 else f"{told['ahead']} are"
+    return f"{ahead} before it in the queue of {told['queued']}"
 
 
 def _slots(told: Mapping[str, Any]) -> str:
