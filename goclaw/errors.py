@@ -264,6 +264,9 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "lane_dropped": _BUSY,
     "lane_draining": _UNAVAILABLE,
     "lane_quota_exceeded": _FAILED,
+    "task_duplicate": _CONFLICT,
+    "task_replaced": _CONFLICT,
+    "unique_full": _BUSY,
     # what is kept is not what was written
     "log_damaged": _DAMAGED,
     "log_behind_watermark": _DAMAGED,

@@ -161,6 +161,11 @@ def _full(told: Mapping[str, Any]) -> str:
     return f"the queue is full ({told['queued']} of {told['capacity']}): its run waits{before}"
 
 
+def _unique(told: Mapping[str, Any]) -> str:
+    other = f" is held by {name_of(told['holder'])}" if "holder" in told else ""
+    return f"its key {told['key']!r}{other} (on_duplicate: {told['on_duplicate']})"
+
+
 def _tenant(told: Mapping[str, Any]) -> str:
     fair_by = "workflow" if "workflow" in told else "tenant"
     party = told.get(fair_by) or "(none)"
@@ -198,6 +203,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     ),
     kinds.CHILD_RUN: lambda told: f"waits for run {told['run_id']}",
     kinds.STATE: lambda told: f"is {told['status']}",
+    kinds.UNIQUE: _unique,
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_FULL: _full,
     kinds.LANE_PAUSED: lambda _: "the lane is paused (goclaw lanes resume)",

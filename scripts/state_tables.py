@@ -22,14 +22,21 @@ from goclaw_actors.messages import (
     CheckAttempt,
     CheckSlot,
     ChildEnded,
+    ClaimKey,
     ControlLane,
     DeclareLane,
     Defer,
     EndSignals,
     Enqueue,
     FailRun,
+    FreeKey,
     JudgeRun,
     KeepSlot,
+    KeyEnded,
+    KeyGranted,
+    KeyRefused,
+    KeyShared,
+    KeyTaken,
     LaneFull,
     LeaveRoom,
     LendFree,
@@ -57,6 +64,7 @@ from goclaw_actors.messages import (
     WithdrawSignal,
 )
 from goclaw_actors.task import Task, task_decider
+from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
 from goclaw_actors.workflow import Run, workflow_decider
 from goclaw_events.definition import WorkflowDefinition
@@ -65,6 +73,10 @@ from goclaw_events.facts import (
     AttemptStarted,
     ChildStarted,
     DefinitionRegistered,
+    KeyClaimed,
+    KeyFreed,
+    KeyJoined,
+    KeyWanted,
     LaneAdvanced,
     LaneControlled,
     LaneDeclared,
@@ -77,11 +89,13 @@ from goclaw_events.facts import (
     RunSubmitted,
     SignalAccepted,
     SignalConsumed,
+    TaskAdmitted,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
     TaskEnded,
     TaskFailed,
+    TaskJoined,
     TasksBlocked,
     TaskScheduled,
     TaskWaiting,
@@ -167,6 +181,7 @@ def _outcome(status: str, number: int, code: str = "") -> Outcome:
 def task() -> Aggregate:
     """Return the task with its states and messages."""
     scheduled = TaskScheduled(REF, 0, {}, "w/io", 0)
+    unique = scheduled._replace(unique=["unique/w/a", "k", 0, "join"])
     started = AttemptStarted(1, TOKEN, "node:boot")
     running = (scheduled, started)
     retry_ns = NOW_NS + 1_000_000_000
@@ -184,6 +199,9 @@ def task() -> Aggregate:
         "scheduled": (scheduled,),
         "running (a message waits)": (*running, said),
         "running (it was taken)": (*running, said, SignalConsumed("m", 1, TOKEN)),
+        "claiming": (unique,),
+        "joined": (unique, TaskJoined("task/s/a")),
+        "scheduled (it has its key)": (unique, TaskAdmitted()),
         "running": running,
         "cancelling": (*running, TaskCancelRequested("why")),
         "scheduled (its times are over)": (patient,),
@@ -199,6 +217,12 @@ def task() -> Aggregate:
     messages = {
         "ScheduleTask": ScheduleTask(REF, 0, {}, "w/io", 0),
         "WaitTask": WaitTask(REF, 0, NOW_NS),
+        "KeyGranted": KeyGranted(),
+        "KeyShared": KeyShared("task/s/a"),
+        "KeyRefused": KeyRefused("task_duplicate", "m"),
+        "KeyEnded completed": KeyEnded("completed", 1, None),
+        "KeyEnded failed": KeyEnded("failed", None, ["e", "m"]),
+        "KeyTaken": KeyTaken("task/s/a"),
         "SlotLeased": SlotLeased(),
         "SlotRefused": SlotRefused("lane_full"),
         "SlotRedirected": SlotRedirected("w/other"),
@@ -383,6 +407,41 @@ def _lane_state(state: Lane) -> str:
     return "free" if state.leased else "empty"
 
 
+def unique() -> Aggregate:
+    """Return the keys of a unique task with their states and messages."""
+    claimed = KeyClaimed("k", "task/r/a", NOW_NS + 1, NOW_NS)
+    states: dict[str, Sequence[Any]] = {
+        "free": (),
+        "held": (claimed,),
+        "held (one joined)": (claimed, KeyJoined("k", "task/s/a", NOW_NS)),
+        "held (one comes next)": (claimed, KeyWanted("k", "task/s/a", 0, NOW_NS)),
+        "done": (claimed, KeyFreed("k", "task/r/a", "completed", 1, NOW_NS)),
+    }
+    messages = {
+        "ClaimKey (refuse)": ClaimKey("k", "task/t/a", 0, "refuse"),
+        "ClaimKey (join)": ClaimKey("k", "task/t/a", 0, "join"),
+        "ClaimKey (replace)": ClaimKey("k", "task/t/a", 0, "replace"),
+        "ClaimKey of who has it": ClaimKey("k", "task/r/a", 0, "join"),
+        "FreeKey completed": FreeKey("k", "task/r/a", "completed", 1, None),
+        "FreeKey failed": FreeKey("k", "task/r/a", "failed", None, ["e", "m"]),
+        "FreeKey cancelled": FreeKey("k", "task/r/a", "cancelled", None, None),
+        "FreeKey of who waits": FreeKey("k", "task/s/a", "cancelled", None, None),
+        "RefuseWaiting": RefuseWaiting(),
+    }
+    about = (
+        "The keys of task `a` of a definition; the states are those of one key. *Done*: the task\n"
+        "that had it completed, and its window is not over."
+    )
+    return Aggregate("Unique", about, UNIQUE, "unique/w/a", states, messages, _unique_state)
+
+
+def _unique_state(state: Unique) -> str:
+    holder = state.holder("k")
+    if holder is None:
+        return "free"
+    return "done" if holder.done else "held"
+
+
 def catalogue() -> Aggregate:
     """Return the catalogue of a name with its states and messages."""
     states: dict[str, Sequence[Any]] = {
@@ -476,7 +535,7 @@ def _diagram(aggregate: Aggregate) -> str:
 def draw() -> str:
     """Return the document."""
     parts = [HEAD]
-    for aggregate in (run(), task(), lane(), catalogue()):
+    for aggregate in (run(), task(), lane(), unique(), catalogue()):
         parts.append(f"## {aggregate.title}\n\n{aggregate.about}\n")
         parts.append(_diagram(aggregate))
         parts += [_section(aggregate, state) for state in aggregate.states]

@@ -41,7 +41,8 @@ def alive(journal: Journal, kinds: Mapping[str, Decider[Any]], partition: int) -
     A task is at work while it waits in a lane or holds a slot of one, has a timer, or an attempt
     that runs. One that waits for a run or a person is known to its run alone: `active_tasks`.
     """
-    found = lanes(journal, partition) | standing(journal, partition, "catalogue")
+    found = lanes(journal, partition)
+    found |= standing(journal, partition, "catalogue") | standing(journal, partition, "unique")
     found.update(stream for stream in _open(journal, partition) if kind_of(stream) in kinds)
     tasks = (*_running(journal, partition), *_timed(journal, partition), *_in_lanes(journal, kinds))
     found.update(s for s in tasks if partition_of(s, journal.partitions) == partition)

@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import ClearOpen, Refused, RunEnded, Send
 from goclaw_actors.failures import failure_of, storable
-from goclaw_actors.given_up import POISONED, Refusals, gives_up
+from goclaw_actors.given_up import POISONED, SHARED, Refusals, gives_up
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     AskAgain,
     CancelRun,
     ChildEnded,
+    ClaimKey,
     Enqueue,
     FailRun,
+    KeyRefused,
     RefuseWaiting,
     ReturnRoom,
     RoomFor,
@@ -72,7 +74,7 @@ class Bugs:
         if gives_up(entity.stream, failed.message_type):
             self._poison(batch, entity.stream, code, text)
             self._refuse_slot(batch, message)  # nobody else tells the task
-            if kind_of(entity.stream) == "lane":
+            if kind_of(entity.stream) in SHARED:
                 again = Send(entity.stream, RefuseWaiting())
                 self._turns.send(batch, entity.stream, message, again)
             return
@@ -139,6 +141,8 @@ class Bugs:
         match message.body:
             case Enqueue(task=task):
                 refusal = Send(task, SlotRefused(POISONED))
+            case ClaimKey(task=task):
+                refusal = Send(task, KeyRefused(POISONED, f"{message.target} was given up"))
             case WaitForRoom(run=run):
                 refusal = Send(run, RoomRefused(message.target.partition("/")[2], POISONED))
             case _:

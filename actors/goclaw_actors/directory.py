@@ -10,6 +10,7 @@ from goclaw_actors.actor import Entity, Turns
 from goclaw_actors.catalogue import CATALOGUE
 from goclaw_actors.lane import LANE
 from goclaw_actors.task import task_decider
+from goclaw_actors.unique import UNIQUE
 from goclaw_actors.workflow import workflow_decider
 from goclaw_events.ids import kind_of
 
@@ -26,6 +27,7 @@ def deciders(contents: Contents) -> dict[str, Decider[Any]]:
         "workflow": workflow_decider(contents),
         "task": task_decider(contents),
         "lane": LANE,
+        "unique": UNIQUE,
         "catalogue": CATALOGUE,
     }
 

@@ -7,7 +7,14 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_actors.decider import Send
-from goclaw_actors.messages import MESSAGES, FailRun, RefuseWaiting, RoomRefused, SlotRefused
+from goclaw_actors.messages import (
+    MESSAGES,
+    FailRun,
+    KeyRefused,
+    RefuseWaiting,
+    RoomRefused,
+    SlotRefused,
+)
 from goclaw_events.errors import BlobMissing, JournalUnavailable, LogBehindWatermark, LogDamaged
 from goclaw_events.facts import MessageFailed
 from goclaw_events.ids import kind_of
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
 
 POISONED: Final = "stream_poisoned"
 REFUSALS_PER_TURN_MAX: Final = 256
+SHARED: Final = frozenset({"lane", "unique"})
+"""Kinds of streams in which tasks of many runs wait."""
 _DAMAGE: Final = frozenset(kind.code for kind in (LogDamaged, LogBehindWatermark, BlobMissing))
 
 log = getLogger(__name__)
@@ -38,8 +47,8 @@ class GivenUp(NamedTuple):
 
 
 def gives_up(stream: str, message_type: str) -> bool:
-    """Tell whether a message that failed costs its stream: a lane, or a run that cannot fail."""
-    return kind_of(stream) == "lane" or message_type == MESSAGES.names[FailRun].name
+    """Tell whether a failed message costs its stream: what many use, a run that cannot fail."""
+    return kind_of(stream) in SHARED or message_type == MESSAGES.names[FailRun].name
 
 
 def given_up(journal: Journal, partition: int) -> GivenUp:
@@ -90,7 +99,10 @@ class Refusals:
 
 
 def _refusals(entity: Entity) -> list[Send]:
-    """Return what is said to the tasks that wait in a lane, and to the runs that wait for room."""
+    """Return what is said to the tasks that wait, and to the runs that wait for room in a lane."""
+    if kind_of(entity.stream) == "unique":
+        text = f"{entity.stream} was given up"
+        return [Send(task, KeyRefused(POISONED, text)) for task in entity.state.waiting()]
     lane = entity.stream.partition("/")[2]
     told = [Send(task, SlotRefused(POISONED)) for task in entity.state.queued]
     told += [Send(run, RoomRefused(lane, POISONED)) for run in entity.state.room.waiters]

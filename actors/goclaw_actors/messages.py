@@ -115,6 +115,7 @@ class ScheduleTask(NamedTuple):
     child: list[Any] | None = None
     tenant: str = ""
     key: str = ""
+    unique: list[Any] | None = None
 
 
 class WaitTask(NamedTuple):
@@ -139,6 +140,37 @@ class SlotRedirected(NamedTuple):
     """The lane is full: ask this one."""
 
     lane: str
+
+
+class KeyGranted(NamedTuple):
+    """The task has its key: it may begin."""
+
+
+class KeyShared(NamedTuple):
+    """Another task has the key, and this one hears when it ends."""
+
+    task: str
+
+
+class KeyRefused(NamedTuple):
+    """The task does not get its key; `code` is that of its failure."""
+
+    code: str
+    message: str
+
+
+class KeyEnded(NamedTuple):
+    """The task that has the key ended: who joined it ends as it did."""
+
+    status: str
+    result: Value
+    error: list[str] | None
+
+
+class KeyTaken(NamedTuple):
+    """Another task (its stream) is to have the key: end, if you have not begun."""
+
+    task: str
 
 
 class AskAgain(NamedTuple):
@@ -353,6 +385,26 @@ class RefuseWaiting(NamedTuple):
     """Tell those who wait that the lane was given up; handled without asking its decider."""
 
 
+# To the keys of a unique task.
+class ClaimKey(NamedTuple):
+    """Ask for a key; kept for `window_ns` from now on if the task completes (0: it is not)."""
+
+    key: str
+    task: str
+    window_ns: int
+    on_duplicate: str
+
+
+class FreeKey(NamedTuple):
+    """The task ended, or does not want the key any more (`cancelled`)."""
+
+    key: str
+    task: str
+    status: str
+    result: Value
+    error: list[str] | None
+
+
 # To the catalogue of a name.
 class RegisterDefinition(NamedTuple):
     """Let a definition be run by name. `version` None: the next number, unless it is known."""
@@ -391,6 +443,11 @@ for _cls, _name in (
     (SlotLeased, "task.slot_leased"),
     (SlotRefused, "task.slot_refused"),
     (SlotRedirected, "task.slot_redirected"),
+    (KeyGranted, "task.key_granted"),
+    (KeyShared, "task.key_shared"),
+    (KeyRefused, "task.key_refused"),
+    (KeyEnded, "task.key_ended"),
+    (KeyTaken, "task.key_taken"),
     (AskAgain, "task.ask_again"),
     (CheckSlot, "task.check_slot"),
     (CheckAttempt, "task.check_attempt"),
@@ -414,6 +471,8 @@ for _cls, _name in (
     (LendFree, "lane.lend_free"),
     (RecheckSlots, "lane.recheck_slots"),
     (RefuseWaiting, "lane.refuse_waiting"),
+    (ClaimKey, "unique.claim_key"),
+    (FreeKey, "unique.free_key"),
     (RegisterDefinition, "definition.register"),
 ):
     MESSAGES.register(_cls, _name)

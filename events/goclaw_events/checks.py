@@ -35,13 +35,14 @@ if TYPE_CHECKING:
 NO_FIELDS: Final = Template(STATIC, {})
 
 _TIMEOUTS: Final = ("queue_timeout", "total_timeout", "heartbeat_timeout")
+_OF_A_SLOT: Final = ("lane", "units", "priority", "unique", *_TIMEOUTS)
 _NOT_APPLICABLE: Final = {
     "agent": ("stdin",),
     "exec": ("with", "heartbeat_timeout"),
     "http": ("with", "stdin", "heartbeat_timeout"),
     "workflow": ("stdin", "heartbeat_timeout"),
-    "wait": ("with", "stdin", "lane", "units", "timeout", "retry", "priority", *_TIMEOUTS),
-    "approval": ("with", "stdin", "lane", "units", "timeout", "retry", "priority", *_TIMEOUTS),
+    "wait": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
+    "approval": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
 }
 _ROOTS_OF_CONDITION: Final = frozenset(("input", "tasks", "needs", "run", "task"))
 _ROOTS_OF_OUTPUT: Final = frozenset(("input", "tasks", "run"))
@@ -56,6 +57,7 @@ class CheckedTask:
     wait: Template | None = None
     when: Condition | None = None
     key: Template | None = None
+    unique: Template | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
             **{key: getattr(task, key) for key in _TIMEOUTS},
             "priority": task.priority,
             "units": task.units,
+            "unique": None if task.unique is None else task.unique.model_dump(),
             "lane": lane if lane is None or isinstance(lane, str) else lane.model_dump(),
         }
         tasks[task_id] = draft
@@ -130,6 +133,10 @@ class _Checker:
         for node, task in enumerate(self._tasks):
             self._check_kind(node, task)
             self._check_lane(node, task)
+            unique = task.get("unique")
+            if isinstance(unique, dict):
+                place = ("tasks", out.ids[node], "unique", "key")
+                out.tasks[node].unique = self._compile_key(node, unique.get("key"), place)
             self._compile_task(node, task)
         for lane_id, lane in self._lanes.items():
             self._check_overflow(str(lane_id), _mapping(lane))
@@ -231,17 +238,22 @@ class _Checker:
         lane = task.get("lane")
         where: Where = ("tasks", self._out.ids[node], "lane")
         if isinstance(lane, dict):
-            key = lane.get("key")
-            place = (*where, "key")
-            given = isinstance(key, str)
-            template = self._compile(node, key, place, _ROOTS_OF_CONDITION) if given else None
+            template = self._compile_key(node, lane.get("key"), (*where, "key"))
             self._out.tasks[node].key = template
-            if template is not None and template.is_static:
-                message = "the key of a lane reads nothing, so it is always the same"
-                self._add("bad_template", message, (*where, "key"), "write ${input.NAME}")
             lane, where = lane.get("name"), (*where, "name")
         self._check_lane_known(lane, where)
         self._check_units(node, task, lane)
+
+    def _compile_key(self, node: int, key: object, place: Where) -> Template | None:
+        """Compile the key of a lane, or of a unique task."""
+        if not isinstance(key, str):
+            return None
+        template = self._compile(node, key, place, _ROOTS_OF_CONDITION)
+        if template.is_static:
+            what = "a lane" if place[2] == "lane" else "a unique task"
+            message = f"the key of {what} reads nothing, so it is always the same"
+            self._add("bad_template", message, place, "write ${input.NAME}")
+        return template
 
     def _check_units(self, node: int, task: Mapping[str, Any], lane: object) -> None:
         units = _mapping(task.get("units"))

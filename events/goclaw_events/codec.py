@@ -103,6 +103,8 @@ for _cls, _name in (
     (facts.AttemptLost, "task.attempt_lost"),
     (facts.AttemptLimited, "task.attempt_limited"),
     (facts.TaskRequeued, "task.requeued"),
+    (facts.TaskJoined, "task.joined"),
+    (facts.TaskAdmitted, "task.admitted"),
     (facts.TaskRedirected, "task.redirected"),
     (facts.OutcomeRefused, "task.outcome_refused"),
     (facts.AttemptReturned, "task.attempt_returned"),
@@ -130,6 +132,10 @@ for _cls, _name in (
     (facts.StreamPoisoned, "partition.stream_poisoned"),
     (facts.SegmentSealed, "partition.segment_sealed"),
     (facts.SegmentsExpired, "partition.segments_expired"),
+    (facts.KeyClaimed, "unique.key_claimed"),
+    (facts.KeyJoined, "unique.key_joined"),
+    (facts.KeyWanted, "unique.key_wanted"),
+    (facts.KeyFreed, "unique.key_freed"),
     (facts.DefinitionRegistered, "definition.registered"),
 ):
     FACTS.register(_cls, _name)

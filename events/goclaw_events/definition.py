@@ -197,6 +197,20 @@ class KeyedLane(Part):
     key: str = Field(min_length=1, description="a template")
 
 
+class UniqueTask(Part):
+    """At most one task with the same key at a time, over all runs of the definition."""
+
+    key: str = Field(min_length=1, description="a template")
+    window: PositiveDuration | None = Field(
+        default=None,
+        description="a task that completed keeps its key so long from when it got it",
+    )
+    on_duplicate: Literal["refuse", "join", "replace"] = Field(
+        default="refuse",
+        description="refuse: it fails; join: it ends as the first does; replace: it comes instead",
+    )
+
+
 InputType: TypeAlias = Literal["string", "integer", "number", "boolean", "object", "array", "any"]
 
 
@@ -281,6 +295,9 @@ class TaskDefinition(Part):
     )
     priority: int = Field(
         default=0, ge=-PRIORITY_MAX, le=PRIORITY_MAX, description="higher goes first in its lane"
+    )
+    unique: UniqueTask | None = Field(
+        default=None, description="what makes it a duplicate of another task"
     )
     units: dict[Id, Units] = Field(
         default_factory=dict, description="what it takes of its lane's resources, with its slot"

@@ -67,8 +67,13 @@ def catalogue_stream(name: str) -> str:
     return "catalogue/" + name
 
 
+def unique_stream(definition: str, task_id: str) -> str:
+    """Name the stream of the keys of a task that is unique, over all runs of its definition."""
+    return f"unique/{definition}/{task_id}"
+
+
 def kind_of(stream: str) -> str:
-    """Name the aggregate that a stream belongs to: `workflow`, `task`, `lane`, `catalogue`."""
+    """Name the aggregate of a stream: `workflow`, `task`, `lane`, `unique`, `catalogue`."""
     return stream.partition("/")[0]
 
 

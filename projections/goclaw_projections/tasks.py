@@ -145,6 +145,8 @@ _Rarer: TypeAlias = (
     | facts.AttemptLost
     | facts.AttemptLimited
     | facts.TaskRequeued
+    | facts.TaskJoined
+    | facts.TaskAdmitted
     | facts.TaskRedirected
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
@@ -171,8 +173,9 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
                 row[_STATUS], row[_WAKE] = "retrying", fact.retry_due_ns
         case facts.AttemptLimited():
             row[_STATUS], row[_WAKE] = "scheduled", fact.until_ns
-        case facts.AttemptLost() | facts.TaskRequeued():
-            row[_STATUS], row[_WAKE] = "scheduled", None
+        case facts.AttemptLost() | facts.TaskRequeued() | facts.TaskAdmitted() | facts.TaskJoined():
+            joined = isinstance(fact, facts.TaskJoined)
+            row[_STATUS], row[_WAKE] = "waiting" if joined else "scheduled", None
         case facts.TaskRedirected():
             row[_LANE] = fact.lane
         case facts.TaskCancelRequested():

@@ -114,6 +114,7 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.failed": lambda fact: _short(fact.code, fact.message),
     "run.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "task.scheduled": lambda fact: fact.lane,
+    "task.joined": lambda fact: fact.task,
     "task.redirected": lambda fact: fact.lane,
     "task.attempt_started": lambda fact: f"attempt {fact.attempt}",
     "task.child_started": lambda fact: f"attempt {fact.attempt}: {fact.run_id}",

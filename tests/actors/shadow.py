@@ -39,7 +39,7 @@ class NoTurns:
 def known_streams(journal: Journal, partition: int) -> list[str]:
     """Return the streams that have a decider."""
     names = [name for name in journal.streams(partition) if not name.startswith("$")]
-    return [name for name in names if kind_of(name) in ("workflow", "task", "lane")]
+    return [name for name in names if kind_of(name) in ("workflow", "task", "lane", "unique")]
 
 
 def folded(decider: Decider[Any], journal: Journal, stream: str, seq: int = 1 << 62) -> Any:

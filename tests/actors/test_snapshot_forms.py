@@ -14,6 +14,7 @@ from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
 from goclaw_actors.messages import DeclareLane, Enqueue, Release, Withdraw
 from goclaw_actors.task import Task, task_decider
+from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.workflow import Run, workflow_decider
 from goclaw_events import facts as said
 from goclaw_events.snapshots import (
@@ -98,6 +99,12 @@ LAYOUT = {
         "hops kept key lane limited lost params priority progress queue_due_ns result run_id "
         "signals status stream task_id tenant token total_due_ns"
     ),
+    (8, "task"): (
+        "attempt child child_run deadline_ns definition due_ns error failures generation holder "
+        "hops kept key lane limited lost params priority progress queue_due_ns result run_id "
+        "signals status stream task_id tenant token total_due_ns unique"
+    ),
+    (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
         "active blocked children deadline_ns definition depth digest ended error first_failed "
         "idempotency_key input labels name parent plan reason result results run_id status "
@@ -173,12 +180,19 @@ class Keeper:
 
 @pytest.mark.parametrize(
     ("kind", "state"),
-    [("catalogue", Catalogue), ("lane", Lane), ("task", Task), ("workflow", Run)],
+    [
+        ("catalogue", Catalogue),
+        ("lane", Lane),
+        ("task", Task),
+        ("unique", Unique),
+        ("workflow", Run),
+    ],
 )
 def test_the_layout_belongs_to_its_version(kind: str, state: Any) -> None:
     """Who changes what a state holds raises the version of its form, and adds a line here."""
     forms = {
         "catalogue": CATALOGUE.form,
+        "unique": UNIQUE.form,
         "lane": LANE.form,
         "task": task_decider(Shelf()).form,
         "workflow": workflow_decider(Shelf()).form,

@@ -70,6 +70,16 @@ TOLD = {
 }
 TOLD_AT_WORK = {name: said for name, said in TOLD.items() if "rejecting" not in name}
 LATE = {"Outcome of another attempt": ["OutcomeRefused"]}
+ASKING = {
+    "KeyGranted": ["TaskAdmitted"],
+    "KeyRefused": ["TaskFailed"],
+    "KeyEnded completed": ["TaskCompleted"],
+    "KeyEnded failed": ["TaskFailed"],
+    "CancelTask": ["TaskCancelled"],
+    "CancelTask (only if queued)": ["TaskCancelled"],
+    **TOLD,
+    **REFUSED,
+}
 EXPECTED: dict[str, dict[str, list[str]]] = {
     "pending": {
         "CancelTask (only if queued)": ["TaskCancelled"],
@@ -127,6 +137,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "scheduled": {
+        "KeyTaken": ["TaskFailed"],
         "CancelTask (only if queued)": ["TaskCancelled"],
         "SlotLeased": ["AttemptStarted"],
         "SlotRefused": ["TaskFailed"],
@@ -135,6 +146,18 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **TOLD,
         **REFUSED,
     },
+    "scheduled (it has its key)": {
+        "KeyTaken": ["TaskFailed"],
+        "CancelTask (only if queued)": ["TaskCancelled"],
+        "SlotLeased": ["AttemptStarted"],
+        "SlotRefused": ["TaskFailed"],
+        "SlotRedirected": ["TaskRedirected"],
+        "CancelTask": ["TaskCancelled"],
+        **TOLD,
+        **REFUSED,
+    },
+    "claiming": {**ASKING, "KeyShared": ["TaskJoined"]},
+    "joined": ASKING,
     "running": {
         "Outcome completed": ["TaskCompleted"],
         "Outcome failed (may be retried)": ["AttemptFailed"],
@@ -167,6 +190,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "scheduled (its times are over)": {
+        "KeyTaken": ["TaskFailed"],
         "SlotLeased": ["TaskFailed"],
         "SlotRefused": ["TaskFailed"],
         "SlotRedirected": ["TaskRedirected"],

@@ -63,4 +63,17 @@ def _catalogue(catalogue: Any) -> dict[str, Any]:
     return {version: ref.hex for version, ref in catalogue.versions.items()}
 
 
-_OF = {"workflow": _run, "task": _task, "lane": _lane, "catalogue": _catalogue}
+def _unique(unique: Any) -> dict[str, Any]:
+    found: dict[str, list[Any]] = {}
+    for _, row in sorted(unique.rows.items()):
+        found.setdefault(row.key, []).append([row.task, row.role, row.done])
+    return found
+
+
+_OF = {
+    "workflow": _run,
+    "task": _task,
+    "lane": _lane,
+    "unique": _unique,
+    "catalogue": _catalogue,
+}

@@ -204,6 +204,11 @@ def _limited(stage: Stage) -> None:
     dropping = {"concurrency": 1, "capacity": 1, "overflow": "drop_oldest"}
     tasks = {name: {"agent": "x", "lane": "dropping"} for name in "abcd"}
     stage.submit(tasks, "dropped", lanes={"dropping": dropping}, on_failure="continue")
+    for kind in ("join", "replace"):
+        asks = {"key": "${input.k}", "on_duplicate": kind}
+        unique = {kind: {"agent": "x", "unique": asks}}
+        for run in ("first", "second"):
+            stage.submit(unique, f"{kind}-{run}", input={"k": {}}, given={"k": kind})
     full = {"concurrency": 1, "capacity": 1}
     blocking = {**full, "overflow": "block", "waiters_max": 2}
     redirecting = {**full, "overflow": "redirect", "redirect_to": "blocking"}

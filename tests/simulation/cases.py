@@ -94,6 +94,8 @@ COMMON: Final = (
     "task held back",
     "task held back asks again",
     "room kept for a run",
+    "key claimed",
+    "task waits for its key",
 )
 """What must come up within every hundred seeds."""
 
@@ -146,6 +148,8 @@ RARE: Final = (
     "lane's limit below what it lends",
     "left the queue",
     "room not wanted",
+    "key joined",
+    "key wanted next",
     "run left the line",
     "fan-out of twenty or more",
     "bug in decide",
@@ -216,6 +220,10 @@ _SAID: Final = {
     "partition.message_failed": "message parked",
     "partition.marked": "frame without a fact of an actor",
     "task.redirected": "task redirected",
+    "task.joined": "task waits for its key",
+    "unique.key_claimed": "key claimed",
+    "unique.key_joined": "key joined",
+    "unique.key_wanted": "key wanted next",
     "run.tasks_blocked": "task held back",
     "run.tasks_unblocked": "task held back asks again",
 }

@@ -13,6 +13,7 @@ from goclaw_events.verify import verify
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.task_rules import check_task
+from tests.simulation.unique_model import check_unique, keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,6 +44,8 @@ def check_log(world: World) -> None:
     }
     for stream, entries in world.history.of_kind("lane"):
         check_lane(stream, entries, priorities)
+    for stream, entries in world.history.of_kind("unique"):
+        check_unique(stream, entries, dict(world.history.of_kind("task")))
     for stream, entries in world.history.of_kind("workflow"):
         _run(world, stream, entries)
     if not world.options.rate("bug"):
@@ -303,7 +306,7 @@ def check_live_is_replayed(world: World) -> None:
 
 def check_replay_reads_the_same(world: World) -> None:
     """Fold every stream as the journal hands it out: the same as from the frames."""
-    for kind in ("workflow", "task", "lane"):
+    for kind in ("workflow", "task", "lane", "unique"):
         decider = world.kinds[kind]
         for stream, entries in world.history.of_kind(kind):
             state = decider.initial(stream)
@@ -359,6 +362,10 @@ def check_all_ended(world: World) -> None:
         assert not lane.queued, f"{stream} still queues {list(lane.queued)}"
         assert not lane.room.waiters, f"{list(lane.room.waiters)} still wait for room in {stream}"
         assert not lane.room.places, f"{stream} still keeps room for {lane.room.kept}"
+    for stream, entries in world.history.of_kind("unique"):
+        keys = keys_of(stream, entries)
+        left_over = [*keys.holders.values(), *keys.joined, *keys.next]
+        assert not left_over, f"{stream} still keeps {left_over}"
     for table in ("inbox", "outbox", "attempts", "timers", "open"):
         left = list(world.journal._rows.scan(table, b"", None))
         assert not left, f"rows are left in {table}: {left[:3]}"

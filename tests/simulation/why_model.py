@@ -35,7 +35,13 @@ MESSAGES = ("message", "other_partition")
 ENDS = ("task.completed", "task.failed", "task.cancelled")
 STARTED, CHILD = "task.attempt_started", "task.child_started"
 ASIDE = ("task.progress_reported", "task.outcome_refused", "task.attempt_returned")
-QUEUED = ("task.scheduled", "task.requeued", "task.attempt_limited", "task.redirected")
+QUEUED = (
+    "task.scheduled",
+    "task.requeued",
+    "task.attempt_limited",
+    "task.redirected",
+    "task.admitted",
+)
 TOLERANCE = 1e-3
 NEAR_NS = 10**7
 """A rate that lets the next one start so soon may be counted either way."""
@@ -256,8 +262,8 @@ class _Model:
     def _of_its_own(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
         """Return the kinds that the last fact of a task that has not ended leads to."""
         last, kind = own[-1], own[-1].fact.type
-        if kind in QUEUED or (kind == "task.attempt_lost"):
-            return self._queued(own, reason, now_ns)
+        if kind in QUEUED or kind in ("task.attempt_lost", "task.joined"):
+            return self._asking(own, reason, now_ns)
         if kind == "task.waiting":
             assert reason.kind in MESSAGES or reason.until_ns == last.decoded.due_ns, reason
             return ("timer",)
@@ -272,6 +278,13 @@ class _Model:
             return ("child_run",)
         assert kind == "task.cancel_requested", kind
         return ("stopping", "child_run", *MESSAGES)
+
+    def _asking(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
+        """Return what a task waits for that asked for its key, or for a slot."""
+        last, kind = own[-1], own[-1].fact.type
+        if kind == "task.joined" or (kind == "task.scheduled" and last.decoded.unique):
+            return ("unique", *MESSAGES)
+        return self._queued(own, reason, now_ns)
 
     def _queued(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
         """Compare what holds a task up in its lane."""

@@ -127,6 +127,7 @@ def _limit_lanes(definition: dict[str, Any]) -> None:
         if lane["overflow"] == "block" and rng.random() < 0.2:
             lane["waiters_max"] = 1
     _crowd(rng, definition)
+    _make_unique(rng, definition)
     limited = [lane for lane in definition["lanes"].values() if rng.random() < 0.4]
     for lane in limited:
         lane["resources"] = {"gpu": rng.choice([2, 3])}
@@ -172,6 +173,17 @@ def _scale_lanes(definition: dict[str, Any]) -> None:
             lane.pop("concurrency", None)
             least = rng.choice([1, 1, 2])
             lane["scale"] = {"min": least, "max": least + rng.choice([0, 2, 5]), "wait": "1s"}
+
+
+def _make_unique(rng: random.Random, definition: dict[str, Any]) -> None:
+    """Let some tasks have one key each over all runs of the definition."""
+    for task in definition["tasks"].values():
+        if "wait" in task or rng.random() > 0.2:
+            continue
+        kind = rng.choice(["refuse", "join", "join", "replace"])
+        task["unique"] = {"key": "${task.id}", "on_duplicate": kind}
+        if rng.random() < 0.5:
+            task["unique"]["window"] = rng.choice(["1s", "10m"])
 
 
 def _task(

@@ -23,6 +23,11 @@ from goclaw_actors.messages import (
     ChildEnded,
     EndSignals,
     Enqueue,
+    KeyEnded,
+    KeyGranted,
+    KeyRefused,
+    KeyShared,
+    KeyTaken,
     LoseAttempt,
     ReturnRoom,
     ScheduleTask,
@@ -32,11 +37,20 @@ from goclaw_actors.messages import (
     SlotRefused,
     TimerFired,
     WaitTask,
-    Withdraw,
     WithdrawSignal,
 )
 from goclaw_actors.task import child, hearing
-from goclaw_actors.task.ending import TOTAL, cleared, end, release, release_kept, report
+from goclaw_actors.task.ending import (
+    ASKING,
+    TIMER,
+    TOTAL,
+    cleared,
+    end,
+    release,
+    release_kept,
+    time_out,
+)
+from goclaw_actors.task.keyed import claim, key_ended, key_refused, key_taken, share
 from goclaw_actors.task.limited import ask_later, is_uncounted
 from goclaw_actors.task.limits import QUEUE, TIMEOUT, after_ns, left_s, overdue, waited
 from goclaw_actors.task.retry import delay_s, may_retry
@@ -57,6 +71,7 @@ from goclaw_actors.task.state import (
     encode,
     evolve,
 )
+from goclaw_actors.task.stopping import cancel, check, check_slot
 from goclaw_actors.work import (
     RETURNED,
     AttemptToken,
@@ -65,7 +80,6 @@ from goclaw_actors.work import (
     Progress,
     Saved,
     StartAttempt,
-    StopAttempt,
 )
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
@@ -76,8 +90,8 @@ from goclaw_events.facts import (
     ChildStarted,
     OutcomeRefused,
     ProgressReported,
+    TaskAdmitted,
     TaskCancelled,
-    TaskCancelRequested,
     TaskCompleted,
     TaskFailed,
     TaskRedirected,
@@ -95,7 +109,6 @@ if TYPE_CHECKING:
     from goclaw_actors.task.signals import Signals
     from goclaw_events.plan import PlannedTask
 
-TIMER: Final = "due"
 LOST_TOO_OFTEN: Final = "lost_too_often"
 GONE: Final = "gone"
 LEASE_S: Final = 30.0
@@ -110,6 +123,11 @@ class _Decide:
         self._by_type: dict[type, Callable[[Task, Any, Moment], Decision]] = {
             ScheduleTask: self._schedule,
             WaitTask: _wait,
+            KeyGranted: self._admit,
+            KeyShared: share,
+            KeyRefused: key_refused,
+            KeyEnded: key_ended,
+            KeyTaken: key_taken,
             SlotLeased: self._start,
             SlotRefused: _slot_refused,
             SlotRedirected: self._redirect,
@@ -118,10 +136,10 @@ class _Decide:
             ChildEnded: self._child_ended,
             Progress: _progress,
             TimerFired: self._timer,
-            CheckAttempt: _check,
-            CheckSlot: _check_slot,
+            CheckAttempt: check,
+            CheckSlot: check_slot,
             LoseAttempt: self._lose,
-            CancelTask: _cancel,
+            CancelTask: cancel,
             SendSignal: self._signal,
             WithdrawSignal: hearing.withdraw,
             EndSignals: hearing.end,
@@ -144,10 +162,20 @@ class _Decide:
             return NOTHING
         timeouts = self._planned(task, message.definition).timeouts
         total_ns = after_ns(moment.now_ns, timeouts.total_s)
-        queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if message.lane else 0
+        asks_now = message.lane and message.unique is None
+        queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if asks_now else 0
         due = (message.deadline_ns, total_ns, queue_ns)
-        fact = TaskScheduled(*message[:5], *due, *message[6:])
+        fact = TaskScheduled(
+            *message[:5],
+            *due,
+            child=message.child,
+            tenant=message.tenant,
+            key=message.key,
+            unique=message.unique,
+        )
         timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
+        if message.unique is not None:
+            return Decision((fact,), (claim(task, message.unique),), timers)
         if message.lane:
             asks = self._enqueue(task, message, message.definition, at_head=False)
             if queue_ns:
@@ -156,6 +184,20 @@ class _Decide:
         evolve(scheduled := Task(task.stream), fact)
         decision = self._start_child(scheduled, moment)
         return Decision((fact, *decision.facts), decision.sends, (*timers, *decision.effects))
+
+    def _admit(self, task: Task, _message: KeyGranted, moment: Moment) -> Decision:
+        """Go on now that the task has its key."""
+        if task.status not in ASKING:
+            return NOTHING
+        if not task.lane:
+            fact = TaskAdmitted()
+            evolve(admitted := copy(task), fact)
+            decision = self._start_child(admitted, moment)
+            return decision._replace(facts=(fact, *decision.facts))
+        queue_ns = after_ns(moment.now_ns, self._planned(task).timeouts.queue_s)
+        timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
+        asks = self._enqueue(task, task, None, at_head=False)
+        return Decision((TaskAdmitted(queue_ns),), (asks,), timers)
 
     def _start(self, task: Task, _message: SlotLeased, moment: Moment) -> Decision:
         if task.status != SCHEDULED:
@@ -168,7 +210,7 @@ class _Decide:
                 decision = decision._replace(sends=(release(task), *decision.sends))
             return decision._replace(effects=(*forgotten, *decision.effects))
         if 0 < task.ends_ns <= moment.now_ns:
-            return _time_out(task, overdue(task, self._planned(task)), slot=True)
+            return time_out(task, overdue(task, self._planned(task)), slot=True)
         fact, effects = self._attempt(task, moment, moment.number, task.signals)
         return Decision((fact, *hearing.overdue(task.signals, moment)), (), (*forgotten, *effects))
 
@@ -326,11 +368,12 @@ class _Decide:
             return self._again(task, moment)
         queue_over = 0 < task.queue_due_ns <= moment.now_ns
         if message.id == QUEUE and task.status == SCHEDULED and queue_over:
-            return _time_out(task, waited(task, self._planned(task)))
+            return time_out(task, waited(task, self._planned(task)))
         # what runs has the same limit where it runs, and a child a deadline of its own
         total_over = 0 < task.total_due_ns <= moment.now_ns
-        if message.id == TOTAL and task.status in (SCHEDULED, RETRYING) and total_over:
-            return _time_out(task, overdue(task, self._planned(task)))
+        waits = task.status in (SCHEDULED, RETRYING, *ASKING)
+        if message.id == TOTAL and waits and total_over:
+            return time_out(task, overdue(task, self._planned(task)))
         return hearing.timer(task, message.id, moment)
 
     def _again(self, task: Task, moment: Moment) -> Decision:
@@ -413,68 +456,6 @@ def _consumed(task: Task, report: Consumed, moment: Moment) -> Decision:
 def _saved(task: Task, report: Saved, moment: Moment) -> Decision:
     is_current = _is_current(task, report.token, moment)
     return hearing.saved(task, report, moment) if is_current else NOTHING
-
-
-def _time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
-    """Fail a task that waits, because its time is over; `slot`: it has just been given one."""
-    decision = end(
-        task,
-        (TaskFailed(TIMEOUT, text),),
-        "failed",
-        cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns)),
-        error=[TIMEOUT, text],
-        slot=slot,
-    )
-    if slot or task.status != SCHEDULED:
-        return decision
-    withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
-    return decision._replace(sends=(withdraw, *decision.sends))
-
-
-def _cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
-    if task.status in FINAL:
-        return Decision((), (report(task, task.status, task.result, task.error),))
-    if message.queued_only and task.status not in (PENDING, SCHEDULED):
-        return NOTHING
-    if task.status in (RUNNING, CHILD, CANCELLING):
-        return _cancel_active(task, message.reason, moment)
-    cancelled = (TaskCancelled(message.reason, abandoned=False),)
-    effects = cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
-    decision = end(task, cancelled, "cancelled", effects, slot=False)
-    if task.status != SCHEDULED:
-        return decision
-    withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
-    return decision._replace(sends=(withdraw, *decision.sends))
-
-
-def _cancel_active(task: Task, reason: str, moment: Moment) -> Decision:
-    """Stop the attempt, or the child; again, too: what it came to may have been lost in a bug."""
-    facts = () if task.status == CANCELLING else (TaskCancelRequested(reason),)
-    if task.child_run:
-        return Decision(facts, (child.cancel(task, reason),))
-    return Decision(facts, (), (_stop(task.token, reason, moment),))
-
-
-def _check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
-    """Stop an attempt again whose stop may never have left, or that is not the current one."""
-    if message.token in task.kept:
-        return NOTHING
-    if message.token == task.token and task.status == RUNNING:
-        return Decision((), (), hearing.again(task, moment))
-    return Decision((), (), (_stop(message.token, "stopped before", moment),))
-
-
-def _check_slot(task: Task, message: CheckSlot, _moment: Moment) -> Decision:
-    """Give a slot back again, if the lane did not hear that it was given back."""
-    if message.token:
-        needed = message.token in task.kept
-        return NOTHING if needed else Decision((), (release_kept(task, message.token),))
-    needed = task.status in (SCHEDULED, RUNNING, CANCELLING)
-    return NOTHING if needed or not task.lane else Decision((), (release(task),))
-
-
-def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
-    return StopAttempt(AttemptToken(moment.partition, moment.era, token), reason)
 
 
 def _returned(task: Task, token: int, reason: str) -> Decision:

@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import ClearTimer, Decision, Send
-from goclaw_actors.messages import KeepSlot, Release, TaskReported
+from goclaw_actors.messages import FreeKey, KeepSlot, Release, TaskReported, Withdraw
+from goclaw_actors.task.limits import QUEUE, TIMEOUT
+from goclaw_actors.task.state import CLAIMING, JOINED, SCHEDULED
+from goclaw_events.facts import TaskFailed
 from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.task.state import Task
 
+TIMER: Final = "due"
 TOTAL: Final = "total"
+ASKING: Final = (CLAIMING, JOINED)
+"""States of a task that has not got its key."""
 
 
 def cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
@@ -46,8 +52,37 @@ def end(
     error: list[str] | None = None,
     slot: bool = True,
     kept: bool = False,
+    key: bool = True,
 ) -> Decision:
-    """End the task: give the slot back, forget its time limit, and tell the run."""
+    """End the task: give the slot and the key back, forget its time limit, and tell the run."""
     tells = report(task, status, result, error)
     sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
+    if key:
+        sends = (*sends, *freed(task, status, result, error))
     return Decision(facts, sends, (*effects, *cleared((TOTAL, task.total_due_ns))))
+
+
+def freed(task: Task, status: str, result: Any, error: list[str] | None) -> tuple[Send, ...]:
+    """Return what gives the key back, or stops waiting for it; nothing where there is none."""
+    if task.unique is None:
+        return ()
+    keys, key, _, _ = task.unique
+    if task.status in ASKING:
+        status, result, error = "cancelled", None, None
+    return (Send(keys, FreeKey(key, task.stream, status, result, error)),)
+
+
+def time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
+    """Fail a task that waits, because its time is over; `slot`: it has just been given one."""
+    decision = end(
+        task,
+        (TaskFailed(TIMEOUT, text),),
+        "failed",
+        cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns)),
+        error=[TIMEOUT, text],
+        slot=slot,
+    )
+    if slot or task.status != SCHEDULED:
+        return decision
+    withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
+    return decision._replace(sends=(withdraw, *decision.sends))

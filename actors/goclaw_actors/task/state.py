@@ -20,11 +20,13 @@ from goclaw_events.facts import (
     SignalConsumed,
     SignalEnded,
     StateSaved,
+    TaskAdmitted,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
     TaskFact,
     TaskFailed,
+    TaskJoined,
     TaskRedirected,
     TaskRequeued,
     TaskScheduled,
@@ -41,6 +43,8 @@ RUNNING: Final = "running"
 CANCELLING: Final = "cancelling"
 WAITING: Final = "waiting"
 RETRYING: Final = "retrying"
+CLAIMING: Final = "claiming"
+JOINED: Final = "joined"
 CHILD: Final = "child"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
@@ -59,14 +63,14 @@ class Task:
     to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
     a slot still. `signals` is None until somebody says something to the task, or its handler saves
-    its state. Other times as in `TaskScheduled`; 0: there is none.
+    its state. `unique` as in `TaskScheduled`. Other times, too; 0: there is none.
     """
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
         "failures", "generation", "holder", "hops", "kept", "key", "lane", "limited", "lost",
         "params", "priority", "progress", "queue_due_ns", "result", "run_id", "signals", "status",
-        "stream", "task_id", "tenant", "token", "total_due_ns",
+        "stream", "task_id", "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -98,6 +102,7 @@ class Task:
         self.key = ""
         self.kept: list[int] = []
         self.hops = 0
+        self.unique: list[Any] | None = None
 
     @property
     def ends_ns(self) -> int:
@@ -106,14 +111,27 @@ class Task:
         return min((due_ns for due_ns in both if due_ns), default=0)
 
 
+def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected) -> None:
+    """Note where a task waits before it has begun."""
+    match fact:
+        case TaskJoined():
+            task.status = JOINED
+        case TaskAdmitted():
+            task.status = SCHEDULED
+            task.queue_due_ns = fact.queue_due_ns
+        case TaskRedirected():
+            task.lane = fact.lane
+            task.hops += 1
+
+
 def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 - one case a fact
     """Apply a fact in place."""
     match fact:
         case TaskScheduled():
-            task.status = SCHEDULED
+            task.status = SCHEDULED if fact.unique is None else CLAIMING
             (task.definition, task.generation, task.params, task.lane, task.priority,
              task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
-             task.tenant, task.key) = fact  # fmt: skip
+             task.tenant, task.key, task.unique) = fact  # fmt: skip
         case AttemptStarted():
             task.status = RUNNING
             task.attempt, task.token, task.holder = fact
@@ -150,9 +168,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _attempt_over(task, lost=True)
         case AttemptLimited() | TaskRequeued():
             _ask_again(task, fact)
-        case TaskRedirected(lane):
-            task.lane = lane
-            task.hops += 1
+        case TaskJoined() | TaskAdmitted() | TaskRedirected():
+            _sent(task, fact)
         case TaskCancelRequested():
             task.status = CANCELLING
         case TaskFailed(code, message):
@@ -203,7 +220,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops",
+    "hops", "unique",
 )  # fmt: skip
 
 
@@ -225,5 +242,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(7, _root, _maps, _restore)
+FORM: Final = SnapshotForm(8, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

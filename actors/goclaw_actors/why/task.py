@@ -24,11 +24,13 @@ from goclaw_actors.messages import (
     TimerFired,
     Withdraw,
 )
-from goclaw_actors.task.decide import TIMER
+from goclaw_actors.task.ending import TIMER
 from goclaw_actors.task.state import (
     CANCELLING,
     CHILD,
+    CLAIMING,
     FINAL,
+    JOINED,
     PENDING,
     RETRYING,
     RUNNING,
@@ -55,6 +57,7 @@ from goclaw_actors.why.reason import RUNNING as RUNS
 from goclaw_actors.why.reason import TIMER as UNTIL
 from goclaw_actors.why.room import held_back, on_its_way
 from goclaw_actors.why.sight import LOST, state_of
+from goclaw_actors.why.unique import without_key
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import TimerRow
 from goclaw_events.ids import keeper_of, lane_stream, routing_key, workflow_stream
@@ -287,8 +290,16 @@ def has_ended(task: Task) -> bool:
     return task.status in FINAL
 
 
+def _asks_for_key(sight: Sight, task: Task) -> Reason:
+    since = since_ns(sight, task)
+    found = without_key(sight, task, since)
+    return found or nothing(task.stream, "its key is free, and nobody gives it", since)
+
+
 _BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
     SCHEDULED: _in_lane,
+    CLAIMING: _asks_for_key,
+    JOINED: _asks_for_key,
     RUNNING: _at_work,
     CANCELLING: _at_work,
     WAITING: _waits,

@@ -42,13 +42,14 @@ from goclaw_events.facts import (
     TaskEnded,
     TasksSkipped,
 )
-from goclaw_events.ids import lane_stream, task_stream, workflow_stream
+from goclaw_events.ids import lane_stream, task_stream, unique_stream, workflow_stream
 from goclaw_events.templates import render
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
     from goclaw_events.plan import Plan, PlannedTask
+    from goclaw_events.templates import Template
     from goclaw_events.value import Value
 
 DEPTH_MAX: Final = 16
@@ -242,17 +243,28 @@ class Draft:
         params = task.params.body if task.params.is_static else self._render(task.params, index)
         child = self._child(task.agent) if task.kind == "workflow" else None
         said = (params, task.lane, task.priority, self.deadline_ns, child)
-        return ScheduleTask(definition, 0, *said, self.tenant, self._key(task, index))
+        key = ""
+        if task.slot.key is not None:
+            key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
+        unique = self._unique(task, index)
+        return ScheduleTask(definition, 0, *said, self.tenant, key, unique)
 
-    def _key(self, task: PlannedTask, index: int) -> str:
-        """Return the key under which a task goes through its lane; '' where it has none."""
-        if task.slot.key is None:
-            return ""
-        value = self._render(task.slot.key, index)
+    def _unique(self, task: PlannedTask, index: int) -> list[Any] | None:
+        """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""
+        if task.unique is None:
+            return None
+        template, window_s, on_duplicate = task.unique
+        key = self._key(task, template, index, "that makes it unique")
+        keys = unique_stream(self.plan.name, task.id)
+        return [keys, key, int((window_s or 0.0) * 1e9), on_duplicate]
+
+    def _key(self, task: PlannedTask, template: Template, index: int, what: str) -> str:
+        """Return a key of a task; raises `LaneKeyInvalid`."""
+        value = self._render(template, index)
         is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
         text = str(value) if is_text else ""
         if not 0 < len(text.encode()) <= KEY_BYTES_MAX:
-            msg = f"the key of {task.id} for lane {task.lane} is not 1 to {KEY_BYTES_MAX} bytes"
+            msg = f"the key of {task.id} {what} is not 1 to {KEY_BYTES_MAX} bytes"
             raise LaneKeyInvalid(msg, hint="make it a short text or a number", task=task.id)
         return text
 

@@ -21,7 +21,8 @@ class TaskScheduled(NamedTuple):
     Without a lane (a child run) it begins at once. Times are 0 where there is none: `deadline_ns`
     is the run's, `total_due_ns` the task's own, `queue_due_ns` the end of the wait for a slot.
     `child`: [plan, depth, plans by name] of the run that the task stands for. `tenant`: the run's
-    label, `key`: of a keyed lane; '' where there is none.
+    label, `key`: of a keyed lane; '' where there is none. `unique`: [stream of its keys, key,
+    window in ns, what a duplicate does] of a task that is unique: it asks for its key first.
     """
 
     definition: BlobRef
@@ -35,6 +36,7 @@ class TaskScheduled(NamedTuple):
     child: list[Any] | None = None
     tenant: str = ""
     key: str = ""
+    unique: list[Any] | None = None
 
 
 class TaskWaiting(NamedTuple):
@@ -121,6 +123,18 @@ class TaskRequeued(NamedTuple):
     queue_due_ns: int = 0
 
 
+class TaskJoined(NamedTuple):
+    """Another task has the key: this one waits for its end, to end as it does or to come next."""
+
+    task: str
+
+
+class TaskAdmitted(NamedTuple):
+    """The task has its key, and asks its lane for a slot. `queue_due_ns` as in `TaskScheduled`."""
+
+    queue_due_ns: int = 0
+
+
 class TaskRedirected(NamedTuple):
     """The lane was full and named another one, which the task asks now."""
 
@@ -186,6 +200,8 @@ TaskFact: TypeAlias = (
     | AttemptLost
     | AttemptLimited
     | TaskRequeued
+    | TaskJoined
+    | TaskAdmitted
     | TaskRedirected
     | OutcomeRefused
     | AttemptReturned

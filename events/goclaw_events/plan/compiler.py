@@ -21,6 +21,7 @@ from goclaw_events.plan.model import (
     RetryPolicy,
     SlotNeeds,
     Timeouts,
+    UniqueKey,
     assemble,
 )
 
@@ -106,6 +107,7 @@ def _tasks(definition: WorkflowDefinition, checked: Checked) -> list[PlannedTask
                 expected_s=_expected_s(task, compiled),
                 timeouts=_timeouts(task),
                 slot=_slot(task, compiled),
+                unique=_unique(task, compiled),
             )
         )
     return tasks
@@ -151,6 +153,12 @@ def limits_said(lane: LaneDefinition) -> dict[str, Any]:
 def _slot(task: TaskDefinition, compiled: CheckedTask) -> SlotNeeds:
     found = SlotNeeds(compiled.key, dict(task.units) or None, task.cost)
     return NO_NEEDS if found == NO_NEEDS else found
+
+
+def _unique(task: TaskDefinition, compiled: CheckedTask) -> UniqueKey | None:
+    if task.unique is None or compiled.unique is None:
+        return None
+    return UniqueKey(compiled.unique, task.unique.window, task.unique.on_duplicate)
 
 
 def _timeouts(task: TaskDefinition) -> Timeouts:

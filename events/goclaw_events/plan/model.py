@@ -67,6 +67,14 @@ class SlotNeeds(NamedTuple):
 NO_NEEDS: Final = SlotNeeds()
 
 
+class UniqueKey(NamedTuple):
+    """What makes a task a duplicate of another. `window_s` None: only until that has ended."""
+
+    key: Template
+    window_s: float | None
+    on_duplicate: str
+
+
 @dataclass(slots=True)
 class PlannedTask:
     """One task, resolved to indexes of the plan.
@@ -95,6 +103,7 @@ class PlannedTask:
     expected_s: float
     timeouts: Timeouts = NO_TIMEOUTS
     slot: SlotNeeds = NO_NEEDS
+    unique: UniqueKey | None = None
 
 
 @dataclass(slots=True)

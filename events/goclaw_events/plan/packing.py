@@ -3,9 +3,9 @@
 One definition gives the same bytes each time: fields are positional, mappings keep the order
 of the definition. What can be derived (dependents, index, roots, sinks) is not written.
 Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
-for, and lanes that limit more than slots; version 4 has lanes that block or redirect. Each is
-written only where there is something of it: the bytes of any other plan, and so its hash and the
-digest of a submission, stay what they were.
+for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
+block or redirect. Each is written only where there is something of it: the bytes of any other plan,
+and so its hash and the digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from goclaw_events.plan.model import (
     RetryPolicy,
     SlotNeeds,
     Timeouts,
+    UniqueKey,
     assemble,
 )
 from goclaw_events.templates import template_from
@@ -58,7 +59,7 @@ def pack_plan(plan: Plan) -> bytes:
             task.when,
             task.result_read,
             task.expected_s,
-            *(task.timeouts, task.slot)[: version - 1],
+            *(task.timeouts, task.slot, task.unique)[: version - 1],
         ]
         for task in plan.tasks
     ]
@@ -87,6 +88,8 @@ def _lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
 def _version_of(plan: Plan) -> int:
     """Return the oldest version that can say what a plan says."""
     if any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values()):
+        return 4
+    if any(task.unique is not None for task in plan.tasks):
         return 4
     if any(task.slot is not NO_NEEDS for task in plan.tasks):
         return 3
@@ -155,6 +158,7 @@ def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTa
         expected_s,
         *rest,
     ) = data
+    timeouts, slot, unique = (*rest, None, None, None)[:3]
     return PlannedTask(
         index,
         id_,
@@ -171,9 +175,14 @@ def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTa
         None if when is None else condition_from(when),
         read,
         expected_s,
-        Timeouts(*rest[0]) if rest and any(rest[0]) else NO_TIMEOUTS,
-        _slot(*rest[1]) if len(rest) > 1 else NO_NEEDS,
+        Timeouts(*timeouts) if timeouts and any(timeouts) else NO_TIMEOUTS,
+        _slot(*slot) if slot else NO_NEEDS,
+        _unique(*unique) if unique else None,
     )
+
+
+def _unique(key: list[Any], window_s: float | None, on_duplicate: str) -> UniqueKey:
+    return UniqueKey(template_from(key), window_s, on_duplicate)
 
 
 def _slot(key: list[Any] | None, units: dict[str, int] | None, cost: float) -> SlotNeeds:
