@@ -207,7 +207,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_FULL: _full,
     kinds.LANE_PAUSED: lambda _: "the lane is paused (goclaw lanes resume)",
-    kinds.LANE_HELD: lambda _: "whom a task of the lane asked serves nobody for now",
+    kinds.LANE_HELD: lambda _: "the lane is held: a service told a task to come back later",
     kinds.LANE_SLOTS: _slots,
     kinds.LANE_KEY: lambda told: f"key {told['key']} is held",
     kinds.LANE_TENANT: _tenant,

@@ -104,8 +104,8 @@ class Outcome(NamedTuple):
     `blobs` holds the packed bytes of every `BlobRef` in `result`. `abandoned`: its code could
     not be stopped and may still run, so it keeps its slot. For such an attempt `returned` follows:
     its code has ended, or (code `grace`) has held the slot for as long as it may. `retryable` False
-    overrules the retry policy; `retry_after_s` takes the place of its backoff. `limited`: whom it
-    asked serves nobody before these are over; it does not count, and its lane is held meanwhile.
+    overrules the retry policy; `retry_after_s` takes the place of its backoff. `limited`: a
+    service told it to come back after these; it does not count, and its lane is held meanwhile.
     """
 
     stream: str

@@ -152,7 +152,7 @@ class RetryAfter(Exception):  # as `Fail`: the agent's own verdict
 
 
 class RateLimited(Exception):  # as `Fail`: the agent's own verdict
-    """Say that whom the agent asks serves nobody before `retry_after` seconds are over.
+    """Say that a service told the agent to come back after `retry_after` seconds.
 
     The attempt is not counted: its task goes back to the head of its lane, which starts nothing
     meanwhile (an hour at most). A task may say so 100 times; from then on it is a failed attempt.
@@ -160,7 +160,7 @@ class RateLimited(Exception):  # as `Fail`: the agent's own verdict
     """
 
     def __init__(self, retry_after: float, message: str = "") -> None:
-        super().__init__(message or f"nothing is served for {retry_after} s")
+        super().__init__(message or f"a service told it to come back after {retry_after} s")
         if not (math.isfinite(retry_after) and retry_after >= 0):
             msg = f"{retry_after!r} is no number of seconds"
             raise ValueError(msg)

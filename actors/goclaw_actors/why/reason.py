@@ -57,7 +57,7 @@ KINDS: Final[Mapping[str, str]] = {
     LANE: "It waits in a lane, for what is named below.",
     LANE_FULL: "The lane has no room in its queue, and blocks: its run holds it back until it has.",
     LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",
-    LANE_HELD: "Whom one of its tasks asked serves nobody: the lane lends nothing before then.",
+    LANE_HELD: "A service told one of its tasks to come back later: the lane is held until then.",
     LANE_SLOTS: "Every slot of the lane is held.",
     LANE_KEY: "As many tasks with its key hold a slot as may.",
     LANE_TENANT: "As many tasks of its tenant (or workflow) hold a slot as may.",
