@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw.bench.machine import describe_machine
 from goclaw.bench.recovery import LANE, lane_ports, turn
+from goclaw.bench.storms import storm_us
 from goclaw.datadir import DataDirectory
 from goclaw.garbage import collecting_seldom
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
@@ -84,6 +85,12 @@ def measure_lanes(
             tell(f"{size} tasks in the lane")
             grown = replace(load, in_flight=size, tasks=max(size, load.tasks))
             by_size[size] = _through(Path(root) / f"s{size}", grown, limited=True)
+        storms: dict[str, dict[str, float]] = {"redirect": {}, "block": {}}
+        for overflow, found_us in storms.items():
+            for size in sizes or (load.tasks,):
+                tell(f"{size} tasks ask a full lane ({overflow})")
+                cost_us = storm_us(Path(root) / f"{overflow}{size}", size, overflow)
+                found_us[str(size)] = round(cost_us, 1)
     plain, full = best[False], best[True]
     return {
         "durable_per_s": round(1e6 / plain.wall_us),
@@ -98,6 +105,7 @@ def measure_lanes(
         "limited_cpu_us_by_size": {
             str(size): round(cost.cpu_us, 1) for size, cost in by_size.items()
         },
+        "storm_cpu_us_by_size": storms,
         "machine": describe_machine(),
     }
 
