@@ -8,7 +8,14 @@ import pytest
 
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.messages import Release, ScheduleTask, SlotLeased, TaskReported
+from goclaw_actors.messages import (
+    LaneFull,
+    Release,
+    RoomFor,
+    ScheduleTask,
+    SlotLeased,
+    TaskReported,
+)
 from goclaw_actors.why import explain
 from goclaw_actors.why import reason as kinds
 from goclaw_actors.why.live import LiveSight
@@ -233,3 +240,49 @@ def test_looking_changes_nothing() -> None:
     before = stage.live(), len(stage.log())
     assert why(live(stage)).kind == kinds.RUN
     assert (stage.live(), len(stage.log())) == before
+
+
+BLOCKING: dict[str, Any] = {"io": {"concurrency": 1, "capacity": 1, "overflow": "block"}}
+WIDE: dict[str, Any] = {f"t{n}": {"agent": "x", "lane": "io"} for n in range(4)}
+
+
+@pytest.mark.parametrize("see", [live, stored])
+def test_who_is_held_back_waits_for_room(see: Any) -> None:
+    """The lane is full: how full, and how many runs are before, for a task of either run."""
+    stage = Stage()
+    for run in ("r", "other"):
+        stage.submit(WIDE, run, lanes=BLOCKING)
+        stage.rest()
+    for run, before in (("r", 0), ("other", 1)):
+        reason = why(see(stage), "t3", run)
+        assert chain(reason) == [kinds.LANE, kinds.LANE_FULL]
+        assert reason.because[0].details == {"queued": 1, "capacity": 1, "runs_before": before}
+
+
+@pytest.mark.parametrize("kind", [LaneFull, RoomFor])
+def test_who_is_held_back_and_forgotten_is_stuck(kind: type) -> None:
+    """A word that is lost between the lane and the run is found: nothing will wake the task."""
+    stage = Stage()
+    stage.submit(WIDE, lanes=BLOCKING)
+    if kind is LaneFull:
+        lose(stage, kind)
+    stage.rest()
+    if kind is RoomFor:
+        lose(stage, kind)
+        stage.end_all()
+        stage.rest()
+    assert why(live(stage), "t3").lost
+
+
+@pytest.mark.parametrize("see", [live, stored])
+def test_who_joins_waits_for_the_one_with_the_key(see: Any) -> None:
+    """It is named, with the key."""
+    unique = {"key": "${input.k}", "on_duplicate": "join"}
+    stage = Stage()
+    for run in ("first", "r"):
+        task = {"a": {"agent": "x", "unique": unique}}
+        stage.submit(task, run, input={"k": {}}, given={"k": "rome"})
+        stage.rest()
+    reason = why(see(stage), "a")
+    assert reason.kind == kinds.UNIQUE
+    assert reason.details == {"key": "rome", "on_duplicate": "join", "holder": "task/first/a"}
