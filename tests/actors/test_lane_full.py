@@ -12,6 +12,7 @@ from goclaw_actors.lane.draft import HOPS_MAX
 from goclaw_actors.lane.room import PLACES_MAX, Room
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
+    AskAgain,
     DeclareLane,
     Enqueue,
     LaneFull,
@@ -25,17 +26,21 @@ from goclaw_actors.messages import (
     SlotRefused,
     WaitForRoom,
 )
+from goclaw_actors.task import task_decider
 from goclaw_events.facts import (
     LaneAdvanced,
     LaneDeclared,
     LaneRedirected,
     LaneRefused,
     LaneRoomChanged,
+    TaskCancelled,
     TaskRedirected,
     TasksBlocked,
+    TaskScheduled,
     TasksUnblocked,
 )
-from tests.actors.given import Scenario, moment
+from goclaw_events.value import BlobRef
+from tests.actors.given import Scenario, Shelf, moment
 from tests.actors.stage import Stage
 
 STREAM = "lane/w/io"
@@ -159,6 +164,18 @@ def test_a_lane_that_could_not_be_read_keeps_no_places() -> None:
     assert checked.facts == (LaneRoomChanged([["workflow/r", 1]], [], [], []),)
     lined_up = ask(lane, "r.b", let_in=True)
     assert lined_up.facts[0].queued == [("task/r/r.b", 0, False)]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_task_takes_its_place_or_gives_it_back(ended: bool) -> None:
+    """One that ended, or asks another lane by now, does not keep the place from others."""
+    task = Scenario(task_decider(Shelf()), "task/r/a")
+    task.given(TaskScheduled(BlobRef(bytes(32), 1), 0, {}, "w/io", 0))
+    task.given(TaskCancelled("why", abandoned=False) if ended else TaskRedirected("w/other"))
+    decision = task.when(AskAgain("w/io"))
+    assert [(send.target, send.body) for send in decision.sends] == [
+        (STREAM, ReturnRoom("workflow/r", 1))
+    ]
 
 
 def lanes(**limits: Any) -> dict[str, Any]:
