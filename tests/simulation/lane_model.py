@@ -41,6 +41,7 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
                 model.leased.add(kept_slot(task, token))
             case LaneHeld() as fact:
                 model.live.apply(fact)
+                continue  # what is free is lent in the rest of the turn, or in one that follows
             case LaneControlled() as fact:
                 model.live.apply(fact)
                 model.concurrency, _, _ = model.live.in_force()
