@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from goclaw.sync_client import SyncClient as SyncClient
     from goclaw_actors.executors.context import TaskContext as TaskContext
     from goclaw_actors.executors.errors import Fail as Fail
+    from goclaw_actors.executors.errors import Interrupted as Interrupted
     from goclaw_actors.executors.errors import RateLimited as RateLimited
     from goclaw_actors.executors.errors import RetryAfter as RetryAfter
 
@@ -27,6 +28,7 @@ _HOMES = {
     "Client": "goclaw.client",
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",
+    "Interrupted": "goclaw_actors.executors.errors",
     "RateLimited": "goclaw_actors.executors.errors",
     "RetryAfter": "goclaw_actors.executors.errors",
     "RunResult": "goclaw.results",
@@ -43,6 +45,7 @@ __all__ = [
     "Client",
     "Engine",
     "Fail",
+    "Interrupted",
     "RateLimited",
     "RetryAfter",
     "RunResult",

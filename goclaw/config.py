@@ -290,6 +290,8 @@ class SignalSettings(Section):
     """So many messages may wait for one task; a further one is refused."""
     quiet_s: Annotated[float, Field(ge=0, le=3600)] = 0.5
     """Messages that are to be merged are, once none came for so long."""
+    interrupt_timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 30.0
+    """What is interrupted has so long to stop by itself, unless the interrupt says another."""
 
 
 class ViewSettings(Section):

@@ -40,7 +40,8 @@ from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown, Stopping
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
-from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun, digest_of
+from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun
+from goclaw_actors.signalling import digest_of
 from goclaw_events.ids import (
     catalogue_stream,
     check_id,

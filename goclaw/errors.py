@@ -289,6 +289,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "lane_changed": _WRONG_STATE,
     "task_finished": _WRONG_STATE,
     "signal_consumed": _WRONG_STATE,
+    "task_not_held": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
     "engine_owned": _WRONG_STATE,
 }

@@ -89,6 +89,71 @@ class Signalling:
         }  # fmt: skip
         return Signalled(**await self._ask_signal("signal.state", params))
 
+    async def interrupt(
+        self,
+        run_id: str,
+        task: str | None = None,
+        *,
+        reason: str = "",
+        graceful: bool = True,
+        timeout_s: float | None = None,
+        signal_id: str | None = None,
+        sender: str = "",
+        wait_s: float | None = None,
+    ) -> str:
+        """Stop a task, or (without `task`) a run with all its tasks, keeping what they saved.
+
+        What runs is asked to stop, has `timeout_s` for it (None: as the settings say), and is made
+        to stop then; at once without `graceful`. A task that has not begun is cancelled. Returns
+        the state of what was interrupted; with `wait_s` once the task has stopped, or that time is
+        over. `resume` lets it go on.
+        """
+        given = {"reason": reason, "graceful": graceful, "timeout_s": timeout_s, "wait_s": wait_s}
+        return await self._hold("interrupt", run_id, task, signal_id, sender, **given)
+
+    async def pause(
+        self,
+        run_id: str,
+        task: str | None = None,
+        *,
+        reason: str = "",
+        signal_id: str | None = None,
+        sender: str = "",
+    ) -> str:
+        """Let nothing of a task, or of a run, start until it is resumed; what runs goes on."""
+        return await self._hold("pause", run_id, task, signal_id, sender, reason=reason)
+
+    async def resume(
+        self,
+        run_id: str,
+        task: str | None = None,
+        *,
+        signal_id: str | None = None,
+        sender: str = "",
+    ) -> str:
+        """Let a task, or a run, go on that was interrupted or paused.
+
+        An interrupted one begins another attempt, with `ctx.resumed_state`.
+        """
+        return await self._hold("resume", run_id, task, signal_id, sender)
+
+    async def _hold(
+        self,
+        kind: str,
+        run_id: str,
+        task: str | None,
+        signal_id: str | None,
+        sender: str,
+        **more: Any,
+    ) -> str:
+        signal_id = signal_id if signal_id is not None else new_id("sig", time.time_ns())
+        given = {name: value for name, value in more.items() if value is not None}
+        params = {
+            "run_id": run_id, "task": task, "signal_id": signal_id, "sender": sender, **given,
+        }  # fmt: skip
+        answer = await self._ask_signal("signal." + kind, params)
+        return str(answer["state"])
+
     async def _signal(
         self,
         kind: str,

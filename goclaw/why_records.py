@@ -202,7 +202,9 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
         f"is tried again after attempt {told['attempt']} failed: {told['message']} [{told['code']}]"
     ),
     kinds.CHILD_RUN: lambda told: f"waits for run {told['run_id']}",
-    kinds.STATE: lambda told: f"is {told['status']}",
+    kinds.STATE: lambda told: (
+        f"is {told['status']}" + (f": {told['reason']}" if told.get("reason") else "")
+    ),
     kinds.UNIQUE: _unique,
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_FULL: _full,

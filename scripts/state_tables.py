@@ -26,7 +26,6 @@ from goclaw_actors.messages import (
     ControlLane,
     DeclareLane,
     Defer,
-    EndSignals,
     Enqueue,
     FailRun,
     FreeKey,
@@ -50,7 +49,6 @@ from goclaw_actors.messages import (
     RoomRefused,
     ScheduleMore,
     ScheduleTask,
-    SendSignal,
     SlotLeased,
     SlotRedirected,
     SlotRefused,
@@ -61,8 +59,8 @@ from goclaw_actors.messages import (
     WaitForRoom,
     WaitTask,
     Withdraw,
-    WithdrawSignal,
 )
+from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
@@ -85,6 +83,8 @@ from goclaw_events.facts import (
     RunCancelRequested,
     RunCompleted,
     RunFailed,
+    RunInterrupted,
+    RunPaused,
     RunStuck,
     RunSubmitted,
     SignalAccepted,
@@ -95,7 +95,10 @@ from goclaw_events.facts import (
     TaskCompleted,
     TaskEnded,
     TaskFailed,
+    TaskInterrupted,
+    TaskInterruptRequested,
     TaskJoined,
+    TaskPaused,
     TasksBlocked,
     TaskScheduled,
     TaskWaiting,
@@ -210,6 +213,15 @@ def task() -> Aggregate:
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
         "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
         "retrying (abandoned)": (*running, stuck),
+        "running (to be paused)": (*running, TaskPaused("why", "me", in_force=False)),
+        "interrupting": (*running, TaskInterruptRequested("why", "me", 5.0)),
+        "interrupted": (
+            *running,
+            TaskInterruptRequested("why", "me", 5.0),
+            TaskInterrupted("why", "me"),
+        ),
+        "paused": (scheduled, TaskPaused("why", "me", in_force=True)),
+        "paused (a child)": (*child, TaskPaused("why", "me", in_force=True)),
         "completed": (*running, TaskCompleted(1, TOKEN, 1)),
         "failed": (scheduled, TaskFailed("lane_full", "m")),
         "cancelled": (scheduled, TaskCancelled("why", abandoned=False)),
@@ -255,6 +267,12 @@ def task() -> Aggregate:
         "SendSignal (merging)": message._replace(signal="c", mode="coalesce", quiet_s=1.0),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
         "EndSignals": EndSignals("why"),
+        "HoldWork interrupt": HoldWork("a", "interrupted", "why", "me", 5.0, definition=REF),
+        "HoldWork interrupt (with its run)": HoldWork(
+            "a", "interrupted", "why", "me", 5.0, definition=REF, of_run=True
+        ),
+        "HoldWork pause": HoldWork("a", "paused", "why", "me", 0.0, definition=REF),
+        "ResumeWork": ResumeWork("a", "me", definition=REF),
         "Consumed": Consumed("task/r/a", current, ["m"]),
         "Saved": Saved("task/r/a", current, 1, {"n": 1}),
         "CheckAttempt": CheckAttempt(TOKEN),
@@ -290,6 +308,8 @@ def run() -> Aggregate:
         "running (stuck)": (submitted, RunStuck([["task/r/a", "why"]])),
         "failing": (submitted, failed),
         "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
+        "paused": (submitted, RunPaused("why", "me")),
+        "interrupted": (submitted, RunInterrupted("why", "me", 5.0)),
         "completed": (submitted, RunCompleted(None)),
         "failed": (submitted, RunFailed("e", "m", "b")),
         "cancelled": (submitted, RunCancelled("why")),
@@ -315,6 +335,10 @@ def run() -> Aggregate:
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
         "JudgeRun (it is stuck)": JudgeRun([["task/r/a", "why"]]),
         "JudgeRun (it is not)": JudgeRun([]),
+        "HoldWork interrupt": HoldWork("", "interrupted", "why", "me", 5.0),
+        "HoldWork pause": HoldWork("", "paused", "why", "me", 0.0),
+        "HoldWork pause of a task": HoldWork("a", "paused", "why", "me", 0.0),
+        "ResumeWork": ResumeWork("", "me"),
     }
     about = (
         "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"
@@ -327,7 +351,7 @@ def run() -> Aggregate:
 
 
 def _run_state(state: Run) -> str:
-    return state.status
+    return (state.status == "running" and state.held) or state.status
 
 
 def lane() -> Aggregate:

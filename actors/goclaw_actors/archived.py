@@ -5,16 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
-from goclaw_actors.messages import (
-    AskAgain,
-    CancelRun,
-    ChildEnded,
-    ReturnRoom,
-    RoomFor,
-    SendSignal,
-    SubmitRun,
-    WithdrawSignal,
-)
+from goclaw_actors.messages import AskAgain, CancelRun, ChildEnded, ReturnRoom, RoomFor, SubmitRun
+from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import kind_of, lane_stream, routing_key, workflow_stream
 
@@ -58,14 +50,19 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
             text = f"run {run_id} was submitted before with another definition or input"
             refused = Refused("command_conflict", text, "choose another run id")
             return Decision((), _tell(parent, run_id, refused.code, text), (), refused)
-        case SendSignal(task=task) | WithdrawSignal(task=task):
+        case CancelRun() | HoldWork(task="") | ResumeWork(task=""):
+            text = f"run {run_id} is {status_of(ended)} already"
+            return Decision(reply=Refused("run_finished", text))
+        case (
+            SendSignal(task=task)
+            | WithdrawSignal(task=task)
+            | HoldWork(task=task)
+            | ResumeWork(task=task)
+        ):
             text = f"task {task} of run {run_id} has ended: the run is {status_of(ended)}"
             return Decision(reply=Refused("task_finished", text))
         case RoomFor() | AskAgain():
             return Decision((), (_back(run_id, body),))
-        case CancelRun():
-            text = f"run {run_id} is {status_of(ended)} already"
-            return Decision(reply=Refused("run_finished", text))
         case _:
             return None
 

@@ -26,7 +26,7 @@ from goclaw_actors.messages import (
 from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
-from goclaw_actors.work import AttemptToken, Outcome, Saved, StopAttempt
+from goclaw_actors.work import AttemptToken, Interrupt, Outcome, Saved, StopAttempt
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from goclaw_actors.ports import Limits, Ports
-    from goclaw_actors.work import Report
+    from goclaw_actors.work import Report, TellAttempt
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done, Head
@@ -417,7 +417,7 @@ class Dispatcher:
         if batch.starts:
             self._ports.executor.start_many(batch.starts)
         if batch.tells:
-            self._ports.executor.tell_many(batch.tells)
+            self._tell(batch.tells)
         if batch.stops:
             self._stop(batch.stops)
         if batch.frame is None:
@@ -442,11 +442,18 @@ class Dispatcher:
         So it is where a bug swallowed its outcome. An outcome that was handed over just now was
         posted before, and comes first.
         """
-        executor = self._ports.executor
-        executor.stop_many(stops)
-        for token, _ in stops:
-            if token.number in self._live_attempts and not executor.holds(token):
+        self._ports.executor.stop_many(stops)
+        self._lose_unheld(token for token, _ in stops)
+
+    def _lose_unheld(self, tokens: Iterable[AttemptToken]) -> None:
+        for token in tokens:
+            if token.number in self._live_attempts and not self._ports.executor.holds(token):
                 self._ports.post(self._lose, token.number)
+
+    def _tell(self, tells: Sequence[TellAttempt]) -> None:
+        """Tell attempts something; whom nobody holds cannot be interrupted, and is lost."""
+        self._ports.executor.tell_many(tells)
+        self._lose_unheld(token for token, word in tells if isinstance(word, Interrupt))
 
     def _lose(self, number: int) -> None:
         stream = self._live_attempts.get(number)
@@ -473,12 +480,8 @@ class Dispatcher:
         while self._to_record:
             self._to_record.popleft()[1](error)
         kept = []
-        delivered = []
-        for message in self.turns.undelivered():
-            if message.id is None:
-                delivered.append(message)
-            elif message.reply_to is not None:  # passed on, so nobody else answers it
-                message.reply_to(Reply(refused, None))
+        self.turns.answer_passed_on(Reply(refused, None))
+        delivered = [message for message in self.turns.undelivered() if message.id is None]
         for message in (*delivered, *self.commands):
             if message.reply_to is not None:
                 answer = Refused(error.code, error.message, error.hint)

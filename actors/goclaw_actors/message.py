@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw_actors.messages import COMMAND_OF, MESSAGES
+from goclaw_actors.messages import MESSAGES
+from goclaw_actors.signalling import COMMAND_OF
 from goclaw_actors.spill import spill
 from goclaw_events.envelope import NEW_TUPLE, Cause, MessageRecord, Position
 
@@ -112,6 +113,6 @@ def from_record(record: MessageRecord) -> Message:
         traceparent=record.traceparent,
     )
     command = COMMAND_OF.get(type(body))
-    if command is not None:
+    if command is not None and getattr(body, command):
         message.command_id, message.digest = getattr(body, command), body.digest
     return message

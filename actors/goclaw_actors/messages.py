@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_actors.signalling import (
+    EndSignals,
+    HoldMore,
+    HoldWork,
+    ResumeMore,
+    ResumeWork,
+    SendSignal,
+    WithdrawSignal,
+)
 from goclaw_actors.work import Consumed, Outcome, Progress, Saved
 from goclaw_events.codec import Codec
 from goclaw_events.facts import WAITERS_MAX_DEFAULT
-from goclaw_events.value import pack
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
@@ -209,42 +217,6 @@ class CancelTask(NamedTuple):
     queued_only: bool = False
 
 
-class SendSignal(NamedTuple):
-    """Say something to a task: first to its run, which passes it on.
-
-    Most is as in `SignalAccepted`. `names`: which parameters the agent of the task takes, where
-    that is known. `quiet_s`: the window of `coalesce`. `digest` is that of the request, to tell
-    repeats apart. `definition` is filled in by the run.
-    """
-
-    task: str
-    signal: str
-    kind: str
-    mode: str
-    body: Value
-    sender: str
-    digest: bytes
-    deadline_ns: int = 0
-    quiet_s: float = 0.0
-    waiting_max: int = 16
-    names: list[str] | None = None
-    definition: BlobRef | None = None
-
-
-class WithdrawSignal(NamedTuple):
-    """Take a message back that nobody took yet; goes the same way."""
-
-    task: str
-    signal: str
-    reason: str
-
-
-class EndSignals(NamedTuple):
-    """The task will not begin: nobody will take what was said to it."""
-
-    reason: str
-
-
 class ChildEnded(NamedTuple):
     """The run that the task had submitted ended; `error` is [code, message]."""
 
@@ -414,16 +386,6 @@ class RegisterDefinition(NamedTuple):
     registered_by: str
 
 
-COMMAND_OF: Final[dict[type, str]] = {SendSignal: "signal"}
-"""Commands that one actor passes on to another, and which field of them is their id: with it, and
-their `digest`, a repeat is known also where the command itself came out of an inbox row."""
-
-
-def digest_of(body: Any) -> bytes:
-    """Return what tells two commands of one id apart: the digest that one has, or all of it."""
-    return bytes(body.digest) if type(body) in COMMAND_OF else pack(list(body))
-
-
 MESSAGES: Final = Codec()
 """Every message that may stand in an inbox or outbox row."""
 
@@ -431,6 +393,10 @@ for _cls, _name in (
     (SubmitRun, "run.submit"),
     (ScheduleMore, "run.schedule_more"),
     (StopMore, "run.stop_more"),
+    (HoldMore, "run.hold_more"),
+    (ResumeMore, "run.resume_more"),
+    (HoldWork, "hold_work"),
+    (ResumeWork, "resume_work"),
     (TaskReported, "run.task_reported"),
     (CancelRun, "run.cancel"),
     (FailRun, "run.fail"),

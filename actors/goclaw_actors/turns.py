@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from goclaw_actors.batch import Batch
     from goclaw_actors.decider import Decision
     from goclaw_actors.exchange import Exchange
+    from goclaw_actors.message import Reply
     from goclaw_actors.ports import Limits, Ports
     from goclaw_events.envelope import MessageRecord
 
@@ -136,6 +137,12 @@ class Turns:
         yield from self.held_back or ()
         for entity in chain(self.ready, self.later):
             yield from entity.waiting or ()
+
+    def answer_passed_on(self, reply: Reply) -> None:
+        """Answer commands that an actor passed on, and that were not handled: nobody else does."""
+        for message in self.undelivered():
+            if message.id is not None and message.reply_to is not None:
+                message.reply_to(reply)
 
     # -- a turn ----------------------------------------------------------------------------
 

@@ -91,11 +91,21 @@ class Retract(NamedTuple):
     signal: str
 
 
+class Interrupt(NamedTuple):
+    """Stop with your state saved, within `timeout_s`; then what you await is cancelled."""
+
+    reason: str
+    timeout_s: float
+
+
+Word: TypeAlias = Offer | Retract | Interrupt
+
+
 class TellAttempt(NamedTuple):
     """Tell an attempt something; sent only after what it says is durable."""
 
     token: AttemptToken
-    word: Offer | Retract
+    word: Word
 
 
 class Outcome(NamedTuple):

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from goclaw.config import Settings
 
-STATUSES: Final = ("running", "failing", "cancelling", "completed", "failed", "cancelled")
+STATUSES: Final = (
+    "running", "failing", "cancelling", "completed", "failed", "cancelled", "paused",
+    "interrupted",
+)  # fmt: skip
 END_TYPES: Final = frozenset({"run.completed", "run.failed", "run.cancelled"})
 VALUE_CHARACTERS_MAX: Final = 500
 _SECONDS_DIGITS: Final = 19

@@ -22,10 +22,11 @@ LEVELS: Final = ("accepted", "offered", "consumed")
 
 @click.group()
 def signal() -> None:
-    """Talk to work that goes on: change its parameters, send its agent a message.
+    """Talk to work that goes on: steer it, send its agent a message, interrupt and resume it.
 
-    RUN is an id, the beginning of one, or @last; TASK may be left out where the run has one task.
-    Each command returns once it is recorded. Works with and without an engine.
+    RUN is an id, the beginning of one, or @last. Without TASK, parameters and messages go to the
+    only task of the run, and the rest to the run with all its tasks. Each command returns once it
+    is recorded. Works with and without an engine.
     """
 
 
@@ -139,6 +140,85 @@ def _said(text: str | None, body: str | None) -> Any:
         raise click.UsageError(msg) from error
 
 
+_reason = click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+
+
+@signal.command()
+@_run
+@_task
+@_reason
+@click.option("--now", is_flag=True, help="Do not let it stop by itself first.")
+@click.option(
+    "--within", type=float, metavar="S", help="Let it stop by itself for S seconds."
+)  # fmt: skip
+@click.option("--wait", "wait_s", type=float, metavar="S",
+              help="Wait up to S seconds until TASK has stopped.")  # fmt: skip
+@_id
+@_sender
+@settings_options
+@json_option
+def interrupt(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    reason: str,
+    now: bool,
+    within: float | None,
+    wait_s: float | None,
+    signal_id: str | None,
+    sender: str,
+    as_json: bool,
+) -> None:
+    """Stop a task, or a run with all its tasks, keeping what they saved; `resume` goes on."""
+    given = {
+        "reason": reason, "graceful": not now, "timeout_s": within, "wait_s": wait_s,
+        "sender": sender,
+    }  # fmt: skip
+    _show_held(_send(settings, "signal.interrupt", run, task, signal_id, given), as_json=as_json)
+
+
+@signal.command()
+@_run
+@_task
+@_reason
+@_id
+@_sender
+@settings_options
+@json_option
+def pause(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    reason: str,
+    signal_id: str | None,
+    sender: str,
+    as_json: bool,
+) -> None:
+    """Let nothing of a task, or of a run, start until it is resumed; what runs goes on."""
+    given = {"reason": reason, "sender": sender}
+    _show_held(_send(settings, "signal.pause", run, task, signal_id, given), as_json=as_json)
+
+
+@signal.command()
+@_run
+@_task
+@_id
+@_sender
+@settings_options
+@json_option
+def resume(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    signal_id: str | None,
+    sender: str,
+    as_json: bool,
+) -> None:
+    """Let a task, or a run, go on that was interrupted or paused."""
+    given = {"sender": sender}
+    _show_held(_send(settings, "signal.resume", run, task, signal_id, given), as_json=as_json)
+
+
 @signal.command()
 @_run
 @click.argument("signal_id", metavar="ID")
@@ -165,7 +245,7 @@ def state(
 @_run
 @click.argument("signal_id", metavar="ID")
 @_task
-@click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+@_reason
 @settings_options
 @json_option
 def withdraw(
@@ -195,6 +275,14 @@ def _send(
     found = ask(settings, "runs.find", run=run, min_position="now")
     chosen = signal_id if signal_id is not None else new_id("sig", time.time_ns())
     return ask(settings, operation, run_id=found["run_id"], task=task, signal_id=chosen, **given)
+
+
+def _show_held(found: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        emit(found)
+        return
+    what = f"run {found['run_id']}" if found["task"] is None else f"task {found['task']}"
+    say(f"{what} is {found['state']}" + (" (asked before)" * found["repeated"]))
 
 
 def _show(found: Mapping[str, Any], *, as_json: bool) -> None:

@@ -25,7 +25,17 @@ class ListRuns(Params):
     """Which runs, newest first."""
 
     status: (
-        Literal["running", "failing", "cancelling", "completed", "failed", "cancelled"] | None
+        Literal[
+            "running",
+            "failing",
+            "cancelling",
+            "completed",
+            "failed",
+            "cancelled",
+            "paused",
+            "interrupted",
+        ]
+        | None
     ) = None
     """Only runs in this state."""
     name: str | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
@@ -14,9 +14,12 @@ from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
 from goclaw.following import follow_log
 from goclaw.operations.operation import Params, act
 from goclaw.signals import ACCEPTED, Signalled, Story
-from goclaw_actors.messages import SendSignal, WithdrawSignal
+from goclaw_actors.rebuild import actor_at
+from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.task.hold import INTERRUPTED, PAUSED
+from goclaw_actors.task.state import ATTEMPTED
 from goclaw_events.codec import FACTS
-from goclaw_events.ids import check_id, task_stream, workflow_stream
+from goclaw_events.ids import check_id, partition_of, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import pack
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from goclaw.parts import Parts
 
 SENDER_CHARS_MAX: Final = 200
+REASON_CHARS_MAX: Final = 2_000
 Level = Literal["accepted", "offered", "consumed"]
 
 
@@ -68,6 +72,24 @@ class Say(Signal):
     """Answer when it has come so far, or will not."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """Wait at most so long."""
+
+
+class Pause(Signal):
+    """A task, or (without `task`) a run, that is to stand still."""
+
+    reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
+    """Why; it is recorded."""
+
+
+class Interrupt(Pause):
+    """A task, or a run, that is to stop."""
+
+    graceful: bool = True
+    """Let it stop by itself first."""
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    """For so long; None: as the settings say."""
+    wait_s: Annotated[float, Field(gt=0)] | None = None
+    """Answer when the task has stopped, or after so long."""
 
 
 class Withdraw(NameTask):
@@ -145,6 +167,72 @@ def _names(parts: Parts, run_id: str, task: str) -> list[str] | None:
     return None if allowed is None else sorted(allowed)
 
 
+async def _pause(engine: Engine, asked: Pause) -> dict[str, Any]:
+    return await _hold(engine, asked, PAUSED, 0.0)
+
+
+async def _interrupt(engine: Engine, asked: Interrupt) -> dict[str, Any]:
+    timeout_s = asked.timeout_s or engine.settings.signals.interrupt_timeout_s
+    found = await _hold(engine, asked, INTERRUPTED, timeout_s if asked.graceful else 0.0)
+    if asked.wait_s is not None and asked.task is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(asked.wait_s):
+                await _stopped(engine, asked.run_id, asked.task)
+        found["state"] = await _state_of(engine.parts, asked)
+    return found
+
+
+async def _hold(engine: Engine, asked: Pause, how: str, timeout_s: float) -> dict[str, Any]:
+    body = HoldWork(
+        asked.task or "", how, asked.reason, asked.sender, timeout_s, asked.signal_id,
+        _digest(how, asked),
+    )  # fmt: skip
+    return await _command(engine, asked, body)
+
+
+async def _resume(engine: Engine, asked: Signal) -> dict[str, Any]:
+    digest = _digest("resumed", asked)
+    body = ResumeWork(asked.task or "", asked.sender, asked.signal_id, digest)
+    return await _command(engine, asked, body)
+
+
+async def _command(engine: Engine, asked: Signal, body: Any) -> dict[str, Any]:
+    check_id(asked.signal_id, "signal id")
+    check_id(asked.run_id, "run id")
+    accepted, _ = await engine.command(workflow_stream(asked.run_id), body, asked.signal_id)
+    state = await _state_of(engine.parts, asked)
+    return {
+        "signal": asked.signal_id, "run_id": asked.run_id, "task": asked.task, "state": state,
+        "repeated": accepted.repeated,
+    }  # fmt: skip
+
+
+def _digest(what: str, asked: Signal) -> bytes:
+    said = asked.model_dump(exclude={"signal_id", "wait_s"})
+    return blake2b(pack([what, sorted(said.items())])).digest()
+
+
+async def _state_of(parts: Parts, asked: NameTask) -> str:
+    """Return the state that a task or a run is in, as its facts have it."""
+    return await asyncio.to_thread(_read_state, parts, asked.run_id, asked.task)
+
+
+def _read_state(parts: Parts, run_id: str, task: str | None) -> str:
+    stream = workflow_stream(run_id) if task is None else task_stream(run_id, task)
+    partition = partition_of(stream, parts.journal.partitions)
+    state = actor_at(parts.journal, parts.deciders, partition, stream).state
+    return str(getattr(state, "held", "") or state.status)
+
+
+async def _stopped(engine: Engine, run_id: str, task: str) -> None:
+    """Return when no attempt of a task runs."""
+    parts, end = engine.parts, engine.parts.tail.end()
+    found = follow_log(parts.tail, engine.bridge, end, run_id=run_id, at_once=64)
+    async with aclosing(found) as coming:
+        while await asyncio.to_thread(_read_state, parts, run_id, task) in ATTEMPTED:
+            await anext(coming)
+
+
 async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
     task = _task_of(engine.parts, asked)
@@ -198,10 +286,15 @@ def _named(found: dict[str, Any]) -> Signalled:
 
 
 _ANSWER: Final = "`{signal, run_id, task, state, attempt, reason, repeated}`"
+_STATE: Final = "`{signal, run_id, task, state, repeated}`"
 OPERATIONS: Final = (
     act("signal.steer", Steer, _steer, "Change parameters of a task.", _ANSWER, idle=True),
     act("signal.message", Say, _say, "Say something to the agent of a task.", _ANSWER, idle=True),
     act("signal.withdraw", Withdraw, _withdraw, "Take back a message that nobody took.",
         "`{signal_id}`", idle=True),
+    act("signal.interrupt", Interrupt, _interrupt, "Stop a task or a run, keeping its state.",
+        _STATE, idle=True),
+    act("signal.pause", Pause, _pause, "Let nothing of a task or a run start.", _STATE, idle=True),
+    act("signal.resume", Signal, _resume, "Let a task or a run go on.", _STATE, idle=True),
     act("signal.state", AwaitSignal, _state, "Tell what became of a signal.", _ANSWER, idle=True),
 )  # fmt: skip

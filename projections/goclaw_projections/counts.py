@@ -83,7 +83,7 @@ class CountsProjection:
     """
 
     name = "counts"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""

@@ -6,10 +6,13 @@ from typing import Any, Final
 
 from goclaw_events import facts
 
-RUN_STATES: Final = ("running", "failing", "cancelling", "completed", "failed", "cancelled")
+RUN_STATES: Final = (
+    "running", "failing", "cancelling", "completed", "failed", "cancelled", "paused",
+    "interrupted",
+)  # fmt: skip
 TASK_STATES: Final = (
     "scheduled", "waiting", "running", "retrying", "cancelling", "completed", "failed",
-    "cancelled", "skipped",
+    "cancelled", "skipped", "paused", "interrupting", "interrupted",
 )  # fmt: skip
 """In these orders rows of `counts` hold their numbers."""
 RUN_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
@@ -24,13 +27,21 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.AttemptLimited: "scheduled",
     facts.TaskRequeued: "scheduled",
     facts.TaskCancelRequested: "cancelling",
+    facts.TaskInterruptRequested: "interrupting",
+    facts.TaskInterrupted: "interrupted",
     facts.TaskCompleted: "completed",
     facts.TaskFailed: "failed",
     facts.TaskCancelled: "cancelled",
 }
+_RESUMED_AS: Final = {"scheduled": "scheduled", "waiting": "waiting", "child": "waiting",
+                      "retrying": "scheduled"}  # fmt: skip
+_HELD: Final = frozenset({"running", "paused", "interrupted"})
 _RUN_AFTER: Final[dict[type, str]] = {
     facts.RunTimedOut: "failing",
     facts.RunCancelRequested: "cancelling",
+    facts.RunInterrupted: "interrupted",
+    facts.RunPaused: "paused",
+    facts.RunResumed: "running",
     facts.RunCompleted: "completed",
     facts.RunFailed: "failed",
     facts.RunCancelled: "cancelled",
@@ -41,11 +52,15 @@ def task_after(fact: Any) -> str | None:
     """Return the state of a task after a fact of its own; None: the one it had."""
     if isinstance(fact, facts.AttemptFailed):
         return None if fact.retry_due_ns is None else "retrying"
+    if isinstance(fact, facts.TaskPaused):
+        return "paused" if fact.in_force else None
+    if isinstance(fact, facts.TaskResumed):
+        return _RESUMED_AS.get(fact.state)
     return _TASK_AFTER.get(type(fact))
 
 
 def run_after(before: str, fact: Any) -> str | None:
     """Return the state of a run after a fact of its own; None: the one it had."""
     if isinstance(fact, facts.TaskEnded):
-        return "failing" if fact.status == "failed" and before == "running" else None
+        return "failing" if fact.status == "failed" and before in _HELD else None
     return _RUN_AFTER.get(type(fact))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_neve
 from goclaw_events import facts
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
-from goclaw_projections.states import TASK_ENDED
+from goclaw_projections.states import TASK_ENDED, task_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,11 +34,12 @@ class TaskProgress(NamedTuple):
 class TaskView(NamedTuple):
     """What is known of a task in its current generation.
 
-    `status`: pending, scheduled, running, waiting, retrying, cancelling, completed, failed,
-    cancelled or skipped. `started_at_ns` is the first attempt's start, `completed_at_ns` the end,
-    however it ended. `wake_ns`: when a wait or a backoff is over. `reason`: why it was skipped
-    or cancelled. `result_number`: the number, in the run's partition, of the fact that holds the
-    result (None: there is none). `child`: the id of the run that the task submitted last.
+    `status`: pending, scheduled, running, waiting, retrying, paused, interrupting, interrupted,
+    cancelling, completed, failed, cancelled or skipped. `started_at_ns` is the first attempt's
+    start, `completed_at_ns` the end, however it ended. `wake_ns`: when a wait or a backoff is over.
+    `reason`: why it was skipped, cancelled, or stands still. `result_number`: the number, in the
+    run's partition, of the fact that holds the result (None: there is none). `child`: the id of the
+    run that the task submitted last.
     """
 
     status: str
@@ -133,6 +134,20 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
         case facts.TaskCancelled():
             _end(row, "cancelled", time_ns)
             row[_REASON] = fact.reason
+        case (
+            facts.TaskInterruptRequested()
+            | facts.TaskInterrupted()
+            | facts.TaskPaused()
+            | facts.TaskResumed()
+        ):
+            _hold(row, fact)
+        case (
+            facts.SignalAccepted()
+            | facts.SignalConsumed()
+            | facts.SignalEnded()
+            | facts.StateSaved()
+        ):
+            pass
         case _:
             _evolve_rarer(row, fact, time_ns)
 
@@ -151,7 +166,6 @@ _Rarer: TypeAlias = (
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
     | facts.AttemptReturned
-    | facts.SignalFact
 )
 
 
@@ -180,17 +194,19 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             row[_LANE] = fact.lane
         case facts.TaskCancelRequested():
             row[_STATUS], row[_REASON] = "cancelling", fact.reason
-        case (
-            facts.OutcomeRefused()
-            | facts.AttemptReturned()
-            | facts.SignalAccepted()
-            | facts.SignalConsumed()
-            | facts.SignalEnded()
-            | facts.StateSaved()
-        ):
+        case facts.OutcomeRefused() | facts.AttemptReturned():
             pass
         case _:
             assert_never(fact)
+
+
+def _hold(row: list[Any], fact: facts.TaskHoldFact) -> None:
+    status = task_after(fact)
+    if status is not None:
+        row[_STATUS], row[_WAKE] = status, None
+    row[_REASON] = None if isinstance(fact, facts.TaskResumed) else fact.reason
+    if isinstance(fact, facts.TaskInterrupted) and fact.error is not None:
+        row[_ERROR] = fact.error
 
 
 def _open(row: list[Any], status: str, generation: int, time_ns: int) -> None:

@@ -87,6 +87,10 @@ def _brief_progress(fact: facts.ProgressReported) -> str:
     return (share + fact.message)[:BRIEF_CHARS_MAX].strip()
 
 
+def _by(reason: str, sender: str) -> str:
+    return (f"{reason} ({sender})" if reason and sender else reason or sender)[:BRIEF_CHARS_MAX]
+
+
 def _brief_signal(fact: facts.SignalAccepted) -> str:
     what = "parameters" if fact.kind == "params" else fact.mode
     sender = f" from {fact.sender}" if fact.sender else ""
@@ -111,6 +115,13 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.cancel_requested": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "run.timed_out": lambda fact: fact.message[:BRIEF_CHARS_MAX],
     "run.stuck": lambda fact: "; ".join(f"{s}: {e}" for s, e in fact.evidence)[:BRIEF_CHARS_MAX],
+    "run.interrupted": lambda fact: _by(fact.reason, fact.sender),
+    "run.paused": lambda fact: _by(fact.reason, fact.sender),
+    "run.resumed": lambda fact: fact.sender[:BRIEF_CHARS_MAX],
+    "task.interrupt_requested": lambda fact: _by(fact.reason, fact.sender),
+    "task.interrupted": lambda fact: _by(fact.reason, fact.sender),
+    "task.paused": lambda fact: _by(fact.reason, fact.sender),
+    "task.resumed": lambda fact: fact.sender[:BRIEF_CHARS_MAX],
     "run.failed": lambda fact: _short(fact.code, fact.message),
     "run.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
     "task.scheduled": lambda fact: fact.lane,

@@ -8,16 +8,9 @@ import pytest
 
 from goclaw_actors.decider import Accepted, ClearTimer, Refused, SetTimer
 from goclaw_actors.message import Message
-from goclaw_actors.messages import (
-    EndSignals,
-    LoseAttempt,
-    ScheduleTask,
-    SendSignal,
-    SlotLeased,
-    TimerFired,
-    WithdrawSignal,
-)
+from goclaw_actors.messages import LoseAttempt, ScheduleTask, SlotLeased, TimerFired
 from goclaw_actors.ports import Limits
+from goclaw_actors.signalling import EndSignals, SendSignal, WithdrawSignal
 from goclaw_actors.task import task_decider
 from goclaw_actors.work import (
     AttemptToken,
@@ -267,6 +260,13 @@ def test_what_a_task_that_never_begins_was_told_is_declined() -> None:
         ClearTimer("expire/m1", NOW_NS + 5), ClearTimer("quiet", NOW_NS + 10**9),
     ]  # fmt: skip
     assert scenario.when(EndSignals("again")).facts == ()
+
+
+def test_a_task_that_ended_unbegun_takes_nothing() -> None:
+    """Its run says so by naming no definition: the task itself never heard of it."""
+    scenario = task()
+    assert reply(scenario.when(say("m1")._replace(definition=None))) == "task_finished"
+    assert scenario.facts == []
 
 
 # -- with the run, the log and crashes ----------------------------------------------------------

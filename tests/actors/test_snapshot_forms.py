@@ -104,11 +104,21 @@ LAYOUT = {
         "hops kept key lane limited lost params priority progress queue_due_ns result run_id "
         "signals status stream task_id tenant token total_due_ns unique"
     ),
+    (9, "task"): (
+        "attempt child child_run deadline_ns definition due_ns error failures generation hold "
+        "holder hops kept key lane limited lost params priority progress queue_due_ns result "
+        "run_id signals status stream task_id tenant token total_due_ns unique"
+    ),
     (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
         "active blocked children deadline_ns definition depth digest ended error first_failed "
         "idempotency_key input labels name parent plan reason result results run_id status "
         "statuses told unmet"
+    ),
+    (6, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels name parent plan reason result results run_id status "
+        "statuses stuck told unmet was_held"
     ),
     (6, "lane"): (
         "capacity concurrency control declared_by entries head leased limits next oldest overflow "

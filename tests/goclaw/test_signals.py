@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -208,3 +209,109 @@ async def test_a_worker_process_hears_it_too(
     await engine.steer("async", {"n": 2})
     await engine.message("async", "enough", wait="consumed", timeout_s=WAIT_S)
     assert (await engine.result("async", timeout_s=WAIT_S)).unwrap() == [2, ["enough"]]
+
+
+# -- interrupt, pause, resume ----------------------------------------------------------------------
+
+DEAF = """
+import time
+
+import goclaw
+
+
+@goclaw.agent("deaf.process", executor="process")
+def deaf(ctx):
+    if ctx.attempt > 1:
+        return ["again", ctx.resumed_state]
+    ctx.save("before")
+    while True:
+        time.sleep(60)
+"""
+
+
+async def count(ctx: TaskContext) -> Any:
+    """Count until somebody interrupts it; go on from there, and return."""
+    at = ctx.resumed_state or 0
+    if at:
+        return [at, ctx.attempt]
+    try:
+        async for _ in ctx.signals():
+            at += 1
+    except goclaw.Interrupted:
+        ctx.save(at)
+        raise
+
+
+async def shown(engine: goclaw.Engine, run_id: str) -> dict[str, Any]:
+    """Return the record of a run, as clients see it."""
+    assert engine.listener is not None
+    return await goclaw.Client(desk=engine.listener._desk).show(run_id)
+
+
+async def test_an_interrupted_agent_is_resumed_with_its_state(engine: goclaw.Engine) -> None:
+    """Reason and sender are recorded; the run waits for it, and what needs it runs after."""
+    goclaw.agent("count")(count)
+    await engine.submit(workflow(a="count", b={"agent": "goclaw.echo", "needs": ["a"]}), run_id="r")
+    for number in range(3):
+        await engine.message("r", number, task="a", wait="consumed", timeout_s=WAIT_S)
+    state = await engine.interrupt("r", "a", reason="enough", sender="me", wait_s=WAIT_S)
+    assert state == "interrupted"
+    record = await shown(engine, "r")
+    assert (record["status"], record["tasks"]["a"]["status"]) == ("running", "interrupted")
+    assert record["tasks"]["b"]["status"] == "pending"
+    with pytest.raises(CommandRefused) as refused:
+        await engine.resume("r", "b")
+    assert refused.value.code == "task_not_held"
+    assert await engine.resume("r", "a", signal_id="again") in ("scheduled", "running", "completed")
+    assert (await engine.result("r", timeout_s=WAIT_S)).ok
+    await engine.resume("r", "a", signal_id="again")  # a repeat gets the first answer
+    with pytest.raises(CommandRefused) as finished:
+        await engine.interrupt("r", "a")
+    assert finished.value.code == "task_finished"
+
+
+async def test_a_process_that_is_deaf_is_killed(
+    engine: goclaw.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is a program; what was saved before is there; each is resumed as another attempt."""
+    (tmp_path / "deaf_agents.py").write_text(DEAF)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("deaf_agents")
+    sys.modules.pop("deaf_agents")
+    await engine.submit(workflow(a="deaf.process"), run_id="r")
+    story = engine.subscribe(run_id="r")
+    async for told in story:
+        if told.type == "task.state_saved":
+            break
+    await story.aclose()  # type: ignore[attr-defined]
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    assert await engine.interrupt("r", "a", graceful=False, wait_s=WAIT_S) == "interrupted"
+    assert loop.time() - began_s < 10  # 2 s on a quiet machine: a bench measures it
+    await engine.resume("r", "a")
+    assert (await engine.result("r", timeout_s=WAIT_S)).unwrap() == ["again", "before"]
+
+
+async def test_a_run_is_interrupted_paused_and_resumed(tmp_path: Path) -> None:
+    """With every task of it; a restart changes nothing of that."""
+    goclaw.agent("count")(count)
+    tasks = workflow(a="count", b="count", c={"agent": "goclaw.echo", "needs": ["a", "b"]})
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.submit(tasks, run_id="r")
+        for task in ("a", "b"):
+            await engine.message("r", 1, task=task, wait="consumed", timeout_s=WAIT_S)
+        assert await engine.interrupt("r", reason="all") == "interrupted"
+        for task in ("a", "b"):
+            assert await engine.interrupt("r", task, wait_s=WAIT_S) == "interrupted"
+        assert (await shown(engine, "r"))["status"] == "interrupted"
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        assert (await shown(engine, "r"))["tasks"]["a"]["status"] == "interrupted"
+        assert await engine.resume("r") == "running"
+        assert (await engine.result("r", timeout_s=WAIT_S)).ok
+        await engine.submit(workflow(a="listen", b="goclaw.echo"), run_id="p")
+        assert await engine.pause("p", reason="wait", sender="me") == "paused"
+        with pytest.raises(CommandRefused):
+            await engine.pause("r")
+        assert await engine.resume("p") == "running"
+        await engine.message("p", "stop", task="a")
+        assert (await engine.result("p", timeout_s=WAIT_S)).ok

@@ -9,15 +9,8 @@ from unittest.mock import patch
 
 from goclaw_actors import failures
 from goclaw_actors.message import Message
-from goclaw_actors.messages import (
-    ControlLane,
-    JudgeRun,
-    RegisterDefinition,
-    Release,
-    ScheduleTask,
-    SendSignal,
-    WithdrawSignal,
-)
+from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
+from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.work import RETURNED, Consumed, Outcome, Progress, Saved
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
@@ -113,6 +106,7 @@ def _everything(stage: Stage) -> Stage:
     _limited(stage)
     _signalled(stage)
     _judged(stage)
+    _held(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -256,6 +250,26 @@ def _signalled(stage: Stage) -> None:
         ]
     )
     stage.end(running)
+    stage.rest()
+
+
+def _held(stage: Stage) -> None:
+    """Let tasks and runs stand still, and go on."""
+    tasks = {name: {"agent": "x"} for name in "ab"}
+    stage.submit(tasks, "held")
+    stage.rest()
+    for body in (
+        HoldWork("a", "interrupted", "why", "golden", 5.0),
+        HoldWork("b", "paused", "why", "golden", 0.0),
+        HoldWork("", "paused", "why", "golden", 0.0),
+        HoldWork("", "interrupted", "why", "golden", 5.0),
+    ):
+        stage.node.accept(Message("workflow/held", body))
+        stage.rest()
+    for attempt in [one for one in stage.executor.held.values() if one.run_id == "held"]:
+        stage.end(attempt, "cancelled")
+    stage.rest()
+    stage.node.accept(Message("workflow/held", ResumeWork("", "golden")))
     stage.rest()
 
 

@@ -10,11 +10,10 @@ if TYPE_CHECKING:
 
     from goclaw_actors.work import (
         AttemptToken,
-        Offer,
-        Retract,
         StartAttempt,
         StopAttempt,
         TellAttempt,
+        Word,
     )
     from tests.simulation.disk import SimDisk
     from tests.simulation.failpoints import Failpoints
@@ -30,7 +29,9 @@ class SimExecutor:
         self.kept: dict[AttemptToken, StartAttempt] = {}
         self.may_start = True
         self.stops: deque[AttemptToken] = deque()
-        self.mail: dict[AttemptToken, list[Offer | Retract]] = {}
+        self.mail: dict[AttemptToken, list[Word]] = {}
+        self.taken: dict[AttemptToken, set[str]] = {}
+        self.saves: dict[AttemptToken, int] = {}
         self._disk = disk
         self._points = points
         self._ever = ever

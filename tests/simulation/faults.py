@@ -12,6 +12,7 @@ from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
 from tests.simulation.operators import control
+from tests.simulation.talkers import hold, talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -205,5 +206,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "forged": forged,
     "redeliver": redeliver,
     "control": control,
+    "signal": talk,
+    "hold": hold,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

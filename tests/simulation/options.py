@@ -36,6 +36,9 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "attend": 0.5,
     # Whoever changes lanes.
     "control": 4.0,
+    # Whoever talks to tasks, and handlers that listen.
+    "signal": 12.0,
+    "hold": 1.5,
     # Partitions.
     "redeliver": 1.5,
     # Agents.
@@ -54,7 +57,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control", "limited")
+LATER: Final = ("control", "limited", "signal", "hold")
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

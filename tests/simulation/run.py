@@ -14,6 +14,7 @@ from tests.simulation.faults import FAULTS
 from tests.simulation.operators import resume
 from tests.simulation.options import Options, options_of
 from tests.simulation.snapshots import check_snapshots
+from tests.simulation.talkers import check_none_lost, resume_all
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def simulate(
     _check(world)
     invariants.check_replay_reads_the_same(world)
     invariants.check_all_ended(world)
+    if not world.history.poisoned and not world.options.rate("bug"):
+        check_none_lost(world)
     count_cases(world)
     return world
 
@@ -116,6 +119,9 @@ def heal(world: World) -> None:
             continue
         if world.options.rate("control"):
             resume(world)
+        if world.options.rate("hold"):
+            world.history.update(world.journal)
+            resume_all(world)
         if world.node.idle and _nothing_is_missing(world):
             _close(world)
             return

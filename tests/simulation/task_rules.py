@@ -40,6 +40,8 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             running = False
             if name == "task.attempt_failed" and fact.retry_due_ns is not None:
                 due_ns = fact.retry_due_ns
+        elif name == "task.interrupted":
+            running = False
         elif name == "task.waiting":
             due_ns = fact.due_ns
         elif name == "task.outcome_refused":

@@ -34,7 +34,14 @@ if TYPE_CHECKING:
 MESSAGES = ("message", "other_partition")
 ENDS = ("task.completed", "task.failed", "task.cancelled")
 STARTED, CHILD = "task.attempt_started", "task.child_started"
-ASIDE = ("task.progress_reported", "task.outcome_refused", "task.attempt_returned")
+ASIDE = (
+    "task.progress_reported", "task.outcome_refused", "task.attempt_returned",
+    "task.signal_accepted", "task.signal_consumed", "task.signal_ended", "task.state_saved",
+)  # fmt: skip
+HOLDS = frozenset(
+    {"task.interrupted", "task.interrupt_requested", "task.paused", "task.resumed",
+     "run.interrupted", "run.paused", "run.resumed"}
+)  # fmt: skip
 QUEUED = (
     "task.scheduled",
     "task.requeued",
@@ -228,6 +235,9 @@ class _Model:
             assert reason.since_ns == own[-1].time_ns, where
         if self._bugs and (reason.kind in ("nothing", "given_up") or reason.lost):
             return  # a bug may lose a message
+        above = self.streams[f"workflow/{run_id}"]
+        if HOLDS & {entry.fact.type for entry in (*own, *above)}:
+            return  # what stands still, or went on after that, is not modelled
         over = self._over(run_id)
         unmet = {plan.tasks[need].id for need in task.needs} - set(over)
         if task.id in over:

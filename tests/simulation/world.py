@@ -62,6 +62,7 @@ class World:
         """Whether a bug kept a lane from hearing that a slot is free: until the next start."""
         self.clients = Clients(self)
         self.ended: dict[str, str] = {}
+        self.told: dict[tuple[str, str, str], bytes] = {}
         self.ever_started: dict[AttemptToken, StartAttempt] = {}
         self.handed_over: dict[tuple[int, int, int], str] = {}
         self.posts: deque[tuple[Callable[[Any], None], Any]] = deque()

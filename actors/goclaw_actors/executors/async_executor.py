@@ -7,10 +7,11 @@ import contextlib
 import logging
 import threading
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
-from goclaw_actors.executors.errors import ExecutorExhausted
+from goclaw_actors.executors.errors import INTERRUPTED, ExecutorExhausted
 from goclaw_actors.executors.invoke import bind, mapping_of
 from goclaw_actors.executors.outcomes import (
     cancelled,
@@ -24,6 +25,7 @@ from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.watch import LoopWatch
+from goclaw_actors.work import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -269,8 +271,27 @@ class AsyncExecutor:
     def _tell(self, tells: Sequence[TellAttempt]) -> None:
         for token, word in tells:
             run = self._runs.get(token)
-            if run is not None:
+            if run is None:
+                continue
+            if isinstance(word, Interrupt):
+                self._interrupt(run, word)
+            else:
                 run.tell(word)
+
+    def _interrupt(self, run: Run, word: Interrupt) -> None:
+        """Ask a run to stop, and cancel it when it does not; at once if it has not begun."""
+        ending, grace_s = cancelled(run.attempt, word.reason, INTERRUPTED), self._stop_grace_s
+        if run.context is not None and run.ending is None:
+            run.tell(word)
+            if word.timeout_s > 0:
+                end = partial(self._end, run, ending, grace_s)
+                run.escalate(self._loop.call_later(word.timeout_s, end))
+                return
+        self._end(run, ending, grace_s)
+
+    @property
+    def _stop_grace_s(self) -> float:
+        return self._shared.limits.stop_grace_s
 
     def _end(self, run: Run, ending: Outcome, grace_s: float) -> None:
         if run.ending is not None:

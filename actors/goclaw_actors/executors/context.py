@@ -12,19 +12,19 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from goclaw_actors.executors.chunks import Chunks
-from goclaw_actors.executors.errors import Cancelled
+from goclaw_actors.executors.errors import Cancelled, Interrupted
 from goclaw_actors.executors.mailbox import Mailbox, ids_of, patch_of
 from goclaw_actors.executors.outcomes import stored
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
-from goclaw_actors.work import Consumed, Offer, Saved, Signal
+from goclaw_actors.work import Consumed, Interrupt, Offer, Saved, Signal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, MutableMapping
 
     from goclaw_actors.executors.progress import After
     from goclaw_actors.executors.resolve import Load, Reveal
-    from goclaw_actors.work import Progress, Retract, StartAttempt
+    from goclaw_actors.work import Progress, StartAttempt, Word
     from goclaw_events.value import Value
 
 RUN_ID: Final[ContextVar[str]] = ContextVar("run_id", default="")
@@ -61,6 +61,7 @@ class TaskContext:
         "_deadline_s",
         "_ended",
         "_input",
+        "_interrupted",
         "_log",
         "_mailbox",
         "_meter",
@@ -86,6 +87,7 @@ class TaskContext:
         self._input: Value = _UNREAD
         self._state: Value = _UNREAD
         self._mailbox: Mailbox | None = None
+        self._interrupted: str | None = None
         self._saves = 0
         self._seen = 0
         self._deadline: datetime | None = None
@@ -171,13 +173,14 @@ class TaskContext:
             raise Cancelled
 
     def sleep(self, seconds: float) -> None:
-        """Wait in a sync agent; raise `Cancelled` as soon as the attempt is asked to stop."""
+        """Wait in a sync agent; a boundary: raises as soon as the attempt is asked to stop."""
         with _LAZY:
             event = self._stopped_event
             if event is None:
                 event = self._stopped_event = threading.Event()
-        if self._stopped or event.wait(seconds):  # `stop` sets the flag first, then the event
-            raise Cancelled
+        if not self._is_told_to_stop():
+            event.wait(seconds)  # whoever sets it has set the flag before
+        self._leave_if_asked()
 
     def progress(self, fraction: float | None = None, message: str = "") -> None:
         """Report how far the attempt is: `fraction` 0.0 to 1.0, `message` at most 1 KiB.
@@ -213,9 +216,10 @@ class TaskContext:
         """Say that a steer may land here, and take the messages that came: [] where none did.
 
         Cheap, and never waits. Each message is given once; messages to be merged come as one, its
-        body a list. Raises `Cancelled` in an agent that was asked to stop.
+        body a list. Raises `Interrupted` in an agent that was interrupted, `Cancelled` in one that
+        was asked to stop.
         """
-        self.check_cancelled()
+        self._leave_if_asked()
         return [] if self._mailbox is None else self._taken(self._mailbox.take_messages())
 
     def next_turn(self) -> Signal | None:
@@ -231,6 +235,7 @@ class TaskContext:
         mailbox = self._box()
         while (patches := mailbox.patches) == self._seen:
             seen = mailbox.changes
+            self._leave_if_asked()
             if mailbox.patches == self._seen:
                 await mailbox.change(seen)
         self._seen = patches
@@ -241,6 +246,7 @@ class TaskContext:
         mailbox = self._box()
         while True:
             seen = mailbox.changes
+            self._leave_if_asked()
             found = mailbox.take()
             if found is None:
                 await mailbox.change(seen)
@@ -250,13 +256,13 @@ class TaskContext:
     def next_signal(self, timeout_s: float | None = None) -> Signal | None:
         """Wait for the next signal in a sync agent; None after `timeout_s`.
 
-        Raises `Cancelled` as soon as the attempt is asked to stop.
+        Raises as `boundary` does.
         """
         mailbox = self._box()
         ends_s = None if timeout_s is None else self._ports.clock() + timeout_s
         while True:
             seen = mailbox.changes
-            self.check_cancelled()
+            self._leave_if_asked()
             found = mailbox.take()
             if found is not None:
                 return self._taken([found])[0]
@@ -302,7 +308,22 @@ class TaskContext:
 
     def _is_asked(self) -> bool:
         """Tell whether a boundary would do anything."""
-        return self._stopped or (self._mailbox is not None and self._mailbox.has_messages())
+        has_messages = self._mailbox is not None and self._mailbox.has_messages()
+        return has_messages or self._is_told_to_stop()
+
+    @property
+    def interrupted(self) -> bool:
+        """Tell whether somebody interrupted the task: save what you have, and leave."""
+        return self._interrupted is not None
+
+    def _is_told_to_stop(self) -> bool:
+        return self._stopped or self._interrupted is not None
+
+    def _leave_if_asked(self) -> None:
+        if self._interrupted is not None:
+            raise Interrupted(self._interrupted)
+        if self._stopped:
+            raise Cancelled
 
     def _box(self) -> Mailbox:
         with _LAZY:
@@ -318,10 +339,13 @@ class TaskContext:
             self._ports.emit(Consumed(attempt.stream, attempt.token, ids))
         return signals
 
-    def hear(self, word: Offer | Retract) -> None:
+    def hear(self, word: Word) -> None:
         """Take in what the attempt is told. For the executor; any thread."""
         mailbox = self._box()
-        if isinstance(word, Offer):
+        if isinstance(word, Interrupt):
+            self._interrupted = word.reason
+            self._wake()
+        elif isinstance(word, Offer):
             fresh = mailbox.fresh(word.signals)
             patch = patch_of(fresh)
             if patch:  # first: who is woken reads the new ones
@@ -333,6 +357,9 @@ class TaskContext:
     def stop(self) -> None:
         """Ask the agent to stop. For the executor; any thread."""
         self._stopped = True
+        self._wake()
+
+    def _wake(self) -> None:
         if self._stopped_event is not None:
             self._stopped_event.set()
         if self._mailbox is not None:

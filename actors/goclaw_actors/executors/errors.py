@@ -12,6 +12,7 @@ AGENT_ERROR: Final = "agent_error"
 CANCELLED: Final = "cancelled"
 EXECUTOR_CLOSED: Final = "executor_closed"
 EXIT_NONZERO: Final = "exit_nonzero"
+INTERRUPTED: Final = "interrupted"
 KILLED_BY_SIGNAL: Final = "killed_by_signal"
 RATE_LIMITED: Final = "rate_limited"
 RETRY_LATER: Final = "retry_later"
@@ -173,6 +174,14 @@ def checked_code(code: str) -> str:
         msg = f"{code[:80]!r} is not a code: 1 to 64 of a-z 0-9 _ . - are"
         raise ValueError(msg)
     return code
+
+
+class Interrupted(BaseException):
+    """Leave an agent that was interrupted: what a boundary raises then; `str()` is the reason.
+
+    Catch it to save state and to tidy up, and let it through: the task stands still then, and can
+    be resumed. A `BaseException`, as `Cancelled` is.
+    """
 
 
 class Cancelled(BaseException):

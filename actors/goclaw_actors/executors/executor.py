@@ -13,6 +13,7 @@ from goclaw_actors.executors.context import ContextPorts
 from goclaw_actors.executors.errors import (
     CANCELLED,
     EXECUTOR_CLOSED,
+    INTERRUPTED,
     AgentUnknown,
     ExecutorMissing,
 )
@@ -25,7 +26,7 @@ from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
 from goclaw_actors.why.sight import HERE
-from goclaw_actors.work import Offer, Outcome, Retract
+from goclaw_actors.work import Interrupt, Offer, Outcome, Retract
 from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
@@ -194,26 +195,36 @@ class AgentExecutor:
     def tell_many(self, tells: Sequence[TellAttempt]) -> None:
         """Tell attempts something; one that waits for its agent, or for room, hears it then.
 
-        Work of other kinds is told nothing: the task said so to whoever tried.
+        Work of other kinds cannot hear: an interrupt stops it at once.
         """
         by_executor: dict[_Executor, list[TellAttempt]] = {}
         for tell in tells:
             executor = self._held.get(tell.token) or self._keep(tell)
             if executor is not None:
                 by_executor.setdefault(executor, []).append(tell)
+                if executor in self._kinds.values() and isinstance(tell.word, Interrupt):
+                    executor.stop([(tell.token, tell.word.reason)], INTERRUPTED, None)
         for listener in (self._async, self._threads, self._processes):
             if listener is not None and listener in by_executor:
                 listener.tell(by_executor[listener])
 
     def _keep(self, tell: TellAttempt) -> _Executor | None:
-        """Add what an attempt is told to what it will begin with; return who runs it by now."""
+        """Add what an attempt is told to what it will begin with; return who runs it by now.
+
+        One that is interrupted does not begin.
+        """
+        word = tell.word
+        if isinstance(word, Interrupt):
+            if tell.token in self._held:
+                self._timers.after(0.0, self._give_up, tell.token, word.reason, INTERRUPTED)
+            return None
         with self._missing_lock:
             for attempts in self._missing.values():
                 attempt = attempts.get(tell.token)
                 if attempt is not None:
-                    attempts[tell.token] = _told(attempt, tell.word)
+                    attempts[tell.token] = _told(attempt, word)
                     return None
-        if self._gate.change(tell.token, partial(_told, word=tell.word)):
+        if self._gate.change(tell.token, partial(_told, word=word)):
             return None
         return self._held.get(tell.token)
 

@@ -13,12 +13,14 @@ from pydantic import BaseModel
 from goclaw_actors.executors.errors import (
     AGENT_ERROR,
     CANCELLED,
+    INTERRUPTED,
     RATE_LIMITED,
     TIMEOUT,
     AddressForbidden,
     BadParams,
     ExecNotAllowed,
     Fail,
+    Interrupted,
     ProgramNotFound,
     RateLimited,
     ResponseTooLarge,
@@ -81,6 +83,8 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
     """
     if isinstance(error, RateLimited):
         return limited(attempt, error)
+    if isinstance(error, Interrupted):
+        return cancelled(attempt, str(error), INTERRUPTED)
     code, retryable, retry_after_s = AGENT_ERROR, True, None
     if isinstance(error, Fail):
         code, retryable = error.code, error.retryable

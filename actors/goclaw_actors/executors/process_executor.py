@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.children.executor import ChildExecutor
@@ -12,12 +13,13 @@ from goclaw_actors.executors.children.launcher import OUT_OF_MEMORY
 from goclaw_actors.executors.children.wire import FrameTooLarge
 from goclaw_actors.executors.crew import Crew, reference_of
 from goclaw_actors.executors.errors import (
+    INTERRUPTED,
     ExecutorExhausted,
     LauncherDied,
     WorkerDied,
     WorkerFailed,
 )
-from goclaw_actors.executors.outcomes import not_begun, refused, silent
+from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, silent
 from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
@@ -34,7 +36,7 @@ from goclaw_actors.executors.worker import (
     STOP,
     TELL,
 )
-from goclaw_actors.work import Consumed, Offer, Outcome, Progress, Retract, Saved
+from goclaw_actors.work import Consumed, Interrupt, Offer, Outcome, Progress, Retract, Saved
 from goclaw_events.errors import CodedError, ValueTooLarge
 from goclaw_events.value import pack, unpack
 
@@ -48,7 +50,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.run import Shared
     from goclaw_actors.executors.worker_link import WorkerLink
-    from goclaw_actors.work import AttemptToken, StartAttempt, TellAttempt
+    from goclaw_actors.work import AttemptToken, StartAttempt, TellAttempt, Word
     from goclaw_events.value import Value
 
 ANSWER_S: Final = 1.0
@@ -238,10 +240,27 @@ class ProcessExecutor(ChildExecutor[Run]):
             worker = None if run is None else self._crew.working_on(run)
             if run is None:
                 continue
-            if worker is None or not run.begun:
+            is_begun = worker is not None and run.begun
+            if isinstance(word, Interrupt):
+                self._interrupt(run, word, worker if is_begun else None)
+            elif worker is None or not is_begun:
                 run.tell(word)
             else:
                 _say(worker, run, word)
+
+    def _interrupt(self, run: Run, word: Interrupt, worker: WorkerLink | None) -> None:
+        """Ask an agent to stop, and end it when it does not; at once if it has not begun."""
+        ending, grace_s = (
+            cancelled(run.attempt, word.reason, INTERRUPTED),
+            self._limits.kill_grace_s,
+        )
+        if worker is not None and run.ending is None:
+            _say(worker, run, word)
+            if word.timeout_s > 0:
+                end = partial(self._end, run, ending, grace_s)
+                run.escalate(self._children.loop.call_later(word.timeout_s, end))
+                return
+        self._end(run, ending, grace_s)
 
     def _tell_input(self, worker: WorkerLink, run: Run) -> None:
         ports, run_id, number = self._shared.ports, run.attempt.run_id, run.number
@@ -358,8 +377,11 @@ class ProcessExecutor(ChildExecutor[Run]):
         return known[1]
 
 
-def _say(worker: WorkerLink, run: Run, word: Offer | Retract) -> None:
+def _say(worker: WorkerLink, run: Run, word: Word) -> None:
     """Tell a worker something, a signal at a time: each fits into a frame."""
+    if isinstance(word, Interrupt):
+        worker.control([TELL, run.number, {"interrupt": word.reason}])
+        return
     if isinstance(word, Retract):
         worker.control([TELL, run.number, word.signal])
         return

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.outbox import Outbox
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.timers import Timers
-    from goclaw_actors.work import Offer, Outcome, Retract, StartAttempt
+    from goclaw_actors.work import Outcome, StartAttempt, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Run:
 
     `ending` is set once it was told to stop: then it is the outcome, whatever the code returns.
     `ended`: the code has; `abandoned`: it had not when its slot was given up. `early` is what it
-    was told before its code began.
+    was told before its code began; `escalation` ends it when it does not stop by itself.
     """
 
     __slots__ = (
@@ -75,6 +75,7 @@ class Run:
         "early",
         "ended",
         "ending",
+        "escalation",
         "number",
         "task",
         "timer",
@@ -85,7 +86,8 @@ class Run:
         self.agent = agent
         self.attempt = attempt
         self.context: TaskContext | None = None
-        self.early: list[Offer | Retract] | None = None
+        self.early: list[Word] | None = None
+        self.escalation: Cancellable | None = None
         self.ending: Outcome | None = None
         self.timer: Cancellable | None = None
         self.beat: Cancellable | None = None
@@ -96,13 +98,19 @@ class Run:
         self.number = 0
         self.abandoned = False
 
-    def tell(self, word: Offer | Retract) -> None:
+    def tell(self, word: Word) -> None:
         """Tell it something, or keep it until the code begins; see `begin`."""
         if self.context is not None:
             self.context.hear(word)
             return
         self.early = self.early or []
         self.early.append(word)
+
+    def escalate(self, timer: Cancellable) -> None:
+        """End it by a timer, unless it ends before; the latest one counts."""
+        if self.escalation is not None:
+            self.escalation.cancel()
+        self.escalation = timer
 
     def begin(self, context: TaskContext) -> TaskContext:
         """Take note of its context, which hears what it was told before."""
@@ -123,6 +131,8 @@ class Run:
             self.timer.cancel()
         if self.beat is not None:
             self.beat.cancel()
+        if self.escalation is not None:
+            self.escalation.cancel()
         if self.context is not None:
             self.context.end()
         return outcome if self.ending is None else self.ending

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
-from goclaw_actors.executors.errors import ExecutorExhausted
+from goclaw_actors.executors.errors import INTERRUPTED, ExecutorExhausted
 from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
 from goclaw_actors.executors.outcomes import (
     cancelled,
@@ -22,6 +22,7 @@ from goclaw_actors.executors.outcomes import (
 from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.run import Run
+from goclaw_actors.work import Interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,8 +102,19 @@ class ThreadExecutor:
         for token, word in tells:
             with self._lock:
                 run = self._runs.get(token)
-                if run is not None:
+                if run is None:
+                    continue
+                if run.worker is not None or not isinstance(word, Interrupt):
                     run.tell(word)
+            if isinstance(word, Interrupt):
+                self._interrupt(run, word)
+
+    def _interrupt(self, run: Run, word: Interrupt) -> None:
+        """End a run that was asked to stop when it has not; at once if it waits for a thread."""
+        stop = ((run.attempt.token, word.reason),)
+        wait_s = word.timeout_s if run.worker is not None else 0.0
+        end = (self._stop, stop, INTERRUPTED, self._shared.limits.stop_grace_s)
+        run.escalate(self._shared.timers.after(wait_s, *end))
 
     def abandon_all(self, reason: str, code: str) -> None:
         """Report what is left as cancelled and, if it has begun, abandoned."""

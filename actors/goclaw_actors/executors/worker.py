@@ -26,6 +26,7 @@ from goclaw_actors.executors.timers import Timers
 from goclaw_actors.work import (
     AttemptToken,
     Consumed,
+    Interrupt,
     Offer,
     Outcome,
     Progress,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from goclaw_actors.executors.agents import Agent
-    from goclaw_actors.work import Saved
+    from goclaw_actors.work import Saved, Word
     from goclaw_events.value import BlobRef, Value
 
     Find: TypeAlias = Callable[[str, Sequence[str]], Agent]
@@ -82,7 +83,7 @@ class Worker:
         self._number = 0
         self._stopped = False
         self._context: TaskContext | None = None
-        self._early: list[tuple[int, Offer | Retract]] = []
+        self._early: list[tuple[int, Word]] = []
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._input: bytes | None = None
@@ -134,7 +135,7 @@ class Worker:
 
     def _told(self, number: int, said: Any) -> None:
         """Tell the agent something; it comes on another way than the agent's work, so early too."""
-        word = Retract(said) if isinstance(said, str) else Offer((_signal(said),))
+        word = _word(said)
         with self._state:
             if self._context is not None and number == self._number:
                 self._context.hear(word)
@@ -256,9 +257,14 @@ class _Forward(logging.Handler):
             self.handleError(record)
 
 
-def _signal(fields: Sequence[Any]) -> Signal:
-    name, kind, mode, body, sender, redelivered, _ = fields
-    return Signal(name, kind, mode, body, sender, redelivered)
+def _word(said: Any) -> Word:
+    """Return what the engine tells an agent, as `process_executor` sends it."""
+    if isinstance(said, dict):
+        return Interrupt(said["interrupt"], 0.0)
+    if isinstance(said, str):
+        return Retract(said)
+    name, kind, mode, body, sender, redelivered, _ = said
+    return Offer((Signal(name, kind, mode, body, sender, redelivered),))
 
 
 def _logged(record: logging.LogRecord) -> list[Any]:

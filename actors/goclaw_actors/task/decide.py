@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import (
     NOTHING,
+    Accepted,
     CloseAttempt,
     Decider,
     Decision,
@@ -21,7 +22,6 @@ from goclaw_actors.messages import (
     CheckAttempt,
     CheckSlot,
     ChildEnded,
-    EndSignals,
     Enqueue,
     KeyEnded,
     KeyGranted,
@@ -31,15 +31,14 @@ from goclaw_actors.messages import (
     LoseAttempt,
     ReturnRoom,
     ScheduleTask,
-    SendSignal,
     SlotLeased,
     SlotRedirected,
     SlotRefused,
     TimerFired,
     WaitTask,
-    WithdrawSignal,
 )
-from goclaw_actors.task import child, hearing
+from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.task import child, hearing, holding
 from goclaw_actors.task.ending import (
     ASKING,
     TIMER,
@@ -47,9 +46,9 @@ from goclaw_actors.task.ending import (
     cleared,
     end,
     release,
-    release_kept,
     time_out,
 )
+from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.keyed import claim, key_ended, key_refused, key_taken, share
 from goclaw_actors.task.limited import ask_later, is_uncounted
 from goclaw_actors.task.limits import QUEUE, TIMEOUT, after_ns, left_s, overdue, waited
@@ -64,14 +63,20 @@ from goclaw_actors.task.state import (
     FORM,
     PENDING,
     RETRYING,
-    RUNNING,
     SCHEDULED,
     WAITING,
     Task,
     encode,
     evolve,
 )
-from goclaw_actors.task.stopping import cancel, check, check_slot
+from goclaw_actors.task.stopping import (
+    again_reported,
+    cancel,
+    check,
+    check_slot,
+    returned,
+    slot_refused,
+)
 from goclaw_actors.work import (
     RETURNED,
     AttemptToken,
@@ -85,7 +90,6 @@ from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
-    AttemptReturned,
     AttemptStarted,
     ChildStarted,
     OutcomeRefused,
@@ -96,6 +100,7 @@ from goclaw_events.facts import (
     TaskFailed,
     TaskRedirected,
     TaskRequeued,
+    TaskResumed,
     TaskScheduled,
     TaskWaiting,
 )
@@ -129,7 +134,7 @@ class _Decide:
             KeyEnded: key_ended,
             KeyTaken: key_taken,
             SlotLeased: self._start,
-            SlotRefused: _slot_refused,
+            SlotRefused: slot_refused,
             SlotRedirected: self._redirect,
             AskAgain: self._ask_again,
             Outcome: self._outcome,
@@ -143,8 +148,10 @@ class _Decide:
             SendSignal: self._signal,
             WithdrawSignal: hearing.withdraw,
             EndSignals: hearing.end,
-            Consumed: _consumed,
-            Saved: _saved,
+            HoldWork: holding.hold,
+            ResumeWork: self._resume,
+            Consumed: hearing.consumed,
+            Saved: hearing.saved,
         }
 
     def __call__(self, task: Task, message: Any, moment: Moment) -> Decision:
@@ -158,11 +165,13 @@ class _Decide:
         return plan.tasks[plan.index[task.task_id]]
 
     def _schedule(self, task: Task, message: ScheduleTask, moment: Moment) -> Decision:
+        if task.status in FINAL:
+            return again_reported(task)
         if task.status != PENDING:
             return NOTHING
         timeouts = self._planned(task, message.definition).timeouts
         total_ns = after_ns(moment.now_ns, timeouts.total_s)
-        asks_now = message.lane and message.unique is None
+        asks_now = message.lane and message.unique is None and task.hold is None
         queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if asks_now else 0
         due = (message.deadline_ns, total_ns, queue_ns)
         fact = TaskScheduled(
@@ -176,6 +185,8 @@ class _Decide:
         timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
         if message.unique is not None:
             return Decision((fact,), (claim(task, message.unique),), timers)
+        if task.hold is not None:
+            return Decision((fact, holding.held(task)), (), timers)
         if message.lane:
             asks = self._enqueue(task, message, message.definition, at_head=False)
             if queue_ns:
@@ -189,6 +200,8 @@ class _Decide:
         """Go on now that the task has its key."""
         if task.status not in ASKING:
             return NOTHING
+        if task.hold is not None:
+            return Decision((TaskAdmitted(), holding.held(task)))
         if not task.lane:
             fact = TaskAdmitted()
             evolve(admitted := copy(task), fact)
@@ -257,6 +270,9 @@ class _Decide:
         return start._replace(params=params, signals=ready, state=signals.state)
 
     def _signal(self, task: Task, message: SendSignal, moment: Moment) -> Decision:
+        refused = hearing.refused_unbegun(task, message)
+        if refused is not None:
+            return Decision(reply=refused)
         planned = self._planned(task, message.definition)
         return hearing.take(task, message, planned, self._contents, moment)
 
@@ -274,7 +290,8 @@ class _Decide:
         return Decision((fact,), (send,))
 
     def _child_ended(self, task: Task, message: ChildEnded, moment: Moment) -> Decision:
-        if message.run_id != task.child_run or task.status not in (CHILD, CANCELLING):
+        waits = task.status in (CHILD, CANCELLING) or holding.is_held_child(task)
+        if message.run_id != task.child_run or not waits:
             return NOTHING
         return self._ended(task, child.outcome_of(task, message, moment), moment, ())
 
@@ -283,9 +300,9 @@ class _Decide:
         if outcome.status == RETURNED:
             if token not in task.kept or outcome.token.era != moment.era:
                 return NOTHING
-            return _returned(task, token, outcome.code or RETURNED)
-        current = _is_current(task, outcome.token, moment)
-        if not current or task.status not in (RUNNING, CANCELLING):
+            return returned(task, token, outcome.code or RETURNED)
+        current = hearing.is_current(task, outcome.token, moment)
+        if not current or task.status not in ATTEMPTED:
             if current and task.status != SCHEDULED:
                 return NOTHING  # the same outcome, delivered again
             return Decision((OutcomeRefused(token, outcome.status),))
@@ -302,6 +319,8 @@ class _Decide:
         if task.status == CANCELLING:
             cancelled = TaskCancelled("", outcome.abandoned)
             return end(task, (cancelled,), "cancelled", closed, kept=outcome.abandoned)
+        if task.status == INTERRUPTING:
+            return holding.stopped(task, outcome, closed)
         return self._failed(task, outcome, moment, closed)
 
     def _failed(
@@ -310,7 +329,8 @@ class _Decide:
         planned = self._planned(task)
         if is_uncounted(task, outcome):
             asks = self._enqueue(task, task, None, at_head=True)
-            return ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
+            later = ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
+            return later if task.hold is None else holding.also_held(task, later, closed)
         policy = planned.retry
         failures = task.failures + 1
         code = outcome.code or "agent_cancelled"
@@ -337,18 +357,26 @@ class _Decide:
             kept = outcome.abandoned
             return end(task, (failed, ended), "failed", closed, error=error, kept=kept)
         sends = (release(task, kept=outcome.abandoned),) if task.lane else ()
+        if task.hold is not None:
+            return Decision((failed, holding.held(task)), sends, closed)
         return Decision((failed,), sends, (*closed, SetTimer(TIMER, due_ns)))
 
     def _lose(self, task: Task, message: LoseAttempt, moment: Moment) -> Decision:
         if message.token in task.kept:
-            return _returned(task, message.token, GONE)
-        if message.token != task.token or task.status not in (RUNNING, CANCELLING):
+            return returned(task, message.token, GONE)
+        if message.token != task.token or task.status not in ATTEMPTED:
             return Decision((), (), (CloseAttempt(message.token),))
         lost = AttemptLost(task.attempt, task.token, task.holder, message.stopped)
+        return self._lost(task, lost, message.lost_max, moment)
+
+    def _lost(self, task: Task, lost: AttemptLost, lost_max: int, moment: Moment) -> Decision:
+        """Make another attempt in the place of one that was lost, if there is to be one."""
         closed = (CloseAttempt(task.token),)
         if task.status == CANCELLING:
             return end(task, (lost, TaskCancelled("", abandoned=False)), "cancelled", closed)
-        if task.lost >= message.lost_max and not message.stopped:
+        if task.hold is not None:
+            return holding.lost(task, lost)
+        if task.lost >= lost_max and not lost.stopped:
             reason = f"{task.lost + 1} attempts were lost with the process that ran them"
             failed = TaskFailed(LOST_TOO_OFTEN, reason)
             return end(task, (lost, failed), "failed", closed, error=[LOST_TOO_OFTEN, reason])
@@ -371,10 +399,37 @@ class _Decide:
             return time_out(task, waited(task, self._planned(task)))
         # what runs has the same limit where it runs, and a child a deadline of its own
         total_over = 0 < task.total_due_ns <= moment.now_ns
-        waits = task.status in (SCHEDULED, RETRYING, *ASKING)
-        if message.id == TOTAL and waits and total_over:
+        waits = task.status in (SCHEDULED, RETRYING, *ASKING) or task.status in HELD
+        if message.id == TOTAL and waits and total_over and not holding.is_held_child(task):
             return time_out(task, overdue(task, self._planned(task)))
         return hearing.timer(task, message.id, moment)
+
+    def _resume(self, task: Task, message: ResumeWork, moment: Moment) -> Decision:
+        """Let a task go on where it stood still."""
+        refused = holding.refused_resume(task)
+        if refused is not None:
+            return Decision(reply=refused)
+        hold, state = task.hold, holding.goes_on_as(task)
+        assert hold is not None, "else it is refused"
+        accepted, queue_ns = Accepted(task.task_id), 0
+        sends: tuple[Send, ...] = ()
+        effects: tuple[object, ...] = ()
+        if task.status not in HELD:
+            return Decision((TaskResumed(state, message.sender),), reply=accepted)
+        if state == SCHEDULED:
+            sends = (self._enqueue(task, task, None, at_head=task.attempt > 0),)
+            queue_ns = after_ns(moment.now_ns, self._planned(task).timeouts.queue_s)
+            effects = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
+        elif state == CHILD:
+            below = message._replace(task="", command="", definition=None, of_run=False)
+            sends = (Send(workflow_stream(task.child_run), below),)
+        elif state == WAITING:
+            effects = (SetTimer(TIMER, hold.wake_ns),)
+        fact = TaskResumed(state, message.sender, queue_ns)
+        if state != RETRYING:
+            return Decision((fact,), sends, effects, accepted)
+        begun = self._start_child(task, moment)
+        return begun._replace(facts=(fact, *begun.facts), reply=accepted)
 
     def _again(self, task: Task, moment: Moment) -> Decision:
         """Make another attempt after a backoff."""
@@ -415,53 +470,21 @@ class _Decide:
         return Send(lane_stream(said.lane), Enqueue(task.stream, said.priority, at_head, *asks))
 
 
-def _is_current(task: Task, token: AttemptToken, moment: Moment) -> bool:
-    """Tell whether a token is that of the task's last attempt, in the history that is written now.
-
-    Where a log was cut or restored numbers are given again, in another era: what was started in
-    the one before is not told apart by its number.
-    """
-    return token.number == task.token and token.era == moment.era
-
-
 def _wait(task: Task, message: WaitTask, _moment: Moment) -> Decision:
+    if task.status in FINAL:
+        return again_reported(task)
     if task.status != PENDING:
         return NOTHING
+    if task.hold is not None:
+        return Decision((TaskWaiting(*message), holding.held(task)))
     return Decision((TaskWaiting(*message),), (), (SetTimer(TIMER, message.due_ns),))
-
-
-def _slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision:
-    if task.status != SCHEDULED:
-        return NOTHING
-    text = f"lane {task.lane} did not take the task in: {message.reason}"
-    effects = cleared((QUEUE, task.queue_due_ns))
-    return end(
-        task, (TaskFailed(message.reason, text),), "failed", effects, slot=False,
-        error=[message.reason, text],
-    )  # fmt: skip
 
 
 def _progress(task: Task, progress: Progress, moment: Moment) -> Decision:
     token = progress.token
-    if not _is_current(task, token, moment) or task.status not in ATTEMPTED:
+    if not hearing.is_current(task, token, moment) or task.status not in ATTEMPTED:
         return NOTHING
     return Decision((ProgressReported(token.number, progress.fraction, progress.message),))
-
-
-def _consumed(task: Task, report: Consumed, moment: Moment) -> Decision:
-    is_current = _is_current(task, report.token, moment)
-    return hearing.consumed(task, report) if is_current else NOTHING
-
-
-def _saved(task: Task, report: Saved, moment: Moment) -> Decision:
-    is_current = _is_current(task, report.token, moment)
-    return hearing.saved(task, report, moment) if is_current else NOTHING
-
-
-def _returned(task: Task, token: int, reason: str) -> Decision:
-    """Give back the slot that an abandoned attempt kept."""
-    fact = AttemptReturned(token, reason)
-    return Decision((fact,), (release_kept(task, token),), (CloseAttempt(token),))
 
 
 def _is_final(task: Task) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import ClearTimer, Decision, Send
 from goclaw_actors.messages import FreeKey, KeepSlot, Release, TaskReported, Withdraw
+from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import QUEUE, TIMEOUT
 from goclaw_actors.task.state import CLAIMING, JOINED, SCHEDULED
 from goclaw_events.facts import TaskFailed
@@ -82,7 +83,8 @@ def time_out(task: Task, text: str, *, slot: bool = False) -> Decision:
         error=[TIMEOUT, text],
         slot=slot,
     )
-    if slot or task.status != SCHEDULED:
+    waits = task.lane and (task.status == SCHEDULED or task.status in HELD)
+    if slot or not waits:
         return decision
     withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
     return decision._replace(sends=(withdraw, *decision.sends))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, SetTimer
-from goclaw_actors.messages import EndSignals
+from goclaw_actors.signalling import EndSignals
+from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_actors.task.signals import (
     COALESCE,
     DECLINED,
@@ -18,7 +19,7 @@ from goclaw_actors.task.signals import (
     Signals,
 )
 from goclaw_actors.task.state import ATTEMPTED, FINAL
-from goclaw_actors.work import AttemptToken, Offer, Retract, Signal, TellAttempt
+from goclaw_actors.work import AttemptToken, Interrupt, Offer, Retract, Signal, TellAttempt
 from goclaw_events.facts import (
     SignalAccepted,
     SignalConsumed,
@@ -33,9 +34,9 @@ from goclaw_events.value import BlobRef, pack
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
-    from goclaw_actors.messages import SendSignal, WithdrawSignal
+    from goclaw_actors.signalling import HoldWork, SendSignal, WithdrawSignal
     from goclaw_actors.task.state import Task
-    from goclaw_actors.work import Consumed, Saved
+    from goclaw_actors.work import Consumed, Saved, Word
     from goclaw_events.plan import PlannedTask
     from goclaw_events.value import Value
 
@@ -88,6 +89,14 @@ def _timers(signals: Signals, fact: SignalAccepted, moment: Moment) -> list[obje
             timers.append(ClearTimer(QUIET, signals.quiet_ns))
         timers.append(SetTimer(QUIET, max(fact.ready_ns, signals.quiet_ns)))
     return timers
+
+
+def refused_unbegun(task: Task, message: SendSignal | HoldWork) -> Refused | None:
+    """Return what is said to a task that ended before it began; None: it began, or may."""
+    if task.definition is not None or message.definition is not None:
+        return None
+    text = f"task {task.task_id} of run {task.run_id} ended before it began"
+    return Refused("task_finished", text)
 
 
 def _refusal(
@@ -185,10 +194,20 @@ def _expired(signal: str) -> SignalEnded:
     return SignalEnded(signal, EXPIRED, "its deadline was over")
 
 
-def consumed(task: Task, report: Consumed) -> Decision:
+def is_current(task: Task, token: AttemptToken, moment: Moment) -> bool:
+    """Tell whether a token is that of the task's last attempt, in the history that is written now.
+
+    Where a log was cut or restored numbers are given again, in another era: what was started in
+    the one before is not told apart by its number.
+    """
+    return token.number == task.token and token.era == moment.era
+
+
+def consumed(task: Task, report: Consumed, moment: Moment) -> Decision:
     """Record what the handler took, each once for an attempt."""
     signals = task.signals
-    if signals is None or task.status not in ATTEMPTED:
+    is_heard = is_current(task, report.token, moment) and task.status in ATTEMPTED
+    if signals is None or not is_heard:
         return NOTHING
     taken = []
     for signal in report.signals:
@@ -201,7 +220,7 @@ def consumed(task: Task, report: Consumed) -> Decision:
 def saved(task: Task, report: Saved, moment: Moment) -> Decision:
     """Record the state of the handler; `number` tells what was handed over again."""
     signals = task.signals or Signals()
-    if task.status not in ATTEMPTED:
+    if not is_current(task, report.token, moment) or task.status not in ATTEMPTED:
         return NOTHING
     if signals.saved_by == task.attempt and report.number <= signals.saves:
         return NOTHING
@@ -262,12 +281,15 @@ def _gone(task: Task, signal: str, moment: Moment) -> list[object]:
 
 def again(task: Task, moment: Moment) -> tuple[TellAttempt, ...]:
     """Return all that an attempt should know by now: what was said to it may have been lost."""
-    if task.signals is None:
-        return ()
-    patch = task.signals.patch
-    given = (Signal("", PARAMS, STEER, patch, ""),) if patch else ()
-    return (_tell(task, moment, Offer((*given, *task.signals.ready(moment.now_ns)))),)
+    tells = []
+    if task.signals is not None:
+        patch = task.signals.patch
+        given = (Signal("", PARAMS, STEER, patch, ""),) if patch else ()
+        tells.append(_tell(task, moment, Offer((*given, *task.signals.ready(moment.now_ns)))))
+    if task.status == INTERRUPTING and task.hold is not None:
+        tells.append(_tell(task, moment, Interrupt(task.hold.reason, 0.0)))
+    return tuple(tells)
 
 
-def _tell(task: Task, moment: Moment, word: Offer | Retract) -> TellAttempt:
+def _tell(task: Task, moment: Moment, word: Word) -> TellAttempt:
     return TellAttempt(AttemptToken(moment.partition, moment.era, task.token), word)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.task import hold as holding
 from goclaw_actors.task import signals as talk
+from goclaw_actors.task.hold import INTERRUPTING, Hold
 from goclaw_actors.task.signals import Signals
 from goclaw_events.facts import (
     AttemptFailed,
@@ -26,9 +28,13 @@ from goclaw_events.facts import (
     TaskCompleted,
     TaskFact,
     TaskFailed,
+    TaskInterrupted,
+    TaskInterruptRequested,
     TaskJoined,
+    TaskPaused,
     TaskRedirected,
     TaskRequeued,
+    TaskResumed,
     TaskScheduled,
     TaskWaiting,
 )
@@ -50,7 +56,7 @@ COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
-ATTEMPTED: Final = frozenset({RUNNING, CANCELLING})
+ATTEMPTED: Final = frozenset({RUNNING, CANCELLING, INTERRUPTING})
 """An attempt is under way, or a child."""
 
 
@@ -62,15 +68,16 @@ class Task:
     last attempt, `due_ns` that of the timer set, if one is. `hops`: how many full lanes sent it on
     to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
-    a slot still. `signals` is None until somebody says something to the task, or its handler saves
-    its state. `unique` as in `TaskScheduled`. Other times, too; 0: there is none.
+    a slot still. `hold`: why it stands still or is to. `signals` is None until somebody says
+    something to the task, or its handler saves its state. `unique` as in `TaskScheduled`. Other
+    times, too; 0: there is none.
     """
 
     __slots__ = (
         "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "holder", "hops", "kept", "key", "lane", "limited", "lost",
-        "params", "priority", "progress", "queue_due_ns", "result", "run_id", "signals", "status",
-        "stream", "task_id", "tenant", "token", "total_due_ns", "unique",
+        "failures", "generation", "hold", "holder", "hops", "kept", "key", "lane", "limited",
+        "lost", "params", "priority", "progress", "queue_due_ns", "result", "run_id", "signals",
+        "status", "stream", "task_id", "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -97,6 +104,7 @@ class Task:
         self.queue_due_ns = 0
         self.child: list[Any] | None = None
         self.child_run = ""
+        self.hold: Hold | None = None
         self.signals: Signals | None = None
         self.tenant = ""
         self.key = ""
@@ -128,10 +136,10 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
     """Apply a fact in place."""
     match fact:
         case TaskScheduled():
-            task.status = SCHEDULED if fact.unique is None else CLAIMING
             (task.definition, task.generation, task.params, task.lane, task.priority,
              task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
              task.tenant, task.key, task.unique) = fact  # fmt: skip
+            task.status = SCHEDULED if fact.unique is None else CLAIMING
         case AttemptStarted():
             task.status = RUNNING
             task.attempt, task.token, task.holder = fact
@@ -188,6 +196,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
         case SignalAccepted() | SignalConsumed() | SignalEnded() | StateSaved():
             task.signals = task.signals or Signals()
             talk.evolve(task.signals, fact)
+        case TaskInterruptRequested() | TaskInterrupted() | TaskPaused() | TaskResumed():
+            holding.evolve(task, fact)
         case _:
             assert_never(fact)
     return task
@@ -204,14 +214,17 @@ def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued) -> None:
 
 
 def _attempt_over(task: Task, *, lost: bool) -> None:
+    if task.hold is not None:
+        task.hold.since = ""  # a child ended while its task stood still
     if task.signals is not None:
         talk.attempt_over(task.signals, task.attempt, lost=lost)
 
 
 def encode(task: Task) -> dict[str, Any]:
     """Return the task as plain data: equal tasks give equal data."""
-    names = (name for name in Task.__slots__ if name not in ("stream", "signals"))
+    names = (name for name in Task.__slots__ if name not in ("stream", "hold", "signals"))
     data = {name: getattr(task, name) for name in names}
+    data["hold"] = None if task.hold is None else task.hold.as_list()
     data["signals"] = None if task.signals is None else task.signals.as_list()
     return data
 
@@ -226,7 +239,8 @@ _ROOT: Final = (
 
 def _root(task: Task) -> Value:
     signals = None if task.signals is None else task.signals.as_list()
-    return [signals, *(getattr(task, name) for name in _ROOT)]
+    hold = None if task.hold is None else task.hold.as_list()
+    return [hold, signals, *(getattr(task, name) for name in _ROOT)]
 
 
 def _maps(_task: Task) -> tuple[()]:
@@ -235,12 +249,13 @@ def _maps(_task: Task) -> tuple[()]:
 
 def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     task = Task(stream)
-    signals, *fields = root
+    hold, signals, *fields = root
+    task.hold = None if hold is None else Hold(*hold)
     task.signals = None if signals is None else Signals.of_list(signals)
     for name, value in zip(_ROOT, fields, strict=True):
         setattr(task, name, value)
     return task
 
 
-FORM: Final = SnapshotForm(8, _root, _maps, _restore)
+FORM: Final = SnapshotForm(9, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goclaw_actors.decider import NOTHING, Decision, Send
+from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
 from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, Withdraw
 from goclaw_actors.task import child, hearing
 from goclaw_actors.task.ending import ASKING, TIMER, cleared, end, release, release_kept, report
+from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.limits import QUEUE
-from goclaw_actors.task.state import CANCELLING, CHILD, FINAL, PENDING, RUNNING, SCHEDULED
+from goclaw_actors.task.state import (
+    ATTEMPTED,
+    CANCELLED,
+    CANCELLING,
+    CHILD,
+    FINAL,
+    PENDING,
+    RUNNING,
+    SCHEDULED,
+)
 from goclaw_actors.work import AttemptToken, StopAttempt
-from goclaw_events.facts import TaskCancelled, TaskCancelRequested
+from goclaw_events.facts import AttemptReturned, TaskCancelled, TaskCancelRequested, TaskFailed
 from goclaw_events.ids import lane_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
+    from goclaw_actors.messages import SlotRefused
     from goclaw_actors.task.state import Task
 
 
@@ -25,12 +36,13 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
         return Decision((), (report(task, task.status, task.result, task.error),))
     if message.queued_only and task.status not in (PENDING, SCHEDULED, *ASKING):
         return NOTHING
-    if task.status in (RUNNING, CHILD, CANCELLING):
+    held_child = task.hold is not None and task.hold.since == CHILD
+    if task.status in ATTEMPTED or task.status == CHILD or held_child:
         return _cancel_active(task, message.reason, moment)
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
     effects = cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
     decision = end(task, cancelled, "cancelled", effects, slot=False)
-    if task.status != SCHEDULED:
+    if not task.lane or not (task.status == SCHEDULED or task.status in HELD):
         return decision
     withdraw = Send(lane_stream(task.lane), Withdraw(task.stream))
     return decision._replace(sends=(withdraw, *decision.sends))
@@ -48,7 +60,7 @@ def check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
     """Stop an attempt again whose stop may never have left, or that is not the current one."""
     if message.token in task.kept:
         return NOTHING
-    if message.token == task.token and task.status == RUNNING:
+    if message.token == task.token and task.status in (RUNNING, INTERRUPTING):
         return Decision((), (), hearing.again(task, moment))
     return Decision((), (), (_stop(message.token, "stopped before", moment),))
 
@@ -58,9 +70,33 @@ def check_slot(task: Task, message: CheckSlot, _moment: Moment) -> Decision:
     if message.token:
         needed = message.token in task.kept
         return NOTHING if needed else Decision((), (release_kept(task, message.token),))
-    needed = task.status in (SCHEDULED, RUNNING, CANCELLING)
+    needed = task.status == SCHEDULED or task.status in ATTEMPTED
     return NOTHING if needed or not task.lane else Decision((), (release(task),))
 
 
 def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:
     return StopAttempt(AttemptToken(moment.partition, moment.era, token), reason)
+
+
+def again_reported(task: Task) -> Decision:
+    """Tell the run of a task that had ended before the run began it."""
+    told = task.status == CANCELLED and task.definition is None
+    return Decision((), (report(task, CANCELLED, None, None),)) if told else NOTHING
+
+
+def returned(task: Task, token: int, reason: str) -> Decision:
+    """Give back the slot that an abandoned attempt kept."""
+    fact = AttemptReturned(token, reason)
+    return Decision((fact,), (release_kept(task, token),), (CloseAttempt(token),))
+
+
+def slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision:
+    """Fail a task that its lane does not take in."""
+    if task.status != SCHEDULED:
+        return NOTHING
+    text = f"lane {task.lane} did not take the task in: {message.reason}"
+    effects = cleared((QUEUE, task.queue_due_ns))
+    return end(
+        task, (TaskFailed(message.reason, text),), "failed", effects, slot=False,
+        error=[message.reason, text],
+    )  # fmt: skip

@@ -21,6 +21,7 @@ from goclaw_actors.why.reason import (
     GIVEN_UP,
     RUN,
     RUN_STOPPING,
+    STATE,
     Reason,
 )
 from goclaw_actors.why.room import on_its_way
@@ -146,6 +147,8 @@ class _Run:
             more = isinstance(body, ScheduleMore) and index in body.tasks
             if more or (isinstance(body, StopMore) and body.start <= index):
                 return on_its_way(self._sight, stream, self._stream, body)
+        if self._run.held:
+            return Reason(STATE, stream, 0, 0, {"status": f"in a run that is {self._run.held}"})
         return nothing(
             stream, "the run began it, and it was never told", self._sight.begun_ns(self._stream)
         )

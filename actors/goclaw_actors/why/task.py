@@ -25,6 +25,7 @@ from goclaw_actors.messages import (
     Withdraw,
 )
 from goclaw_actors.task.ending import TIMER
+from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.state import (
     CANCELLING,
     CHILD,
@@ -74,7 +75,7 @@ HOLDERS_MAX: Final = 8
 """So many of those who hold what is waited for are named; all are counted."""
 _RATE: Final = "rate"
 ABANDONED: Final = "abandoned"
-_WITHOUT_A_SLOT: Final = FINAL | {PENDING, WAITING, RETRYING}
+_WITHOUT_A_SLOT: Final = FINAL | HELD | {PENDING, WAITING, RETRYING}
 _BY_AGENTS: Final = frozenset({RUNS, STOPPING, RESTART, AGENT_MISSING, EXECUTOR_FULL})
 _FROM_THE_EXECUTOR: Final = (Outcome, LoseAttempt)
 
@@ -85,7 +86,10 @@ def explain_task(sight: Sight, task: Task, agent: str) -> Reason:
         return Reason(GIVEN_UP, task.stream)
     found = _BY_STATUS.get(task.status)
     if found is None:
-        return Reason(STATE, task.stream, since_ns(sight, task), 0, {"status": task.status})
+        details = {"status": task.status}
+        if task.hold is not None:
+            details |= {"reason": task.hold.reason, "sender": task.hold.sender}
+        return Reason(STATE, task.stream, since_ns(sight, task), 0, details)
     reason = found(sight, task)
     if agent and reason.kind in _BY_AGENTS:
         return reason._replace(details={**reason.details, "agent": agent})
@@ -302,6 +306,7 @@ _BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
     JOINED: _asks_for_key,
     RUNNING: _at_work,
     CANCELLING: _at_work,
+    INTERRUPTING: _at_work,
     WAITING: _waits,
     RETRYING: _backs_off,
 }

@@ -34,14 +34,21 @@ from goclaw_actors.messages import (
     RoomFor,
     RoomRefused,
     ScheduleMore,
-    SendSignal,
     StopMore,
     SubmitRun,
     TaskReported,
     TimerFired,
+)
+from goclaw_actors.signalling import (
+    HoldMore,
+    HoldWork,
+    ResumeMore,
+    ResumeWork,
+    SendSignal,
     WithdrawSignal,
 )
 from goclaw_actors.workflow.draft import Draft
+from goclaw_actors.workflow.holding import hold, hold_more, resume, resumed
 from goclaw_actors.workflow.passing import farewells, pass_on
 from goclaw_actors.workflow.room import hold_back, leave_all, let_ask, refuse
 from goclaw_actors.workflow.state import (
@@ -97,6 +104,10 @@ class _Decide:
             RoomFor: lambda run, message, _: let_ask(run, message),
             RoomRefused: lambda run, message, _: refuse(run, message),
             JudgeRun: _judge,
+            HoldWork: hold,
+            ResumeWork: resume,
+            HoldMore: hold_more,
+            ResumeMore: self._resume_more,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -151,6 +162,15 @@ class _Decide:
             return NOTHING
         draft = Draft(run, run.plan, self._contents, moment)
         draft.schedule(message.tasks)
+        return _finish(run, draft)
+
+    def _resume_more(self, run: Run, message: ResumeMore, moment: Moment) -> Decision:
+        """Schedule what was kept back, and let what stands still go on."""
+        if run.plan is None or run.status != RUNNING or run.held:
+            return NOTHING
+        draft = Draft(run, run.plan, self._contents, moment)
+        indexes = resumed(run, message, draft.sends)
+        draft.schedule(indexes)
         return _finish(run, draft)
 
     def _cancel(self, run: Run, message: CancelRun, moment: Moment) -> Decision:

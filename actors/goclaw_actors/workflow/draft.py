@@ -8,13 +8,13 @@ from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
 from goclaw_actors.messages import (
     CancelTask,
-    EndSignals,
     LeaveRoom,
     ScheduleMore,
     ScheduleTask,
     StopMore,
     WaitTask,
 )
+from goclaw_actors.signalling import EndSignals
 from goclaw_actors.workflow.scope import Scope
 from goclaw_actors.workflow.state import (
     ACTIVE,
@@ -73,7 +73,8 @@ class Draft:
 
     __slots__ = (
         "_ready", "_unblocked", "active", "children", "contents", "deadline_ns", "definition",
-        "depth", "ended_as", "error", "facts", "first_failed", "input", "moment", "parent", "plan",
+        "depth", "ended_as", "error", "facts", "first_failed", "held", "input", "moment", "parent",
+        "plan",
         "reason", "result", "results", "run", "sends", "status", "statuses", "tenant", "unmet",
     )  # fmt: skip
 
@@ -98,6 +99,7 @@ class Draft:
         self.deadline_ns = run.deadline_ns
         self.children = run.children
         self.tenant = run.labels.get(TENANT, "")
+        self.held = run.held
         self.ended_as: str | None = None
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
@@ -169,8 +171,11 @@ class Draft:
     def schedule(self, tasks: list[int]) -> None:
         """Start the tasks that may run, skip those that may not, and what follows from it.
 
-        Nobody can have told them anything yet: a run that is being stopped schedules nothing.
+        A run that is being stopped schedules nothing, nor does one that stands still: it does that
+        when it is resumed.
         """
+        if self.held:
+            return
         skipped: dict[str, list[int]] = {}
         waiting = list(reversed(tasks))
         skips = 0
@@ -186,15 +191,15 @@ class Draft:
                 skips += 1
                 skipped.setdefault(reason, []).append(index)
                 self._settle(index, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
-                self._take_leave(index, reason)
+                self._take_leave(index, f"the task was skipped: {reason}")
                 self._flush(skipped)
             waiting.extend(reversed(self.take_ready()))
 
     def _take_leave(self, index: int, reason: str) -> None:
-        """Let a task that is skipped decline what was said to it."""
+        """Let a task that does not begin decline what was said to it."""
         if self.run.told is not None and index in self.run.told:
             stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
-            self.sends.append(Send(stream, EndSignals(f"the task was skipped: {reason}")))
+            self.sends.append(Send(stream, EndSignals(reason)))
 
     def _flush(self, skipped: dict[str, list[int]]) -> None:
         """Turn what was skipped into a fact at once: later facts build on it."""
@@ -226,10 +231,11 @@ class Draft:
             if task.when is not None and not evaluate(task.when, self._scope(index).load):
                 return CONDITION
             stream = task_stream(self.run.run_id, task.id)
-            known = self.run.told is not None and index in self.run.told
+            known = self.run.was_held or (self.run.told is not None and index in self.run.told)
             self.sends.append(Send(stream, self._order(index), fresh=not known))
         except CodedError as error:
             self.end_task(index, TaskEnded(task.id, 0, "failed", None, [error.code, str(error)]))
+            self._take_leave(index, f"the task could not begin: {error.code}")
         return ""
 
     def _order(self, index: int) -> ScheduleTask | WaitTask:

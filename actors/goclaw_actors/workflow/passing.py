@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Decision, Refused, Send
-from goclaw_actors.messages import EndSignals, SendSignal, WithdrawSignal
+from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.workflow.state import ACTIVE, BLOCKED, FINAL, PENDING, RUNNING, SKIPPED, Run
 from goclaw_events.facts import TaskSignalled
 from goclaw_events.ids import task_stream
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 _NOT_BEGUN: Final = frozenset({PENDING, ACTIVE})
 
 
-def pass_on(run: Run, message: SendSignal | WithdrawSignal, _moment: Moment) -> Decision:
-    """Pass a signal on to its task, which answers it; refuse it where there is no such task."""
+def pass_on(
+    run: Run, message: SendSignal | WithdrawSignal | HoldWork | ResumeWork, _moment: Moment
+) -> Decision:
+    """Pass a signal on to its task, which answers it; refuse it where there is no such task.
+
+    Without a definition it is for a task that the run knows to have ended, perhaps unbegun.
+    """
     if run.plan is None:
         return Decision(reply=Refused("run_not_found", f"there is no run {run.run_id}"))
     index = run.plan.index.get(message.task)
@@ -31,7 +36,7 @@ def pass_on(run: Run, message: SendSignal | WithdrawSignal, _moment: Moment) -> 
         return Decision(reply=refused)
     body: Any = message
     facts: tuple[TaskSignalled, ...] = ()
-    if isinstance(message, SendSignal):
+    if not isinstance(message, WithdrawSignal) and run.statuses[index] in _NOT_BEGUN:
         body = message._replace(definition=run.definition)
         if run.status not in FINAL and (run.told is None or index not in run.told):
             facts = (TaskSignalled(message.task),)

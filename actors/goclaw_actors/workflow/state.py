@@ -17,6 +17,9 @@ from goclaw_events.facts import (
     RunCancelRequested,
     RunCompleted,
     RunFailed,
+    RunInterrupted,
+    RunPaused,
+    RunResumed,
     RunStuck,
     RunSubmitted,
     RunTimedOut,
@@ -42,6 +45,8 @@ UNKNOWN: Final = "unknown"
 RUNNING: Final = "running"
 FAILING: Final = "failing"
 CANCELLING: Final = "cancelling"
+PAUSED: Final = "paused"
+INTERRUPTED: Final = "interrupted"
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 
 # What the run knows of a task; one byte each.
@@ -63,6 +68,13 @@ CHUNK_BITS: Final = 6
 LITTLE: Final = byteorder == "little"
 
 
+_HELD_BY: Final[dict[type, str]] = {
+    RunInterrupted: INTERRUPTED,
+    RunPaused: PAUSED,
+    RunResumed: "",
+}
+
+
 class Run:
     """One run.
 
@@ -72,13 +84,14 @@ class Run:
     `parent`, `depth`, `deadline_ns`, `children` as in `RunSubmitted`; `stuck` as in `RunStuck`.
     `told` are the tasks (by plan index) that somebody said something to: their streams may begin
     before they do. `blocked` are active ones that a lane has no room for; None: there never were
-    any.
+    any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
-        "error", "first_failed", "idempotency_key", "input", "labels", "name", "parent", "plan",
-        "reason", "result", "results", "run_id", "status", "statuses", "stuck", "told", "unmet",
+        "error", "first_failed", "held", "idempotency_key", "input", "labels", "name", "parent",
+        "plan", "reason", "result", "results", "run_id", "status", "statuses", "stuck", "told",
+        "unmet", "was_held",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -107,6 +120,8 @@ class Run:
         self.told: set[int] | None = None
         self.blocked: Blocked | None = None
         self.stuck: list[list[str]] = []
+        self.held = ""
+        self.was_held = False
 
 
 class Evolve:
@@ -130,6 +145,9 @@ class Evolve:
                 run.told.add(run.plan.index[task])
             case TasksBlocked() | TasksUnblocked():
                 _hold(run, fact)
+            case RunInterrupted() | RunPaused() | RunResumed():
+                run.held = _HELD_BY[type(fact)]
+                run.was_held = True
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
@@ -254,7 +272,7 @@ def encode(run: Run) -> dict[str, Any]:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "active",
     "ended", "reason", "result", "first_failed", "error", "parent", "depth", "deadline_ns",
-    "children", "stuck",
+    "children", "stuck", "held", "was_held",
 )  # fmt: skip
 
 
@@ -299,7 +317,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
             run.blocked.restore(run.plan.tasks, maps.get(1, {}), left)
         return run
 
-    return SnapshotForm(5, _root, _maps, restore)
+    return SnapshotForm(6, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -4,6 +4,17 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 """
 
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
+from goclaw_events.facts.hold import (
+    RunHoldFact,
+    RunInterrupted,
+    RunPaused,
+    RunResumed,
+    TaskHoldFact,
+    TaskInterrupted,
+    TaskInterruptRequested,
+    TaskPaused,
+    TaskResumed,
+)
 from goclaw_events.facts.lane import (
     WAITERS_MAX_DEFAULT,
     LaneAdvanced,
@@ -113,6 +124,10 @@ __all__ = [
     "RunCancelled",
     "RunCompleted",
     "RunFailed",
+    "RunHoldFact",
+    "RunInterrupted",
+    "RunPaused",
+    "RunResumed",
     "RunStuck",
     "RunSubmitted",
     "RunTimedOut",
@@ -133,9 +148,14 @@ __all__ = [
     "TaskEnded",
     "TaskFact",
     "TaskFailed",
+    "TaskHoldFact",
+    "TaskInterruptRequested",
+    "TaskInterrupted",
     "TaskJoined",
+    "TaskPaused",
     "TaskRedirected",
     "TaskRequeued",
+    "TaskResumed",
     "TaskScheduled",
     "TaskSignalled",
     "TaskWaiting",

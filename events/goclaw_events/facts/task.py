@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from goclaw_events.facts.hold import TaskHoldFact
 from goclaw_events.facts.signal import SignalFact
 
 if TYPE_CHECKING:
@@ -210,4 +211,5 @@ TaskFact: TypeAlias = (
     | TaskFailed
     | TaskCancelled
     | SignalFact
+    | TaskHoldFact
 )

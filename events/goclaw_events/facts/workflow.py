@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from goclaw_events.facts.hold import RunHoldFact
+
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
 
@@ -122,6 +124,7 @@ WorkflowFact: TypeAlias = (
     | TaskSignalled
     | TasksBlocked
     | TasksUnblocked
+    | RunHoldFact
     | RunCancelRequested
     | RunTimedOut
     | RunStuck

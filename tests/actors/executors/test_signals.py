@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from goclaw_actors.executors.errors import Cancelled
-from goclaw_actors.work import Consumed, Offer, Outcome, Retract, Saved, Signal, TellAttempt
+from goclaw_actors.executors.errors import Cancelled, Interrupted
+from goclaw_actors.work import (
+    Consumed,
+    Interrupt,
+    Offer,
+    Outcome,
+    Retract,
+    Saved,
+    Signal,
+    TellAttempt,
+)
 from goclaw_events.errors import ValueNotStorable
 from tests.actors.executors.conftest import PATIENCE_S, until
 
@@ -246,3 +255,114 @@ def test_who_waits_for_a_signal_can_be_stopped(make_bench: MakeBench) -> None:
     bench.stop(token)
     assert bench.outcome(token).status == "cancelled"
     assert len(ends) == 1
+
+
+# -- interrupts -----------------------------------------------------------------------------------
+
+
+def interrupt(bench: Bench, token: AttemptToken, timeout_s: float = PATIENCE_S) -> None:
+    """Interrupt an attempt."""
+    bench.executor.tell_many([TellAttempt(token, Interrupt("stop it", timeout_s))])
+
+
+@pytest.mark.parametrize("is_async", [True, False])
+def test_an_interrupted_agent_saves_and_leaves(make_bench: MakeBench, is_async: bool) -> None:
+    """Its next boundary raises; what it saves then comes before its end."""
+    bench = make_bench()
+    begun = threading.Event()
+
+    def work(ctx: TaskContext, error: BaseException) -> None:
+        assert ctx.interrupted
+        ctx.save(str(error))
+
+    async def agent(ctx: TaskContext) -> None:
+        begun.set()
+        try:
+            async for _ in ctx.stream(ticks()):
+                assert not ctx.interrupted
+        except Interrupted as error:
+            work(ctx, error)
+            raise
+
+    async def ticks() -> AsyncIterator[int]:
+        while True:
+            yield 1
+            await asyncio.sleep(PATIENCE_S)
+
+    def function(ctx: TaskContext) -> None:
+        begun.set()
+        try:
+            ctx.sleep(PATIENCE_S)
+        except Interrupted as error:
+            work(ctx, error)
+            raise
+
+    bench.registry.register("a", agent if is_async else function)
+    token = bench.start("a")
+    assert begun.wait(PATIENCE_S)
+    interrupt(bench, token)
+    found = bench.outcome(token)
+    assert (found.status, found.code, found.message) == ("cancelled", "interrupted", "stop it")
+    assert reports(bench) == [(1, "stop it"), "cancelled"]
+
+
+@pytest.mark.parametrize("timeout_s", [0.0, 0.05])
+def test_what_does_not_listen_has_what_it_awaits_cancelled(
+    make_bench: MakeBench, timeout_s: float
+) -> None:
+    """After its time, or at once; it may still save."""
+    bench = make_bench()
+    begun = threading.Event()
+
+    async def agent(ctx: TaskContext) -> None:
+        begun.set()
+        try:
+            await asyncio.sleep(PATIENCE_S)
+        except asyncio.CancelledError:
+            ctx.save("tidy")
+            raise
+
+    bench.registry.register("a", agent)
+    token = bench.start("a")
+    assert begun.wait(PATIENCE_S)
+    interrupt(bench, token, timeout_s)
+    found = bench.outcome(token)
+    assert (found.status, found.code, found.abandoned) == ("cancelled", "interrupted", False)
+    assert reports(bench) == [(1, "tidy"), "cancelled"]
+
+
+def test_a_second_interrupt_shortens_the_time(make_bench: MakeBench) -> None:
+    """Who asked gracefully may ask again, at once; a thread that is deaf is abandoned."""
+    bench = make_bench(stop_grace_s=0.02)
+    begun, leave = threading.Event(), threading.Event()
+
+    def agent(ctx: TaskContext) -> None:
+        begun.set()
+        leave.wait(PATIENCE_S)
+
+    bench.registry.register("a", agent)
+    token = bench.start("a")
+    assert begun.wait(PATIENCE_S)
+    interrupt(bench, token)
+    interrupt(bench, token, 0.0)
+    found = bench.outcome(token)
+    assert (found.status, found.code, found.abandoned) == ("cancelled", "interrupted", True)
+    leave.set()
+
+
+def test_what_has_not_begun_does_not_begin(make_bench: MakeBench) -> None:
+    """It waits for its agent, for room, or for a thread: it is over at once."""
+    bench = make_bench(attempts_max=1)
+    calls: list[int] = []
+
+    async def agent(ctx: TaskContext) -> None:
+        calls.append(ctx.attempt)
+        await asyncio.sleep(PATIENCE_S)
+
+    unknown = bench.start("nobody")
+    bench.registry.register("a", agent)
+    first, second = bench.start("a"), bench.start("a")
+    for token in (unknown, second, first):
+        interrupt(bench, token, 0.0)
+        assert bench.outcome(token).code == "interrupted"
+    assert len(calls) <= 1
