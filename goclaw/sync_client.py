@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import SyncLanes
+from goclaw.sync_signalling import SyncSignalling
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.env import new_id
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from goclaw_projections.subscription import Recorded
 
 
-class SyncClient:
+class SyncClient(SyncSignalling):
     """Ask the engine that runs on a data directory, for programs without a loop.
 
     with goclaw.SyncClient("./data") as client:
@@ -88,6 +89,9 @@ class SyncClient:
     def cancel(self, run_id: str, *, reason: str = "", command_id: str | None = None) -> None:
         """Cancel a run; returns once that is durable."""
         self.ask("cancel", run_id=run_id, reason=reason, command_id=command_id)
+
+    def _ask_blocking(self, operation: str, params: Mapping[str, Any]) -> Any:
+        return self._link.ask(operation, params)
 
     def register(
         self, workflow: Workflow | WorkflowDefinition | Path, *, version: str | None = None

@@ -79,6 +79,7 @@ async def test_a_client_does_what_an_engine_does(tmp_path: Path) -> None:
 def test_the_names_are_those_of_the_engine() -> None:
     """What a client and an engine both have takes the same parameters, apart from their types."""
     shared = {"submit", "run", "result", "cancel", "register", "backup", "subscribe", "status"}
+    shared |= {"steer", "message", "withdraw", "signal_state", "interrupt", "pause", "resume"}
     for client in (goclaw.Client, goclaw.SyncClient):
         for name in shared:
             ours = list(inspect.signature(getattr(client, name)).parameters)

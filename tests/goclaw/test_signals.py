@@ -315,3 +315,21 @@ async def test_a_run_is_interrupted_paused_and_resumed(tmp_path: Path) -> None:
         assert await engine.resume("p") == "running"
         await engine.message("p", "stop", task="a")
         assert (await engine.result("p", timeout_s=WAIT_S)).ok
+
+
+async def test_a_blocking_client_says_the_same(engine: goclaw.Engine, tmp_path: Path) -> None:
+    """From a thread without a loop."""
+    await engine.submit(workflow(a="listen"), run_id="r")
+
+    def talk() -> list[str]:
+        with goclaw.SyncClient(tmp_path / "d") as client:
+            states = [client.steer("r", {"topic": "owls"}).state]
+            states.append(client.message("r", 1, wait="consumed", timeout_s=WAIT_S).state)
+            states.append(client.interrupt("r", "a", wait_s=WAIT_S))
+            client.resume("r", "a")
+            client.message("r", "stop")
+            return states
+
+    assert await asyncio.to_thread(talk) == ["consumed", "consumed", "interrupted"]
+    result = (await engine.result("r", timeout_s=WAIT_S)).unwrap()
+    assert result == [[1, "owls", True], ["stop", "owls", False]]
