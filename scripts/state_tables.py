@@ -13,7 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.catalogue import CATALOGUE, Catalogue
-from goclaw_actors.decider import Decision, Moment
+from goclaw_actors.collecting import (
+    ReportVote,
+    UnwatchTasks,
+    WatchTasks,
+)
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.messages import (
     AskAgain,
@@ -65,7 +69,6 @@ from goclaw_actors.task import Task, task_decider
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
 from goclaw_actors.workflow import Run, workflow_decider
-from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptStarted,
@@ -101,22 +104,29 @@ from goclaw_events.facts import (
     TaskPaused,
     TasksBlocked,
     TaskScheduled,
+    TasksWatched,
     TaskWaiting,
 )
-from goclaw_events.plan import compile_plan
-from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from goclaw_actors.decider import Decider
-    from goclaw_events.plan import Plan
-    from goclaw_events.value import Value
+    from goclaw_actors.decider import Decision
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from scripts.aggregates import (
+    MOMENT,
+    NOW_NS,
+    OTHER,
+    REF,
+    TOKEN,
+    Aggregate,
+    OnePlan,
+)
+from scripts.collector_states import collector
 
 PATH: Final = Path(__file__).parent.parent / "docs" / "reference" / "states.md"
-REF: Final = BlobRef(bytes(32), 1)
-OTHER: Final = BlobRef(bytes(31) + b"1", 1)
-NOW_NS: Final = 1_000_000_000_000_000_000
 HEAD: Final = """# States
 
 Drawn by `scripts/state_tables.py` from the code; do not edit.
@@ -124,49 +134,6 @@ Drawn by `scripts/state_tables.py` from the code; do not edit.
 Each state is reached by facts, each message put to `decide`. A row says which facts
 follow, the state after them if it changes, and what leaves once they are durable.
 """
-MOMENT: Final = Moment(NOW_NS, 50, 0, 1, "node:boot")
-TOKEN: Final = 7
-PLAN: Final = compile_plan(
-    WorkflowDefinition.model_validate(
-        {
-            "name": "w",
-            "tasks": {
-                "a": {
-                    "agent": "x",
-                    "retry": {"attempts": 2, "initial": "1s", "jitter": "none"},
-                    "queue_timeout": "5s",
-                    "total_timeout": "1m",
-                },
-                "b": {"agent": "x"},
-                "c": {"agent": "x", "needs": ["a"]},
-            },
-        }
-    )
-)
-
-
-class OnePlan:
-    """Contents that hold nothing but the plan of the tables."""
-
-    def plan(self, _: BlobRef) -> Plan:
-        """Return the plan."""
-        return PLAN
-
-    def value(self, ref: BlobRef) -> Value:
-        """Return nothing: no large value is read here."""
-        raise KeyError(ref)
-
-
-class Aggregate(NamedTuple):
-    """What is drawn: how each state is reached, and what is said to it."""
-
-    title: str
-    about: str
-    decider: Decider[Any]
-    stream: str
-    states: dict[str, Sequence[Any]]
-    messages: dict[str, Any]
-    name_of: Callable[[Any], str]
 
 
 class Answer(NamedTuple):
@@ -275,6 +242,7 @@ def task() -> Aggregate:
         "ResumeWork": ResumeWork("a", "me", definition=REF),
         "Consumed": Consumed("task/r/a", current, ["m"]),
         "Saved": Saved("task/r/a", current, 1, {"n": 1}),
+        "ReportVote": ReportVote("collector/c", []),
         "CheckAttempt": CheckAttempt(TOKEN),
         "CheckSlot": CheckSlot(),
         "CheckSlot of an abandoned attempt": CheckSlot(TOKEN),
@@ -306,6 +274,7 @@ def run() -> Aggregate:
         "running (only c is left)": (submitted, done, done._replace(task="b")),
         "running (a is held back)": (submitted, TasksBlocked("w/io", ["a"])),
         "running (stuck)": (submitted, RunStuck([["task/r/a", "why"]])),
+        "running (a collector waits for a)": (submitted, TasksWatched("collector/c", [0], None)),
         "failing": (submitted, failed),
         "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
         "paused": (submitted, RunPaused("why", "me")),
@@ -339,6 +308,9 @@ def run() -> Aggregate:
         "HoldWork pause": HoldWork("", "paused", "why", "me", 0.0),
         "HoldWork pause of a task": HoldWork("a", "paused", "why", "me", 0.0),
         "ResumeWork": ResumeWork("", "me"),
+        "WatchTasks": WatchTasks("collector/c", ["a", "b"], None),
+        "WatchTasks of no task of it": WatchTasks("collector/c", ["z"], None),
+        "UnwatchTasks": UnwatchTasks("collector/c"),
     }
     about = (
         "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"
@@ -523,8 +495,8 @@ def _follows(decision: Decision) -> str:
 
 def _who(stream: str) -> str:
     kind, _, rest = stream.partition("/")
-    if kind == "lane":
-        return "the lane"
+    if kind in ("lane", "collector"):
+        return f"the {kind}"
     return "the run" if kind == "workflow" else f"task {rest.rpartition('/')[2]}"
 
 
@@ -559,7 +531,7 @@ def _diagram(aggregate: Aggregate) -> str:
 def draw() -> str:
     """Return the document."""
     parts = [HEAD]
-    for aggregate in (run(), task(), lane(), unique(), catalogue()):
+    for aggregate in (run(), task(), lane(), unique(), catalogue(), collector()):
         parts.append(f"## {aggregate.title}\n\n{aggregate.about}\n")
         parts.append(_diagram(aggregate))
         parts += [_section(aggregate, state) for state in aggregate.states]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from goclaw_actors.collecting import MembersReported, WatchTasks
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import AskAgain, CancelRun, ChildEnded, ReturnRoom, RoomFor, SubmitRun
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
@@ -61,14 +62,19 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
         ):
             text = f"task {task} of run {run_id} has ended: the run is {status_of(ended)}"
             return Decision(reply=Refused("task_finished", text))
-        case RoomFor() | AskAgain():
-            return Decision((), (_back(run_id, body),))
+        case RoomFor() | AskAgain() | WatchTasks():
+            return Decision((), (_said(run_id, ended, body),))
         case _:
             return None
 
 
-def _back(run_id: str, body: RoomFor | AskAgain) -> Send:
-    """Return what gives a lane the places back that it kept for a run."""
+def _said(run_id: str, ended: Ended, body: RoomFor | AskAgain | WatchTasks) -> Send:
+    """Return what gives a lane the places back that it kept for a run, or answers a collector."""
+    if isinstance(body, WatchTasks):
+        told: list[list[int | str]] = [
+            [task, 0, "unknown" if task else status_of(ended), ""] for task in body.tasks
+        ]
+        return Send(body.collector, MembersReported(run_id, told))
     places = body.places if isinstance(body, RoomFor) else 1
     return Send(lane_stream(body.lane), ReturnRoom(workflow_stream(run_id), places))
 

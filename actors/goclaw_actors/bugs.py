@@ -9,6 +9,7 @@ from __future__ import annotations
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from goclaw_actors.collecting import MembersReported, WatchTasks, end_all
 from goclaw_actors.decider import ClearOpen, Refused, RunEnded, Send
 from goclaw_actors.failures import failure_of, storable
 from goclaw_actors.given_up import POISONED, SHARED, Refusals, gives_up
@@ -78,8 +79,8 @@ class Bugs:
                 again = Send(entity.stream, RefuseWaiting())
                 self._turns.send(batch, entity.stream, message, again)
             return
-        if kind_of(entity.stream) == "catalogue":
-            return  # no run belongs to it; whoever registers was answered
+        if kind_of(entity.stream) in ("catalogue", "collector"):
+            return  # no run belongs to it; whoever wanted something was answered
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
         fail = FailRun("internal_bug", text, task)
@@ -134,6 +135,9 @@ class Bugs:
             for send in self.refusals.next(entity, lambda: self._turns.load(entity, batch)):
                 self._turns.send(batch, entity.stream, message, send)
         text = f"stream {message.target} cannot go on after a bug"
+        if isinstance(message.body, WatchTasks):
+            told = MembersReported(routing_key(message.target), end_all(message.body, "failed"))
+            self._turns.send(batch, entity.stream, message, Send(message.body.collector, told))
         self._tell_parent(batch, message, POISONED, text)
         batch.reply(message, Refused(POISONED, text, "see goclaw log show"), 0)
 

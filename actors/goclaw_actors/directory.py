@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.actor import Entity, Turns
 from goclaw_actors.catalogue import CATALOGUE
+from goclaw_actors.collector import collector_decider
 from goclaw_actors.lane import LANE
 from goclaw_actors.task import task_decider
 from goclaw_actors.unique import UNIQUE
@@ -29,6 +30,7 @@ def deciders(contents: Contents) -> dict[str, Decider[Any]]:
         "lane": LANE,
         "unique": UNIQUE,
         "catalogue": CATALOGUE,
+        "collector": collector_decider(contents),
     }
 
 

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_actors.collecting import (
+    AskMembers,
+    CancelCollector,
+    LeaveMembers,
+    MembersReported,
+    OpenCollector,
+    ReportVote,
+    UnwatchTasks,
+    WatchTasks,
+)
 from goclaw_actors.signalling import (
     EndSignals,
     HoldMore,
@@ -440,6 +450,14 @@ for _cls, _name in (
     (ClaimKey, "unique.claim_key"),
     (FreeKey, "unique.free_key"),
     (RegisterDefinition, "definition.register"),
+    (OpenCollector, "collector.open"),
+    (CancelCollector, "collector.cancel"),
+    (MembersReported, "collector.members_reported"),
+    (AskMembers, "collector.ask_members"),
+    (LeaveMembers, "collector.leave_members"),
+    (WatchTasks, "run.watch_tasks"),
+    (UnwatchTasks, "run.unwatch_tasks"),
+    (ReportVote, "task.report_vote"),
 ):
     MESSAGES.register(_cls, _name)
 MESSAGES.register(Outcome, "task.outcome")

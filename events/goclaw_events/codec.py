@@ -87,6 +87,8 @@ for _cls, _name in (
     (facts.TaskSignalled, "run.task_signalled"),
     (facts.TasksBlocked, "run.tasks_blocked"),
     (facts.TasksUnblocked, "run.tasks_unblocked"),
+    (facts.TasksWatched, "run.tasks_watched"),
+    (facts.TasksUnwatched, "run.tasks_unwatched"),
     (facts.RunCancelRequested, "run.cancel_requested"),
     (facts.RunTimedOut, "run.timed_out"),
     (facts.RunStuck, "run.stuck"),
@@ -144,5 +146,9 @@ for _cls, _name in (
     (facts.KeyWanted, "unique.key_wanted"),
     (facts.KeyFreed, "unique.key_freed"),
     (facts.DefinitionRegistered, "definition.registered"),
+    (facts.CollectorOpened, "collector.opened"),
+    (facts.MembersEnded, "collector.members_ended"),
+    (facts.MembersAsked, "collector.members_asked"),
+    (facts.CollectorEnded, "collector.ended"),
 ):
     FACTS.register(_cls, _name)

@@ -72,8 +72,13 @@ def unique_stream(definition: str, task_id: str) -> str:
     return f"unique/{definition}/{task_id}"
 
 
+def collector_stream(collector_id: str) -> str:
+    """Name the stream of a collector."""
+    return "collector/" + collector_id
+
+
 def kind_of(stream: str) -> str:
-    """Name the aggregate of a stream: `workflow`, `task`, `lane`, `unique`, `catalogue`."""
+    """Name the aggregate that a stream belongs to: `workflow`, `task`, `lane`..."""
     return stream.partition("/")[0]
 
 

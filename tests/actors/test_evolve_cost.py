@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from goclaw_actors.collector import collector_decider
 from goclaw_actors.lane import LANE
 from goclaw_actors.task import task_decider
 from goclaw_actors.workflow import workflow_decider
@@ -186,6 +187,18 @@ def task_of(_size: int) -> tuple[Callable[[Any, Any], Any], Any]:
     return decider.evolve, task
 
 
+def collector_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a collector's `evolve` and a collector of so many members, half of them ended."""
+    decider = collector_decider(Shelf())
+    collector = decider.initial("collector/c")
+    members = [["r", [f"t{number}" for number in range(size)]]]
+    opened = said.CollectorOpened("majority", size, [], None, 0, members, b"", "", 0)
+    decider.evolve(collector, opened)
+    for place in range(size // 2):
+        decider.evolve(collector, said.MembersEnded([[place, 0, "completed", str(place)]]))
+    return decider.evolve, collector
+
+
 def top(lane: Any) -> str:
     """Return the task that is leased next."""
     name: str = lane.queue.first()[2]
@@ -253,6 +266,11 @@ CASES: dict[str, tuple[Any, Callable[[int, Any], Any]]] = {
         lambda *_: said.LaneAdvanced(["h3"], [], [], ["t9"], 2 * 10**18),
     ),
     "shares: one withdrew": (shares_of, lambda *_: shared([], withdrawn="t500")),
+    "collector: a member ended": (
+        collector_of,
+        lambda size, _: said.MembersEnded([[size - 1, 0, "completed", "new"]]),
+    ),
+    "collector: ended": (collector_of, lambda *_: said.CollectorEnded("met", "", "")),
     "task: progress": (task_of, lambda *_: said.ProgressReported(1, 0.5, "")),
     "task: failed attempt": (
         task_of,

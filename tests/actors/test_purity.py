@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,14 +20,20 @@ from goclaw_actors.messages import (
 from goclaw_actors.task import task_decider
 from goclaw_actors.work import AttemptToken, Outcome, Progress
 from goclaw_events.value import BlobRef
-from scripts.state_tables import Aggregate, lane, run, task
+from scripts.collector_states import collector
+from scripts.state_tables import lane, run, task
 from tests.actors.given import NOW_NS, Scenario, Shelf, plan_of
+
+if TYPE_CHECKING:
+    from scripts.aggregates import Aggregate
 
 REF = BlobRef(bytes(32), 1)
 STATUSES = ("completed", "failed", "cancelled")
 
 
-@pytest.mark.parametrize("aggregate", [run(), lane(), task()], ids=lambda found: found.title)
+@pytest.mark.parametrize(
+    "aggregate", [run(), lane(), task(), collector()], ids=lambda found: found.title
+)
 @given(data=st.data())
 @settings(max_examples=60)
 def test_any_messages_in_any_order(aggregate: Aggregate, data: st.DataObject) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goclaw_actors.catalogue import CATALOGUE, Catalogue
+from goclaw_actors.collector import Collector, collector_decider
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
 from goclaw_actors.messages import DeclareLane, Enqueue, Release, Withdraw
@@ -134,6 +135,15 @@ LAYOUT = {
         "idempotency_key input labels name parent plan reason result results run_id status "
         "statuses told unmet"
     ),
+    (7, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels name parent plan reason result results run_id status "
+        "statuses stuck told unmet was_held watches"
+    ),
+    (1, "collector"): (
+        "ask_ns asked by deadline_ns digest failures_max given has_ended members opened_by "
+        "outcomes places reason rule runs status stream tally vote wanted"
+    ),
 }
 
 
@@ -192,6 +202,7 @@ class Keeper:
     ("kind", "state"),
     [
         ("catalogue", Catalogue),
+        ("collector", Collector),
         ("lane", Lane),
         ("task", Task),
         ("unique", Unique),
@@ -203,6 +214,7 @@ def test_the_layout_belongs_to_its_version(kind: str, state: Any) -> None:
     forms = {
         "catalogue": CATALOGUE.form,
         "unique": UNIQUE.form,
+        "collector": collector_decider(Shelf()).form,
         "lane": LANE.form,
         "task": task_decider(Shelf()).form,
         "workflow": workflow_decider(Shelf()).form,
@@ -334,3 +346,25 @@ def test_a_task_goes_on_as_if_it_had_never_been_away(count: int) -> None:
         decider.evolve(task, fact)
         decider.evolve(restored, fact)
     assert decider.encode(restored) == decider.encode(task)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.sampled_from(["completed", "failed", "skipped", "keep"]), max_size=30))
+def test_a_collector_goes_on_as_if_it_had_never_been_away(steps: list[str]) -> None:
+    """Its counts, votes and members are made again from what is kept."""
+    decider = collector_decider(shelf := Shelf())
+    members = shelf.put_value([["r", [f"t{number}" for number in range(600)]]])
+    keeper = Keeper(decider, "collector/c")
+    stays, goes = decider.initial("collector/c"), decider.initial("collector/c")
+    opened = said.CollectorOpened("majority", 301, ["v"], None, 9, members, b"d", "", 7)
+    for place, what in enumerate(["", *steps]):
+        if what == "keep":
+            goes = keeper.through(goes)
+            continue
+        ended = said.MembersEnded([[599 - place, 0, what, '"a"']])
+        for state in (stays, goes):
+            decider.evolve(state, ended if what else opened)
+    restored = keeper.through(goes)
+    assert pack(decider.encode(restored)) == pack(decider.encode(stays))
+    assert restored.tally.votes == stays.tally.votes
+    assert (restored.has_ended, restored.places) == (stays.has_ended, stays.places)

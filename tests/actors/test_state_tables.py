@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from scripts.state_tables import PATH, Aggregate, answers, draw, lane, main, run, task
+from scripts.collector_states import collector
+from scripts.state_tables import PATH, answers, draw, lane, main, run, task
+
+if TYPE_CHECKING:
+    from scripts.aggregates import Aggregate
 
 
 def test_the_document_is_what_the_code_says(capsys: pytest.CaptureFixture[str]) -> None:
@@ -13,7 +19,9 @@ def test_the_document_is_what_the_code_says(capsys: pytest.CaptureFixture[str]) 
     assert "as the code says" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("aggregate", [run(), task(), lane()], ids=lambda found: found.title)
+@pytest.mark.parametrize(
+    "aggregate", [run(), task(), lane(), collector()], ids=lambda found: found.title
+)
 def test_every_state_answers_every_message(aggregate: Aggregate) -> None:
     """No state raises for a message: each has a row, or is named as one that nothing follows."""
     text = draw()

@@ -38,13 +38,14 @@ from goclaw_events.facts import (
 )
 from goclaw_events.ids import kept_slot
 from goclaw_events.value import BlobRef
-from scripts.state_tables import Aggregate, answers
+from scripts.state_tables import answers
 from scripts.state_tables import task as drawn_task
 from tests.actors.given import HOLDER, NOW_NS, Scenario, Shelf, kinds, plan_of
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Decision
     from goclaw_actors.task import Task
+    from scripts.aggregates import Aggregate
 
 STREAM = "task/r/a"
 REF = BlobRef(bytes(32), 1)

@@ -70,10 +70,21 @@ def _unique(unique: Any) -> dict[str, Any]:
     return found
 
 
+def _collector(collector: Any) -> dict[str, Any]:
+    return {
+        "status": collector.status,
+        "reason": collector.reason,
+        "vote": collector.vote,
+        "members": [f"{run}/{task}" for run, task in collector.members],
+        "outcomes": [outcome for _, outcome in sorted(collector.outcomes.items())],
+    }
+
+
 _OF = {
     "workflow": _run,
     "task": _task,
     "lane": _lane,
     "unique": _unique,
     "catalogue": _catalogue,
+    "collector": _collector,
 }

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from goclaw_actors import failures
+from goclaw_actors.collecting import OpenCollector
 from goclaw_actors.message import Message
 from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
@@ -17,7 +18,7 @@ from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
 from goclaw_events.frame import FrameHeader
 from goclaw_events.framing import FrameBuilder
-from goclaw_events.ids import PARTITION_STREAM
+from goclaw_events.ids import PARTITION_STREAM, collector_stream
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.plan import pack_plan
 from goclaw_events.portable import export_log
@@ -107,6 +108,7 @@ def _everything(stage: Stage) -> Stage:
     _signalled(stage)
     _judged(stage)
     _held(stage)
+    _collected(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -273,6 +275,29 @@ def _held(stage: Stage) -> None:
     stage.rest()
 
 
+def _collected(stage: Stage) -> None:
+    """Collect what has ended and what has not, with and without a vote; let each way end once."""
+    stage.submit(CHAIN, "gathered")
+    stage.rest()
+    orders: tuple[tuple[str, str, int, list[str | int] | None, Any], ...] = (
+        ("every", "all", 0, None, [["gathered", ["a", "b", ""]], ["completed", ["a", "b"]]]),
+        ("first", "any", 1, None, [["gathered", ["a", "b"]], ["file", ["a"]]]),
+        ("vote", "majority", 2, ["n"], [["gathered", ["a"]], ["row", ["a"]], ["none", [""]]]),
+        ("late", "all", 0, None, [["gathered", ["b"]]]),
+    )
+    for name, rule, wanted, by, members in orders:
+        due_ns = stage.clock.ns + 90 * 10**9 if name == "late" else 0
+        body = OpenCollector(rule, wanted, by, None, due_ns, members, name.encode(), "golden")
+        stage.node.accept(Message(collector_stream(name), body))
+        stage.rest()
+    for _ in range(2):
+        stage.clock.ns += 61 * 10**9
+        stage.rest()
+    for _ in CHAIN:
+        stage.end(_running(stage, "gathered"), value={"n": 1})
+        stage.rest()
+
+
 def _losses(stage: Stage) -> Stage:
     """Let a process die, another one stop, and an attempt that was lost report all the same."""
     lost = _running(stage, "many")
@@ -308,8 +333,13 @@ def _judged(stage: Stage) -> None:
 
 
 def _unfinished(stage: Stage) -> None:
-    """Leave an attempt running, a timer set, a lane with a queue, and a run in each."""
+    """Leave an attempt running, a timer set, a lane with a queue, and a run in each.
+
+    And a collector that waits for the first of these.
+    """
     stage.submit(ONE, "running")
+    body = OpenCollector("all", 0, None, None, 0, [["running", ["a", ""]]], b"d", "golden")
+    stage.node.accept(Message(collector_stream("waits"), body))
     stage.submit({"w": {"wait": "1h"}}, "waiting")
     stage.submit(MANY, "queueing", **LANES)
     stage.rest()

@@ -38,7 +38,7 @@ from goclaw_actors.messages import (
     WaitTask,
 )
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.task import child, hearing, holding
+from goclaw_actors.task import child, hearing, holding, voting
 from goclaw_actors.task.ending import (
     ASKING,
     TIMER,
@@ -152,6 +152,7 @@ class _Decide:
             ResumeWork: self._resume,
             Consumed: hearing.consumed,
             Saved: hearing.saved,
+            **voting.decisions(contents),
         }
 
     def __call__(self, task: Task, message: Any, moment: Moment) -> Decision:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import (
     NOTHING,
     Accepted,
@@ -63,6 +64,7 @@ from goclaw_actors.workflow.state import (
     encode,
     snapshot_form,
 )
+from goclaw_actors.workflow.telling import Telling, all_failed
 from goclaw_events.facts import (
     RunCancelRequested,
     RunFailed,
@@ -74,12 +76,14 @@ from goclaw_events.facts import (
 from goclaw_events.ids import workflow_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from goclaw_actors.contents import Contents
     from goclaw_events.plan import Plan
+    from goclaw_events.value import Value
 
 DEADLINE: Final = "deadline"
+NO_RESULTS: Final[Mapping[int, Any]] = {}
 RUN_FAILED: Final = "the run failed"
 REPORTS_PER_TURN_MAX: Final = 32
 """Each may bring a result of 64 KiB: together they must fit into a turn."""
@@ -90,6 +94,7 @@ class _Decide:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
+        self._telling = telling = Telling(contents)
         self._by_type: dict[type, Callable[[Run, Any, Moment], Decision]] = {
             SubmitRun: self._submit,
             TaskReported: self._reported,
@@ -108,6 +113,8 @@ class _Decide:
             ResumeWork: resume,
             HoldMore: hold_more,
             ResumeMore: self._resume_more,
+            WatchTasks: telling.watch,
+            UnwatchTasks: telling.unwatch,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -124,7 +131,7 @@ class _Decide:
         draft.begin(RunSubmitted(*message)._replace(deadline_ns=deadline_ns))
         draft.schedule(list(plan.roots))
         declared = [_declare(plan, lane) for lane in plan.lanes]
-        decision = _finish(run, draft)
+        decision = self._finish(run, draft)
         opened: list[object] = []
         if not draft.ended_as:
             opened.append(SetOpen("run", message.name))
@@ -146,23 +153,26 @@ class _Decide:
         if plan is None or run.status in FINAL:
             return NOTHING
         draft = Draft(run, plan, self._contents, moment)
+        results: dict[int, Value] = {}
         for task, generation, status, result, error in messages:
             index = plan.index[task]
             if draft.status_of(index) != ACTIVE:
                 continue  # reported before
             kept = result if plan.tasks[index].result_read else None
             draft.end_task(index, TaskEnded(task, generation, status, kept, error))
+            if run.watches is not None:
+                results[index] = result
         if not draft.facts:
             return NOTHING
         draft.schedule(draft.take_ready())
-        return _finish(run, draft)
+        return self._finish(run, draft, results)
 
     def _more(self, run: Run, message: ScheduleMore, moment: Moment) -> Decision:
         if run.plan is None or run.status != RUNNING:
             return NOTHING
         draft = Draft(run, run.plan, self._contents, moment)
         draft.schedule(message.tasks)
-        return _finish(run, draft)
+        return self._finish(run, draft)
 
     def _resume_more(self, run: Run, message: ResumeMore, moment: Moment) -> Decision:
         """Schedule what was kept back, and let what stands still go on."""
@@ -171,7 +181,7 @@ class _Decide:
         draft = Draft(run, run.plan, self._contents, moment)
         indexes = resumed(run, message, draft.sends)
         draft.schedule(indexes)
-        return _finish(run, draft)
+        return self._finish(run, draft)
 
     def _cancel(self, run: Run, message: CancelRun, moment: Moment) -> Decision:
         if run.plan is None:
@@ -188,7 +198,7 @@ class _Decide:
         draft.status = CANCELLING
         draft.reason = message.reason
         draft.stop(message.reason or "the run was cancelled")
-        return _finish(run, draft)._replace(reply=Accepted(run.run_id))
+        return self._finish(run, draft)._replace(reply=Accepted(run.run_id))
 
     def _timer(self, run: Run, _message: TimerFired, moment: Moment) -> Decision:
         if run.plan is None or run.status not in (RUNNING, FAILING):
@@ -200,7 +210,7 @@ class _Decide:
             if limit_s is None
             else f"the run did not end within its timeout of {limit_s:g} s"
         )
-        return _finish(run, draft)
+        return self._finish(run, draft)
 
     def _stop_more(self, run: Run, message: StopMore, moment: Moment) -> Decision:
         if run.plan is None or run.status == RUNNING:
@@ -215,9 +225,23 @@ class _Decide:
         error = (message.code, message.message, message.task)
         stop = Send(workflow_stream(run.run_id), StopMore(0, RUN_FAILED))
         ended = RunEnded(run.run_id, "failed", None, error)
-        tell = (*_tell(run.parent, ended), *farewells(run, run.statuses.__getitem__))
-        sends = (stop, *leave_all(run), *tell)
+        told = (*farewells(run, run.statuses.__getitem__), *all_failed(run))
+        sends = (stop, *leave_all(run), *_tell(run.parent, ended), *told)
         return Decision((RunFailed(*error),), sends, _closing(run.deadline_ns, ended))
+
+    def _finish(
+        self, run: Run, draft: Draft, results: Mapping[int, Value] = NO_RESULTS
+    ) -> Decision:
+        """End the run if nothing of it is left to run, and tell whoever waits for what ended."""
+        draft.conclude()
+        if draft.ended_as is None:
+            if run.watches is not None:
+                draft.sends += self._telling.ends(run, draft, results)
+            return Decision(draft.facts, draft.sends)
+        ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
+        told = (*farewells(run, draft.status_of), *self._telling.ends(run, draft, results))
+        sends = [*draft.sends, *_tell(draft.parent, ended), *told]
+        return Decision(draft.facts, sends, _closing(draft.deadline_ns, ended))
 
 
 def _judge(run: Run, message: JudgeRun, _moment: Moment) -> Decision:
@@ -260,17 +284,6 @@ def _declare(plan: Plan, lane: str) -> Send:
     limits = plan.lanes[lane]
     declare = DeclareLane(*limits[:3], plan.name, *limits[3:])
     return Send("lane/" + lane, declare)
-
-
-def _finish(run: Run, draft: Draft) -> Decision:
-    """End the run if nothing of it is left to run."""
-    draft.conclude()
-    if draft.ended_as is None:
-        return Decision(draft.facts, draft.sends)
-    ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
-    told = farewells(run, draft.status_of)
-    sends = [*draft.sends, *_tell(draft.parent, ended), *told]
-    return Decision(draft.facts, sends, _closing(draft.deadline_ns, ended))
 
 
 def _is_final(run: Run) -> bool:

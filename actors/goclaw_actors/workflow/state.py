@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
 from goclaw_actors.workflow.blocked import Blocked
+from goclaw_actors.workflow.watches import Watches
 from goclaw_events.facts import (
     RunCancelled,
     RunCancelRequested,
@@ -29,6 +30,8 @@ from goclaw_events.facts import (
     TaskSignalled,
     TasksSkipped,
     TasksUnblocked,
+    TasksUnwatched,
+    TasksWatched,
     WorkflowFact,
 )
 
@@ -85,13 +88,14 @@ class Run:
     `told` are the tasks (by plan index) that somebody said something to: their streams may begin
     before they do. `blocked` are active ones that a lane has no room for; None: there never were
     any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
+    `watches` is None unless collectors wait for ends.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
         "error", "first_failed", "held", "idempotency_key", "input", "labels", "name", "parent",
         "plan", "reason", "result", "results", "run_id", "status", "statuses", "stuck", "told",
-        "unmet", "was_held",
+        "unmet", "was_held", "watches",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -122,6 +126,7 @@ class Run:
         self.stuck: list[list[str]] = []
         self.held = ""
         self.was_held = False
+        self.watches: Watches | None = None
 
 
 class Evolve:
@@ -148,6 +153,8 @@ class Evolve:
             case RunInterrupted() | RunPaused() | RunResumed():
                 run.held = _HELD_BY[type(fact)]
                 run.was_held = True
+            case TasksWatched() | TasksUnwatched():
+                _watch(run, fact)
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
@@ -161,11 +168,14 @@ class Evolve:
             case RunCompleted(result):
                 run.status = "completed"
                 run.result = result
+                run.watches = None
             case RunFailed(code, message, task):
                 run.status = "failed"
                 run.error = (code, message, task)
+                run.watches = None
             case RunCancelled():
                 run.status = "cancelled"
+                run.watches = None
             case _:
                 assert_never(fact)
         return run
@@ -189,6 +199,14 @@ class Evolve:
         for index in plan.roots:
             run.statuses[index] = ACTIVE
         run.active = len(plan.roots)
+
+
+def _watch(run: Run, fact: TasksWatched | TasksUnwatched) -> None:
+    run.watches = run.watches or Watches()
+    if isinstance(fact, TasksWatched):
+        run.watches.add(*fact)
+    else:
+        run.watches.leave(fact.collector)
 
 
 def _task_ended(run: Run, fact: TaskEnded) -> None:
@@ -245,6 +263,8 @@ def _skipped(run: Run, tasks: list[str], status: int) -> None:
 
 def _settle(run: Run, plan: Plan, index: int) -> None:
     """Count an ended task off at what needs it; while the run runs, that may become active."""
+    if run.watches is not None:
+        run.watches.end(index)
     unmet, statuses = run.unmet, run.statuses
     running = run.status == RUNNING
     for dependent in plan.tasks[index].dependents:
@@ -256,12 +276,13 @@ def _settle(run: Run, plan: Plan, index: int) -> None:
 
 def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
-    hidden = ("plan", "statuses", "results", "told", "unmet", "blocked")
+    hidden = ("plan", "statuses", "results", "told", "unmet", "blocked", "watches")
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
     data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
     data["unmet"] = list(run.unmet)
     data["told"] = sorted(run.told or ())
+    data["watches"] = _watches(run)
     data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
     if run.blocked is not None:
         held_back = [[ids[row[0]], row[1]] for _, row in sorted(run.blocked.rows.items())]
@@ -279,8 +300,13 @@ _ROOT: Final = (
 def _root(run: Run) -> Value:
     counts = run.unmet.tobytes() if LITTLE else _swapped(run.unmet).tobytes()
     told = sorted(run.told or ())
+    fields = [getattr(run, name) for name in _ROOT]
     left = None if run.blocked is None else sorted(run.blocked.left)
-    return [[getattr(run, name) for name in _ROOT], bytes(run.statuses), counts, told, left]
+    return [fields, bytes(run.statuses), counts, told, left, _watches(run)]
+
+
+def _watches(run: Run) -> list[Any]:
+    return run.watches.as_list() if run.watches else []
 
 
 def _maps(run: Run) -> tuple[Chunked[Any], ...]:
@@ -299,7 +325,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
 
     def restore(stream: str, root: Value, maps: MapChunks) -> Run:
         run, chunks = Run(stream), maps.get(0, {})
-        fields, statuses, counts, told, left = root
+        fields, statuses, counts, told, left, watches = root
         for name, value in zip(_ROOT, fields, strict=True):
             setattr(run, name, value)
         run.first_failed = _triple(run.first_failed)
@@ -315,9 +341,10 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
             assert run.plan is not None, "who holds tasks back was submitted"
             run.blocked = Blocked()
             run.blocked.restore(run.plan.tasks, maps.get(1, {}), left)
+        run.watches = Watches.of_list(watches)
         return run
 
-    return SnapshotForm(6, _root, _maps, restore)
+    return SnapshotForm(7, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

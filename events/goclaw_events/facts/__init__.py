@@ -4,6 +4,13 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 """
 
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
+from goclaw_events.facts.collector import (
+    CollectorEnded,
+    CollectorFact,
+    CollectorOpened,
+    MembersAsked,
+    MembersEnded,
+)
 from goclaw_events.facts.hold import (
     RunHoldFact,
     RunInterrupted,
@@ -87,6 +94,8 @@ from goclaw_events.facts.workflow import (
     TaskSignalled,
     TasksSkipped,
     TasksUnblocked,
+    TasksUnwatched,
+    TasksWatched,
     WorkflowFact,
 )
 
@@ -99,6 +108,9 @@ __all__ = [
     "AttemptStarted",
     "CatalogueFact",
     "ChildStarted",
+    "CollectorEnded",
+    "CollectorFact",
+    "CollectorOpened",
     "DefinitionRegistered",
     "KeyClaimed",
     "KeyFreed",
@@ -114,6 +126,8 @@ __all__ = [
     "LaneRoomChanged",
     "LaneScaled",
     "Marked",
+    "MembersAsked",
+    "MembersEnded",
     "MessageFailed",
     "OutcomeRefused",
     "PartitionClosed",
@@ -162,6 +176,8 @@ __all__ = [
     "TasksBlocked",
     "TasksSkipped",
     "TasksUnblocked",
+    "TasksUnwatched",
+    "TasksWatched",
     "UniqueFact",
     "WorkflowFact",
 ]

@@ -71,6 +71,23 @@ class TasksUnblocked(NamedTuple):
     tasks: list[str]
 
 
+class TasksWatched(NamedTuple):
+    """A collector is to hear how these tasks end, by plan index; -1 is the run itself.
+
+    `by`: where in a result the vote stands that it wants to know; None: none is wanted.
+    """
+
+    collector: str
+    tasks: list[int]
+    by: list[str | int] | None
+
+
+class TasksUnwatched(NamedTuple):
+    """A collector wants to hear nothing more."""
+
+    collector: str
+
+
 class RunCancelRequested(NamedTuple):
     """Somebody asked to cancel the run: nothing new starts, what runs is stopped."""
 
@@ -125,6 +142,8 @@ WorkflowFact: TypeAlias = (
     | TasksBlocked
     | TasksUnblocked
     | RunHoldFact
+    | TasksWatched
+    | TasksUnwatched
     | RunCancelRequested
     | RunTimedOut
     | RunStuck

@@ -1,0 +1,75 @@
+"""What collectors, and those whose results they collect, say to each other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from goclaw_events.value import Value
+
+
+# To a collector.
+class OpenCollector(NamedTuple):
+    """Collect results; the fields are those of `CollectorOpened`."""
+
+    rule: str
+    wanted: int
+    by: list[str | int] | None
+    failures_max: int | None
+    deadline_ns: int
+    members: Value
+    digest: bytes
+    opened_by: str
+
+
+class CancelCollector(NamedTuple):
+    """Collect no more."""
+
+    reason: str
+
+
+class MembersReported(NamedTuple):
+    """Members of a run ended: [task, generation, status, vote]; the task '' is the run itself."""
+
+    run_id: str
+    ended: list[list[int | str]]
+
+
+class AskMembers(NamedTuple):
+    """Go on asking members for their ends, from a place among the runs."""
+
+    start: int
+
+
+class LeaveMembers(NamedTuple):
+    """Go on telling runs that nothing more is wanted of them, from a place among them."""
+
+    start: int
+
+
+# To a run.
+class WatchTasks(NamedTuple):
+    """Tell a collector how these tasks end; those that have ended, at once. '' is the run."""
+
+    collector: str
+    tasks: list[str]
+    by: list[str | int] | None
+
+
+class UnwatchTasks(NamedTuple):
+    """Tell a collector nothing more."""
+
+    collector: str
+
+
+# To a task.
+class ReportVote(NamedTuple):
+    """Tell a collector what the task, which completed, votes for."""
+
+    collector: str
+    by: list[str | int]
+
+
+def end_all(watch: WatchTasks, status: str) -> list[list[int | str]]:
+    """Return what tells a collector that all these tasks have ended so."""
+    return [[task, 0, status, ""] for task in watch.tasks]
