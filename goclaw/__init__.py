@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from goclaw.agents import agent as agent
     from goclaw.builder import Workflow as Workflow
     from goclaw.client import Client as Client
+    from goclaw.collected import Collected as Collected
+    from goclaw.collected import CollectUnmet as CollectUnmet
+    from goclaw.collected import Gathered as Gathered
     from goclaw.config import Settings as Settings
     from goclaw.engine import Engine as Engine
     from goclaw.results import RunResult as RunResult
@@ -26,9 +29,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Client": "goclaw.client",
+    "CollectUnmet": "goclaw.collected",
+    "Collected": "goclaw.collected",
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",
     "Interrupted": "goclaw_actors.executors.errors",
+    "Gathered": "goclaw.collected",
     "RateLimited": "goclaw_actors.executors.errors",
     "RetryAfter": "goclaw_actors.executors.errors",
     "RunResult": "goclaw.results",
@@ -43,8 +49,11 @@ _HOMES = {
 
 __all__ = [
     "Client",
+    "CollectUnmet",
+    "Collected",
     "Engine",
     "Fail",
+    "Gathered",
     "Interrupted",
     "RateLimited",
     "RetryAfter",

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from goclaw.collecting import Collecting
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import Lanes
@@ -36,7 +37,7 @@ _GONE: Final = (ConnectionLost, EngineClosed, EngineNotRunning, Stopping)
 _READ_YOUR_WRITES: Final = "now"
 
 
-class Client(Signalling):
+class Client(Signalling, Collecting):
     """Ask the engine that runs on a data directory; methods mean what they mean on `Engine`.
 
     async with goclaw.Client("./data") as client:
@@ -122,6 +123,26 @@ class Client(Signalling):
 
     async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:
         return await self._ask_again(operation, params)
+
+    async def _ask_collect(self, operation: str, params: Mapping[str, Any]) -> Any:
+        return await self._ask_again(operation, params)
+
+    async def _follow_collect(self, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Follow a collector to its end; it goes on where it was when the engine comes back."""
+        place = params["after"]
+        while True:
+            asked = {**params, "after": place}
+            try:
+                async with aclosing(self._desk.follow("collect.results", asked)) as parts:
+                    async for part in parts:
+                        place = part["cursor"]
+                        yield part
+                        if part["ended"] is not None:
+                            return
+            except _GONE:
+                if self._link is None or not self._reconnect_s:
+                    raise
+            await self._ask_again("log.end", {})
 
     async def register(
         self, workflow: Workflow | WorkflowDefinition | Path, *, version: str | None = None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from goclaw.agents import REGISTRY
 from goclaw.bridge import Bridge
 from goclaw.children import children_of
+from goclaw.collecting import Collecting
 from goclaw.config import Settings
 from goclaw.engine_status import status_of
 from goclaw.errors import (
@@ -26,7 +27,7 @@ from goclaw.errors import (
 )
 from goclaw.following import follow_log
 from goclaw.lanes import Lanes
-from goclaw.operations.desk import EngineDesk, ask_engine
+from goclaw.operations.desk import EngineDesk, ask_engine, follow_engine
 from goclaw.operations.ground import NOW
 from goclaw.parts import MEMORY, Parts
 from goclaw.programs import require_allowed
@@ -52,7 +53,7 @@ from goclaw_events.rocks import RocksJournal
 from goclaw_events.rocks.backup import back_up
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
     from types import TracebackType
 
     from goclaw.catalogue import Registered
@@ -71,7 +72,7 @@ log = getLogger(__name__)
 _EVENTS_AT_ONCE: Final = 512
 
 
-class Engine(Signalling):
+class Engine(Signalling, Collecting):
     """Run workflows in this process, on a log in `data_dir` (or in memory: `":memory:"`).
 
     async with goclaw.Engine("./data") as engine:
@@ -368,13 +369,20 @@ class Engine(Signalling):
         await self.command(workflow_stream(run_id), CancelRun(reason, ""), command_id)
 
     async def command(
-        self, target: str, body: Any, command_id: str | None = None
+        self,
+        target: str,
+        body: Any,
+        command_id: str | None = None,
+        *,
+        blobs: dict[bytes, bytes] | None = None,
     ) -> tuple[Accepted, Position | None]:
         """Say something to an actor; returns what it answered, and where, once that is durable.
 
-        The same `command_id` with the same body gives the same answer. Raises `CommandRefused`.
+        The same `command_id` with the same body gives the same answer. `blobs` are what the body
+        refers to. Raises `CommandRefused`.
         """
         message = Message(target, body)
+        message.blobs = blobs
         message.command_id = command_id
         message.digest = digest_of(body) if command_id else None
         reply = await self._ask(self._open_parts(), message)
@@ -382,6 +390,12 @@ class Engine(Signalling):
 
     async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:
         return await ask_engine(self, operation, params)
+
+    async def _ask_collect(self, operation: str, params: Mapping[str, Any]) -> Any:
+        return await ask_engine(self, operation, params)
+
+    def _follow_collect(self, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        return follow_engine(self, "collect.results", params)
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         bridge, future = self.bridge, self._waiting.reply()

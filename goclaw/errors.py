@@ -212,6 +212,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "template_failed": _FAILED,
     "lost_too_often": _FAILED,
     "child_cancelled": _FAILED,
+    "collect_unmet": _FAILED,
     "child_too_deep": _FAILED,
     "lane_key_invalid": _FAILED,
     "http_status": _FAILED,
@@ -229,6 +230,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
     "signal_not_found": _NOT_FOUND,
+    "collector_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
     "definition_unknown": _NOT_FOUND,
     "secret_missing": _NOT_FOUND,
@@ -290,6 +292,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "task_finished": _WRONG_STATE,
     "signal_consumed": _WRONG_STATE,
     "task_not_held": _WRONG_STATE,
+    "collector_ended": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
     "engine_owned": _WRONG_STATE,
 }

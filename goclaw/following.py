@@ -21,19 +21,20 @@ async def follow_log(
     bridge: Bridge | None,
     after: Cursor | Mapping[int, int] | None,
     *,
-    run_id: str | None,
+    run_id: str | None = None,
+    stream: str | None = None,
     at_once: int,
 ) -> AsyncGenerator[tuple[list[Recorded], Cursor], None]:
     """Yield at most `at_once` durable facts behind `after`, with the cursor, then what comes.
 
-    `run_id` keeps only the facts of that run and its tasks. Without a `bridge` it ends where the
-    log ends, otherwise when the engine stops. A slow reader lags behind, it loses nothing.
-    Raises `EngineClosed` if the log is closed before its end was reached.
+    `run_id` keeps only the facts of that run and its tasks, `stream` those of that one. Without a
+    `bridge` it ends where the log ends, otherwise when the engine stops. A slow reader lags
+    behind, it loses nothing. Raises `EngineClosed` if the log is closed before its end was reached.
     """
     ready = asyncio.Event()
     subscription = tail.subscribe(
         after,
-        keep=None if run_id is None else _of_run(run_id),
+        keep=_of(run_id, stream),
         on_ready=None if bridge is None else lambda: bridge.post(ready.set),
     )
     try:
@@ -51,6 +52,13 @@ async def follow_log(
             raise EngineClosed(msg, hint="go on from the last cursor")
     finally:
         subscription.close()
+
+
+def _of(run_id: str | None, stream: str | None) -> Callable[[str], bool] | None:
+    """Return what accepts the streams that are wanted; None: all are."""
+    if stream is not None:
+        return stream.__eq__
+    return None if run_id is None else _of_run(run_id)
 
 
 def _of_run(run_id: str) -> Callable[[str], bool]:

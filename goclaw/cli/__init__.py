@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "runs": Entry("goclaw.cli.runs:runs", "List runs; show one, or its result."),
     "why": Entry("goclaw.cli.why:why", "Say what a run, or a task of it, waits for."),
     "signal": Entry("goclaw.cli.signal:signal", "Talk to work that goes on."),
+    "collect": Entry("goclaw.cli.collect:collect", "Gather how tasks and runs end."),
     "workflows": Entry("goclaw.cli.workflows:workflows", "Register workflows; list them."),
     "engine": Entry("goclaw.cli.engine:engine", "Start an engine to talk to; stop it."),
     "lanes": Entry("goclaw.cli.lanes:lanes", "List lanes; change, pause, drain one."),

@@ -63,9 +63,7 @@ class EngineDesk:
 
     async def follow(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
         """Yield parts until the engine stops."""
-        operation = operation_of(name)
-        ground = ground_of(self._engine.parts, self._engine.bridge)
-        async with aclosing(operation.handler(ground, operation.accept(params))) as parts:
+        async with aclosing(follow_engine(self._engine, name, params)) as parts:
             async for part in parts:
                 yield part
 
@@ -78,3 +76,14 @@ async def ask_engine(engine: Engine, name: str, params: Mapping[str, Any]) -> An
         ground = ground_of(engine.parts, None)
         return await asyncio.to_thread(operation.handler, ground, asked)
     return await operation.handler(engine, asked)
+
+
+async def follow_engine(
+    engine: Engine, name: str, params: Mapping[str, Any]
+) -> AsyncGenerator[Any, None]:
+    """Yield the parts of an operation of an engine of this process, until that stops."""
+    operation = operation_of(name)
+    ground = ground_of(engine.parts, engine.bridge)
+    async with aclosing(operation.handler(ground, operation.accept(params))) as parts:
+        async for part in parts:
+            yield part

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw.errors import OperationUnknown
 from goclaw.operations import (
+    collect,
     definitions,
     house,
     lanes,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 OPERATIONS: Final[dict[str, Operation]] = {
     operation.name: operation
-    for module in (work, signals, runs, why, lanes, definitions, views, upkeep, house)
+    for module in (work, signals, collect, runs, why, lanes, definitions, views, upkeep, house)
     for operation in module.OPERATIONS
 }
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 HOMES: Final = (
+    "goclaw.collected",
     "goclaw.errors",
     "goclaw.results",
     "goclaw.run_archive",

@@ -68,6 +68,7 @@ def called(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, Any]
 # What each command is called with, and how it ends; {new} is a name that is not taken.
 CALLS: dict[str, tuple[str, int]] = {
     "backup": ("backup {new}", 0),
+    "collect": ("collect hello1/greet hello1 --id c1", 0),
     "completion": ("completion bash", 0),
     "config schema": ("config schema", 0),
     "config show": ("config show", 0),

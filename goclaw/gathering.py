@@ -1,0 +1,125 @@
+"""Read what members of a collector came to, from where it stands: their own streams."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw.recorded_end import recorded_end
+from goclaw_actors.executors.resolve import resolved
+from goclaw_actors.recent import RecentFrames
+from goclaw_events.codec import FACTS
+from goclaw_events.errors import HistoryExpired
+from goclaw_events.facts import TaskCancelled, TaskCompleted, TaskEnded, TaskFailed
+from goclaw_events.ids import partition_of, task_stream, workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.value import BlobRef, unpack
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_actors.collector import Collector
+    from goclaw_actors.decider import Decider
+    from goclaw_events.journal import Journal
+    from goclaw_events.value import Value
+
+AT_ONCE: Final = 16
+UNKNOWN: Final = "unknown"
+
+
+class Gathering:
+    """Records of what ended, for one reader at a time; blocks."""
+
+    def __init__(self, journal: Journal, kinds: Mapping[str, Decider[Any]]) -> None:
+        self._journal = journal
+        self._kinds = kinds
+        self._recent = RecentFrames()
+
+    def records(self, collector: Collector, after: int) -> list[dict[str, Any]]:
+        """Return what ended behind a cursor, as plain data: some of it, values in full.
+
+        At most `AT_ONCE`, and nothing behind a large value. Raises what reading the log raises.
+        """
+        found: list[dict[str, Any]] = []
+        for number in range(after, min(collector.tally.ended, after + AT_ONCE)):
+            outcome = collector.outcomes.get(number)
+            assert outcome is not None, "outcomes are numbered without a gap"
+            place, generation, status, vote = outcome
+            run_id, task = collector.members[place]
+            result, error = self._end_of(run_id, task, status)
+            found.append({
+                "run_id": run_id, "task": task, "status": status,
+                "result": resolved(result, self._load), "error": error,
+                "generation": generation, "vote": vote, "cursor": number + 1,
+            })  # fmt: skip
+            if isinstance(result, BlobRef):
+                break
+        return found
+
+    def _end_of(self, run_id: str, task: str, status: str) -> tuple[Value, list[str] | None]:
+        """Return the result of a member, and why it failed: [code, message]."""
+        if status == UNKNOWN:
+            return None, [UNKNOWN, f"there is no {_named(run_id, task)}, or nothing is kept of it"]
+        try:
+            found = self._task(run_id, task) if task else self._run(run_id)
+        except HistoryExpired as error:
+            found = (None, [error.code, error.message])
+        result, error_of = found
+        if status in ("completed", "skipped"):
+            return result, None if result is not None or status == "skipped" else error_of
+        return None, error_of or [status, f"{_named(run_id, task)} was {status}"]
+
+    def _run(self, run_id: str) -> tuple[Value, list[str] | None]:
+        ended = recorded_end(self._journal, self._kinds, run_id)
+        if ended is None:
+            return None, None
+        error = ended.error
+        return ended.result, None if error is None else [error.code, error.message]
+
+    def _task(self, run_id: str, task: str) -> tuple[Value, list[str] | None]:
+        stream = task_stream(run_id, task)
+        match self._last(stream):
+            case TaskCompleted(result=result):
+                return result, None
+            case TaskFailed(code, message):
+                return None, [code, message]
+            case TaskCancelled(reason):
+                return None, ["cancelled", reason]
+            case _:
+                return None, self._never_begun(run_id, task)
+
+    def _last(self, stream: str) -> Any:
+        """Return the last fact of a stream that ends a task; None: there is none."""
+        journal = self._journal
+        where = partition_of(stream, journal.partitions)
+        seq = journal.last_seq(where, stream)
+        for turns in (self._turns(where, stream, seq), stream_turns(journal, stream)):
+            found = None
+            for turn in turns:
+                for fact in turn.facts:
+                    said = FACTS.decode(fact.type, fact.version, fact.data)
+                    if isinstance(said, (TaskCompleted, TaskFailed, TaskCancelled)):
+                        found = said
+            if found is not None:
+                return found
+        return None
+
+    def _turns(self, where: int, stream: str, seq: int) -> Any:
+        """Yield the turns of the last frame of a stream: it is read for many at once."""
+        for _, data in self._journal.stream_frames(where, stream, seq):
+            yield from self._recent.turns(data, stream, 0)
+
+    def _never_begun(self, run_id: str, task: str) -> list[str] | None:
+        """Return why a task failed that could not be begun: its run alone says so."""
+        for turn in stream_turns(self._journal, workflow_stream(run_id)):
+            for fact in turn.facts:
+                said = FACTS.decode(fact.type, fact.version, fact.data)
+                if isinstance(said, TaskEnded) and said.task == task and said.error:
+                    return list(said.error)
+        return None
+
+    def _load(self, ref: BlobRef) -> Value:
+        return unpack(self._journal.blob(ref))
+
+
+def _named(run_id: str, task: str) -> str:
+    return f"task {task} of run {run_id}" if task else f"run {run_id}"
