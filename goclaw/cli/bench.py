@@ -196,6 +196,23 @@ def process(
     _print(measure_processes(directory, load, say), as_json=as_json)
 
 
+@bench.command("signals")
+@click.option("--samples", type=click.IntRange(1, 100_000), default=200, show_default=True,
+              help="How many signals the latencies come from.")  # fmt: skip
+@click.option("--kills", type=click.IntRange(1, 1_000), default=10, show_default=True,
+              help="How many processes are killed.")  # fmt: skip
+@click.option("--signals", type=click.IntRange(1, 8_000), default=5_000, show_default=True,
+              help="How many signals are sent at once.")  # fmt: skip
+@_directory_option
+@json_option
+def signals(samples: int, kills: int, signals: int, directory: Path, as_json: bool) -> None:
+    """Measure how soon a handler hears and stops, and signals a second."""
+    from goclaw.bench.signals import SignalLoad, measure_signals
+
+    figures = measure_signals(directory, SignalLoad(samples, kills, signals), say)
+    _print(figures, as_json=as_json)
+
+
 _GROUPS = (
     "stages_us_per_task", "shapes", "queued_wide", "queued_single", "waiting", "blocked", "machine",
 )  # fmt: skip
