@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts import count_tests, coverage_floors
+from scripts import count_tests, coverage_floors, mutants
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,3 +83,10 @@ def test_a_run_without_a_report_fails(tmp_path: Path, capsys: pytest.CaptureFixt
     """When pytest died before it wrote anything, nothing passed."""
     assert count_tests.main(str(tmp_path / "none.xml")) == 1
     assert capsys.readouterr().out == "0 passed, 0 failed, 0 skipped\n"
+
+
+@pytest.mark.parametrize("mutant", mutants.MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_mutant_finds_what_it_breaks(mutant: mutants.Mutant) -> None:
+    """A mutant whose text has moved would break nothing, and so prove nothing."""
+    text = (mutants.ROOT / mutant.file).read_text(encoding="utf-8")
+    assert text.count(mutant.old) == 1
