@@ -13,6 +13,7 @@ from goclaw.collecting import Collecting
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import Lanes
+from goclaw.outputting import Outputting
 from goclaw.signalling import Signalling
 from goclaw.wire.link import Link
 from goclaw_actors.env import new_id
@@ -37,7 +38,7 @@ _GONE: Final = (ConnectionLost, EngineClosed, EngineNotRunning, Stopping)
 _READ_YOUR_WRITES: Final = "now"
 
 
-class Client(Signalling, Collecting):
+class Client(Signalling, Collecting, Outputting):
     """Ask the engine that runs on a data directory; methods mean what they mean on `Engine`.
 
     async with goclaw.Client("./data") as client:
@@ -127,13 +128,13 @@ class Client(Signalling, Collecting):
     async def _ask_collect(self, operation: str, params: Mapping[str, Any]) -> Any:
         return await self._ask_again(operation, params)
 
-    async def _follow_collect(self, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """Follow a collector to its end; it goes on where it was when the engine comes back."""
+    async def _follow(self, operation: str, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Follow something to its end; it goes on where it was when the engine comes back."""
         place = params["after"]
         while True:
             asked = {**params, "after": place}
             try:
-                async with aclosing(self._desk.follow("collect.results", asked)) as parts:
+                async with aclosing(self._desk.follow(operation, asked)) as parts:
                     async for part in parts:
                         place = part["cursor"]
                         yield part

@@ -90,7 +90,7 @@ class Collection:
     async def _parts(self, after: int) -> AsyncGenerator[Any, None]:
         await self.open()
         params = {"collector_id": self.id, "after": after}
-        async with aclosing(self._asker._follow_collect(params)) as parts:  # noqa: SLF001
+        async with aclosing(self._asker._follow("collect.results", params)) as parts:  # noqa: SLF001
             async for part in parts:
                 yield part
 
@@ -141,6 +141,6 @@ class Collecting:
         """Ask for an operation of collectors, which may be asked twice."""
         raise AssertionError(operation, params)
 
-    def _follow_collect(self, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        """Follow `collect.results`."""
-        raise AssertionError(params)
+    def _follow(self, operation: str, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        """Follow an operation whose parts have a cursor, to the part that says how it ended."""
+        raise AssertionError(operation, params)

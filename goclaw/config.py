@@ -321,6 +321,8 @@ class RetentionSettings(Section):
     run_id_retention_s: Age | None = None
     """Forget the id of a run whose facts were all given up so long after its end: the same
     submission again is then a new run; off: never."""
+    output_s: Age | None = 30 * 86_400.0
+    """Forget what tasks emitted so long ago; off: never. Results are kept with the facts."""
     check_every_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Look so often for what is old enough."""
 

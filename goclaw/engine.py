@@ -29,6 +29,7 @@ from goclaw.following import follow_log
 from goclaw.lanes import Lanes
 from goclaw.operations.desk import EngineDesk, ask_engine, follow_engine
 from goclaw.operations.ground import NOW
+from goclaw.outputting import Outputting
 from goclaw.parts import MEMORY, Parts
 from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
@@ -72,7 +73,7 @@ log = getLogger(__name__)
 _EVENTS_AT_ONCE: Final = 512
 
 
-class Engine(Signalling, Collecting):
+class Engine(Signalling, Collecting, Outputting):
     """Run workflows in this process, on a log in `data_dir` (or in memory: `":memory:"`).
 
     async with goclaw.Engine("./data") as engine:
@@ -394,8 +395,8 @@ class Engine(Signalling, Collecting):
     async def _ask_collect(self, operation: str, params: Mapping[str, Any]) -> Any:
         return await ask_engine(self, operation, params)
 
-    def _follow_collect(self, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
-        return follow_engine(self, "collect.results", params)
+    def _follow(self, operation: str, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:
+        return follow_engine(self, operation, params)
 
     async def _ask(self, parts: Parts, message: Message) -> Reply:
         bridge, future = self.bridge, self._waiting.reply()

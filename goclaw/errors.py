@@ -259,6 +259,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "views_unavailable": _UNAVAILABLE,
     "disk_full": _FULL,
     "executor_exhausted": _FULL,
+    "output_full": _FULL,
     "busy": _BUSY,
     "lane_full": _BUSY,
     "task_busy": _BUSY,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from goclaw.datadir import DataDirectory
 from goclaw_events.rocks.collection import collect_blobs
 from goclaw_events.rocks.compaction import compact_tables
-from goclaw_events.rocks.forgetting import forget_ended
+from goclaw_events.rocks.forgetting import forget_ended, forget_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -79,6 +79,18 @@ class Housekeeping:
                 for partition in range(self.journal.partitions)
             )
 
+    def forget_output(self) -> int:
+        """Delete output as old as `retention.output_s` says; return how many chunks those were."""
+        age_s = self.settings.output_s
+        if age_s is None:
+            return 0
+        before_ns = self.clock.now_ns() - int(age_s * 1e9)
+        with self.archiver.busy:
+            return sum(
+                forget_output(self.journal, partition, before_ns, self.archiver.check)
+                for partition in range(self.journal.partitions)
+            )
+
     def compact(self) -> Compacted:
         """Forget runs, delete blobs and files that nothing refers to, write every table anew.
 
@@ -88,6 +100,7 @@ class Housekeeping:
         directory = DataDirectory(self.journal.path)
         before = _sizes(directory)
         runs = self.forget()
+        self.forget_output()
         collected = collect_blobs(self.journal, self.archiver.check)
         compact_tables(self.journal, self.archiver.check)
         return Compacted(

@@ -16,6 +16,7 @@ from goclaw.explaining import Live, Stored
 from goclaw.garbage import collect_seldom
 from goclaw.handover import Handover
 from goclaw.noted import CLOCK_JUMPED, note
+from goclaw.outputs import Outputs
 from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
 from goclaw.retention import Retention, housekeeping_of
@@ -36,8 +37,10 @@ from goclaw_actors.messages import DeclareLane
 from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
 from goclaw_actors.why.sight import HERE
-from goclaw_events.ids import lane_stream, workflow_stream
+from goclaw_actors.work import Emitted, TellAttempt, Written
+from goclaw_events.ids import lane_stream, partition_of, workflow_stream
 from goclaw_events.memory_journal import MemoryJournal
+from goclaw_events.output import Chunk, Place, chunk_row
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import RocksJournal
 from goclaw_events.value import unpack
@@ -103,7 +106,7 @@ class Parts:
             raise
         self.contents = StoredContents(self.journal)
         self.deciders = deciders(self.contents)
-        self.tail = Tail(self.journal)
+        self.tail, self.outputs = Tail(self.journal), Outputs()
         self._definitions = lru_cache(maxsize=1024)(self._definition_of)
         self.catalogue = CatalogueReader(self.journal)
         self.thread = NodeThread(died)
@@ -226,8 +229,27 @@ class Parts:
         # What the executor cuts off when it closes is not an outcome: the next start finds the
         # attempt lost with this process, and starts another.
         kept = [item for item in items if getattr(item, "code", "") != CLOSED]
+        chunks = [item for item in kept if isinstance(item, Emitted)]
+        if chunks:  # first: they are written no later than the outcome
+            self._write_output(chunks)
+            kept = [item for item in kept if not isinstance(item, Emitted)]
         if kept:
             self.handover.put(kept)
+
+    def _write_output(self, chunks: Sequence[Emitted]) -> None:
+        """Have chunks written, and tell their attempts that there is room for more."""
+        now_ns, rows = self.clock.now_ns(), []
+        for stream, _, generation, attempt, number, value, _ in chunks:
+            _, run_id, task = stream.split("/", 2)
+            chunk = Chunk(run_id, task, Place(generation, attempt, number), now_ns, value)
+            rows.append(chunk_row(partition_of(stream, self.journal.partitions), chunk))
+        tells = [TellAttempt(emitted.token, Written(emitted.size)) for emitted in chunks]
+
+        def written() -> None:
+            self.thread.post(self.executor.tell_many, tells)
+            self.outputs.notify(emitted.stream for emitted in chunks)
+
+        self.journal.ride(rows, written)
 
     def _committed(self, partition: int, frame: EncodedFrame) -> None:
         self.views.runner.notify(partition, frame)

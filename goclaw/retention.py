@@ -51,7 +51,8 @@ class Retention:
     def start(self) -> None:
         """Look for what is old, from now on; does nothing if nothing is archived or forgotten."""
         settings = self._settings
-        if settings.archive_after_s is not None or settings.run_id_retention_s is not None:
+        wanted = (settings.archive_after_s, settings.run_id_retention_s, settings.output_s)
+        if any(age_s is not None for age_s in wanted):
             self._thread.start()
 
     def stop(self) -> None:
@@ -108,7 +109,7 @@ class Retention:
                 self.expirer.expire(plan)
 
     def forget_step(self) -> None:
-        """Forget runs, once in a while: to find them is to read what is kept of every run."""
+        """Forget runs and output, once in a while: all that is kept of either is read for it."""
         now_ns = self._clock.now_ns()
         if now_ns >= self._forget_at_ns:
             self._forget_at_ns = now_ns + int(FORGET_EVERY_S * 1e9)
@@ -116,6 +117,7 @@ class Retention:
             if count:
                 extra = {"action": "runs_forgotten", "runs": count}
                 log.info("forgot the ids of %d runs", count, extra=extra)
+            self.house.forget_output()
 
     def _number_at(self, partition: int, age_s: float, least: int) -> int:
         return number_before(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import SyncLanes
+from goclaw.outputting import OutputChunk
 from goclaw.sync_signalling import SyncSignalling
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.env import new_id
@@ -120,6 +121,14 @@ class SyncClient(SyncSignalling):
     def why(self, run: str, task: str | None = None) -> dict[str, Any]:
         """Return what a run, or a task of it, waits for: as `Engine.why`."""
         return dict(self.ask("why", run=run, task=task, min_position="now"))
+
+    def output(
+        self, run_id: str, task: str | None = None, *, after: str | None = None
+    ) -> Iterator[OutputChunk]:
+        """Yield the chunks of a task's output behind a cursor, then as they come, to its end."""
+        for part in self._link.follow("output", {"run_id": run_id, "task": task, "after": after}):
+            for chunk in part["chunks"]:
+                yield OutputChunk(**chunk)
 
     def status(self) -> dict[str, Any]:
         """Return how the engine is."""

@@ -98,7 +98,13 @@ class Interrupt(NamedTuple):
     timeout_s: float
 
 
-Word: TypeAlias = Offer | Retract | Interrupt
+class Written(NamedTuple):
+    """So many bytes of the attempt's output were written: there is room for more."""
+
+    size: int
+
+
+Word: TypeAlias = Offer | Retract | Interrupt | Written
 
 
 class TellAttempt(NamedTuple):
@@ -162,7 +168,22 @@ class Saved(NamedTuple):
     blobs: dict[bytes, bytes] | None = None
 
 
-Report: TypeAlias = Outcome | Progress | Consumed | Saved
+class Emitted(NamedTuple):
+    """A chunk of the attempt's output, numbered from 1; `size` is that of its bytes.
+
+    It is no fact: it goes into a table of its own, and comes before the outcome.
+    """
+
+    stream: str
+    token: AttemptToken
+    generation: int
+    attempt: int
+    number: int
+    value: Value
+    size: int
+
+
+Report: TypeAlias = Outcome | Progress | Consumed | Saved | Emitted
 """What an executor says of an attempt."""
 
 

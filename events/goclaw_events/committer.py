@@ -48,6 +48,7 @@ class Committer:
         self._failure: CodedError | None = None
         self._busy = False
         self._closing = False
+        self._nudged = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -78,6 +79,12 @@ class Committer:
             len(self._queue) < QUEUE_FRAMES_MAX and self._queued_bytes + size <= QUEUE_BYTES_MAX
         )
 
+    def nudge(self) -> None:
+        """Have `tick` called soon."""
+        with self._changed:
+            self._nudged = True
+            self._changed.notify_all()
+
     def settle(self) -> None:
         """Wait until nothing is queued or being committed. Not for the committer's own thread."""
         if threading.current_thread() is self._thread:
@@ -102,13 +109,17 @@ class Committer:
         wait_s: float | None = None
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._queue) or self._closing, wait_s)
+                self._changed.wait_for(self._is_wanted, wait_s)
+                self._nudged = False
                 group = self._take_group()
                 if not group and self._closing:
                     return
             if group:
                 self._commit_group(group)
             wait_s = self._between()
+
+    def _is_wanted(self) -> bool:
+        return bool(self._queue) or self._closing or self._nudged
 
     def _take_group(self) -> list[Queued]:
         group: list[Queued] = []

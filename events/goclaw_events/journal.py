@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.segments.records import Ended
+    from goclaw_events.tables import Row
     from goclaw_events.value import BlobRef
 
     Done = Callable[[CodedError | None], None]
@@ -90,6 +91,16 @@ class Journal(Protocol):
         `done(None)` is called, on the committer's thread, after frame, rows and blobs are
         durable, in order of appends. After a failure `done(error)` is called for the frame and
         for every frame queued behind it; whether it was stored is unknown until `recover`.
+        """
+        ...
+
+    def ride(self, rows: Sequence[Row], written: Callable[[], None]) -> None:
+        """Write rows that no frame stands for, with the next frame or, soon, without one.
+
+        `written` is called once they are in the tables: a process that is killed then leaves
+        them, a power cut may take those of the last moment. Rows are written in order; those
+        that came before a frame was appended are written no later than it. After a failed commit
+        they wait until the log was recovered. Any thread; never blocks.
         """
         ...
 

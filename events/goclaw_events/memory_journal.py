@@ -15,7 +15,7 @@ from goclaw_events.tables import TABLES, Row
 from goclaw_events.tips import Tips, meta_rows, read_blob
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
@@ -127,6 +127,11 @@ class MemoryJournal(StoredLog):
         self._queue.append((frame, done))
         if self.autocommit:
             self.commit()
+
+    def ride(self, rows: Sequence[Row], written: Callable[[], None]) -> None:
+        """Write rows that no frame stands for, at once; see `Journal.ride`."""
+        self._rows.write(rows)
+        written()
 
     def fail_next(self, error: CodedError, *, stored: bool = False) -> None:
         """Let the next commit fail with `error`; `stored`: its frames were written all the same."""

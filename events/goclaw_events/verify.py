@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError, LogDamaged
 from goclaw_events.frame import decode_frame
+from goclaw_events.output import OUTPUT, read_chunk
 from goclaw_events.reading import begin_chain
 from goclaw_events.segments.records import ARCHIVE_ROWS, history_key, read_history, read_info
 from goclaw_events.snapshot_check import SnapshotCheck
@@ -270,6 +271,8 @@ class _Verification:
                 if hashlib.sha256(value).digest() != key:
                     what = "a blob does not match its hash"
                     self.report.add(LogDamaged.code, f"blob {key.hex()}", what)
+            elif table == OUTPUT:
+                self.judge_chunk(key, value)
             elif table == "meta" and key.startswith(ARCHIVE_ROWS):
                 self.compare_archive_row(key, value)
             elif is_derived(table, key):
@@ -279,6 +282,13 @@ class _Verification:
         if table == "streams" and count != self.stream_rows:
             what = f"the frames give {self.stream_rows} rows, the table has {count}"
             self.report.add(LogDamaged.code, "table streams", what)
+
+    def judge_chunk(self, key: bytes, value: bytes) -> None:
+        """Look whether a row is a chunk of output."""
+        try:
+            read_chunk(key, value)
+        except LogDamaged as error:
+            self.report.add_error(error, f"{OUTPUT} {key.hex()}")
 
     def follow_stream(self, key: bytes, value: bytes) -> None:
         """Compare a stream's row with the one before: its seq goes on, or begins at 1."""

@@ -135,18 +135,38 @@ def cancel(settings: Settings, run: str, reason: str, as_json: bool) -> None:
 @runs.command()
 @click.argument("run", shell_complete=run_ids)
 @click.option("--new", is_flag=True, help="Only what comes from now on.")
-@click.option("--ndjson", is_flag=True, help="Print one JSON object a line for each fact.")
+@click.option("--ndjson", is_flag=True, help="Print one JSON object a line.")
+@click.option("--output", "of_output", is_flag=True, help="Print what a task emits instead.")
+@click.option("--task", metavar="TASK", help="Whose output, where the run has several tasks.")
+@click.option("--after", metavar="CURSOR", help="Leave out the output up to this cursor.")
 @settings_options
 @json_option
-def tail(settings: Settings, run: str, new: bool, ndjson: bool, as_json: bool) -> int:
+def tail(
+    settings: Settings,
+    run: str,
+    new: bool,
+    ndjson: bool,
+    of_output: bool,
+    task: str | None,
+    after: str | None,
+    as_json: bool,
+) -> int:
     """Print the facts of a run as they come, until it ends. RUN as for `show`.
 
-    Exits 0 if it completed, 1 if it failed or was cancelled, 5 if it has not ended and no engine
-    runs. With --json the last line is the run's summary.
+    With --output what a task emits, until the task ends: text as it is, all else as JSON. Exits 0
+    if it completed, 1 if it failed or was cancelled, 5 if it has not ended and no engine runs.
+    With --json the last line is the run's summary (of an output: how much it was, and a cursor).
     """
     from goclaw.asking import ask
 
     found = ask(settings, "runs.find", run=run, min_position="now")
+    if of_output:
+        from goclaw.cli.task_output import print_output
+
+        return print_output(settings, found["run_id"], task, after, ndjson=ndjson, as_json=as_json)
+    if task is not None or after is not None:
+        msg = "--task and --after go with --output"
+        raise click.UsageError(msg)
     _print_facts(settings, found, new=new, ndjson=ndjson)
     found = ask(settings, "runs.find", run=found["run_id"], min_position="now")
     if as_json:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from goclaw.bridge import Bridge
     from goclaw.config import Settings
     from goclaw.explaining import Explainer
+    from goclaw.outputs import Outputs
     from goclaw.parts import Parts
     from goclaw_events.journal import Journal
     from goclaw_events.value import BlobRef, Value
@@ -42,6 +43,7 @@ class Ground:
     settings: Settings
     bridge: Bridge | None = None
     explainer: Explainer | None = None
+    outputs: Outputs | None = None
 
     @property
     def runs(self) -> RunArchive:
@@ -78,6 +80,7 @@ def ground_of(parts: Parts, bridge: Bridge | None) -> Ground:
         parts.settings,
         bridge,
         parts.explainer,
+        parts.outputs,
     )
 
 

@@ -10,6 +10,7 @@ from goclaw.operations import (
     definitions,
     house,
     lanes,
+    output,
     runs,
     signals,
     upkeep,
@@ -24,7 +25,19 @@ if TYPE_CHECKING:
 
 OPERATIONS: Final[dict[str, Operation]] = {
     operation.name: operation
-    for module in (work, signals, collect, runs, why, lanes, definitions, views, upkeep, house)
+    for module in (
+        work,
+        output,
+        signals,
+        collect,
+        runs,
+        why,
+        lanes,
+        definitions,
+        views,
+        upkeep,
+        house,
+    )
     for operation in module.OPERATIONS
 }
 

@@ -133,12 +133,15 @@ async def until_gone(engine: goclaw.Engine, run_id: str) -> None:
 
 
 async def test_nothing_is_archived_by_default(tmp_path: Path) -> None:
-    """Without settings no thread looks, and no segment is made."""
-    async with engine_on(tmp_path) as engine:
-        await engine.run(sums())
-        retention = engine.parts.retention
-        assert retention is not None
-        assert retention._thread.ident is None
+    """No segment is made; where output is kept for ever, too, no thread looks."""
+    settings: tuple[dict[str, Any], ...] = ({}, {"output_s": None})
+    for more in settings:
+        async with engine_on(tmp_path, **more) as engine:
+            await engine.run(sums())
+            retention = engine.parts.retention
+            assert retention is not None
+            assert not retention.archive_step(0)
+            assert (retention._thread.ident is None) == bool(more)
     assert not DataDirectory(tmp_path).segments.exists()
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.decider import Refused
 from goclaw_actors.message import Message, Reply
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.work import Consumed, Interrupt, Offer, Outcome, Saved, Signal
+from goclaw_actors.work import Consumed, Interrupt, Offer, Outcome, Retract, Saved, Signal
 from goclaw_events.ids import workflow_stream
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _waiting(world: World, token: AttemptToken) -> list[str]:
     for word in world.executor.mail.get(token, []):
         if isinstance(word, Offer):
             found.update((one.id, one) for one in word.signals if one.id not in found)
-        elif not isinstance(word, Interrupt):
+        elif isinstance(word, Retract):
             found.pop(word.signal, None)
     return [name for name, one in found.items() if one.kind == "message" and name not in taken]
 

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 from goclaw_actors.executors.chunks import Chunks
 from goclaw_actors.executors.errors import Cancelled, Interrupted
 from goclaw_actors.executors.mailbox import Mailbox, ids_of, patch_of
-from goclaw_actors.executors.outcomes import stored
+from goclaw_actors.executors.outcomes import chunk_of, stored
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
-from goclaw_actors.work import Consumed, Interrupt, Offer, Saved, Signal
+from goclaw_actors.executors.window import Room, Window, is_on_loop
+from goclaw_actors.work import Consumed, Emitted, Interrupt, Offer, Saved, Signal, Written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, MutableMapping
@@ -42,7 +43,7 @@ class ContextPorts(NamedTuple):
 
     load: Load
     input_of: Callable[[str], Value]
-    emit: Callable[[Progress | Consumed | Saved], None]
+    emit: Callable[[Progress | Consumed | Saved | Emitted], None]
     after: After
     clock: Callable[[], float] = time.monotonic
     reveal: Reveal | None = None
@@ -72,6 +73,7 @@ class TaskContext:
         "_state",
         "_stopped",
         "_stopped_event",
+        "_window",
     )
 
     def __init__(self, attempt: StartAttempt, params: dict[str, Any], ports: ContextPorts) -> None:
@@ -88,6 +90,7 @@ class TaskContext:
         self._state: Value = _UNREAD
         self._mailbox: Mailbox | None = None
         self._interrupted: str | None = None
+        self._window: Window | None = None
         self._saves = 0
         self._seen = 0
         self._deadline: datetime | None = None
@@ -209,6 +212,28 @@ class TaskContext:
     def silent_s(self) -> float:
         """Return how long the attempt gave no sign of life. For the executor; any thread."""
         return self._ports.clock() - self._beat_s
+
+    def emit(self, chunk: object) -> Room:
+        """Add a chunk to the output of the task: plain data of at most 64 KiB. Any thread.
+
+        An async agent awaits it: that waits while much is not written yet. In any other agent
+        the call itself waits, and raises `Cancelled` once the attempt is asked to stop. Chunks
+        are kept in order, those of each attempt for themselves; what was emitted before the
+        agent ended is there when the task has ended. Raises `ValueTooLarge`, `ValueNotStorable`,
+        and `OutputFull` for more than 64 MiB of an attempt, or for who never waits.
+        """
+        value, size = chunk_of(chunk)
+        with _LAZY:
+            window = self._window = self._window or Window()
+        if not is_on_loop():
+            window.wait(lambda: self._stopped)
+        attempt = self._attempt
+        with window.sending:
+            if not self._ended:
+                number, counted = window.take(size), (attempt.generation, attempt.attempt)
+                said = Emitted(attempt.stream, attempt.token, *counted, number, value, size)
+                self._ports.emit(said)
+        return Room(window)
 
     # -- signals -------------------------------------------------------------------------------
 
@@ -341,6 +366,10 @@ class TaskContext:
 
     def hear(self, word: Word) -> None:
         """Take in what the attempt is told. For the executor; any thread."""
+        if isinstance(word, Written):
+            if self._window is not None:
+                self._window.give(word.size)
+            return
         mailbox = self._box()
         if isinstance(word, Interrupt):
             self._interrupted = word.reason

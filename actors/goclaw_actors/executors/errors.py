@@ -51,6 +51,12 @@ class ExecutorExhausted(ActorsError):
     code = "executor_exhausted"
 
 
+class OutputFull(ActorsError):
+    """An attempt emitted more than it may, in all or before any of it was written."""
+
+    code = "output_full"
+
+
 class ExecutorMissing(ActorsError):
     """A task is of a kind that this engine has no executor for."""
 

@@ -41,12 +41,14 @@ if TYPE_CHECKING:
     from goclaw_actors.work import (
         AttemptToken,
         Consumed,
+        Emitted,
         Progress,
         Saved,
         Sink,
         StartAttempt,
         StopAttempt,
         TellAttempt,
+        Word,
     )
     from goclaw_events.value import Value
 
@@ -346,7 +348,7 @@ class AgentExecutor:
         else:  # begun between the order to stop and now
             self._stop([(token, reason)], code, None)
 
-    def _emit(self, said: Progress | Consumed | Saved) -> None:
+    def _emit(self, said: Progress | Consumed | Saved | Emitted) -> None:
         self._outbox.put([said])
 
     def _delivered(self, items: list[Item]) -> None:
@@ -366,11 +368,13 @@ class AgentExecutor:
         self._outbox.put([timed_out(attempt)])
 
 
-def _told(attempt: StartAttempt, word: Offer | Retract) -> StartAttempt:
+def _told(attempt: StartAttempt, word: Word) -> StartAttempt:
     """Return an attempt that begins with what it is told."""
     if isinstance(word, Retract):
         left = tuple(one for one in attempt.signals if one.id != word.signal)
         return attempt._replace(signals=left)
+    if not isinstance(word, Offer):
+        return attempt
     known = {one.id for one in attempt.signals}
     fresh = tuple(one for one in word.signals if one.id not in known)
     return attempt._replace(signals=attempt.signals + fresh)

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 from goclaw_actors.executors.redaction import KNOWN
-from goclaw_actors.work import Consumed, Outcome, Progress, Saved
+from goclaw_actors.work import Consumed, Emitted, Outcome, Progress, Saved
 from goclaw_events.errors import ValueNotStorable
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ def _withheld(item: Item, error: Exception) -> Item:
         return item._replace(message="")
     if isinstance(item, Consumed):
         return item
+    if isinstance(item, Emitted):
+        return item._replace(value=None)
     if isinstance(item, Saved):
         return item._replace(state=None, blobs=None)
     return Outcome(

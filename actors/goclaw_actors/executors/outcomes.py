@@ -30,7 +30,7 @@ from goclaw_actors.executors.redaction import CUT
 from goclaw_actors.executors.secrets import SecretMissing, SecretUnfit
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import CodedError, ValueNotStorable, ValueTooLarge
-from goclaw_events.value import BlobRef, store
+from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, pack, store
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -187,6 +187,17 @@ def stored(result: object, blobs: dict[bytes, bytes]) -> Value:
     except Exception as error:  # a model's serializer, a cycle, an attribute that raises
         msg = f"a value cannot be stored: {_message(error)}"
         raise ValueNotStorable(msg, hint="return plain data") from error
+
+
+def chunk_of(chunk: object) -> tuple[Value, int]:
+    """Return a chunk of output as it is kept, and how many bytes it takes; raises as `stored`."""
+    blobs: dict[bytes, bytes] = {}
+    value = stored(chunk, blobs)
+    size = len(pack(value))
+    if blobs:
+        msg = f"a chunk of output takes at most {INLINE_BYTES_MAX} bytes"
+        raise ValueTooLarge(msg, hint="emit it in parts, or return it as the result")
+    return value, size
 
 
 def _plain(value: Any) -> Any:

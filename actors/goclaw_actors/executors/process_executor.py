@@ -27,6 +27,7 @@ from goclaw_actors.executors.worker import (
     BEAT,
     CONSUMED,
     DONE,
+    EMITTED,
     INPUT,
     LOG,
     PROGRESS,
@@ -36,7 +37,17 @@ from goclaw_actors.executors.worker import (
     STOP,
     TELL,
 )
-from goclaw_actors.work import Consumed, Interrupt, Offer, Outcome, Progress, Retract, Saved
+from goclaw_actors.work import (
+    Consumed,
+    Emitted,
+    Interrupt,
+    Offer,
+    Outcome,
+    Progress,
+    Retract,
+    Saved,
+    Written,
+)
 from goclaw_events.errors import CodedError, ValueTooLarge
 from goclaw_events.value import pack, unpack
 
@@ -190,7 +201,7 @@ class ProcessExecutor(ChildExecutor[Run]):
             _log.warning("a worker answered for an attempt that it does not have")
         elif kind == DONE:
             self._done(worker, run, *message[2:])
-        elif kind in (CONSUMED, SAVED):
+        elif kind in (CONSUMED, SAVED, EMITTED):
             self._reported(run, message)
         elif kind == PROGRESS:
             self._progress(run, message[2], message[3])
@@ -230,6 +241,9 @@ class ProcessExecutor(ChildExecutor[Run]):
             return
         if message[0] == CONSUMED:
             self._put(Consumed(attempt.stream, attempt.token, message[2]))
+        elif message[0] == EMITTED:
+            place = (attempt.generation, attempt.attempt)
+            self._put(Emitted(attempt.stream, attempt.token, *place, *message[2:]))
         else:
             _, _, number, state, blobs = message
             self._put(Saved(attempt.stream, attempt.token, number, unpack(state), blobs))
@@ -381,6 +395,9 @@ def _say(worker: WorkerLink, run: Run, word: Word) -> None:
     """Tell a worker something, a signal at a time: each fits into a frame."""
     if isinstance(word, Interrupt):
         worker.control([TELL, run.number, {"interrupt": word.reason}])
+        return
+    if isinstance(word, Written):
+        worker.control([TELL, run.number, word.size])
         return
     if isinstance(word, Retract):
         worker.control([TELL, run.number, word.signal])

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
-from goclaw_actors.work import Consumed, Progress, Saved
+from goclaw_actors.work import Consumed, Emitted, Progress, Saved
 from goclaw_events.value import BlobRef, pack, store, unpack
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ class Redactor:
             return item
         if isinstance(item, Progress):
             return item._replace(message=self.marked(item.message))
+        if isinstance(item, Emitted):
+            return item._replace(value=self._kept(item.value, None)[0])
         if isinstance(item, Saved):
             state, blobs = self._kept(item.state, item.blobs)
             return item._replace(state=state, blobs=blobs)

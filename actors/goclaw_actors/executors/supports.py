@@ -12,8 +12,8 @@ class Support(NamedTuple):
     does not end within its grace. `timeout`: what happens when its time is over. `progress`,
     `logs`: how they reach the engine. `heartbeat`: its signs of life. `limits`: what bounds it.
     `live`, `signals`, `boundary` and `save` are parameters that change while it runs, messages to
-    it, points at which it may be steered or interrupted, and saved state. What has none of these
-    declines a signal at once.
+    it, points at which it may be steered or interrupted, and saved state: what has none of these
+    declines a signal at once. `output`: how it emits chunks while it runs.
     """
 
     runs: str
@@ -28,6 +28,7 @@ class Support(NamedTuple):
     signals: str = ""
     boundary: str = ""
     save: str = ""
+    output: str = ""
 
 
 SUPPORTS: Final[dict[str, Support]] = {
@@ -44,6 +45,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         signals="`ctx.signals()`, `ctx.on_signal()`, `ctx.next_turn()`",
         boundary="`ctx.boundary()`, `ctx.stream()`",
         save="`ctx.save()`, `ctx.resumed_state`",
+        output="`await ctx.emit()`",
     ),
     "thread": Support(
         runs="other agents",
@@ -58,6 +60,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         signals="`ctx.next_signal()`, `ctx.on_signal()`, `ctx.next_turn()`",
         boundary="`ctx.boundary()`",
         save="`ctx.save()`, `ctx.resumed_state`",
+        output="`ctx.emit()`, which may wait",
     ),
     "process": Support(
         runs='agents that say `executor="process"`, async or not',
@@ -72,6 +75,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         signals="as on the loop and in a thread",
         boundary="as on the loop and in a thread",
         save="`ctx.save()`, `ctx.resumed_state`",
+        output="as on the loop and in a thread",
     ),
     "exec": Support(
         runs="tasks of kind `exec`",
@@ -107,5 +111,6 @@ COLUMNS: Final = {
     "signals": "signals",
     "boundary": "boundary",
     "save": "save",
+    "output": "output",
 }
 """What the columns are called in the table."""

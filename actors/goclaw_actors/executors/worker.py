@@ -26,6 +26,7 @@ from goclaw_actors.executors.timers import Timers
 from goclaw_actors.work import (
     AttemptToken,
     Consumed,
+    Emitted,
     Interrupt,
     Offer,
     Outcome,
@@ -33,6 +34,7 @@ from goclaw_actors.work import (
     Retract,
     Signal,
     StartAttempt,
+    Written,
 )
 from goclaw_events.errors import BlobMissing, CodedError
 from goclaw_events.value import pack, unpack
@@ -58,6 +60,7 @@ BEAT: Final = "beat"
 TELL: Final = "tell"
 CONSUMED: Final = "consumed"
 SAVED: Final = "saved"
+EMITTED: Final = "emitted"
 READY: Final = "ready"
 DONE: Final = "done"
 PROGRESS: Final = "progress"
@@ -233,12 +236,14 @@ class Worker:
             raise BlobMissing(msg, hint="see the log of the engine")
         return unpack(self._input)
 
-    def _emit(self, said: Progress | Consumed | Saved) -> None:
+    def _emit(self, said: Progress | Consumed | Saved | Emitted) -> None:
         number = said.token.number
         if isinstance(said, Progress):
             self.send([PROGRESS, number, said.fraction, said.message])
         elif isinstance(said, Consumed):
             self.send([CONSUMED, number, said.signals])
+        elif isinstance(said, Emitted):
+            self.send([EMITTED, number, said.number, said.value, said.size])
         else:
             self.send([SAVED, number, said.number, pack(said.state), said.blobs])
 
@@ -261,6 +266,8 @@ def _word(said: Any) -> Word:
     """Return what the engine tells an agent, as `process_executor` sends it."""
     if isinstance(said, dict):
         return Interrupt(said["interrupt"], 0.0)
+    if isinstance(said, int):
+        return Written(said)
     if isinstance(said, str):
         return Retract(said)
     name, kind, mode, body, sender, redelivered, _ = said

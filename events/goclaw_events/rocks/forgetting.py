@@ -1,10 +1,11 @@
-"""Forget which runs there were, long after what they recorded was given up."""
+"""Forget what is kept beside facts: which runs there were, and what tasks emitted."""
 
 from __future__ import annotations
 
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
+from goclaw_events.output import OUTPUT, read_chunk
 from goclaw_events.poisoned import POISONED
 from goclaw_events.segments.records import read_ended
 from goclaw_events.tables import Row, u16
@@ -43,3 +44,24 @@ def _doomed(journal: RocksJournal, partition: int, before_ns: int) -> Iterator[b
         is_gone = ended.segment < history and ended.state != POISONED
         if is_gone and 0 < ended.time_ns <= before_ns:
             yield key
+
+
+def forget_output(
+    journal: RocksJournal, partition: int, before_ns: int, check: Callable[[], None]
+) -> int:
+    """Delete the chunks that tasks emitted before a time; return how many.
+
+    `check` is called before each batch is deleted, and may raise. Blocks: reads the whole table.
+    Raises `LogDamaged`, `JournalUnavailable`.
+    """
+    count = 0
+    old = (
+        key
+        for key, value in journal.rows(OUTPUT, u16(partition))
+        if read_chunk(key, value).time_ns < before_ns
+    )
+    while rows := [Row(OUTPUT, key, None) for key in islice(old, BATCH_ROWS_MAX)]:
+        check()
+        journal.rewrite(lambda store, rows=rows: store.write(rows))  # type: ignore[misc]
+        count += len(rows)
+    return count

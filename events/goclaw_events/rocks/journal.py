@@ -39,6 +39,7 @@ from goclaw_events.rocks.wal import wal_bytes
 from goclaw_events.segments.baseline import find_baseline
 from goclaw_events.segments.rows import ArchivedRows
 from goclaw_events.segments.shelf import Shelf, Shelves
+from goclaw_events.spool import Spool, tell
 from goclaw_events.tips import Tips, meta_rows
 from goclaw_events.watermark import Mark, Watermark
 
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done
     from goclaw_events.segments.baseline import BaselineReader
+    from goclaw_events.tables import Row
     from goclaw_events.value import BlobRef
 
     Step = Callable[[str], None]
@@ -133,6 +135,7 @@ class RocksJournal(StoredLog):
             raise
         self._tips = Tips(log_id, self._heads)
         self._committer = Committer(self._commit, self._tick)
+        self._spool = Spool(self._committer.nudge)
         self._closed = False
         self._tidy()
 
@@ -226,8 +229,15 @@ class RocksJournal(StoredLog):
             rows = self._blobs.rows_for(store, frames)
             for frame in frames:
                 rows.extend(frame.rows)
-            self._reach("write")
-            store.write(rows)
+            loads = self._spool.take()
+            rows.extend(row for load in loads for row in load.rows)
+            try:
+                self._reach("write")
+                store.write(rows)
+            except BaseException:
+                self._spool.give_back(loads)
+                raise
+            tell(loads)
             self._reach("flush")
             store.flush()
             self._reach("watermark")
@@ -251,7 +261,30 @@ class RocksJournal(StoredLog):
         return self._store, self._watermark
 
     def _tick(self) -> float | None:
-        return None if self._watermark is None else self._watermark.sync_if_due()
+        waits_s = self._write_spool()
+        due_s = None if self._watermark is None else self._watermark.sync_if_due()
+        return due_s if waits_s is None or (due_s is not None and due_s < waits_s) else waits_s
+
+    def ride(self, rows: Sequence[Row], written: Callable[[], None]) -> None:
+        """Write rows that no frame stands for; see `Journal.ride`."""
+        self._spool.put(rows, written)
+
+    def _write_spool(self) -> float | None:
+        """Write what no frame came for; return in how long that is due (None: nothing waits)."""
+        left_s = self._spool.left_s()
+        if left_s is None or self._store is None or self._committer.failure is not None:
+            return None
+        if left_s > 0 and not self._closed:
+            return left_s
+        with self._between_commits:
+            loads = self._spool.take()
+            try:
+                self._writable()[0].write([row for load in loads for row in load.rows])
+            except BaseException:
+                self._spool.give_back(loads)
+                raise
+        tell(loads)
+        return None
 
     def rewrite(self, change: Callable[[RocksStore], None], *, durable: bool = False) -> None:
         """Let `change` write rows that no frame stands for, between two commits; any thread.
@@ -378,6 +411,7 @@ class RocksJournal(StoredLog):
         self._open_watermark()
         self._tips = Tips(self._log_id, self._heads)
         self._committer.reset()
+        self._committer.nudge()
 
     def close(self) -> None:
         """Flush what is queued, write the watermark, let go of the directory. Idempotent."""
@@ -385,7 +419,10 @@ class RocksJournal(StoredLog):
             return
         self._closed = True
         self._committer.close()
-        self._let_go()
+        try:
+            self._write_spool()
+        finally:
+            self._let_go()
 
     def _let_go(self) -> None:
         try:
