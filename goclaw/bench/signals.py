@@ -1,4 +1,4 @@
-"""Measure signals: how soon a handler hears, how soon it stops, how many a second are durable.
+"""Measure signals: how soon a handler hears, or stops; how many a second are durable; a collect.
 
 Everything is real, as in `goclaw.bench.engine`. Handlers say with the monotonic clock, which all
 processes share, when they saw a parameter change.
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw.bench.collect import measure_collect, stamp
 from goclaw.bench.machine import describe_machine, percentiles
 from goclaw.builder import Workflow
 from goclaw.config import Settings, SignalSettings
@@ -28,12 +29,16 @@ IN_FLIGHT: Final = 32
 
 
 class SignalLoad(NamedTuple):
-    """How much is said; `kills`: how many processes are killed; `tasks`: who is told at once."""
+    """How much is said; `kills`: how many processes are killed; `tasks`: who is told at once.
+
+    `members`: tasks whose results are collected.
+    """
 
     samples: int = 200
     kills: int = 10
     signals: int = 5_000
     tasks: int = 8
+    members: int = 1_000
 
 
 async def hear(ctx: TaskContext, at: float = 0.0) -> list[float]:  # noqa: ARG001
@@ -88,6 +93,7 @@ async def _measure(data_dir: Path, load: SignalLoad, tell: Any) -> dict[str, Any
     agents.register("bench.hear", hear)
     agents.register("bench.hear_there", hear_there, options=AgentOptions(executor="process"))
     agents.register("bench.wait", wait)
+    agents.register("bench.stamp", stamp)
     agents.register("bench.sleep", sleep, options=AgentOptions(executor="process"))
     figures: dict[str, Any] = {}
     settings = Settings(signals=SignalSettings(waiting_max=1_000))
@@ -98,6 +104,8 @@ async def _measure(data_dir: Path, load: SignalLoad, tell: Any) -> dict[str, Any
         tell("interrupts")
         figures["interrupt_ms"] = await _interrupt(engine, "wait", load.samples, graceful=True)
         figures["kill_ms"] = await _interrupt(engine, "sleep", load.kills, graceful=False)
+        tell("collect")
+        figures["collect_ms"] = await measure_collect(engine, load.members)
         tell("signals a second")
         figures["signals_per_s"] = await _storm(engine, load)
     return figures

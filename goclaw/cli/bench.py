@@ -203,13 +203,17 @@ def process(
               help="How many processes are killed.")  # fmt: skip
 @click.option("--signals", type=click.IntRange(1, 8_000), default=5_000, show_default=True,
               help="How many signals are sent at once.")  # fmt: skip
+@click.option("--members", type=click.IntRange(1, 10_000), default=1_000, show_default=True,
+              help="How many tasks are collected.")  # fmt: skip
 @_directory_option
 @json_option
-def signals(samples: int, kills: int, signals: int, directory: Path, as_json: bool) -> None:
-    """Measure how soon a handler hears and stops, and signals a second."""
+def signals(
+    samples: int, kills: int, signals: int, members: int, directory: Path, as_json: bool
+) -> None:
+    """Measure how soon a handler hears and stops, signals a second, and a collect."""
     from goclaw.bench.signals import SignalLoad, measure_signals
 
-    figures = measure_signals(directory, SignalLoad(samples, kills, signals), say)
+    figures = measure_signals(directory, SignalLoad(samples, kills, signals, members=members), say)
     _print(figures, as_json=as_json)
 
 

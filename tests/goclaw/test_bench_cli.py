@@ -157,8 +157,9 @@ def test_bench_process_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 def test_bench_signals_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """How soon a handler hears, on the loop and in a process, and stops; signals a second."""
     args = ["bench", "signals", "--samples", "5", "--kills", "1", "--signals", "50"]
+    args += ["--members", "20"]
     assert main([*args, "--dir", str(tmp_path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
-    for key in ("steer_async_ms", "steer_process_ms", "interrupt_ms", "kill_ms"):
+    for key in ("steer_async_ms", "steer_process_ms", "interrupt_ms", "kill_ms", "collect_ms"):
         assert 0 < found[key]["p50"] <= found[key]["p99"], key
     assert found["signals_per_s"] > 0
