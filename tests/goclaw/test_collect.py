@@ -169,6 +169,22 @@ async def test_a_client_collects_too(engine: goclaw.Engine, tmp_path: Path) -> N
             (await client.collect("r/b", rule="any")).unwrap()
 
 
+async def test_a_client_without_a_loop_collects_too(engine: goclaw.Engine, tmp_path: Path) -> None:
+    """Member by member, with the error at the end; output likewise."""
+    await engine.submit(workflow(a=1, b="fail"), run_id="r")
+    let("a", "b")
+
+    def ask() -> tuple[list[str], list[Any]]:
+        with goclaw.SyncClient(tmp_path / "d") as client:
+            ended = [one.status for one in client.collect("r/a", "r/b", collector_id="c")]
+            with pytest.raises(goclaw.CollectUnmet, match="too_many_failed"):
+                list(client.collect("r/b", failures_max=0))
+            return ended, list(client.output("r", "a"))
+
+    ended, chunks = await asyncio.to_thread(ask)
+    assert (sorted(ended), chunks) == (["completed", "failed"], [])
+
+
 async def test_bad_requests_collect_nothing(engine: goclaw.Engine) -> None:
     """Each says what is wrong."""
     await engine.submit(workflow(a=1), run_id="r")
