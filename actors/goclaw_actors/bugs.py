@@ -19,6 +19,7 @@ from goclaw_actors.messages import (
     CancelRun,
     ChildEnded,
     ClaimKey,
+    Defer,
     Enqueue,
     FailRun,
     KeyRefused,
@@ -143,7 +144,7 @@ class Bugs:
 
     def _refuse_slot(self, batch: Batch, message: Message) -> None:
         match message.body:
-            case Enqueue(task=task):
+            case Enqueue(task=task) | Defer(task=task):
                 refusal = Send(task, SlotRefused(POISONED))
             case ClaimKey(task=task):
                 refusal = Send(task, KeyRefused(POISONED, f"{message.target} was given up"))

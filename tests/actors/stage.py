@@ -173,15 +173,16 @@ class Stage:
         message.reply_to = self.replies.append
         self.node.accept(message)
 
-    def end(self, attempt: StartAttempt, status: str = "completed", value: Any = None) -> None:
-        """Let an attempt end."""
+    def end(
+        self, attempt: StartAttempt, status: str = "completed", value: Any = None, **said: Any
+    ) -> None:
+        """Let an attempt end; `said` are further fields of its outcome."""
         self.executor.held.pop(attempt.token, None)
         blobs: dict[bytes, bytes] = {}
         result = store(value, blobs)
         code = "" if status == "completed" else "boom"
-        self.node.accept_outcomes(
-            [Outcome(attempt.stream, attempt.token, status, result, blobs or None, code)]
-        )
+        outcome = Outcome(attempt.stream, attempt.token, status, result, blobs or None, code)
+        self.node.accept_outcomes([outcome._replace(**said)])
 
     def end_all(self, value: Any = None) -> None:
         """Let every attempt end well."""

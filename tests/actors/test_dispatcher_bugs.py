@@ -9,7 +9,7 @@ import pytest
 
 from goclaw_actors.decider import Refused
 from goclaw_actors.given_up import given_up
-from goclaw_actors.messages import Release, ScheduleTask, TaskReported
+from goclaw_actors.messages import Defer, Release, ScheduleTask, TaskReported
 from goclaw_actors.ports import Limits
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import LogDamaged
@@ -218,6 +218,25 @@ def test_a_poisoned_lane_leases_no_more_and_its_runs_say_why() -> None:
     assert stage.facts("task/late/a")[-1] == TaskFailed(
         "stream_poisoned", "lane w/io did not take the task in: stream_poisoned"
     )
+
+
+@pytest.mark.parametrize("bug", [Release, Defer])
+def test_who_is_sent_back_to_a_poisoned_lane_is_told(bug: type) -> None:
+    """A service told a task to come back later; its lane was given up, before or by that."""
+    stage = Stage(change=breaking("lane", bug))
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, "other", **LANES)
+    stage.submit({"a": {"agent": "x", "lane": "io"}}, **LANES)
+    stage.rest()
+    held = {attempt.run_id: attempt for attempt in stage.executor.held.values()}
+    if bug is Release:
+        stage.end(held["other"])
+        stage.rest()
+    stage.end(held["r"], "failed", code="rate_limited", retry_after_s=30.0, limited=True)
+    stage.rest()
+    assert stage.facts("task/r/a")[-1] == TaskFailed(
+        "stream_poisoned", "lane w/io did not take the task in: stream_poisoned"
+    )
+    assert stage.ended["r"][0] == "failed"
 
 
 @pytest.mark.parametrize("crash_after", [None, 0, 1, 2])

@@ -19,7 +19,6 @@ from goclaw_actors.messages import (
     TimerFired,
 )
 from goclaw_actors.task.limits import HELD_S_MAX, LIMITED_MAX
-from goclaw_actors.work import Outcome
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLimited,
@@ -120,12 +119,9 @@ def stage() -> Stage:
 
 def limited(stage: Stage, retry_after_s: float) -> None:
     """Let the attempt that runs say that it is not served."""
-    token, attempt = stage.executor.held.popitem()
-    outcome = Outcome(
-        attempt.stream, token, "failed", code="rate_limited", message="not now",
-        retry_after_s=retry_after_s, limited=True,
-    )  # fmt: skip
-    stage.node.accept_outcomes([outcome])
+    attempt = next(reversed(stage.executor.held.values()))
+    said = {"code": "rate_limited", "message": "not now", "limited": True}
+    stage.end(attempt, "failed", **said, retry_after_s=retry_after_s)
     stage.rest()
 
 
