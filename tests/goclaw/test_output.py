@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -37,7 +38,7 @@ async def far_async(ctx, count=0, size=1):
         await ctx.emit([number, "x" * size])
     return count
 """
-gate: dict[str, asyncio.Event] = {}
+gate: dict[str, threading.Event] = {}
 
 
 async def talk(ctx: goclaw.TaskContext, count: int = 3, size: int = 1) -> int:
@@ -57,7 +58,7 @@ def talk_sync(ctx: goclaw.TaskContext, count: int = 3, size: int = 1) -> int:
 async def halting(ctx: goclaw.TaskContext) -> int:
     """Emit, wait to be let go on, emit; the first attempt fails."""
     await ctx.emit(f"one of {ctx.attempt}")
-    await gate.setdefault("go", asyncio.Event()).wait()
+    await asyncio.to_thread(gate.setdefault("go", threading.Event()).wait, WAIT_S)
     await ctx.emit("two")
     if ctx.attempt == 1:
         raise goclaw.Fail("again", retryable=True)
@@ -109,7 +110,7 @@ async def test_it_is_read_while_it_is_written(engine: goclaw.Engine, tmp_path: P
     seen = []
     async for chunk in engine.output("r", "a"):
         seen.append((chunk.attempt, chunk.value))
-        gate.setdefault("go", asyncio.Event()).set()
+        gate.setdefault("go", threading.Event()).set()
     assert seen == [(1, "one of 1"), (1, "two"), (2, "one of 2"), (2, "two")]
     async with goclaw.Client(tmp_path / "d") as client:
         whole = [chunk async for chunk in client.output("r")]
@@ -127,7 +128,7 @@ async def test_it_is_there_in_the_next_process(tmp_path: Path) -> None:
                 assert chunk.value == "one of 1"
                 break
         async with goclaw.Engine(tmp_path / "d") as engine:
-            gate.setdefault("go", asyncio.Event()).set()
+            gate.setdefault("go", threading.Event()).set()
             found = [(chunk.attempt, chunk.value) async for chunk in engine.output("r")]
     assert found == [(1, "one of 1"), (2, "one of 2"), (2, "two")]
 

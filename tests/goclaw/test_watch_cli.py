@@ -225,7 +225,7 @@ def test_doctor_asks_the_engine_that_holds_the_directory(
     found = {finding["name"]: finding for finding in report["findings"]}
     assert found["engine"]["state"] == found["views"]["state"] == "ok"
     assert {finding["state"] for finding in report["findings"]} == {"ok"}
-    assert report["runs"] == {"unfinished": 1, "agents_missing": []}
+    assert report["runs"] == {"unfinished": 1, "stuck": 0, "agents_missing": []}
     assert [view["name"] for view in report["views"]] == VIEWS
 
 
