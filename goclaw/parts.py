@@ -21,6 +21,7 @@ from goclaw.processes import process_executor
 from goclaw.programs import exec_limits
 from goclaw.retention import Retention, housekeeping_of
 from goclaw.secrets import SecretSource
+from goclaw.switching import switch_often
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock, new_boot
@@ -166,9 +167,11 @@ class Parts:
     def start(self) -> None:
         """Go on with whatever is unfinished, and take commands; if idle, only take commands.
 
-        From then on the process collects garbage seldom (`goclaw.garbage`).
+        From then on the process collects garbage seldom (`goclaw.garbage`), and its threads take
+        turns often (`goclaw.switching`).
         """
         collect_seldom()
+        switch_often()
         if self._idle:
             self.node.attend()
         else:
