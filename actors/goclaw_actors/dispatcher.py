@@ -1,8 +1,7 @@
 """The single writer of a partition: takes messages in turn, commits batches, lets things leave.
 
-Nothing leaves before it is durable: replies, handler starts, timers, messages to other
-partitions. Commits are pipelined: a batch is decided while the one before it is flushed. All
-methods run on one thread, the node's; the simulation drives the same methods step by step.
+Nothing leaves before it is durable. Commits are pipelined: a batch is decided while the one before
+it is flushed. All methods run on one thread, the node's; the simulation drives them step by step.
 """
 
 from __future__ import annotations
@@ -46,12 +45,11 @@ if TYPE_CHECKING:
 
 _CLOCK_EVERY = 64
 OVERTIME: Final = 3
-"""What follows from what a batch took in is finished, even if that takes so many times as long as
-the batch should; to write it down and come back to it takes longer."""
+"""What follows from what a batch took in may take so many times as long as the batch should: to
+write it down and come back to it takes longer."""
 WAVE_MAX: Final = 64
-"""So many commands are taken in before all that follows from them is done. Were more taken in
-before it is known how much follows, it would not find room (ten tasks from one that ends); were
-it fewer, less would share a turn."""
+"""So many commands are taken in before all that follows from them is done: with more it would not
+find room (ten tasks from one that ends), with fewer less would share a turn."""
 _FOUND_AGAIN = (CheckAttempt, LoseAttempt, TimerFired, RecheckSlots, RefuseWaiting)
 """What `open` says: it is not kept from a log that is opened again."""
 
@@ -84,6 +82,7 @@ class Dispatcher:
         self._to_record: deque[tuple[Sequence[Any], Done]] = deque()
         self._standing_by = False
         self._closed_before = False
+        self._theirs = False
         self.confirmed = True
         """Whether a commit succeeded since the last one that failed."""
 
@@ -269,19 +268,21 @@ class Dispatcher:
         """Take turns until nothing is runnable or the batch is full: by count, bytes or time.
 
         Nothing new is taken in once it is half full: what follows from the rest has room then,
-        and need not be written down as undelivered. Who comes later comes when nothing else can,
-        or when `WAVE_MAX` were taken in: then whatever follows from those is done first.
-        Of time it has `OVERTIME` for that: threads that share the interpreter may take half of it.
+        and need not be written down as undelivered. Who comes later comes when nothing else can, or
+        when `WAVE_MAX` were taken in, or first where the batch before left some: commands that
+        never end must not hold them up for ever. Of time there is `OVERTIME` for what follows:
+        threads that share the interpreter may take half of it.
         """
         turns, limits, clock = self.turns, self._limits, self._ports.clock
         ready, builder = turns.ready, batch.builder
-        passed_s, look_at, taken_in, wave = 0.0, _CLOCK_EVERY, 0, 0
+        passed_s, look_at, taken_in, wave, left = 0.0, _CLOCK_EVERY, 0, 0, bool(turns.later)
         while True:
             if ready:
                 turns.take_next()
                 batch.messages += 1
             elif (
-                wave < WAVE_MAX
+                not left
+                and wave < WAVE_MAX
                 and (batch.messages + taken_in) * 2 <= limits.batch_messages_max
                 and builder.body_bytes * 2 <= limits.batch_bytes_max
                 and passed_s * 2 <= limits.batch_time_s
@@ -291,6 +292,7 @@ class Dispatcher:
                 continue
             elif turns.later:
                 batch.messages += turns.take_later()
+                left = False
             elif wave == 0:
                 return
             else:
@@ -307,11 +309,14 @@ class Dispatcher:
                 return
 
     def _take_in(self, batch: Batch) -> bool:
-        """Deliver a command, or what came from another partition, if any waits."""
+        """Deliver a command, or what came from another partition: by turns where both wait."""
+        self._theirs = not self._theirs
+        if (self._theirs or not self.commands) and self._receive(batch):
+            return True
         if self.commands:
             self.turns.deliver(self.commands.popleft())
             return True
-        return self._receive(batch)
+        return False
 
     def _receive(self, batch: Batch) -> bool:
         """Take in messages of another partition, if any wait."""
@@ -437,11 +442,8 @@ class Dispatcher:
             done(None)
 
     def _stop(self, stops: Sequence[StopAttempt]) -> None:
-        """Stop attempts; one that nobody holds any more has no outcome to come, and is lost.
-
-        So it is where a bug swallowed its outcome. An outcome that was handed over just now was
-        posted before, and comes first.
-        """
+        """Stop attempts; where a bug swallowed the outcome nobody holds it, and it is lost."""
+        # an outcome that was handed over just now was posted before, and comes first
         self._ports.executor.stop_many(stops)
         self._lose_unheld(token for token, _ in stops)
 
@@ -484,8 +486,7 @@ class Dispatcher:
         delivered = [message for message in self.turns.undelivered() if message.id is None]
         for message in (*delivered, *self.commands):
             if message.reply_to is not None:
-                answer = Refused(error.code, error.message, error.hint)
-                message.reply_to(Reply(answer, None))
+                message.reply_to(Reply(Refused(error.code, error.message, error.hint), None))
             elif not isinstance(message.body, _FOUND_AGAIN):
                 kept.append(message)
         self.commands = deque([*outcomes, *kept])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from goclaw_actors.decider import Accepted
 from goclaw_actors.ports import Limits
 from goclaw_events.verify import verify
-from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
+from tests.actors.stage import CHAIN, LANES, MANY, ONE, STEPS_MAX, Stage
 
 
 def streams_of(stage: Stage) -> dict[str, list[Any]]:
@@ -143,6 +144,27 @@ def test_a_full_batch_leaves_rows_that_a_restart_delivers() -> None:
     after.finish()
     assert after.ended["r"][0] == "completed"
     assert after.rows("inbox") == 0
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("messages_max", [1, 2, 7])
+def test_commands_that_never_end_hold_nothing_up(messages_max: int, partitions: int) -> None:
+    """What a run, a lane, or another partition is told comes though some command always waits."""
+    stage = Stage(partitions=partitions, limits=Limits(batch_messages_max=messages_max))
+    dispatchers = stage.node.dispatchers
+    unknown = (f"unknown{number}" for number in itertools.count())
+    stage.submit({name: {"agent": "x", "lane": "/io"} for name in ("a", "b", "c")})
+    for _ in range(STEPS_MAX // 10):
+        for run_id in itertools.islice(unknown, 100):
+            if all(len(dispatcher.commands) > messages_max for dispatcher in dispatchers):
+                break
+            stage.cancel(run_id)
+        stage.node.run_once()
+        stage.commit()
+        stage.end_all()
+        if stage.ended:
+            break
+    assert stage.ended == {"r": ("completed", {"a": None, "b": None, "c": None})}
 
 
 @pytest.mark.parametrize("partitions", [1, 4])
