@@ -11,11 +11,11 @@ from goclaw.cli.version import goclaw_version
 from goclaw.run_records import time_text
 
 if TYPE_CHECKING:
-    from goclaw.engine import Engine
+    from goclaw.engine_life import EngineLife
     from goclaw.parts import Parts
 
 
-def status_of(engine: Engine, parts: Parts, started_ns: int) -> dict[str, Any]:
+def status_of(engine: EngineLife, parts: Parts, started_ns: int) -> dict[str, Any]:
     """Return `state` (running, stopping or failed), what it works on, and how far it is.
 
     `attempts_waiting` are beyond the number that may run at once (`executors.attempts_max`).
