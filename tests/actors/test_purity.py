@@ -21,7 +21,9 @@ from goclaw_actors.task import task_decider
 from goclaw_actors.work import AttemptToken, Outcome, Progress
 from goclaw_events.value import BlobRef
 from scripts.collector_states import collector
-from scripts.state_tables import lane, run, task
+from scripts.lane_states import lane
+from scripts.run_states import run
+from scripts.task_states import task
 from tests.actors.given import NOW_NS, Scenario, Shelf, plan_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from scripts.collector_states import collector
-from scripts.state_tables import PATH, answers, draw, lane, main, run, task
+from scripts.lane_states import lane
+from scripts.run_states import run
+from scripts.state_tables import PATH, answers, draw, main
+from scripts.task_states import task
 
 if TYPE_CHECKING:
     from scripts.aggregates import Aggregate

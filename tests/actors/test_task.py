@@ -39,7 +39,7 @@ from goclaw_events.facts import (
 from goclaw_events.ids import kept_slot
 from goclaw_events.value import BlobRef
 from scripts.state_tables import answers
-from scripts.state_tables import task as drawn_task
+from scripts.task_states import task as drawn_task
 from tests.actors.given import HOLDER, NOW_NS, Scenario, Shelf, kinds, plan_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,102 @@
+"""The states of the run, reached by facts, and the messages put to it in each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw_actors.collecting import UnwatchTasks, WatchTasks
+from goclaw_actors.messages import (
+    CancelRun,
+    FailRun,
+    JudgeRun,
+    LaneFull,
+    RoomFor,
+    RoomRefused,
+    ScheduleMore,
+    StopMore,
+    SubmitRun,
+    TaskReported,
+    TimerFired,
+)
+from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.workflow import Run, workflow_decider
+from goclaw_events.facts import (
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunInterrupted,
+    RunPaused,
+    RunStuck,
+    RunSubmitted,
+    TaskEnded,
+    TasksBlocked,
+    TasksWatched,
+)
+from scripts.aggregates import REF, Aggregate, OnePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def run() -> Aggregate:
+    """Return the run with its states and messages."""
+    submitted = RunSubmitted(REF, "w", {}, {}, b"same", None, "")
+    done = TaskEnded("a", 0, "completed", None, None)
+    failed = TaskEnded("b", 0, "failed", None, ["e", "m"])
+    states: dict[str, Sequence[Any]] = {
+        "unknown": (),
+        "running": (submitted,),
+        "running (only c is left)": (submitted, done, done._replace(task="b")),
+        "running (a is held back)": (submitted, TasksBlocked("w/io", ["a"])),
+        "running (stuck)": (submitted, RunStuck([["task/r/a", "why"]])),
+        "running (a collector waits for a)": (submitted, TasksWatched("collector/c", [0], None)),
+        "failing": (submitted, failed),
+        "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
+        "paused": (submitted, RunPaused("why", "me")),
+        "interrupted": (submitted, RunInterrupted("why", "me", 5.0)),
+        "completed": (submitted, RunCompleted(None)),
+        "failed": (submitted, RunFailed("e", "m", "b")),
+        "cancelled": (submitted, RunCancelled("why")),
+    }
+    messages = {
+        "SubmitRun": SubmitRun(*submitted),
+        "SubmitRun of another request": SubmitRun(*submitted._replace(digest=b"other")),
+        "TaskReported a completed": TaskReported("a", 0, "completed", None, None),
+        "TaskReported a failed": TaskReported("a", 0, "failed", None, ["e", "m"]),
+        "TaskReported a cancelled": TaskReported("a", 0, "cancelled", None, None),
+        "TaskReported b completed": TaskReported("b", 0, "completed", None, None),
+        "TaskReported c completed": TaskReported("c", 0, "completed", None, None),
+        "ScheduleMore": ScheduleMore([0]),
+        "StopMore": StopMore(0, "why"),
+        "CancelRun": CancelRun("why", ""),
+        "LaneFull": LaneFull("w/io", ["task/r/a"]),
+        "RoomFor": RoomFor("w/io", 1),
+        "RoomRefused": RoomRefused("w/io", "stream_poisoned"),
+        "TimerFired": TimerFired("deadline"),
+        "FailRun": FailRun("internal_bug", "m", "a"),
+        "SendSignal": SendSignal("a", "m", "message", "steer", "hi", "", b""),
+        "SendSignal to no task of it": SendSignal("z", "m", "message", "steer", "hi", "", b""),
+        "WithdrawSignal": WithdrawSignal("a", "m", "why"),
+        "JudgeRun (it is stuck)": JudgeRun([["task/r/a", "why"]]),
+        "JudgeRun (it is not)": JudgeRun([]),
+        "HoldWork interrupt": HoldWork("", "interrupted", "why", "me", 5.0),
+        "HoldWork pause": HoldWork("", "paused", "why", "me", 0.0),
+        "HoldWork pause of a task": HoldWork("a", "paused", "why", "me", 0.0),
+        "ResumeWork": ResumeWork("", "me"),
+        "WatchTasks": WatchTasks("collector/c", ["a", "b"], None),
+        "WatchTasks of no task of it": WatchTasks("collector/c", ["z"], None),
+        "UnwatchTasks": UnwatchTasks("collector/c"),
+    }
+    about = (
+        "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"
+        "*Running*: `a` and `b` are active; *failing*: `b` has failed, `a` is active (with\n"
+        "`let_finish`, `ScheduleMore` would still schedule); *cancelling*: `a` is active. *Held*\n"
+        "*back*: its lane is full, and blocks."
+    )
+    decider = workflow_decider(OnePlan())
+    return Aggregate("Run", about, decider, "workflow/r", states, messages, _run_state)
+
+
+def _run_state(state: Run) -> str:
+    return (state.status == "running" and state.held) or state.status

@@ -1,0 +1,170 @@
+"""The states of the task, reached by facts, and the messages put to it in each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw_actors.collecting import ReportVote
+from goclaw_actors.messages import (
+    AskAgain,
+    CancelTask,
+    CheckAttempt,
+    CheckSlot,
+    ChildEnded,
+    KeyEnded,
+    KeyGranted,
+    KeyRefused,
+    KeyShared,
+    KeyTaken,
+    LoseAttempt,
+    ScheduleTask,
+    SlotLeased,
+    SlotRedirected,
+    SlotRefused,
+    TimerFired,
+    WaitTask,
+)
+from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.task import Task, task_decider
+from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
+from goclaw_events.facts import (
+    AttemptFailed,
+    AttemptStarted,
+    ChildStarted,
+    SignalAccepted,
+    SignalConsumed,
+    TaskAdmitted,
+    TaskCancelled,
+    TaskCancelRequested,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskInterruptRequested,
+    TaskJoined,
+    TaskPaused,
+    TaskScheduled,
+    TaskWaiting,
+)
+from scripts.aggregates import NOW_NS, REF, TOKEN, Aggregate, OnePlan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _outcome(status: str, number: int, code: str = "") -> Outcome:
+    return Outcome("task/r/a", AttemptToken(0, 1, number), status, code=code)
+
+
+def task() -> Aggregate:
+    """Return the task with its states and messages."""
+    scheduled = TaskScheduled(REF, 0, {}, "w/io", 0)
+    unique = scheduled._replace(unique=["unique/w/a", "k", 0, "join"])
+    started = AttemptStarted(1, TOKEN, "node:boot")
+    running = (scheduled, started)
+    retry_ns = NOW_NS + 1_000_000_000
+    to_begin = TaskScheduled(REF, 0, {}, "", 0, child=[REF, 1, None])
+    child = (to_begin, ChildStarted(1, "run_c", REF))
+    patient = scheduled._replace(total_due_ns=NOW_NS, queue_due_ns=NOW_NS)
+    stuck = AttemptFailed(1, TOKEN, "timeout", "m", "", True, retry_ns)
+    patch = SendSignal("a", "p", "params", "steer", {"n": 1}, "", b"", names=["n"], definition=REF)
+    message = SendSignal("a", "m", "message", "steer", "hi", "", b"", definition=REF)
+    current = AttemptToken(0, 1, TOKEN)
+    said = SignalAccepted("m", "message", "steer", "hi", "")
+    states: dict[str, Sequence[Any]] = {
+        "pending": (),
+        "pending (a message waits)": (said,),
+        "scheduled": (scheduled,),
+        "running (a message waits)": (*running, said),
+        "running (it was taken)": (*running, said, SignalConsumed("m", 1, TOKEN)),
+        "claiming": (unique,),
+        "joined": (unique, TaskJoined("task/s/a")),
+        "scheduled (it has its key)": (unique, TaskAdmitted()),
+        "running": running,
+        "cancelling": (*running, TaskCancelRequested("why")),
+        "scheduled (its times are over)": (patient,),
+        "child": child,
+        "cancelling (a child)": (*child, TaskCancelRequested("why")),
+        "waiting": (TaskWaiting(REF, 0, NOW_NS),),
+        "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
+        "retrying (abandoned)": (*running, stuck),
+        "running (to be paused)": (*running, TaskPaused("why", "me", in_force=False)),
+        "interrupting": (*running, TaskInterruptRequested("why", "me", 5.0)),
+        "interrupted": (
+            *running,
+            TaskInterruptRequested("why", "me", 5.0),
+            TaskInterrupted("why", "me"),
+        ),
+        "paused": (scheduled, TaskPaused("why", "me", in_force=True)),
+        "paused (a child)": (*child, TaskPaused("why", "me", in_force=True)),
+        "completed": (*running, TaskCompleted(1, TOKEN, 1)),
+        "failed": (scheduled, TaskFailed("lane_full", "m")),
+        "cancelled": (scheduled, TaskCancelled("why", abandoned=False)),
+    }
+    messages = {
+        "ScheduleTask": ScheduleTask(REF, 0, {}, "w/io", 0),
+        "WaitTask": WaitTask(REF, 0, NOW_NS),
+        "KeyGranted": KeyGranted(),
+        "KeyShared": KeyShared("task/s/a"),
+        "KeyRefused": KeyRefused("task_duplicate", "m"),
+        "KeyEnded completed": KeyEnded("completed", 1, None),
+        "KeyEnded failed": KeyEnded("failed", None, ["e", "m"]),
+        "KeyTaken": KeyTaken("task/s/a"),
+        "SlotLeased": SlotLeased(),
+        "SlotRefused": SlotRefused("lane_full"),
+        "SlotRedirected": SlotRedirected("w/other"),
+        "AskAgain": AskAgain("w/io"),
+        "AskAgain (for another lane)": AskAgain("w/other"),
+        "Outcome completed": _outcome("completed", TOKEN),
+        "Outcome failed (may be retried)": _outcome("failed", TOKEN, "e"),
+        "Outcome failed (not to be retried)": _outcome("failed", TOKEN, "bad_params"),
+        "Outcome failed (not served for now)": _outcome("failed", TOKEN)._replace(limited=True),
+        "Outcome cancelled": _outcome("cancelled", TOKEN, "bad_params"),
+        "Outcome failed (abandoned)": _outcome("failed", TOKEN, "e")._replace(abandoned=True),
+        "Outcome returned": _outcome("returned", TOKEN),
+        "Outcome of another attempt": _outcome("completed", TOKEN - 1),
+        "Progress": Progress("task/r/a", AttemptToken(0, 1, TOKEN), 0.5, "half"),
+        "Progress of another attempt": Progress("task/r/a", AttemptToken(0, 1, 6), 0.5, ""),
+        "TimerFired": TimerFired("due"),
+        "TimerFired queue": TimerFired("queue"),
+        "TimerFired total": TimerFired("total"),
+        "ChildEnded completed": ChildEnded("run_c", "completed", 1, None),
+        "ChildEnded failed (may be retried)": ChildEnded("run_c", "failed", None, ["e", "m"]),
+        "ChildEnded cancelled": ChildEnded("run_c", "cancelled", None, None),
+        "ChildEnded of another run": ChildEnded("run_d", "completed", 1, None),
+        "LoseAttempt": LoseAttempt(TOKEN, 10),
+        "LoseAttempt (once too often)": LoseAttempt(TOKEN, 0),
+        "LoseAttempt (process asked to stop)": LoseAttempt(TOKEN, 0, stopped=True),
+        "LoseAttempt of another attempt": LoseAttempt(TOKEN - 1, 10),
+        "SendSignal (parameters)": patch,
+        "SendSignal (message)": message,
+        "SendSignal (rejecting)": message._replace(signal="r", mode="reject"),
+        "SendSignal (merging)": message._replace(signal="c", mode="coalesce", quiet_s=1.0),
+        "WithdrawSignal": WithdrawSignal("a", "m", "why"),
+        "EndSignals": EndSignals("why"),
+        "HoldWork interrupt": HoldWork("a", "interrupted", "why", "me", 5.0, definition=REF),
+        "HoldWork interrupt (with its run)": HoldWork(
+            "a", "interrupted", "why", "me", 5.0, definition=REF, of_run=True
+        ),
+        "HoldWork pause": HoldWork("a", "paused", "why", "me", 0.0, definition=REF),
+        "ResumeWork": ResumeWork("a", "me", definition=REF),
+        "Consumed": Consumed("task/r/a", current, ["m"]),
+        "Saved": Saved("task/r/a", current, 1, {"n": 1}),
+        "ReportVote": ReportVote("collector/c", []),
+        "CheckAttempt": CheckAttempt(TOKEN),
+        "CheckSlot": CheckSlot(),
+        "CheckSlot of an abandoned attempt": CheckSlot(TOKEN),
+        "CancelTask": CancelTask("why"),
+        "CancelTask (only if queued)": CancelTask("why", queued_only=True),
+    }
+    about = (
+        "Here the policy allows two attempts. *Of another attempt*: its token is not the current\n"
+        "one. *Cancelling*: its attempt is being stopped; a result that comes first still counts.\n"
+        "*Child*: the run that it stands for is under way. *Abandoned*: the code of the attempt\n"
+        "could not be stopped, so that it keeps its slot, whatever becomes of the task."
+    )
+    decider = task_decider(OnePlan())
+    return Aggregate("Task", about, decider, "task/r/a", states, messages, _task_state)
+
+
+def _task_state(state: Task) -> str:
+    return state.status
