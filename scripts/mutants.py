@@ -145,9 +145,9 @@ MUTANTS = (
            "actors/goclaw_actors/bugs.py",
            "            self._refuse_slot(batch, message)  # nobody else tells the task\n", ""),
     Mutant("an attempt whose outcome a bug swallowed is not lost",
-           "actors/goclaw_actors/dispatcher.py",
-           "if token.number in self._live_attempts and not self._ports.executor.holds(token):",
-           "if token.number in self._live_attempts and not token:"),
+           "actors/goclaw_actors/attempts.py",
+           "if token.number in self._live and not self._executor.holds(token):",
+           "if token.number in self._live and not token:"),
 )  # fmt: skip
 
 

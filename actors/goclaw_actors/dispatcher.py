@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.attempts import Attempts
 from goclaw_actors.batch import Batch
 from goclaw_actors.decider import Refused
 from goclaw_actors.errors import OutcomeUnknown
@@ -25,7 +26,7 @@ from goclaw_actors.messages import (
 from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
-from goclaw_actors.work import AttemptToken, Interrupt, Outcome, Saved, StopAttempt
+from goclaw_actors.work import Outcome, Saved
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from goclaw_actors.ports import Limits, Ports
-    from goclaw_actors.work import Report, TellAttempt
+    from goclaw_actors.work import Report
     from goclaw_events.errors import CodedError
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done, Head
@@ -72,7 +73,7 @@ class Dispatcher:
         self._ports = ports
         self._limits = limits
         self._on_failure = on_failure
-        self._live_attempts: dict[int, str] = {}
+        self._attempts = Attempts(partition, ports, limits, self._command)
         self._epoch = 0
         self._number = 0
         self._hash = b""
@@ -98,12 +99,7 @@ class Dispatcher:
         self._opening = True
         self._find_unfinished()
         self.timers = Timers(self._ports.journal, self.partition)
-        for number, stream in self._live_attempts.items():
-            if self._ports.executor.holds(AttemptToken(self.partition, head.era, number)):
-                self.commands.append(Message(stream, CheckAttempt(number)))
-            else:
-                lose = LoseAttempt(number, self._limits.lost_max, self._closed_before)
-                self.commands.append(Message(stream, lose))
+        self.commands.extend(self._attempts.questions(head.era, closed=self._closed_before))
 
     def attend(self) -> None:
         """Take the partition over to take commands only: they are decided, and nothing begins.
@@ -119,7 +115,7 @@ class Dispatcher:
         self._open_given_up()
         for row, record in self.exchange.open():
             self.turns.deliver_record(record, row)
-        self._live_attempts = {row.token: row.stream for row in self.exchange.attempts()}
+        self._attempts.open(self.exchange.attempts())
 
     def stand_by(self) -> None:
         """Read where the partition stands, to keep house in it: nothing that is unfinished goes on.
@@ -208,6 +204,9 @@ class Dispatcher:
         message = Message(outcome.stream, outcome)
         if isinstance(outcome, (Outcome, Saved)):
             message.blobs = outcome.blobs
+        self.commands.append(message)
+
+    def _command(self, message: Message) -> None:
         self.commands.append(message)
 
     # -- a batch -----------------------------------------------------------------------------
@@ -344,11 +343,7 @@ class Dispatcher:
             self.turns.record_of_partition(Cause(), [self._closed()])
         elif builder.count == 0:
             self.turns.record_of_partition(Cause(), [Marked()])
-        for token in builder.attempts_removed:
-            self._live_attempts.pop(token, None)
-        for attempt in builder.attempts_added:
-            self._live_attempts[attempt.token] = attempt.stream
-        builder.attempts_oldest = next(iter(self._live_attempts), 0)
+        self._attempts.settle(builder)
         frame = batch.frame = self.encode(batch)
         self._number, self._hash = frame.last, frame.hash
         self.turns.in_flight.append(batch)
@@ -422,9 +417,9 @@ class Dispatcher:
         if batch.starts:
             self._ports.executor.start_many(batch.starts)
         if batch.tells:
-            self._tell(batch.tells)
+            self._attempts.tell(batch.tells)
         if batch.stops:
-            self._stop(batch.stops)
+            self._attempts.stop(batch.stops)
         if batch.frame is None:
             self.turns.directory.passivate([], self._number)
             return
@@ -440,27 +435,6 @@ class Dispatcher:
         self.turns.directory.passivate(list(batch.touched.values()), batch.frame.last)
         for done in batch.after:
             done(None)
-
-    def _stop(self, stops: Sequence[StopAttempt]) -> None:
-        """Stop attempts; where a bug swallowed the outcome nobody holds it, and it is lost."""
-        # an outcome that was handed over just now was posted before, and comes first
-        self._ports.executor.stop_many(stops)
-        self._lose_unheld(token for token, _ in stops)
-
-    def _lose_unheld(self, tokens: Iterable[AttemptToken]) -> None:
-        for token in tokens:
-            if token.number in self._live_attempts and not self._ports.executor.holds(token):
-                self._ports.post(self._lose, token.number)
-
-    def _tell(self, tells: Sequence[TellAttempt]) -> None:
-        """Tell attempts something; whom nobody holds cannot be interrupted, and is lost."""
-        self._ports.executor.tell_many(tells)
-        self._lose_unheld(token for token, word in tells if isinstance(word, Interrupt))
-
-    def _lose(self, number: int) -> None:
-        stream = self._live_attempts.get(number)
-        if stream is not None:
-            self.commands.append(Message(stream, LoseAttempt(number, self._limits.lost_max)))
 
     def abandon(self, error: CodedError) -> None:
         """Give up what is not durable, after a commit failed; `open` again before the next step.
