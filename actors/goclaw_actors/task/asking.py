@@ -1,0 +1,59 @@
+"""How a task asks a lane for its slot, and goes where a full one sends it."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from goclaw_actors.decider import NOTHING, Decision, Moment, Send
+from goclaw_actors.messages import AskAgain, Enqueue, ReturnRoom, ScheduleTask, SlotRedirected
+from goclaw_actors.task.state import SCHEDULED, Task, evolve
+from goclaw_events.facts import TaskRedirected
+from goclaw_events.ids import lane_stream, workflow_stream
+
+if TYPE_CHECKING:
+    from goclaw_actors.contents import Contents
+    from goclaw_events.plan import PlannedTask
+    from goclaw_events.value import BlobRef
+
+
+class Asking:
+    """What a task asks its lane, given the plans that tasks refer to."""
+
+    def __init__(self, contents: Contents) -> None:
+        self.contents = contents
+
+    def planned(self, task: Task, definition: BlobRef | None = None) -> PlannedTask:
+        """Return the task as its plan has it; `definition`: of one that was not scheduled yet."""
+        ref = definition or task.definition
+        assert ref is not None, "a task that runs was scheduled"
+        plan = self.contents.plan(ref)
+        return plan.tasks[plan.index[task.task_id]]
+
+    def redirect(self, task: Task, message: SlotRedirected, _moment: Moment) -> Decision:
+        """Ask the lane that a full one named."""
+        if task.status != SCHEDULED:
+            return NOTHING
+        fact = TaskRedirected(message.lane)
+        evolve(asks := copy(task), fact)
+        return Decision((fact,), (self.enqueue(asks, asks, None, at_head=False),))
+
+    def ask_again(self, task: Task, message: AskAgain, _moment: Moment) -> Decision:
+        """Take the place that the lane keeps for the task, or give it back."""
+        if task.status == SCHEDULED and task.lane == message.lane:
+            enqueue = self.enqueue(task, task, None, at_head=False)
+            let_in = enqueue.body._replace(let_in=True)
+            return Decision((), (enqueue._replace(body=let_in),))
+        back = ReturnRoom(workflow_stream(task.run_id), 1)
+        return Decision((), (Send(lane_stream(message.lane), back),))
+
+    def enqueue(
+        self, task: Task, said: Task | ScheduleTask, definition: BlobRef | None, *, at_head: bool
+    ) -> Send:
+        """Return what asks the lane for a slot; `said` is what knows the lane and for whom."""
+        slot = self.planned(task, definition).slot
+        shared = said.lane.startswith("/")
+        ref = definition or task.definition
+        workflow = self.contents.plan(ref).name if shared and ref is not None else ""
+        asks = (said.tenant, workflow, said.key, slot.units, slot.cost, task.hops)
+        return Send(lane_stream(said.lane), Enqueue(task.stream, said.priority, at_head, *asks))

@@ -1,0 +1,111 @@
+"""How a task begins an attempt, or the run that it stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_actors.decider import Decision, Moment, OpenAttempt, SetTimer
+from goclaw_actors.task import child, hearing
+from goclaw_actors.task.ending import cleared, end, release, time_out
+from goclaw_actors.task.limits import QUEUE, after_ns, left_s, overdue
+from goclaw_actors.task.state import SCHEDULED, Task
+from goclaw_actors.work import AttemptToken, StartAttempt
+from goclaw_events.errors import CodedError
+from goclaw_events.facts import AttemptStarted, ChildStarted, TaskFailed, TaskRequeued
+from goclaw_events.value import BlobRef
+
+if TYPE_CHECKING:
+    from goclaw_actors.messages import SlotLeased
+    from goclaw_actors.task.asking import Asking
+    from goclaw_actors.task.signals import Signals
+
+LEASE_S: Final = 30.0
+"""Of an attempt that need not give signs of life."""
+
+
+class Attempts:
+    """What begins, given how tasks ask for slots."""
+
+    def __init__(self, asking: Asking) -> None:
+        self.asking = asking
+
+    def start(self, task: Task, _message: SlotLeased, moment: Moment) -> Decision:
+        """Begin with the slot that the lane gave, or give it back."""
+        if task.status != SCHEDULED:
+            return Decision((), (release(task),))
+        forgotten = cleared((QUEUE, task.queue_due_ns))
+        if task.child is not None:
+            decision = self.start_child(task, moment)
+            if isinstance(decision.facts[0], ChildStarted):
+                # who waits holds no slot: what runs below may need it
+                decision = decision._replace(sends=(release(task), *decision.sends))
+            return decision._replace(effects=(*forgotten, *decision.effects))
+        if 0 < task.ends_ns <= moment.now_ns:
+            return time_out(task, overdue(task, self.asking.planned(task)), slot=True)
+        fact, effects = self.begin(task, moment, moment.number, task.signals)
+        return Decision((fact, *hearing.overdue(task.signals, moment)), (), (*forgotten, *effects))
+
+    def again(self, task: Task, moment: Moment) -> Decision:
+        """Make another attempt after a backoff."""
+        if not task.lane:
+            return self.start_child(task, moment)
+        asks = self.asking.enqueue(task, task, None, at_head=True)
+        queue_ns = after_ns(moment.now_ns, self.asking.planned(task).timeouts.queue_s)
+        timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
+        fact = TaskRequeued(task.attempt + 1, queue_ns)
+        return Decision((fact,), (asks,), timers)
+
+    def start_child(self, task: Task, moment: Moment) -> Decision:
+        """Submit the run that the task stands for, or fail if it cannot be."""
+        assert task.child is not None, "the run said which"
+        plan, depth, children = task.child
+        timeout_s = self.asking.planned(task).timeout_s
+        order = child.Order(plan, depth, children, task.params, task.ends_ns, timeout_s)
+        try:
+            fact, send = child.start(task, task.generation, order, self.asking.contents, moment)
+        except CodedError as error:
+            error_of = [error.code, str(error)]
+            return end(task, (TaskFailed(*error_of),), "failed", error=error_of)
+        return Decision((fact,), (send,))
+
+    def begin(
+        self, task: Task, moment: Moment, number: int, signals: Signals | None
+    ) -> tuple[AttemptStarted, tuple[object, ...]]:
+        """Start the next attempt; `number` is the position that its fact will take.
+
+        `signals` are what was said to the task as it stands when the attempt starts.
+        """
+        planned = self.asking.planned(task)
+        attempt = task.attempt + 1
+        timeout_s, timeout_of = left_s(task, planned, moment.now_ns)
+        start = StartAttempt(
+            task.stream,
+            task.run_id,
+            task.task_id,
+            task.generation,
+            attempt,
+            AttemptToken(moment.partition, moment.era, number),
+            planned.agent,
+            task.params,
+            timeout_s,
+            planned.kind,
+            timeout_of,
+            planned.timeouts.heartbeat_s,
+            task.lane,
+        )
+        if signals is not None:
+            start = self._with_signals(task, signals, start, moment)
+        lease_s = planned.timeouts.heartbeat_s or LEASE_S
+        opened = OpenAttempt(number, attempt, moment.holder, after_ns(moment.now_ns, lease_s))
+        return AttemptStarted(attempt, number, moment.holder), (opened, start)
+
+    def _with_signals(
+        self, task: Task, signals: Signals, start: StartAttempt, moment: Moment
+    ) -> StartAttempt:
+        """Give an attempt what was said to the task: its parameters as they are now, messages."""
+        params: Any = task.params
+        if signals.patch:
+            whole = self.asking.contents.value(params) if isinstance(params, BlobRef) else params
+            params = {**(whole or {}), **signals.patch}
+        ready = signals.ready(moment.now_ns)
+        return start._replace(params=params, signals=ready, state=signals.state)
