@@ -302,7 +302,8 @@ class ViewSettings(Section):
     bytes_max: Annotated[int, Field(ge=1, le=1 << 30)] = 4 * 1024 * 1024
     """Fold frames of at most so many bytes into one write."""
     linger_s: Annotated[float, Field(ge=0, le=60)] = 0.05
-    """Wait so long for further frames; who asks for a position is served at once."""
+    """Wait so long for further frames, unless there are enough; who asks for a position is served
+    at once."""
     process_facts: Annotated[int, Field(ge=0, le=10_000_000)] = 500
     """Fold in a process of its own while there are so many facts at once; 0: never."""
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from goclaw_projections.store import Change, ViewStore
 
 MODULE: Final = "goclaw_projections.folding"
-GROUPS_MIN: Final = 3
-"""So many groups in a row have to be large before a process is started."""
+START_SHARE: Final = 3
+"""A process is started once large groups in a row hold so many times the facts of a large one."""
 ANSWER_S: Final = 10.0
 """A process that has not answered by then is given up."""
 RESTART_S: Final = 60.0
@@ -41,7 +41,7 @@ def cores() -> int:
 
 
 class FoldingProcess:
-    """Fold groups in a process that is started when groups of `facts_min` facts come in a row.
+    """Fold groups in a process that is started when groups of `facts_min` facts and more come.
 
     It is not where `facts_min` is 0, nor on a single core, where it would cost and gain nothing.
 
@@ -60,6 +60,7 @@ class FoldingProcess:
         self._link: Link | None = None
         self._ready = False
         self._known: set[Member] = set()
+        self._asked = False
 
     @property
     def pid(self) -> int | None:
@@ -71,26 +72,38 @@ class FoldingProcess:
         """Tell whether a group is to be folded there; starts the process once that is worth it."""
         now_s = time.monotonic()
         if self._facts_min and self._cores > 1 and facts_count >= self._facts_min:
-            self._large, self._large_s = self._large + 1, now_s
+            self._large, self._large_s = self._large + facts_count, now_s
         elif self._link is None:
             self._large = 0
         elif now_s - self._large_s >= IDLE_S:
             self.close()
-        if self._link is None and self._large >= GROUPS_MIN and now_s >= self._not_before_s:
+        worth_it = self._large >= START_SHARE * self._facts_min > 0
+        if self._link is None and worth_it and now_s >= self._not_before_s:
             self._start()
         return self._link is not None and self._is_ready(self._link)
 
-    def fold(
-        self, frames: Sequence[bytes], members: Sequence[Member]
-    ) -> list[tuple[Member, list[Change]]] | None:
-        """Return the changes of each member; None: fold the group here."""
+    def send(self, frames: Sequence[bytes], members: Sequence[Member]) -> bool:
+        """Hand a group over; `receive` it before the next one. False: fold it here.
+
+        What was received before has to be stored before that, as the process may ask for it.
+        """
         link = self._link
         if link is None:
-            return None
+            return False
         orders = [self._order(member) for member in members]
-        self._known.difference_update(members)
         try:
             link.send([FOLD, list(frames), orders])
+        except LinkLost as lost:
+            self._lost(str(lost))
+            return False
+        self._asked = True
+        return True
+
+    def receive(self, members: Sequence[Member]) -> list[tuple[Member, list[Change]]] | None:
+        """Wait for the changes of each member in the group handed over; None: fold it here."""
+        link = self._link
+        assert link is not None, "nothing was handed over"
+        try:
             kind, *answer = self._answer(link)
         except LinkLost as lost:
             self._lost(str(lost))
@@ -98,23 +111,28 @@ class FoldingProcess:
         except Exception:  # a row could not be read: the process waits for it in vain
             self._end()
             raise
+        self._asked = False
         if kind != FOLDED:
             self._known.clear()
             _log.info("a group could not be folded away: %s", answer)
             return None
+        self._known.update(members)
         return [
             (member, list(zip(flat[::2], flat[1::2], strict=True)))
             for member, flat in zip(members, answer[0], strict=True)
         ]
 
-    def stored(self, members: Sequence[Member]) -> None:
-        """Say that the changes of the last group are stored: what it has in memory goes on."""
-        self._known.update(members)
+    def forget(self) -> None:
+        """Say that what it made of groups is not stored: members begin anew."""
+        self._known.clear()
+        if self._asked:
+            self._end()
 
     def _order(self, member: Member) -> list[Any]:
         if member in self._known:
+            self._known.remove(member)
             return [member.projection.name, member.slot_name, None]
-        begin = member.rows.cached()
+        begin = member.rows.held()
         member.rows.discard()
         return [member.projection.name, member.slot_name, begin]
 
@@ -171,7 +189,8 @@ class FoldingProcess:
         """End the process. Idempotent."""
         link, self._link = self._link, None
         process, self._process = self._process, None
-        self._ready, self._large = False, 0
+        self._ready = self._asked = False
+        self._large = 0
         self._known.clear()
         if link is not None:
             link.close()

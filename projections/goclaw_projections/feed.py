@@ -77,6 +77,11 @@ class Feed:
             return None
 
     @property
+    def bytes_count(self) -> int:
+        """Return how many bytes the frames here have."""
+        return self._bytes
+
+    @property
     def first(self) -> int | None:
         """Return the number with which the oldest frame here begins."""
         with self._lock:

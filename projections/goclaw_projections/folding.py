@@ -52,7 +52,7 @@ class Folding:
         self._rows: dict[str, Rows] = {}
 
     def fold(self, frames: list[bytes], members: list[list[Any]]) -> list[list[bytes | None]]:
-        """Return the changes of each member: [view, slot, rows to begin with (None: go on)].
+        """Return the changes of each member: [view, slot, what to begin with (None: go on)].
 
         They are keys and values by turns. That a member goes on says that what was made of the
         group before is stored.
@@ -68,7 +68,7 @@ class Folding:
         changed = (sorted(rows.changes(), key=_KEY) for _, rows in told)
         return [list(chain.from_iterable(changes)) for changes in changed]
 
-    def _rows_of(self, slot: str, begin: dict[str, Any] | None) -> Rows:
+    def _rows_of(self, slot: str, begin: list[Any] | None) -> Rows:
         if begin is not None:
             self._rows[slot] = rows = Rows(self._asked, slot)
             rows.plant(begin)

@@ -20,7 +20,9 @@ MESSAGE_BYTES_MAX: Final = 256 * 1024 * 1024
 _LENGTH: Final = struct.Struct(">I")
 
 FOLD: Final = "fold"
-"""`[FOLD, frames, [[view, slot, rows to begin with or None]...]]`: fold a group into rows."""
+"""`[FOLD, frames, [[view, slot, begin or None]...]]`: fold a group into rows.
+
+`begin` is what memory held here: `[{key: row}, [keys that no row has]]`; None: go on."""
 GET: Final = "get"
 """`[GET, key]`: the answer is the value of a stored row, or None."""
 READY: Final = "ready"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from goclaw_events.value import packer, unpack
@@ -34,7 +35,7 @@ class Rows:
         self._pack = packer()
         self._cache: dict[str, Any] = {}
         self._changed: dict[str, Any] = {}
-        self._absent: set[str] = set()
+        self._absent: dict[str, None] = {}
         self._added: list[Change] = []
 
     def get(self, key: str) -> Any:
@@ -49,7 +50,7 @@ class Rows:
             if data is not None:
                 row = self._cache[key] = unpack(data)
             else:
-                self._absent.add(key)
+                self._absent[key] = None
         return row
 
     def absent(self, key: str) -> None:
@@ -58,7 +59,7 @@ class Rows:
         A row that comes and goes within one group is then not written at all.
         """
         if key not in self._cache and key not in self._changed:
-            self._absent.add(key)
+            self._absent[key] = None
 
     def put(self, key: str, row: Any, *, final: bool = False) -> None:
         """Set a row; it is packed when the group ends, so it may still be changed until then.
@@ -79,6 +80,7 @@ class Rows:
         """Remove a row."""
         self._cache.pop(key, None)
         if key in self._absent:
+            del self._absent[key]
             self._changed.pop(key, None)
         else:
             self._changed[key] = None
@@ -94,25 +96,30 @@ class Rows:
         return packed
 
     def settle(self) -> None:
-        """Forget what was changed: it is written. Evicts the oldest rows of a full cache."""
-        if len(self._absent) > self._cache_rows_max:
-            self._absent.clear()
-        else:
-            self._absent.difference_update(self._changed)
+        """Forget what was changed: it is written. Evicts the oldest of what memory holds."""
+        for key in self._changed.keys() & self._absent.keys():
+            del self._absent[key]
         self._changed.clear()
         self._added.clear()
-        excess = len(self._cache) - self._cache_rows_max
+        self._evict(self._cache)
+        self._evict(self._absent)
+
+    def _evict(self, held: dict[str, Any]) -> None:
+        """Drop the oldest of too many."""
+        excess = len(held) - self._cache_rows_max
         if excess > 0:
-            for key in list(self._cache)[: excess + self._cache_rows_max // 4]:
-                del self._cache[key]
+            for key in list(islice(held, excess + self._cache_rows_max // 4)):
+                del held[key]
 
-    def cached(self) -> dict[str, Any]:
-        """Return the rows that memory holds, all of them written."""
-        return dict(self._cache)
+    def held(self) -> list[Any]:
+        """Return what memory holds: rows, all of them written, and keys that no row has."""
+        return [dict(self._cache), list(self._absent)]
 
-    def plant(self, cached: dict[str, Any]) -> None:
-        """Hold rows in memory of which it is known that they are written."""
+    def plant(self, held: list[Any]) -> None:
+        """Hold in memory what is known to be so of what is stored."""
+        cached, absent = held
         self._cache.update(cached)
+        self._absent.update(dict.fromkeys(absent))
 
     def discard(self) -> None:
         """Forget everything that is not written, cached rows too (they may be changed)."""

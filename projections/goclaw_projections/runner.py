@@ -6,33 +6,29 @@ import logging
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from goclaw_events.envelope import InvalidPosition, Position
 from goclaw_events.errors import CodedError
-from goclaw_events.frame import read_header
-from goclaw_projections.away import IDLE_S, FoldingProcess
+from goclaw_projections.away import IDLE_S
 from goclaw_projections.baseline import LogBaselines
-from goclaw_projections.checkpoint import Place
 from goclaw_projections.errors import ProjectionFailed, ProjectionUnknown, ViewsBehind
-from goclaw_projections.feed import AtHand, Feed
-from goclaw_projections.member import Member, code_of, new_member, open_members
+from goclaw_projections.groups import Groups
+from goclaw_projections.member import Member, new_member, open_members
 from goclaw_projections.rows import CACHE_ROWS_MAX
 from goclaw_projections.served import SLOTS, serving_key
 from goclaw_projections.status import ProjectionStatus, RebuildStatus, lag_of, lag_s_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Journal
     from goclaw_projections.baseline import Baselines
-    from goclaw_projections.projection import Projection, ReadFrame
-    from goclaw_projections.store import Change, ViewStore
+    from goclaw_projections.projection import Projection
+    from goclaw_projections.store import ViewStore
 
 _log = logging.getLogger(__name__)
-REBUILD_SHARE: Final = 4
-"""A rebuild folds groups this many times smaller, so that what is served does not wait for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +37,9 @@ class RunnerSettings:
 
     A group of frames is folded and written as one: at most `frames_max` frames or `bytes_max`
     bytes. The thread waits `linger_s` after a notification, so that groups are worth their
-    write; who waits for a position is served at once. After an error of the disk it waits
-    `retry_s`. While groups have `process_facts` facts, a process of its own folds them (0: never).
+    write, unless there is enough already; who waits for a position is served at once. After an
+    error of the disk it waits `retry_s`. While groups have `process_facts` facts, a process of its
+    own folds them (0: never).
     """
 
     frames_max: int = 256
@@ -79,11 +76,9 @@ class ProjectionRunner:
         self._urgent = threading.Event()
         self._stopping = False
         self._released = False
-        self._cut = False
-        self._away = FoldingProcess(store, self._settings.process_facts)
+        self._groups = Groups(journal, store, self._settings, self._tell)
         self._thread: threading.Thread | None = None
         self._broken: CodedError | None = None
-        self._feeds = [Feed() for _ in range(journal.partitions)]
         self._members: list[Member] = []
         self._rebuilds: list[Member] = []
         for projection in projections:
@@ -112,7 +107,7 @@ class ProjectionRunner:
             self._awake.set()
             self._urgent.set()
             thread.join()
-            self._away.close()
+            self._groups.away.close()
 
     @property
     def follows(self) -> bool:
@@ -122,22 +117,22 @@ class ProjectionRunner:
     @property
     def folding_pid(self) -> int | None:
         """Return the id of the process that folds under load; None while there is none."""
-        return self._away.pid
+        return self._groups.away.pid
 
     def notify(self, partition: int, frame: EncodedFrame | None = None) -> None:
         """Say that more of a partition is durable, and hand over the frame, if it is at hand.
 
         Cheap; called by one thread, in the order of the log.
         """
-        if frame is not None:
-            self._feeds[partition].put(frame)
+        if frame is not None and self._groups.put(partition, frame):
+            self._urgent.set()
         if not self._awake.is_set():
             self._awake.set()
 
     def _run(self) -> None:
         while True:
             if not self._awake.wait(IDLE_S):
-                self._away.close()
+                self._groups.away.close()
                 continue
             if not self._stopping:
                 self._urgent.wait(self._settings.linger_s)
@@ -154,7 +149,9 @@ class ProjectionRunner:
 
     def _is_hurried(self) -> bool:
         """Tell whether to go on at once; else what came meanwhile is worth waiting for more."""
-        return not self._stopping and (self._cut or bool(self._rebuilds) or self._urgent.is_set())
+        return not self._stopping and (
+            self._groups.was_cut or bool(self._rebuilds) or self._urgent.is_set()
+        )
 
     def _pause(self, error: Exception) -> None:
         """Take a failed read or write as passing: try again after a while, as long as needed."""
@@ -178,23 +175,18 @@ class ProjectionRunner:
             pass
 
     def _step(self) -> bool:
-        """Fold one group of each partition; tell whether there was any."""
+        """Fold one group of each partition, or several; tell whether there was any."""
+        stopping = None if self._thread is None else lambda: self._stopping
         with self._applying:
-            members = [*self._members, *self._rebuilds]
-            found = self._cut = False
-            for partition in range(self._journal.partitions):
-                durable = self._end(partition)
-                cohorts: dict[int, list[Member]] = {}
-                for member in members:
-                    number = member.places[partition].number
-                    if member.failure is None and number < durable:
-                        cohorts.setdefault(number, []).append(member)
-                for number in sorted(cohorts, reverse=True):
-                    self._fold(partition, number + 1, cohorts[number])
-                    found = True
+            found = self._groups.fold(self._members, self._rebuilds, stopping)
             for rebuilt in list(self._rebuilds):
                 self._serve_if_ready(rebuilt)
         return found
+
+    def _tell(self) -> None:
+        """Wake whoever waits for a change."""
+        with self._moved:
+            self._moved.notify_all()
 
     def _serve_if_ready(self, rebuilt: Member) -> None:
         """Let new rows take the place of the served ones once they know as much."""
@@ -213,122 +205,6 @@ class ProjectionRunner:
             self._rebuilds.remove(rebuilt)
             self._moved.notify_all()
         _log.info("view %s was built again", name)
-
-    def _fold(self, partition: int, start: int, members: list[Member]) -> None:
-        try:
-            frames = self._gather(partition, start, members)
-            last = Place(frames[-1].header.era, frames[-1].last)
-            if not self._fold_away(partition, frames, last, members):
-                self._fold_here(frames, members)
-                self._write(partition, last, self._changes_of(members, partition, last))
-        except BaseException:
-            for member in members:
-                member.rows.discard()
-            raise
-        with self._moved:
-            self._moved.notify_all()
-
-    def _gather(self, partition: int, start: int, members: list[Member]) -> list[AtHand]:
-        """Return the frames of the next group."""
-        found, size = [], 0
-        frames_max = self._settings.frames_max
-        if all(member in self._rebuilds for member in members):
-            frames_max = -(-frames_max // REBUILD_SHARE)
-        for frame in self._frames(partition, start):
-            found.append(frame)
-            size += len(frame.data)
-            if len(found) >= frames_max or size >= self._settings.bytes_max:
-                self._cut = True
-                break
-        return found
-
-    def _fold_away(
-        self, partition: int, frames: list[AtHand], last: Place, members: list[Member]
-    ) -> bool:
-        """Let the other process fold a group, if one is worth it; False: it is not folded."""
-        facts_count = last.number + 1 - frames[0].header.first
-        if self._thread is None or not self._away.is_for(facts_count):
-            return False
-        found = self._away.fold([frame.data for frame in frames], members)
-        if found is None:
-            return False
-        self._write(partition, last, found)
-        self._away.stored(members)
-        return True
-
-    def _fold_here(self, frames: list[AtHand], members: list[Member]) -> None:
-        for at_hand in frames:
-            frame = at_hand.read()
-            for member in members:
-                if member.failure is None:
-                    self._apply(member, frame)
-            time.sleep(0)  # let go of the GIL: whoever decides and commits goes first
-
-    def _end(self, partition: int) -> int:
-        """Return how far to fold: what the writer is about to hand over is not read from the log.
-
-        Without a thread nobody else will come, so all that is durable is folded.
-        """
-        durable = self._journal.durable(partition)
-        last = self._feeds[partition].last
-        return last if last and self._thread is not None else durable
-
-    def _frames(self, partition: int, start: int) -> Iterator[AtHand]:
-        """Yield frames from a number on: those at hand, else those of the log."""
-        feed, number, end = self._feeds[partition], start, self._end(partition)
-        while number <= end:
-            fed = feed.take(number)
-            if fed is not None:
-                yield fed
-                number = fed.last + 1
-                continue
-            at_hand = feed.first
-            if at_hand == number:
-                continue  # it came just now
-            before = end if at_hand is None else min(end, at_hand - 1)
-            for data in self._journal.frames(partition, number, before):
-                frame = AtHand(read_header(data), data, None)
-                yield frame
-                number = frame.last + 1
-            if number <= before:
-                return
-
-    def _apply(self, member: Member, frame: ReadFrame) -> None:
-        try:
-            member.projection.apply(frame, member.rows)
-        except Exception as error:  # noqa: BLE001 - a projection's bug must not stop the others
-            self._fail(member, error, Position(frame.partition, frame.first))
-
-    def _fail(self, member: Member, error: Exception, where: Position) -> None:
-        member.failure = error
-        member.rows.discard()
-        _log.error(
-            "view %s is stopped at %s [%s]: %s",
-            member.projection.name, where, code_of(error), error, exc_info=error,
-        )  # fmt: skip
-
-    def _changes_of(
-        self, members: list[Member], partition: int, last: Place
-    ) -> list[tuple[Member, list[Change]]]:
-        """Return what was made of a group, of each member that could make something of it."""
-        found = []
-        for member in members:
-            if member.failure is None:
-                try:
-                    found.append((member, member.rows.changes()))
-                except Exception as error:  # noqa: BLE001 - it made a row that cannot be packed
-                    self._fail(member, error, Position(partition, last.number))
-        return found
-
-    def _write(self, partition: int, last: Place, found: list[tuple[Member, list[Change]]]) -> None:
-        changes: list[Change] = []
-        for member, made in found:
-            changes += made
-            changes.append(member.checkpoint(self._journal.log_id, partition, last))
-        self._store.write(changes)
-        for member, _ in found:
-            member.rows.settle()
-            member.places[partition] = last
 
     # --- questions
 

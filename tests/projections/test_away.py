@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from goclaw_projections.store import Change
 
 WAIT_S = 30.0
+NOTHING_HELD: Final[list[Any]] = [{}, []]
 SETTINGS = RunnerSettings(linger_s=0.0, retry_s=0.001, process_facts=1)
 
 
@@ -66,25 +68,42 @@ class Flaky(MemoryViewStore):
 class Bench:
     """A log, its views, and a runner whose groups are all worth a process."""
 
-    def __init__(self, projections: list[Projection] | None = None, partitions: int = 1) -> None:
+    def __init__(
+        self,
+        projections: list[Projection] | None = None,
+        partitions: int = 1,
+        settings: RunnerSettings = SETTINGS,
+    ) -> None:
         self.journal = MemoryJournal(partitions=partitions)
         self.writer = LogWriter(self.journal)
         self.store = Flaky()
         self.projections = projections or all_projections()
-        self.runner = ProjectionRunner(self.journal, self.store, self.projections, SETTINGS)
+        self.runner = ProjectionRunner(self.journal, self.store, self.projections, settings)
         self.runner.start()
         self._told = 0
 
     @property
     def away(self) -> FoldingProcess:
         """Return the runner's end of the other process."""
-        return self.runner._away
+        return self.runner._groups.away
+
+    def tell(self) -> None:
+        """Hand over what was written, all of it before any is folded."""
+        with self.runner._applying:
+            for frame in self.writer.frames[self._told :]:
+                self.runner.notify(frame.header.partition, frame)
+        self._told = len(self.writer.frames)
+
+    def wait(self) -> None:
+        """Wait until all is folded, whatever went wrong before."""
+        deadline_s = time.monotonic() + WAIT_S
+        while any(self.runner.lag(partition) for partition in range(self.journal.partitions)):
+            assert time.monotonic() < deadline_s, "it is never folded"
+            self.runner.wait_for_change(0.1)
 
     def fold(self) -> None:
         """Hand over what was written, and wait until it is folded."""
-        for frame in self.writer.frames[self._told :]:
-            self.runner.notify(frame.header.partition, frame)
-        self._told = len(self.writer.frames)
+        self.tell()
         durable = {p: self.journal.durable(p) for p in range(self.journal.partitions)}
         self.runner.wait_for(durable, WAIT_S)
 
@@ -110,7 +129,7 @@ class Bench:
 
 @pytest.fixture(autouse=True)
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(away_module, "GROUPS_MIN", 1)
+    monkeypatch.setattr(away_module, "START_SHARE", 1)
     monkeypatch.setattr(away_module, "cores", lambda: 2)
 
 
@@ -197,12 +216,9 @@ def test_a_write_that_fails_is_made_again_from_what_is_stored(made: list[Bench])
     made.append(bench)
     pid = bench.fold_away()
     bench.store.fails = True
-    bench.writer.run("unlucky")
-    for frame in bench.writer.frames[bench._told :]:
-        bench.runner.notify(0, frame)
-    bench._told = len(bench.writer.frames)
-    while bench.runner.lag(0):
-        bench.runner.wait_for_change(WAIT_S)
+    bench.writer.frame(said("workflow/unlucky", submitted()), said("workflow/unlucky", ended("a")))
+    bench.tell()
+    bench.wait()
     bench.fold_away()
     assert (bench.away.pid, bench.store.fails) == (pid, False)
     bench.assert_equal()
@@ -221,9 +237,81 @@ def test_a_row_that_cannot_be_read_ends_the_process(made: list[Bench]) -> None:
     with pytest.raises(ViewsUnavailable):
         bench.fold()
     assert is_over(pid)
-    while bench.runner.lag(0):
-        bench.runner.wait_for_change(WAIT_S)
+    bench.wait()
     bench.fold_away()
+    bench.assert_equal()
+
+
+SMALL_GROUPS: Final = replace(SETTINGS, frames_max=2)
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is done with groups, in order: sent, received, stored."""
+    found: list[str] = []
+
+    def told(of: type, name: str, step: str) -> None:
+        inner = getattr(of, name)
+
+        def call(*args: Any) -> Any:
+            result = inner(*args)
+            found.append(step)
+            return result
+
+        monkeypatch.setattr(of, name, call)
+
+    told(FoldingProcess, "send", "sent")
+    told(FoldingProcess, "receive", "received")
+    told(Flaky, "write", "stored")
+    return found
+
+
+def test_the_next_group_is_folded_while_one_is_stored(made: list[Bench], steps: list[str]) -> None:
+    """It is sent as soon as the one before was received; partitions take turns."""
+    bench = Bench(partitions=2, settings=SMALL_GROUPS)
+    made.append(bench)
+    bench.fold_away()
+    for number in range(8):
+        bench.writer.run(f"r{number}")
+    steps.clear()
+    bench.fold()
+    middle = steps[2:-1]
+    assert steps[:2] + steps[-1:] == ["sent", "received", "stored"]
+    assert middle == ["sent", "stored", "received"] * (len(middle) // 3)
+    assert len(middle) > 9
+    bench.assert_equal()
+
+
+@pytest.mark.parametrize("lost", ["killed", "not stored", "unreadable", "silent"])
+def test_whatever_goes_wrong_with_two_groups_on_their_way_costs_nothing(
+    made: list[Bench], monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """One is received and not stored, the other sent: both are folded once."""
+    monkeypatch.setattr(away_module, "ANSWER_S", 0.5)
+    bench = Bench(settings=SMALL_GROUPS)
+    made.append(bench)
+    pid = bench.fold_away()
+    sent, inner = [0], FoldingProcess.send
+
+    def send(self: FoldingProcess, *args: Any) -> bool:
+        sent[0] += 1
+        if sent[0] == 4:
+            if lost == "not stored":
+                bench.store.fails = True
+            elif lost == "unreadable":
+                self._known.clear()
+                bench.store.unreadable = 1
+            else:
+                os.kill(pid, signal.SIGKILL if lost == "killed" else signal.SIGSTOP)
+        return inner(self, *args)
+
+    monkeypatch.setattr(FoldingProcess, "send", send)
+    for number in range(8):
+        bench.writer.run(f"r{number}")
+    bench.tell()
+    bench.wait()
+    assert sent[0] >= 4
+    assert (is_over(pid), bench.store.fails, bench.store.unreadable) == (True, False, 0)
     bench.assert_equal()
 
 
@@ -349,12 +437,12 @@ def frames_of_a_run() -> list[bytes]:
 def test_rows_that_are_not_in_memory_are_asked_for(linked: Link) -> None:
     """One stored row is asked for once; what goes on from a group is not asked for again."""
     first, *others = frames_of_a_run()
-    linked.send([FOLD, [first], [["runs", "runs", {}]]])
+    linked.send([FOLD, [first], [["runs", "runs", NOTHING_HELD]]])
     kind, [changes] = linked.receive()
     assert (kind, changes[2::2]) == (FOLDED, [b"runs/run/r"])
     linked.send([FOLD, others, [["runs", "runs", None]]])
     assert linked.receive()[0] == FOLDED
-    linked.send([FOLD, others, [["runs", "runs~", {}]]])
+    linked.send([FOLD, others, [["runs", "runs~", NOTHING_HELD]]])
     assert linked.receive() == [GET, b"runs~/run/r"]
     linked.send([None])
     assert linked.receive()[0] == FOLDED
@@ -362,11 +450,11 @@ def test_rows_that_are_not_in_memory_are_asked_for(linked: Link) -> None:
 
 def test_a_group_that_cannot_be_folded_is_said_to_be_so(linked: Link) -> None:
     """The next one may be folded."""
-    linked.send([FOLD, [b"no frame"], [["runs", "runs", {}]]])
+    linked.send([FOLD, [b"no frame"], [["runs", "runs", NOTHING_HELD]]])
     assert linked.receive()[0] == FAILED
     linked.send([FOLD, frames_of_a_run(), [["runs", "runs", None]]])
     assert linked.receive()[0] == FAILED
-    linked.send([FOLD, frames_of_a_run(), [["runs", "runs", {}]]])
+    linked.send([FOLD, frames_of_a_run(), [["runs", "runs", NOTHING_HELD]]])
     assert linked.receive()[0] == FOLDED
 
 
@@ -382,10 +470,10 @@ def test_rows_begin_with_what_memory_held() -> None:
     """They are not asked for."""
     first, *others = frames_of_a_run()
     begun = Folding(Nothing())
-    begun.fold([first], [["runs", "runs", {}]])
-    row = begun._rows["runs"].cached()
-    assert list(row) == ["run/r"]
-    [changes] = Folding(Nothing()).fold(others, [["runs", "runs", row]])
+    begun.fold([first], [["runs", "runs", NOTHING_HELD]])
+    held = begun._rows["runs"].held()
+    assert list(held[0]) == ["run/r"]
+    [changes] = Folding(Nothing()).fold(others, [["runs", "runs", held]])
     assert changes[::2] == [b"runs/run/r"]
 
 
@@ -411,7 +499,7 @@ _ENGINE: Final = """
 import sys, time
 from goclaw_projections import away
 from goclaw_projections.store import MemoryViewStore
-away.GROUPS_MIN = 1
+away.START_SHARE = 1
 folding = away.FoldingProcess(MemoryViewStore(), 1)
 while not folding.is_for(1):
     time.sleep(0.001)

@@ -79,3 +79,30 @@ def test_discard_forgets_changes_that_were_made_in_place() -> None:
     rows.discard()
     assert rows.changes() == []
     assert rows.get("a") == [1]
+
+
+def test_what_the_log_proves_to_be_absent_is_not_looked_up() -> None:
+    """Here, nor by whom what memory holds is handed to; a row that comes and goes is not written.
+
+    The oldest are forgotten, not all.
+    """
+    store = CountingStore()
+    rows = Rows(store, "view", cache_rows_max=4)
+    for number in range(6):
+        rows.absent(str(number))
+    rows.put("5", [5])
+    rows.delete("5")
+    assert rows.changes() == []
+    rows.put("4", [4])
+    store.write(rows.changes())
+    rows.settle()
+    again = Rows(store, "view", cache_rows_max=4)
+    again.plant(rows.held())
+    for held in (rows, again):
+        assert [held.get(str(number)) for number in range(5)] == [None] * 4 + [[4]]
+    assert store.asked == []
+    for number in range(10, 14):
+        rows.absent(str(number))
+    rows.settle()
+    assert [rows.get(key) for key in ("13", "12", "0")] == [None] * 3
+    assert store.asked == [b"view/0"]

@@ -12,6 +12,7 @@ from goclaw_events.envelope import Position
 from goclaw_events.errors import JournalFull, UnknownType
 from goclaw_events.memory_journal import MemoryJournal, MemoryRows
 from goclaw_events.tables import Row, u64
+from goclaw_projections import groups
 from goclaw_projections.checkpoint import Checkpoint, Place, checkpoint_key
 from goclaw_projections.errors import (
     ProjectionFailed,
@@ -442,3 +443,25 @@ def test_rebuild_while_the_thread_works_ends_equal() -> None:
     runner.wait_for(Position(0, journal.durable(0)), WAIT_S)
     runner.stop()
     assert list(differences(journal, store, all_projections())) == []
+
+
+def test_what_is_enough_for_a_group_does_not_wait_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of so many bytes are folded at once, however long groups wait to grow."""
+    monkeypatch.setattr(groups, "ENOUGH_BYTES", 1_000)
+    journal = MemoryJournal()
+    writer = LogWriter(journal)
+    settings = RunnerSettings(linger_s=60.0)
+    runner = ProjectionRunner(journal, MemoryViewStore(), [RunsProjection()], settings)
+    runner.start()
+    try:
+        told = 0
+        while told < 2_000:
+            writer.run(f"r{told}")
+            for frame in writer.frames[-3:]:
+                told += len(frame.data)
+        for frame in writer.frames:
+            runner.notify(0, frame)
+        while runner.lag(0):
+            assert runner.wait_for_change(WAIT_S) or not runner.lag(0), "it waits for more"
+    finally:
+        runner.stop()
