@@ -45,9 +45,8 @@ class Batch:
     """
 
     __slots__ = (
-        "_open", "_pack", "_timers", "after", "attempts", "builder", "ended", "frame", "messages",
-        "now_ns", "outcomes", "replies", "sent", "starts", "stops", "tells",
-        "touched",
+        "_open", "_pack", "_timers", "after", "attempts", "builder", "ended", "fired", "frame",
+        "messages", "now_ns", "outcomes", "replies", "sent", "starts", "stops", "tells", "touched",
     )  # fmt: skip
 
     def __init__(self, first: int, now_ns: int, pack: Callable[[object], bytes]) -> None:
@@ -65,6 +64,7 @@ class Batch:
         self.outcomes: list[Message] = []
         self.after: list[Callable[[CodedError | None], None]] = []
         self.attempts: dict[int, AttemptRow] = {}
+        self.fired: list[TimerRow] = []
         self._timers: dict[TimerRow, bool] = {}
         self._open: dict[str, tuple[bool, OpenRow | None]] = {}
 
@@ -114,6 +114,7 @@ class Batch:
             message.row = None
         if message.timer is not None:
             self.timer(message.timer, added=False)
+            self.fired.append(message.timer)
         if message.blobs:
             self.builder.blobs.update(message.blobs)
         if type(message.body) in _REPORTED:

@@ -420,6 +420,8 @@ class Dispatcher:
             self._attempts.tell(batch.tells)
         if batch.stops:
             self._attempts.stop(batch.stops)
+        for row in batch.fired:
+            self.timers.handled(row)
         if batch.frame is None:
             self.turns.directory.passivate([], self._number)
             return

@@ -22,6 +22,7 @@ class Timers:
         self._prefix = u16(partition)
         self._heap: list[TimerRow] = []
         self._armed: set[TimerRow] = set()
+        self._fired: set[TimerRow] = set()
         self._loaded_until_ns = 0
 
     def load(self, now_ns: int) -> None:
@@ -41,12 +42,16 @@ class Timers:
         """Forget a timer."""
         self._armed.discard(row)
 
+    def handled(self, row: TimerRow) -> None:
+        """Learn that what a timer said was handled: if it still stands in the table, it is anew."""
+        self._fired.discard(row)
+
     def will_fire(self, row: TimerRow) -> bool:
         """Tell whether a timer that stands in the table is armed, or will be when it comes near."""
         return row in self._armed or row.due_ns >= self._loaded_until_ns
 
     def due(self, now_ns: int) -> list[TimerRow]:
-        """Return the timers that are due, each once, in order of time."""
+        """Return the timers that are due, in order of time; each once until it was `handled`."""
         if now_ns >= self._loaded_until_ns - WINDOW_NS // 2:
             self.load(now_ns)
         fired = []
@@ -55,6 +60,7 @@ class Timers:
             if row in self._armed:
                 self._armed.discard(row)
                 fired.append(row)
+        self._fired.update(fired)
         return fired
 
     def next_ns(self) -> int:
@@ -65,6 +71,6 @@ class Timers:
         return min(self._heap[0].due_ns, later) if self._heap else later
 
     def _push(self, row: TimerRow) -> None:
-        if row not in self._armed:
+        if row not in self._armed and row not in self._fired:
             self._armed.add(row)
             heappush(self._heap, row)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from goclaw_actors.decider import Send
 from goclaw_actors.lane import LANE
 from goclaw_actors.lane.decide import decide_together
 from goclaw_actors.lane.draft import HOPS_MAX
@@ -41,6 +42,7 @@ from goclaw_events.facts import (
 )
 from goclaw_events.value import BlobRef
 from tests.actors.given import Scenario, Shelf, moment
+from tests.actors.play import Play
 from tests.actors.stage import Stage
 
 STREAM = "lane/w/io"
@@ -176,6 +178,19 @@ def test_a_task_takes_its_place_or_gives_it_back(ended: bool) -> None:
     assert [(send.target, send.body) for send in decision.sends] == [
         (STREAM, ReturnRoom("workflow/r", 1))
     ]
+
+
+def test_a_run_stays_in_line_for_tasks_that_it_has_not_heard_of_yet() -> None:
+    """One that ended needs no room; the lane may have told another meanwhile that there is none.
+
+    Room that nobody wants comes back when it is given; a run that ended leaves at once.
+    """
+    play = Play({name: {"agent": "x"} for name in ("a", "b")}, on_failure="continue")
+    play.report("a", "failed")
+    assert not play.run.when(LaneFull("w/io", ["task/r/a"])).sends
+    play.report("b")
+    left = play.run.when(LaneFull("w/io", ["task/r/b"]))
+    assert left.sends == (Send(STREAM, LeaveRoom("workflow/r")),)
 
 
 def lanes(**limits: Any) -> dict[str, Any]:

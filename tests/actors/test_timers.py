@@ -61,6 +61,20 @@ def test_each_timer_fires_once() -> None:
     assert subject.due(20) == []
 
 
+def test_what_a_timer_said_is_not_said_again_while_it_waits() -> None:
+    """However long that takes: it stands in the table until it is handled."""
+    table = Table()
+    table.timers = {row(5)}
+    subject = timers(table)
+    assert subject.due(10) == [row(5)]
+    assert subject.due(10 * WINDOW_NS) == []
+    subject.handled(row(5))
+    assert subject.due(20 * WINDOW_NS) == [row(5)], "it was set anew for the same time"
+    subject.handled(row(5))
+    table.timers.clear()
+    assert subject.due(30 * WINDOW_NS) == []
+
+
 def test_a_far_timer_waits_in_the_table() -> None:
     """It is read when its window comes, although nobody arms it again."""
     table = Table()

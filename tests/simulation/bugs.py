@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.messages import LoseAttempt
 from goclaw_actors.work import RETURNED
 from goclaw_events.facts import AttemptReturned
 
@@ -43,7 +44,9 @@ def _with_bugs(decider: Decider[Any], world: World) -> Decider[Any]:
         world.points.hit("decide")
         if strikes():
             world.note("bug in decide", type(message).__name__)
-            world.slot_lost = world.slot_lost or getattr(message, "status", "") == RETURNED
+            told = getattr(message, "status", "") == RETURNED
+            told = told or (isinstance(message, LoseAttempt) and decider.is_final(state))
+            world.slot_lost = world.slot_lost or told
             raise InjectedBug(type(message).__name__)
         decision = decider.decide(state, message, moment)
         deciding = bool(decision.facts)

@@ -39,6 +39,7 @@ def check_lane(stream: str, entries: list[Entry], priorities: Mapping[str, int])
             case SlotKept(task, token):
                 model.leased.remove(task)
                 model.leased.add(kept_slot(task, token))
+                continue  # nothing is free that was not; a pause may end before the lane hears it
             case LaneHeld() as fact:
                 model.live.apply(fact)
                 continue  # what is free is lent in the rest of the turn, or in one that follows

@@ -117,17 +117,18 @@ def heal(world: World) -> None:
         if heal_round(world):
             quiet = 0
             continue
-        if world.options.rate("control"):
-            resume(world)
-        if world.options.rate("hold"):
-            world.history.update(world.journal)
-            resume_all(world)
-        if world.node.idle and _nothing_is_missing(world):
-            _close(world)
-            return
-        quiet += 1
-        if quiet > HEAL_QUIET_ROUNDS_MAX:
-            break
+        if not _commands_wait(world):
+            if world.options.rate("control"):
+                resume(world)
+            if world.options.rate("hold"):
+                world.history.update(world.journal)
+                resume_all(world)
+            if world.node.idle and _nothing_is_missing(world):
+                _close(world)
+                return
+            quiet += 1
+            if quiet > HEAL_QUIET_ROUNDS_MAX:
+                break
         wake_ns = world.node.wake_ns()
         world.time.advance(max(wake_ns - world.clock.now_ns(), 10**6))
     stuck = [
@@ -141,8 +142,9 @@ def heal(world: World) -> None:
 
 def heal_round(world: World) -> bool:
     """Do all that can be done now; return whether anything was recorded."""
-    for run_id in sorted(set(world.clients.submitted) - world.clients.answered):
-        world.clients.submit(run_id)
+    if not _commands_wait(world):
+        for run_id in sorted(set(world.clients.submitted) - world.clients.answered):
+            world.clients.submit(run_id)
     before = [dispatcher._number for dispatcher in world.node.dispatchers]
     world.node.run_once()
     world.journal.commit()
@@ -155,6 +157,10 @@ def heal_round(world: World) -> bool:
     while world.executor.kept:
         world.return_attempt()
     return before != [dispatcher._number for dispatcher in world.node.dispatchers]
+
+
+def _commands_wait(world: World) -> bool:
+    return any(dispatcher.commands for dispatcher in world.node.dispatchers)
 
 
 def _nothing_is_missing(world: World) -> bool:

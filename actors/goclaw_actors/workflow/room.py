@@ -33,9 +33,9 @@ def hold_back(run: Run, message: LaneFull) -> Decision:
     held = [] if run.status in FINAL else _still_active(run, message.tasks)
     stream = workflow_stream(run.run_id)
     if not held:
-        if lane in blocked.counts and run.status not in FINAL:
-            return NOTHING
-        return Decision((), (Send(lane_stream(lane), LeaveRoom(stream)),))
+        # a run that goes on returns the room: tasks that it does not know of yet may wait for it
+        leave = (Send(lane_stream(lane), LeaveRoom(stream)),) if run.status in FINAL else ()
+        return Decision((), leave)
     # the lane may hear that the run waits no more after it said that it is full
     again = (Send(lane_stream(lane), WaitForRoom(stream)),) if lane in blocked.left else ()
     return Decision((TasksBlocked(lane, held),), again)
