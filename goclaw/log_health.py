@@ -122,7 +122,17 @@ def _judge_views(views: list[dict[str, Any]]) -> Finding:
     says = f"{len(views)} views, at most {max(view['lag'] for view in views)} facts behind"
     if lag_s > LAG_MAX_S:
         return problem("views_behind", "views", f"{says}, {lag_s:.1f} s")
-    return Finding("views", "ok", f"{says} ({lag_s:.3f} s)")
+    return Finding("views", "ok", f"{says} ({lag_s:.3f} s){_lacking(views)}")
+
+
+def _lacking(views: list[dict[str, Any]]) -> str:
+    """Return which views never saw facts that were given up; empty where all did."""
+    lacks = [
+        f"{view['name']} below {' '.join(view['lacks_below'])}"
+        for view in views
+        if view["lacks_below"]
+    ]
+    return f"; they lack what was given up: {', '.join(lacks)}" if lacks else ""
 
 
 def _look_at_journal(
@@ -170,7 +180,7 @@ def _look_at_views(health: LogHealth, journal: Journal, directory: DataDirectory
             lag_s = max(view["lag_s"] for view in health.views)
             facts = max(sum(view["lag"]) for view in health.views)
             says = f"{len(health.views)} views, at most {facts} facts ({lag_s:.3f} s) behind"
-            found = Finding("views", "ok", says)
+            found = Finding("views", "ok", says + _lacking(health.views))
         health.findings.append(found)
         poisoned = [
             lane.lane for lane in LanesReader(store).list(limit=LANES_MAX).items if lane.poisoned
@@ -201,8 +211,9 @@ def _view(journal: Journal, store: ViewStore, projection: Projection) -> dict[st
     begins = [journal.history(partition) for partition in range(journal.partitions)]
     reason = reason_to_rebuild(journal, projection.version, found, begins)
     places = [begin - 1 for begin in begins]
+    lacks: tuple[int, ...] = ()
     if found is not None and reason is None:
-        places = [place.number for place in found.places]
+        places, lacks = [place.number for place in found.places], found.lacks
     other = checkpoint_key(slot_name(projection.name, 1 - slot))
     return {
         "name": projection.name,
@@ -210,6 +221,7 @@ def _view(journal: Journal, store: ViewStore, projection: Projection) -> dict[st
         "positions": [f"{p}:{number}" for p, number in enumerate(places)],
         "lag": list(lag_of(journal, places)),
         "lag_s": lag_s_of(journal, places, begins),
+        "lacks_below": [f"{p}:{number}" for p, number in enumerate(lacks) if number],
         "rebuilding": store.get(other) is not None,
         "rebuild_because": reason,
     }

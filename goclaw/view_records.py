@@ -128,6 +128,7 @@ def view_record(status: ProjectionStatus) -> dict[str, Any]:
         "lag": sum(status.lag),
         "lag_s": status.lag_s,
         "error": _error(status.code, status.message),
+        "lacks_below": [f"{p}:{number}" for p, number in enumerate(status.lacks) if number],
         "rebuild": None
         if rebuild is None
         else {

@@ -186,6 +186,8 @@ def _status_row(view: Mapping[str, Any]) -> tuple[object, ...]:
     under_way = "" if rebuild is None else f"{rebuild['state']}, {rebuild['lag']} facts to go"
     error = view["error"]
     state = view["state"] if error is None else f"{view['state']} [{error['code']}]"
+    if view["lacks_below"]:
+        state += f", lacks what was given up below {' '.join(view['lacks_below'])}"
     places = " ".join(view["positions"])
     return view["name"], view["version"], state, places, view["lag"], view["lag_s"], under_way
 

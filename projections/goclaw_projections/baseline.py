@@ -20,15 +20,20 @@ if TYPE_CHECKING:
     Row = tuple[bytes, bytes]
 
 SECTION: Final = "view/"
-"""How the names of sections with rows of views begin; the view's name and version follow."""
+"""How the names of sections with rows of views begin; the view's name and version follow, and of
+rows that lack older facts the number below which."""
 
 
 class ViewRows(NamedTuple):
-    """The rows that one view has of one partition, in the form of `version`; keys are whole."""
+    """The rows that one view has of one partition, in the form of `version`; keys are whole.
+
+    `lacks`: the number below which facts are not in them (0: all are).
+    """
 
     name: str
     version: int
     rows: Iterator[Row]
+    lacks: int = 0
 
 
 class Baselines(Protocol):
@@ -56,16 +61,20 @@ class LogBaselines:
     def view(self, partition: int, name: str) -> ViewRows | None:
         """Return the rows of a view below `begin`; raises `LogDamaged`."""
         baseline = self._journal.baseline(partition)
-        for section in baseline.sections if baseline is not None else ():
-            of, _, version = section.rpartition("/")
-            if baseline is not None and of == SECTION + name:
-                return ViewRows(name, int(version), baseline.rows(section))
+        if baseline is None:
+            return None
+        before = f"{SECTION}{name}/"
+        for section in baseline.sections:
+            if section.startswith(before):
+                version, _, lacks = section.removeprefix(before).partition("/")
+                return ViewRows(name, int(version), baseline.rows(section), int(lacks or 0))
         return None
 
 
 def section_of(rows: ViewRows) -> str:
     """Return the section of a baseline in which a view's rows are kept."""
-    return f"{SECTION}{rows.name}/{rows.version}"
+    lacks = f"/{rows.lacks}" if rows.lacks else ""
+    return f"{SECTION}{rows.name}/{rows.version}{lacks}"
 
 
 class _Prefix:
@@ -127,11 +136,14 @@ def fold_views(
     projections = make()
     runner = ProjectionRunner(prefix, store, projections, baselines=_One(baselines, partition))
     runner.catch_up()
-    for status in runner.status():
+    found = runner.status()
+    for status in found:
         if status.state == "failed":
             msg = f"view {status.name} cannot be folded [{status.code}]: {status.message}"
             raise ProjectionFailed(msg, view=status.name)
     return [
-        ViewRows(each.name, each.version, store.scan(each.name.encode() + b"/"))
-        for each in projections
+        ViewRows(
+            each.name, each.version, store.scan(each.name.encode() + b"/"), each.lacks[partition]
+        )
+        for each in found
     ]

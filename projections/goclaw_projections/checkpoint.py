@@ -25,11 +25,16 @@ START = Place(0, 0)
 
 
 class Checkpoint(NamedTuple):
-    """What a projection has folded: written in the same write as the rows it stands for."""
+    """What a projection has folded: written in the same write as the rows it stands for.
+
+    `lacks` has, for each partition, the number below which nothing was folded because it had been
+    given up (0: all was; empty: of every partition).
+    """
 
     version: int
     log_id: bytes
     places: tuple[Place, ...]
+    lacks: tuple[int, ...] = ()
 
     def packed(self) -> bytes:
         """Write the checkpoint as a row's value."""
@@ -39,8 +44,9 @@ class Checkpoint(NamedTuple):
     def read(cls, data: bytes) -> Checkpoint | None:
         """Read `packed`; None for what is none (another format: the rows are built again)."""
         try:
-            version, log_id, places = unpack(data)
-            return cls(version, log_id, tuple(Place(*place) for place in places))
+            version, log_id, places, *more = unpack(data)
+            lacks = tuple(more[0]) if more else ()
+            return cls(version, log_id, tuple(Place(*place) for place in places), lacks)
         except (LogDamaged, ValueError, TypeError):
             return None
 

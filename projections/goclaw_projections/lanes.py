@@ -122,7 +122,8 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
         elif type(fact) is facts.LaneRedirected:
             row[_REDIRECTED] += len(fact.tasks)
         elif type(fact) is facts.LaneRoomChanged:
-            row[_BLOCKED] += len(fact.came) - len(fact.left) - len(fact.given)
+            change = len(fact.came) - len(fact.left) - len(fact.given)
+            row[_BLOCKED] = max(0, row[_BLOCKED] + change)  # less: before the view's beginning
     row[_UPDATED] = time_ns
     rows.put("lane/" + lane, row)
 
@@ -138,7 +139,8 @@ def _apply_poisoned(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
 
 def _advance(lane: str, row: list[Any], fact: facts.LaneAdvanced, time_ns: int, rows: Rows) -> None:
     released, withdrawn, queued, leased = fact[:4]
-    row[_RUNNING] += len(leased) - len(released)
+    # less than none: they were lent before the view's beginning
+    row[_RUNNING] = max(0, row[_RUNNING] + len(leased) - len(released))
     row[_RELEASED] += len(released)
     row[_LEASED] += len(leased)
     row[_ARRIVED] += len(queued)

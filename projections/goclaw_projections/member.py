@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from goclaw_events.errors import CodedError, HistoryExpired
+from goclaw_events.errors import CodedError
 from goclaw_projections.checkpoint import (
     START,
     Checkpoint,
@@ -33,7 +33,9 @@ BASELINE_ROWS: Final = 1_000
 class Member:
     """The rows of one slot of a view, how far they are, and why they were given up, if they were.
 
-    Used by one thread at a time (the runner's lock); `numbers` and `failure` may be read by any.
+    `lacks`: for each partition the number below which facts were given up before they were folded
+    (0: none were). Used by one thread at a time (the runner's lock); `numbers`, `failure` and
+    `lacks` may be read by any.
     """
 
     projection: Projection
@@ -41,6 +43,7 @@ class Member:
     rows: Rows
     places: list[Place]
     failure: Exception | None = None
+    lacks: list[int] = field(default_factory=list)
 
     @property
     def slot_name(self) -> str:
@@ -75,7 +78,7 @@ class Member:
     def checkpoint(self, log_id: bytes, partition: int = 0, last: Place = START) -> Change:
         """Return the row that says how far the rows are once `partition` is at `last`."""
         places = tuple(last if p == partition else place for p, place in enumerate(self.places))
-        checkpoint = Checkpoint(self.projection.version, log_id, places)
+        checkpoint = Checkpoint(self.projection.version, log_id, places, tuple(self.lacks))
         return self.checkpoint_key, checkpoint.packed()
 
     def resume(self, journal: Journal, store: ViewStore, baselines: Baselines) -> bool:
@@ -86,6 +89,7 @@ class Member:
         reason = reason_to_rebuild(journal, self.projection.version, found, begins)
         if reason is None and found is not None:
             self.places = list(found.places)
+            self.lacks = list(found.lacks) or [0] * journal.partitions
             return True
         if data is not None:
             _log.info("view %s is built again: %s", self.projection.name, reason)
@@ -96,39 +100,37 @@ class Member:
         """Delete the rows, and begin where the history of the log does."""
         self.rows.discard()
         self.places = [START] * journal.partitions
+        self.lacks = [0] * journal.partitions
         store.write([self.checkpoint(journal.log_id)], [self.prefix])
-        try:
-            for partition in range(journal.partitions):
-                self._begin_with_baseline(journal, store, baselines, partition)
-        except HistoryExpired as error:
-            self.failure = error
-            _log.error("view %s is stopped [%s]: %s", self.projection.name, error.code, error)
+        for partition in range(journal.partitions):
+            self._begin_with_baseline(journal, store, baselines, partition)
 
     def _begin_with_baseline(
         self, journal: Journal, store: ViewStore, baselines: Baselines, partition: int
     ) -> None:
         """Take in what the view was where the partition's history begins.
 
-        Raises `HistoryExpired` where that is of another version, or not there: a view that
-        lacked history would say so of no row.
+        Where that is not there, or of another version, the view knows nothing of what was given up,
+        and says so (`lacks`): nobody can tell it any more, and what came after is worth having.
         """
         begin = baselines.begin(partition)
         if begin <= 1:
             return
         name, version = self.projection.name, self.projection.version
         found = baselines.view(partition, name)
-        if found is None or found.version != version:
-            has = "none of this view" if found is None else f"rows of version {found.version}"
-            msg = (
-                f"view {name} cannot be built: the facts below {partition}:{begin} were given up,"
-                f" and the baseline has {has}, not of version {version}"
-            )
-            hint = "use the version of Goclaw that gave them up, or restore a copy of the views"
-            raise HistoryExpired(msg, hint=hint, view=name)
-        own = len(name) + 1  # a baseline has the keys of slot 0
-        rows = ((self.prefix + key[own:], value) for key, value in found.rows)
-        while chunk := list(islice(rows, BASELINE_ROWS)):
-            store.write(chunk)
+        if found is not None and found.version == version:
+            self.lacks[partition] = found.lacks
+            own = len(name) + 1  # a baseline has the keys of slot 0
+            rows = ((self.prefix + key[own:], value) for key, value in found.rows)
+            while chunk := list(islice(rows, BASELINE_ROWS)):
+                store.write(chunk)
+        else:
+            self.lacks[partition] = begin
+            has = "no rows of it" if found is None else f"rows of version {found.version}"
+            _log.warning(
+                "view %s (version %d) lacks what was given up below %d:%d: what was kept has %s",
+                name, version, partition, begin, has,
+            )  # fmt: skip
         place = Place(journal.head(partition).era, begin - 1)
         store.write([self.checkpoint(journal.log_id, partition, place)])
         self.places[partition] = place
@@ -139,7 +141,8 @@ def new_member(
 ) -> Member:
     """Return a slot of a view before anything is known of it."""
     rows = Rows(store, slot_name(projection.name, slot), cache_rows_max)
-    return Member(projection, slot, rows, [START] * journal.partitions)
+    nothing = [0] * journal.partitions
+    return Member(projection, slot, rows, [START] * journal.partitions, lacks=nothing)
 
 
 def open_members(

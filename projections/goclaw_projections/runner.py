@@ -345,6 +345,7 @@ class ProjectionRunner:
                 lag_of(self._journal, rebuild.numbers),
                 *rebuild.why,
             ),
+            tuple(member.lacks),
         )
 
 

@@ -31,6 +31,8 @@ class ProjectionStatus(NamedTuple):
     `places` holds, for each partition, the last number folded; `lag_s` how much older the last
     fact folded is than the last durable one, in seconds, of the partition where that is most.
     A failed one says why. `rebuild`: the rows that are being made anew, None if none are.
+    `lacks` has, for each partition, the number below which facts were given up before this version
+    of the view saw them (0: it lacks nothing).
     """
 
     name: str
@@ -42,6 +44,7 @@ class ProjectionStatus(NamedTuple):
     message: str = ""
     lag_s: float = 0.0
     rebuild: RebuildStatus | None = None
+    lacks: tuple[int, ...] = ()
 
 
 def lag_of(journal: Journal, places: Sequence[int]) -> tuple[int, ...]:

@@ -49,6 +49,8 @@ Times end in `_ns` (nanoseconds since 1970, UTC, by the clock of the log) or `_s
   given up, drop the rows at once: what is there would be wrong.
 - While much is folded at once (`views.process_facts`), a process that the engine starts for it does
   so. It stores nothing and ends by itself; if it is killed, the engine folds on alone.
+- A view whose version what was kept of given-up history does not have begins behind it; `views
+  status` says what it lacks (`lacks_below`).
 
 {told}"""
 

@@ -9,11 +9,14 @@ import pytest
 import goclaw
 from goclaw.datadir import DataDirectory
 from goclaw.expiry import STEPS
+from goclaw.log_health import look_at_log
 from goclaw.log_records import Selection, select
 from goclaw.results import CommandRefused
 from goclaw.upkeep import Upkeep
+from goclaw.view_records import view_record
 from goclaw_events.envelope import Position
 from goclaw_events.errors import HistoryExpired
+from goclaw_projections.runs import RunsProjection
 from tests.goclaw.test_archive import (
     FAR,
     Killed,
@@ -98,6 +101,33 @@ async def test_what_is_kept_answers(tmp_path: Path, partitions: int) -> None:
         with pytest.raises(goclaw.errors.RunNotFound):
             await engine.result("nobody")
     check(tmp_path)
+
+
+async def test_a_view_of_a_newer_version_goes_on_without_what_was_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what it lacks, to whoever asks for it; and more can be given up."""
+    await work(tmp_path)
+    await end_what_is_left(tmp_path)
+    archive(tmp_path)
+    [plan] = expire(tmp_path)
+    monkeypatch.setattr(RunsProjection, "version", 99)
+    for round_ in range(2):
+        async with engine_on(tmp_path) as engine:
+            ended = await engine.run(sums(), run_id=f"later{round_}")
+            assert ended.result == {"sum": 12}
+            records = [view_record(status) for status in engine.views.runner.status()]
+            page = engine.views.at(ended.position, "runs").runs.list(limit=10)
+            lacks = {record["name"]: record["lacks_below"] for record in records}
+            assert lacks.pop("runs") == [f"0:{plan.below}"]
+            assert {tuple(each) for each in lacks.values()} == {()}
+            assert [run.run_id for run in page.runs] == [f"later{n}" for n in range(round_, -1, -1)]
+        found = look_at_log(tmp_path).findings
+        [says] = [each.says for each in found if each.name == "views"]
+        assert says.endswith(f"they lack what was given up: runs below 0:{plan.below}")
+        archive(tmp_path)
+        expire(tmp_path)
+        forget_views(tmp_path)
 
 
 async def test_unfinished_runs_hold_history_back(tmp_path: Path) -> None:
