@@ -230,6 +230,19 @@ def test_a_deadline_passes_whether_it_runs_or_not() -> None:
     assert told(ended) == [Retract("m4")]
 
 
+def test_what_a_lost_attempt_took_is_declined_where_no_other_follows() -> None:
+    """Its sender hears an end; what is overdue by then ends once, with the task."""
+    scenario = task()
+    due_ns = NOW_NS + 10**9
+    scenario.when(say("m1", deadline_ns=due_ns))
+    start = begin(scenario)
+    scenario.when(Consumed(STREAM, start.token, ["m1"]))
+    lost = scenario.when(LoseAttempt(start.token.number, 0), due_ns)
+    assert kinds(lost.facts) == ["SignalEnded", "AttemptLost", "TaskFailed"]
+    assert lost.facts[0] == SignalEnded("m1", "declined", "the task failed")
+    assert scenario.when(TimerFired("expire/m1"), due_ns).facts == ()
+
+
 def test_a_message_can_be_withdrawn_until_it_is_taken() -> None:
     """A handler that takes it in the same moment is told of in the log: the later word holds."""
     scenario = task()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, SetTimer
-from goclaw_actors.signalling import EndSignals
 from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_actors.task.signals import (
     COALESCE,
@@ -17,10 +16,12 @@ from goclaw_actors.task.signals import (
     STEER,
     WITHDRAWN,
     Signals,
+    without_attempt,
 )
 from goclaw_actors.task.state import ATTEMPTED, FINAL
 from goclaw_actors.work import AttemptToken, Interrupt, Offer, Retract, Signal, TellAttempt
 from goclaw_events.facts import (
+    AttemptLost,
     SignalAccepted,
     SignalConsumed,
     SignalEnded,
@@ -34,7 +35,7 @@ from goclaw_events.value import BlobRef, pack
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
-    from goclaw_actors.signalling import HoldWork, SendSignal, WithdrawSignal
+    from goclaw_actors.signalling import EndSignals, HoldWork, SendSignal, WithdrawSignal
     from goclaw_actors.task.state import Task
     from goclaw_actors.work import Consumed, Saved, Word
     from goclaw_events.plan import PlannedTask
@@ -231,19 +232,26 @@ def saved(task: Task, report: Saved, moment: Moment) -> Decision:
 
 def end(task: Task, message: EndSignals, moment: Moment) -> Decision:
     """Decline what waits for a task that will not begin, or begins no more."""
-    signals = task.signals
-    if signals is None or not signals.waiting:
-        return NOTHING
-    facts = tuple(SignalEnded(one.signal, DECLINED, message.reason) for one in signals.untaken)
+    return NOTHING if task.signals is None else _declined(task.signals, message.reason, moment)
+
+
+def _declined(signals: Signals, reason: str, moment: Moment) -> Decision:
+    facts = tuple(SignalEnded(one.signal, DECLINED, reason) for one in signals.untaken)
     return Decision(facts, (), _cleared(signals.waiting.values(), moment))
 
 
 def with_farewell(task: Task, decision: Decision, moment: Moment) -> Decision:
-    """Decline what still waits where a decision ends the task, before it ends."""
+    """Decline what still waits where a decision ends the task, before it ends.
+
+    What a lost attempt took waits too: no other comes to take it again.
+    """
     last = type(decision.facts[-1]) if decision.facts else None
-    if last not in _ENDS:
+    if last not in _ENDS or task.signals is None:
         return decision
-    told = end(task, EndSignals(f"the task {_ENDS[last]}"), moment)
+    signals = task.signals
+    if any(isinstance(fact, AttemptLost) for fact in decision.facts):
+        signals = without_attempt(signals, task.attempt)
+    told = _declined(signals, f"the task {_ENDS[last]}", moment)
     return decision._replace(
         facts=(*told.facts, *decision.facts), effects=(*told.effects, *decision.effects)
     )
