@@ -18,3 +18,11 @@ def asker() -> str:
     """Return who asks: `uid:1000`. Whoever asks in this process is its own user."""
     uid = _PEER.get()
     return f"uid:{os.geteuid() if uid is None else uid}"
+
+
+def signed(claimed: str) -> str:
+    """Return who says something: `uid:1000`, or `uid:1000/reviewer` for who claims that name.
+
+    What stands before the slash the transport proved; nobody can claim that.
+    """
+    return f"{asker()}/{claimed}" if claimed else asker()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
+from goclaw.asker import signed
 from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
 from goclaw.following import follow_log
 from goclaw.operations.operation import Params, act
@@ -47,7 +48,7 @@ class Signal(NameTask):
     signal_id: str
     """The same signal again gives the first answer."""
     sender: Annotated[str, Field(max_length=SENDER_CHARS_MAX)] = ""
-    """Who says it; it is recorded."""
+    """Who says it, in their own words: recorded behind who the transport says it is."""
 
 
 class Steer(Signal):
@@ -129,15 +130,16 @@ async def _send(
 ) -> dict[str, Any]:
     parts = engine.parts
     check_id(asked.signal_id, "signal id")
-    task = _task_of(parts, asked)
+    task = task_of(parts, asked)
     settings = parts.settings.signals
     quiet_s = settings.quiet_s if more is None or more.quiet_s is None else more.quiet_s
     deadline_s = None if more is None else more.deadline_s
-    digest = blake2b(pack([kind, mode, body, asked.sender, deadline_s])).digest()
+    sender = signed(asked.sender)
+    digest = blake2b(pack([kind, mode, body, sender, deadline_s])).digest()
     deadline_ns = 0 if deadline_s is None else parts.clock.now_ns() + int(deadline_s * 1e9)
     names = _names(parts, asked.run_id, task) if kind == "params" else None
     send = SendSignal(
-        task, asked.signal_id, kind, mode, body, asked.sender, digest, deadline_ns, quiet_s,
+        task, asked.signal_id, kind, mode, body, sender, digest, deadline_ns, quiet_s,
         settings.waiting_max, names,
     )  # fmt: skip
     accepted, _ = await engine.command(workflow_stream(asked.run_id), send, asked.signal_id)
@@ -145,7 +147,7 @@ async def _send(
     return asdict(Signalled(asked.signal_id, asked.run_id, task, state, repeated=accepted.repeated))
 
 
-def _task_of(parts: Parts, asked: NameTask) -> str:
+def task_of(parts: Parts, asked: NameTask) -> str:
     """Return the task that is meant; raises `RunNotFound`, `UsageInvalid`."""
     check_id(asked.run_id, "run id")
     plan = parts.plan_of(asked.run_id)
@@ -184,7 +186,7 @@ async def _interrupt(engine: Engine, asked: Interrupt) -> dict[str, Any]:
 
 async def _hold(engine: Engine, asked: Pause, how: str, timeout_s: float) -> dict[str, Any]:
     body = HoldWork(
-        asked.task or "", how, asked.reason, asked.sender, timeout_s, asked.signal_id,
+        asked.task or "", how, asked.reason, signed(asked.sender), timeout_s, asked.signal_id,
         _digest(how, asked),
     )  # fmt: skip
     return await _command(engine, asked, body)
@@ -192,7 +194,7 @@ async def _hold(engine: Engine, asked: Pause, how: str, timeout_s: float) -> dic
 
 async def _resume(engine: Engine, asked: Signal) -> dict[str, Any]:
     digest = _digest("resumed", asked)
-    body = ResumeWork(asked.task or "", asked.sender, asked.signal_id, digest)
+    body = ResumeWork(asked.task or "", signed(asked.sender), asked.signal_id, digest)
     return await _command(engine, asked, body)
 
 
@@ -208,7 +210,7 @@ async def _command(engine: Engine, asked: Signal, body: Any) -> dict[str, Any]:
 
 
 def _digest(what: str, asked: Signal) -> bytes:
-    said = asked.model_dump(exclude={"signal_id", "wait_s"})
+    said = asked.model_dump(exclude={"signal_id", "wait_s"}) | {"sender": signed(asked.sender)}
     return blake2b(pack([what, sorted(said.items())])).digest()
 
 
@@ -235,7 +237,7 @@ async def _stopped(engine: Engine, run_id: str, task: str) -> None:
 
 async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
-    task = _task_of(engine.parts, asked)
+    task = task_of(engine.parts, asked)
     body = WithdrawSignal(task, asked.signal_id, asked.reason)
     await engine.command(workflow_stream(asked.run_id), body)
     return {"signal_id": asked.signal_id}
@@ -243,7 +245,7 @@ async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
 
 async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
-    task = _task_of(engine.parts, asked)
+    task = task_of(engine.parts, asked)
     named = Signalled(asked.signal_id, asked.run_id, task, "")
     return asdict(await _told(engine, named, asked.wait, asked.timeout_s))
 
@@ -285,16 +287,16 @@ def _named(found: dict[str, Any]) -> Signalled:
     return Signalled(**found)
 
 
-_ANSWER: Final = "`{signal, run_id, task, state, attempt, reason, repeated}`"
+ANSWER: Final = "`{signal, run_id, task, state, attempt, reason, repeated}`"
 _STATE: Final = "`{signal, run_id, task, state, repeated}`"
 OPERATIONS: Final = (
-    act("signal.steer", Steer, _steer, "Change parameters of a task.", _ANSWER, idle=True),
-    act("signal.message", Say, _say, "Say something to the agent of a task.", _ANSWER, idle=True),
+    act("signal.steer", Steer, _steer, "Change parameters of a task.", ANSWER, idle=True),
+    act("signal.message", Say, _say, "Say something to the agent of a task.", ANSWER, idle=True),
     act("signal.withdraw", Withdraw, _withdraw, "Take back a message that nobody took.",
         "`{signal_id}`", idle=True),
     act("signal.interrupt", Interrupt, _interrupt, "Stop a task or a run, keeping its state.",
         _STATE, idle=True),
     act("signal.pause", Pause, _pause, "Let nothing of a task or a run start.", _STATE, idle=True),
     act("signal.resume", Signal, _resume, "Let a task or a run go on.", _STATE, idle=True),
-    act("signal.state", AwaitSignal, _state, "Tell what became of a signal.", _ANSWER, idle=True),
+    act("signal.state", AwaitSignal, _state, "Tell what became of a signal.", ANSWER, idle=True),
 )  # fmt: skip
