@@ -16,7 +16,8 @@ class Signalling:
     """Send signals to the tasks of runs. Each returns once it is durable.
 
     `task` may be left out where the run has one task only. `signal_id` (a new one, unless given)
-    makes a repeat harmless: it gets the first answer. `sender` is recorded. `wait` `offered` or
+    makes a repeat harmless: it gets the first answer. `sender`, a name of one's own choice, is
+    recorded behind the one that the transport proved (`uid:1000/reviewer`). `wait` `offered` or
     `consumed` returns when it has come so far, or will not: see `Signalled`; after `timeout_s` it
     raises `TimedOut`, and the signal is there all the same. Raises `CommandRefused` with the
     code of the refusal.
@@ -33,6 +34,23 @@ class Signalling:
     ) -> Signalled:
         """Change parameters of a task: at once where it runs, and for every later attempt."""
         return await self._signal("steer", run_id, task, signal_id, sender, params=dict(params))
+
+    async def adjust(
+        self,
+        run_id: str,
+        changes: Mapping[str, Any],
+        *,
+        task: str | None = None,
+        signal_id: str | None = None,
+        sender: str = "",
+    ) -> Signalled:
+        """Change how a task that is not over is run: at once, and for every later attempt.
+
+        `changes`, as a definition writes them: `priority`, `lane`, `timeout`, `retry` (the fields
+        that are different), `deadline` (from now on); None takes a timeout or a deadline back.
+        Raises `InvalidRequest` with every fault.
+        """
+        return await self._signal("adjust", run_id, task, signal_id, sender, changes=dict(changes))
 
     async def message(
         self,

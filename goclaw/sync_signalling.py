@@ -47,6 +47,7 @@ class SyncSignalling:
     """Send signals to the tasks of runs: see `Signalling`."""
 
     steer = _blocking(Signalling.steer)
+    adjust = _blocking(Signalling.adjust)
     message = _blocking(Signalling.message)
     withdraw = _blocking(Signalling.withdraw)
     signal_state = _blocking(Signalling.signal_state)

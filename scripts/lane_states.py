@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.adjusting import LeaveQueue, Rerank
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.messages import (
     ControlLane,
@@ -66,6 +67,10 @@ def lane() -> Aggregate:
         "Release": Release("task/r/a"),
         "Defer": Defer("task/r/a", 0, True, "", "", "", None, 1.0, NOW_NS + 1),
         "Release of a task that holds no slot": Release("task/r/z"),
+        "Rerank of a task that waits": Rerank("task/r/c", 5, False),
+        "Rerank of a task that does not wait": Rerank("task/r/z", 5, False),
+        "LeaveQueue of a task that waits": LeaveQueue("task/r/c"),
+        "LeaveQueue of a task that holds a slot": LeaveQueue("task/r/a"),
         "KeepSlot": KeepSlot("task/r/a", TOKEN),
         "KeepSlot of a task that holds no slot": KeepSlot("task/r/z", TOKEN),
         "Withdraw of a task that waits": Withdraw("task/r/c"),

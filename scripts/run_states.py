@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.adjusting import AdjustTask, LimitRun
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.messages import (
     CancelRun,
@@ -77,6 +78,8 @@ def run() -> Aggregate:
         "FailRun": FailRun("internal_bug", "m", "a"),
         "SendSignal": SendSignal("a", "m", "message", "steer", "hi", "", b""),
         "SendSignal to no task of it": SendSignal("z", "m", "message", "steer", "hi", "", b""),
+        "AdjustTask": AdjustTask("a", "m", {"priority": 5}, "me", b""),
+        "LimitRun": LimitRun(1_800_000_000_000_000_000),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
         "JudgeRun (it is stuck)": JudgeRun([["task/r/a", "why"]]),
         "JudgeRun (it is not)": JudgeRun([]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.adjusting import AdjustTask, LeftQueue
 from goclaw_actors.collecting import ReportVote
 from goclaw_actors.messages import (
     AskAgain,
@@ -33,6 +34,7 @@ from goclaw_events.facts import (
     ChildStarted,
     SignalAccepted,
     SignalConsumed,
+    TaskAdjusted,
     TaskAdmitted,
     TaskCancelled,
     TaskCancelRequested,
@@ -81,6 +83,10 @@ def task() -> Aggregate:
         "scheduled (it has its key)": (unique, TaskAdmitted()),
         "running": running,
         "cancelling": (*running, TaskCancelRequested("why")),
+        "scheduled (for another lane)": (
+            scheduled,
+            TaskAdjusted("j", {"lane": "w/other"}, "me"),
+        ),
         "scheduled (its times are over)": (patient,),
         "child": child,
         "cancelling (a child)": (*child, TaskCancelRequested("why")),
@@ -141,6 +147,10 @@ def task() -> Aggregate:
         "SendSignal (merging)": message._replace(signal="c", mode="coalesce", quiet_s=1.0),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
         "EndSignals": EndSignals("why"),
+        "AdjustTask (priority)": AdjustTask("a", "j", {"priority": 5}, "me", b"", REF),
+        "AdjustTask (lane)": AdjustTask("a", "j", {"lane": "w/other"}, "me", b"", REF),
+        "AdjustTask (deadline)": AdjustTask("a", "j", {"deadline_ns": retry_ns}, "me", b"", REF),
+        "LeftQueue": LeftQueue("w/io"),
         "HoldWork interrupt": HoldWork("a", "interrupted", "why", "me", 5.0, definition=REF),
         "HoldWork interrupt (with its run)": HoldWork(
             "a", "interrupted", "why", "me", 5.0, definition=REF, of_run=True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import MembersReported, WatchTasks
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import AskAgain, CancelRun, ChildEnded, ReturnRoom, RoomFor, SubmitRun
@@ -56,6 +57,7 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
             return Decision(reply=Refused("run_finished", text))
         case (
             SendSignal(task=task)
+            | AdjustTask(task=task)
             | WithdrawSignal(task=task)
             | HoldWork(task=task)
             | ResumeWork(task=task)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
+from goclaw_actors.adjusting import LeaveQueue
 from goclaw_actors.collecting import MembersReported, WatchTasks, end_all
 from goclaw_actors.decider import ClearOpen, Refused, RunEnded, Send
 from goclaw_actors.failures import failure_of, storable
@@ -144,7 +145,7 @@ class Bugs:
 
     def _refuse_slot(self, batch: Batch, message: Message) -> None:
         match message.body:
-            case Enqueue(task=task) | Defer(task=task):
+            case Enqueue(task=task) | Defer(task=task) | LeaveQueue(task=task):
                 refusal = Send(task, SlotRefused(POISONED))
             case ClaimKey(task=task):
                 refusal = Send(task, KeyRefused(POISONED, f"{message.target} was given up"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_actors.adjusting import AdjustTask, LeaveQueue, LeftQueue, LimitRun, Rerank
 from goclaw_actors.collecting import (
     AskMembers,
     CancelCollector,
@@ -200,10 +201,11 @@ class AskAgain(NamedTuple):
 class CheckSlot(NamedTuple):
     """Give the slot back again if it is not needed: the lane could not be read for a while.
 
-    `token`: it is the one that this attempt kept when it was abandoned.
+    `token`: it is the one that this attempt kept when it was abandoned. `lane`: who asks.
     """
 
     token: int = 0
+    lane: str = ""
 
 
 class CheckAttempt(NamedTuple):
@@ -458,6 +460,11 @@ for _cls, _name in (
     (WatchTasks, "run.watch_tasks"),
     (UnwatchTasks, "run.unwatch_tasks"),
     (ReportVote, "task.report_vote"),
+    (AdjustTask, "task.adjust"),
+    (LeftQueue, "task.left_queue"),
+    (LimitRun, "run.limit"),
+    (Rerank, "lane.rerank"),
+    (LeaveQueue, "lane.leave_queue"),
 ):
     MESSAGES.register(_cls, _name)
 MESSAGES.register(Outcome, "task.outcome")

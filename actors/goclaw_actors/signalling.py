@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_actors.adjusting import AdjustTask
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class ResumeMore(NamedTuple):
 
 COMMAND_OF: Final[dict[type, str]] = {
     SendSignal: "signal",
+    AdjustTask: "signal",
     HoldWork: "command",
     ResumeWork: "command",
 }

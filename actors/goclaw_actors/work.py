@@ -104,7 +104,18 @@ class Written(NamedTuple):
     size: int
 
 
-Word: TypeAlias = Offer | Retract | Interrupt | Written
+class Limit(NamedTuple):
+    """The attempt has another time: `timeout_s` from its start, and `left_s` from now.
+
+    None: there is no such limit. `left_of` says which one the second is; see `StartAttempt`.
+    """
+
+    timeout_s: float | None
+    left_s: float | None
+    left_of: str
+
+
+Word: TypeAlias = Offer | Retract | Interrupt | Written | Limit
 
 
 class TellAttempt(NamedTuple):

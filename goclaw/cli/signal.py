@@ -54,7 +54,9 @@ _task = click.argument("task", required=False)
 _id = click.option(
     "--id", "signal_id", metavar="ID", help="The same id again gives the first answer."
 )
-_sender = click.option("--sender", default="", metavar="NAME", help="Who says it; it is recorded.")
+_sender = click.option(
+    "--sender", default="", metavar="NAME", help="Who says it, in their own words; it is recorded."
+)
 _wait = click.option(
     "--wait", type=click.Choice(LEVELS), default="accepted", show_default=True,
     help="Return when it has come so far, or will not.",
@@ -85,6 +87,49 @@ def steer(
     """Change parameters of a task, at once and for every later attempt."""
     given = {"params": dict(params), "sender": sender}
     _show(_send(settings, "signal.steer", run, task, signal_id, given), as_json=as_json)
+
+
+@signal.command()
+@_run
+@_task
+@click.option("--priority", type=int, metavar="N", help="Higher goes first in its lane.")
+@click.option("--lane", metavar="LANE", help="A lane of the definition, or /LANE, a shared one.")
+@click.option("--timeout", metavar="TIME", help="For each attempt (30s, 5m); none: no limit.")
+@click.option("--retries", type=click.IntRange(min=0), metavar="N",
+              help="After the first attempt, at most N more.")  # fmt: skip
+@click.option("--retry", multiple=True, callback=_values, metavar="KEY=VALUE",
+              help="A field of the retry policy (max=10s); may be repeated.")  # fmt: skip
+@click.option("--deadline", metavar="TIME",
+              help="When it has to have ended, from now; none: no deadline.")  # fmt: skip
+@_id
+@_sender
+@settings_options
+@json_option
+def adjust(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    priority: int | None,
+    lane: str | None,
+    timeout: str | None,
+    retries: int | None,
+    retry: Mapping[str, Any],
+    deadline: str | None,
+    signal_id: str | None,
+    sender: str,
+    as_json: bool,
+) -> None:
+    """Change how a task is run that is not over, at once and for every later attempt."""
+    policy = dict(retry) | ({} if retries is None else {"attempts": retries + 1})
+    said: dict[str, Any] = {
+        "priority": priority, "lane": lane, "timeout": timeout, "retry": policy or None,
+        "deadline": deadline,
+    }  # fmt: skip
+    changes = {name: value for name, value in said.items() if value is not None}
+    for name in {"timeout", "deadline"} & changes.keys():
+        changes[name] = None if changes[name] == "none" else _value(changes[name])
+    given = {"changes": changes, "sender": sender}
+    _show(_send(settings, "signal.adjust", run, task, signal_id, given), as_json=as_json)
 
 
 @signal.command()

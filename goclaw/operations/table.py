@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw.errors import OperationUnknown
 from goclaw.operations import (
+    adjusting,
     collect,
     definitions,
     house,
@@ -29,6 +30,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         work,
         output,
         signals,
+        adjusting,
         collect,
         runs,
         why,

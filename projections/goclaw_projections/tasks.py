@@ -146,6 +146,7 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
             | facts.SignalConsumed()
             | facts.SignalEnded()
             | facts.StateSaved()
+            | facts.TaskAdjusted()
         ):
             pass
         case _:
@@ -163,6 +164,7 @@ _Rarer: TypeAlias = (
     | facts.TaskJoined
     | facts.TaskAdmitted
     | facts.TaskRedirected
+    | facts.TaskMoved
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
     | facts.AttemptReturned
@@ -190,7 +192,7 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
         case facts.AttemptLost() | facts.TaskRequeued() | facts.TaskAdmitted() | facts.TaskJoined():
             joined = isinstance(fact, facts.TaskJoined)
             row[_STATUS], row[_WAKE] = "waiting" if joined else "scheduled", None
-        case facts.TaskRedirected():
+        case facts.TaskRedirected() | facts.TaskMoved():
             row[_LANE] = fact.lane
         case facts.TaskCancelRequested():
             row[_STATUS], row[_REASON] = "cancelling", fact.reason

@@ -97,6 +97,10 @@ def _brief_signal(fact: facts.SignalAccepted) -> str:
     return f"{fact.signal}: {what}{sender}"[:BRIEF_CHARS_MAX]
 
 
+def _brief_adjusted(fact: facts.TaskAdjusted) -> str:
+    return _by(f"{fact.signal}: {', '.join(sorted(fact.changes))}", fact.sender)
+
+
 def _brief_room(fact: facts.TasksBlocked | facts.TasksUnblocked) -> str:
     return f"{fact.lane}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
 
@@ -139,6 +143,8 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "task.signal_accepted": _brief_signal,
     "task.signal_consumed": lambda fact: f"{fact.signal} by attempt {fact.attempt}",
     "task.signal_ended": lambda fact: _short(f"{fact.signal} {fact.state}", fact.reason),
+    "task.adjusted": _brief_adjusted,
+    "task.moved": lambda fact: fact.lane,
     "task.state_saved": lambda fact: f"attempt {fact.attempt}",
     "task.failed": lambda fact: _short(fact.code, fact.message),
     "task.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],

@@ -61,7 +61,9 @@ def test_a_slot_that_an_abandoned_attempt_keeps_is_taken() -> None:
     assert scenario.when(KeepSlot("task/r/a", 7)).facts == ()  # said again
     assert leased(enqueue(scenario, "task/r/a", head=True)) == []
     checked = scenario.when(RecheckSlots(["task/r/a#7"]))
-    assert [(send.target, send.body) for send in checked.sends] == [("task/r/a", CheckSlot(7))]
+    assert [(send.target, send.body) for send in checked.sends] == [
+        ("task/r/a", CheckSlot(7, "w/io"))
+    ]
     assert leased(scenario.when(Release("task/r/a#7"))) == ["task/r/a"]
     assert scenario.when(Release("task/r/a#7")).facts == ()
 

@@ -105,10 +105,10 @@ LAYOUT = {
         "hops kept key lane limited lost params priority progress queue_due_ns result run_id "
         "signals status stream task_id tenant token total_due_ns unique"
     ),
-    (9, "task"): (
-        "attempt child child_run deadline_ns definition due_ns error failures generation hold "
-        "holder hops kept key lane limited lost params priority progress queue_due_ns result "
-        "run_id signals status stream task_id tenant token total_due_ns unique"
+    (10, "task"): (
+        "adjusted attempt child child_run deadline_ns definition due_ns error failures generation "
+        "hold holder hops kept kept_in key lane limited lost params priority progress queue_due_ns "
+        "result run_id signals status stream task_id tenant token total_due_ns unique"
     ),
     (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
@@ -324,7 +324,7 @@ def test_a_run_goes_on_as_if_it_had_never_been_away(
     assert pack(decider.encode(restored)) == pack(decider.encode(stays))
 
 
-@pytest.mark.parametrize("count", range(8))
+@pytest.mark.parametrize("count", range(10))
 def test_a_task_goes_on_as_if_it_had_never_been_away(count: int) -> None:
     """Every field survives, at every point of a task's life."""
     decider = task_decider(Shelf())
@@ -332,7 +332,9 @@ def test_a_task_goes_on_as_if_it_had_never_been_away(count: int) -> None:
         said.TaskScheduled(BlobRef(bytes(32), 1), 0, {"p": [1]}, "l", 3),
         said.AttemptStarted(1, 7, "h"),
         said.ProgressReported(1, 0.5, "half"),
-        said.AttemptFailed(1, 7, "boom", "why", "", False, 99),
+        said.TaskAdjusted("j", {"lane": "w/o", "retry": {"attempts_max": 5}}, "me"),
+        said.AttemptFailed(1, 7, "boom", "why", "", True, 99),
+        said.TaskMoved("w/o"),
         said.TaskRequeued(2),
         said.AttemptStarted(2, 12, "h"),
         said.TaskCompleted(2, 12, {"r": [None, True]}),

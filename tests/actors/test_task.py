@@ -65,7 +65,9 @@ REFUSED = {
         "Outcome of another attempt",
     )
 }
-TOLD = {
+ADJUSTED = {f"AdjustTask ({what})": ["TaskAdjusted"] for what in ("priority", "lane", "deadline")}
+QUEUED = {"LeftQueue": ["TaskMoved"]}
+TOLD = ADJUSTED | {
     f"SendSignal ({how})": ["SignalAccepted"]
     for how in ("parameters", "message", "rejecting", "merging")
 }
@@ -82,6 +84,7 @@ ASKING = {
     "CancelTask": ["TaskCancelled"],
     "CancelTask (only if queued)": ["TaskCancelled"],
     **TOLD,
+    "AdjustTask (lane)": ["TaskAdjusted", "TaskMoved"],
     **REFUSED,
 }
 EXPECTED: dict[str, dict[str, list[str]]] = {
@@ -108,6 +111,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **REFUSED,
     },
     "running (a message waits)": {
+        **ADJUSTED,
         "Outcome failed (not served for now)": ["AttemptLimited"],
         "HoldWork interrupt": ["TaskInterruptRequested"],
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],
@@ -131,6 +135,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "running (it was taken)": {
+        **ADJUSTED,
         "Outcome failed (not served for now)": ["AttemptLimited"],
         "HoldWork interrupt": ["TaskInterruptRequested"],
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],
@@ -151,6 +156,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "scheduled": {
+        **QUEUED,
         "KeyTaken": ["TaskFailed"],
         "HoldWork interrupt": ["TaskCancelled"],
         "HoldWork interrupt (with its run)": ["TaskInterrupted"],
@@ -164,6 +170,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **REFUSED,
     },
     "scheduled (it has its key)": {
+        **QUEUED,
         "HoldWork interrupt": ["TaskCancelled"],
         "HoldWork interrupt (with its run)": ["TaskInterrupted"],
         "HoldWork pause": ["TaskPaused"],
@@ -212,7 +219,21 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **TOLD_AT_WORK,
         **LATE,
     },
+    "scheduled (for another lane)": {
+        "KeyTaken": ["TaskFailed"],
+        "HoldWork interrupt": ["TaskCancelled"],
+        "HoldWork interrupt (with its run)": ["TaskInterrupted"],
+        "HoldWork pause": ["TaskPaused"],
+        "SlotLeased": ["AttemptStarted"],
+        "SlotRefused": ["TaskMoved"],
+        "CancelTask": ["TaskCancelled"],
+        "CancelTask (only if queued)": ["TaskCancelled"],
+        **QUEUED,
+        **TOLD,
+        **REFUSED,
+    },
     "scheduled (its times are over)": {
+        **QUEUED,
         "KeyTaken": ["TaskFailed"],
         "HoldWork interrupt": ["TaskCancelled"],
         "HoldWork interrupt (with its run)": ["TaskInterrupted"],
@@ -261,6 +282,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "TimerFired": ["TaskRequeued"],
         "CancelTask": ["TaskCancelled"],
         **TOLD,
+        "AdjustTask (lane)": ["TaskAdjusted", "TaskMoved"],
         **LATE,
     },
     "retrying (abandoned)": {
@@ -274,6 +296,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt (once too often)": ["AttemptReturned"],
         "LoseAttempt (process asked to stop)": ["AttemptReturned"],
         **TOLD,
+        "AdjustTask (lane)": ["TaskAdjusted", "TaskMoved"],
         **LATE,
     },
     "running (to be paused)": {
@@ -314,12 +337,14 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "interrupted": {
+        **QUEUED,
         "ResumeWork": ["TaskResumed"],
         "CancelTask": ["TaskCancelled"],
         **TOLD,
         **LATE,
     },
     "paused": {
+        **QUEUED,
         "HoldWork interrupt": ["TaskCancelled"],
         "HoldWork interrupt (with its run)": ["TaskInterrupted"],
         "ResumeWork": ["TaskResumed"],

@@ -106,6 +106,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "runs show": ("runs show hello1 --critical", 0),
     "runs tail": ("runs tail hello1", 0),
     "schema": ("schema workflow", 0),
+    "signal adjust": ("signal adjust long1 w --priority 1", 7),
     "signal interrupt": ("signal interrupt long1 w", 7),
     "signal pause": ("signal pause long1", 7),
     "signal resume": ("signal resume long1", 7),

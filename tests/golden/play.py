@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 from goclaw_actors import failures
+from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import OpenCollector
 from goclaw_actors.message import Message
 from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
@@ -108,6 +109,7 @@ def _everything(stage: Stage) -> Stage:
     _signalled(stage)
     _judged(stage)
     _held(stage)
+    _adjusted(stage)
     _collected(stage)
     stage = _losses(stage)
     _bugs_met(stage)
@@ -273,6 +275,23 @@ def _held(stage: Stage) -> None:
     stage.rest()
     stage.node.accept(Message("workflow/held", ResumeWork("", "golden")))
     stage.rest()
+
+
+def _adjusted(stage: Stage) -> None:
+    """Change how tasks are run: one that waits goes to another lane, a child has less time."""
+    lanes = {"one": {"concurrency": 1}, "other": {}}
+    tasks = {name: {"agent": "x", "lane": "one"} for name in "ab"}
+    stage.submit(tasks, "adjusted", lanes=lanes)
+    stage.rest()
+    changes: dict[str, Any] = {"lane": "w/other", "priority": 3, "retry": {"attempts_max": 4}}
+    due_ns = stage.clock.ns + 10**12
+    for run, task, said in (
+        ("adjusted", "b", changes | {"timeout_s": 9.5}),
+        ("parent", "p", {"deadline_ns": due_ns}),
+    ):
+        body = AdjustTask(task, f"{run}-{task}", said, "golden", b"digest")
+        stage.node.accept(Message(f"workflow/{run}", body))
+        stage.rest()
 
 
 def _collected(stage: Stage) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from goclaw_actors.work import AttemptToken, Outcome
 from goclaw_events.frame import message_record
 from goclaw_events.value import unpack
+from tests.simulation.adjusters import adjust
 from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
@@ -208,5 +209,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "control": control,
     "signal": talk,
     "hold": hold,
+    "adjust": adjust,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

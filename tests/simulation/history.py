@@ -76,5 +76,9 @@ class History:
 
 def lane_taken(own: list[Entry]) -> str:
     """Return the lane that a task asked last, from its own facts."""
-    asked = [e.decoded.lane for e in own if e.fact.type in ("task.scheduled", "task.redirected")]
+    asked = [
+        e.decoded.lane
+        for e in own
+        if e.fact.type in ("task.scheduled", "task.redirected", "task.moved")
+    ]
     return f"lane/{asked[-1]}"

@@ -10,6 +10,7 @@ from goclaw_events.ids import kind_of, partition_of
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import BlobRef, follow, unpack
 from goclaw_events.verify import verify
+from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts, priorities_of
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.talkers import KNOB, check_signals
@@ -40,10 +41,9 @@ def check_log(world: World) -> None:
         check_task(stream, entries)
         check_signals(stream, entries)
     priorities = {
-        stream: entry.decoded.priority
-        for stream, entries in world.history.of_kind("task")
-        if (entry := scheduled_in(entries)) is not None
+        stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")
     }
+    check_adjusted(world)
     for stream, entries in world.history.of_kind("lane"):
         check_lane(stream, entries, priorities)
     for stream, entries in world.history.of_kind("unique"):
@@ -188,10 +188,10 @@ def _data_flow(world: World, run_id: str, plan: Plan, ended: dict[str, Entry]) -
         if first is None:
             continue
         scheduled = first.decoded
-        wanted = (task.lane, task.priority)
+        before = adjusted(own[: own.index(first)])
+        wanted = (before.get("lane", task.lane), before.get("priority", task.priority))
         assert (scheduled.lane, scheduled.priority) == wanted, f"{run_id}/{task.id}"
-        tries = sum(entry.fact.type == "task.attempt_failed" for entry in own)
-        assert tries <= task.retry.attempts_max, f"{run_id}/{task.id} was tried {tries} times"
+        check_attempts(f"{run_id}/{task.id}", own, task.retry.attempts_max)
         params = _resolved(world, scheduled.params)
         for entry in own:
             start = world.ever_started.get(entry_token(entry)) if _starts(entry) else None
@@ -303,7 +303,7 @@ def check_executor(world: World) -> None:
 def _slots_suffice(world: World, leased: Mapping[str, Any]) -> None:
     """Check that lanes lend no more slots than there are, those of abandoned attempts counted."""
     running = Counter(
-        lane_taken(world.history.streams[attempt.stream])
+        f"lane/{attempt.lane}"
         for attempt in (*world.executor.held.values(), *world.executor.kept.values())
     )
     for lane, count in running.items():

@@ -39,6 +39,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     # Whoever talks to tasks, and handlers that listen.
     "signal": 12.0,
     "hold": 1.5,
+    "adjust": 3.0,
     # Partitions.
     "redeliver": 1.5,
     # Agents.
@@ -57,7 +58,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control", "limited", "signal", "hold")
+LATER: Final = ("control", "limited", "signal", "hold", "adjust")
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

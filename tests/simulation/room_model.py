@@ -99,8 +99,8 @@ class _Room:
         for task, _, at_head, *_ in fact.queued:
             self.queue.add(task)
             run = "workflow/" + task.split("/")[1]
-            if at_head or task in fact.leased:
-                continue  # it takes no room, or had it before
+            if at_head or task in fact.leased or task in fact.withdrawn:
+                continue  # it takes no room, or had it before: it is ranked anew
             if used[run]:
                 used[run] -= 1
             else:

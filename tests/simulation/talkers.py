@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.decider import Refused
 from goclaw_actors.message import Message, Reply
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
@@ -35,7 +36,7 @@ def talk(world: World) -> None:
 def say(world: World) -> None:
     """Say something to some task of some run; often what was said before, now and then else."""
     rng = world.rng
-    run_id, task = _some_task(world)
+    run_id, task = some_task(world)
     number = rng.randrange(SIGNALS_PER_TASK)
     signal = f"{task}-{number}"
     body: Any = f"body {number}"
@@ -58,7 +59,7 @@ def say(world: World) -> None:
 
 def withdraw(world: World) -> None:
     """Take some message back."""
-    run_id, task = _some_task(world)
+    run_id, task = some_task(world)
     signal = f"{task}-{world.rng.randrange(SIGNALS_PER_TASK)}"
     _send(world, run_id, WithdrawSignal(task, signal, "sim"), "", b"")
 
@@ -66,7 +67,7 @@ def withdraw(world: World) -> None:
 def hold(world: World) -> None:
     """Let a task, or a run, stand still, or go on."""
     rng = world.rng
-    run_id, task = _some_task(world)
+    run_id, task = some_task(world)
     task = rng.choice([task, task, ""])
     how = rng.choice(["interrupted", "paused", "on", "on"])
     command = rng.choice(["", f"{how}-{task}"])
@@ -95,7 +96,8 @@ def _stands_still(types: list[str]) -> bool:
     return bool(held) and held[-1] != "resumed" and not ENDS & set(said)
 
 
-def _some_task(world: World) -> tuple[str, str]:
+def some_task(world: World) -> tuple[str, str]:
+    """Return a run and a task; now and then one that there is not."""
     rng = world.rng
     known = sorted(world.clients.submitted)
     run_id = rng.choice(known) if known and rng.random() < 0.95 else "r99"
@@ -110,11 +112,12 @@ def _send(world: World, run_id: str, body: Any, command: str, digest: bytes) -> 
     message = Message(workflow_stream(run_id), body)
     if command:
         message.command_id, message.digest = command, digest
-    message.reply_to = lambda reply: _answered(world, run_id, body, reply)
+    message.reply_to = lambda reply: answered(world, run_id, body, reply)
     world.node.accept(message)
 
 
-def _answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
+def answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
+    """Take an answer in: what was accepted is durable by then."""
     world.points.hit("reply")
     name = type(body).__name__
     answer = reply.answer
@@ -124,6 +127,8 @@ def _answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
         world.note(f"{name} refused: {answer.code}", run_id)
         return
     world.note(f"{name} accepted", run_id)
+    if isinstance(body, AdjustTask):
+        world.adjusted.add((run_id, body.task, body.signal))
     if isinstance(body, SendSignal):
         durable = world.journal.durable(reply.position.partition) if reply.position else 0
         assert reply.position is not None

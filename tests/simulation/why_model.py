@@ -37,6 +37,7 @@ STARTED, CHILD = "task.attempt_started", "task.child_started"
 ASIDE = (
     "task.progress_reported", "task.outcome_refused", "task.attempt_returned",
     "task.signal_accepted", "task.signal_consumed", "task.signal_ended", "task.state_saved",
+    "task.adjusted", "task.moved",
 )  # fmt: skip
 HOLDS = frozenset(
     {"task.interrupted", "task.interrupt_requested", "task.paused", "task.resumed",

@@ -63,6 +63,7 @@ class World:
         self.clients = Clients(self)
         self.ended: dict[str, str] = {}
         self.told: dict[tuple[str, str, str], bytes] = {}
+        self.adjusted: set[tuple[str, str, str]] = set()
         self.ever_started: dict[AttemptToken, StartAttempt] = {}
         self.handed_over: dict[tuple[int, int, int], str] = {}
         self.posts: deque[tuple[Callable[[Any], None], Any]] = deque()

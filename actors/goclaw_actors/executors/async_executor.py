@@ -25,7 +25,7 @@ from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.watch import LoopWatch
-from goclaw_actors.work import Interrupt
+from goclaw_actors.work import Interrupt, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -193,6 +193,7 @@ class AsyncExecutor:
             run.task = loop.create_task(self._attempt(run))
             if attempt.timeout_s is not None:
                 run.timer = loop.call_later(attempt.timeout_s, self._time_out, run)
+            run.since_s = loop.time()
             if attempt.heartbeat_s is not None:
                 run.beat = loop.call_later(attempt.heartbeat_s, self._listen, run)
 
@@ -207,7 +208,7 @@ class AsyncExecutor:
             given = await self._given(attempt.params) if attempt.params else {}
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
-            context = run.begin(TaskContext(attempt, params, self._shared.ports))
+            context = run.begin(TaskContext(run.attempt, params, self._shared.ports))
             outcome = completed(attempt, await agent.function(context, **arguments))
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
             outcome = run.ending or failed(agent, attempt, error)
@@ -275,6 +276,8 @@ class AsyncExecutor:
                 continue
             if isinstance(word, Interrupt):
                 self._interrupt(run, word)
+            elif isinstance(word, Limit):
+                self._limit(run, word)
             else:
                 run.tell(word)
 
@@ -288,6 +291,16 @@ class AsyncExecutor:
                 run.escalate(self._loop.call_later(word.timeout_s, end))
                 return
         self._end(run, ending, grace_s)
+
+    def _limit(self, run: Run, word: Limit) -> None:
+        left_s = run.limit(word, self._loop.time())
+        if run.since_s is None or run.ending is not None:
+            return
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = None
+        if left_s is not None:
+            run.timer = self._loop.call_later(left_s, self._time_out, run)
 
     @property
     def _stop_grace_s(self) -> float:

@@ -18,7 +18,7 @@ from goclaw_actors.executors.outcomes import chunk_of, stored
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.window import Room, Window, is_on_loop
-from goclaw_actors.work import Consumed, Emitted, Interrupt, Offer, Saved, Signal, Written
+from goclaw_actors.work import Consumed, Emitted, Interrupt, Limit, Offer, Saved, Signal, Written
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, MutableMapping
@@ -95,11 +95,7 @@ class TaskContext:
         self._seen = 0
         self._deadline: datetime | None = None
         self._deadline_s: float | None = None
-        if attempt.timeout_s is not None:
-            self._deadline_s = ports.clock() + attempt.timeout_s
-            now = datetime.now(UTC)
-            with contextlib.suppress(OverflowError):  # a deadline beyond the calendar is none
-                self._deadline = now + timedelta(seconds=attempt.timeout_s)
+        self._bound(attempt.timeout_s)
         if attempt.signals:
             self.hear(Offer(attempt.signals))
 
@@ -370,6 +366,9 @@ class TaskContext:
             if self._window is not None:
                 self._window.give(word.size)
             return
+        if isinstance(word, Limit):
+            self._bound(word.left_s)
+            return
         mailbox = self._box()
         if isinstance(word, Interrupt):
             self._interrupted = word.reason
@@ -382,6 +381,14 @@ class TaskContext:
             mailbox.put(fresh)
         else:
             mailbox.withdraw(word.signal)
+
+    def _bound(self, left_s: float | None) -> None:
+        """Let the attempt have so much time from now on."""
+        self._deadline = self._deadline_s = None
+        if left_s is not None:
+            self._deadline_s = self._ports.clock() + left_s
+            with contextlib.suppress(OverflowError):  # a deadline beyond the calendar is none
+                self._deadline = datetime.now(UTC) + timedelta(seconds=left_s)
 
     def stop(self) -> None:
         """Ask the agent to stop. For the executor; any thread."""

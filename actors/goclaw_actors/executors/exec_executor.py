@@ -32,6 +32,7 @@ from goclaw_actors.executors.outcomes import (
     refused,
 )
 from goclaw_actors.executors.program import Capture, Feed, Pipes
+from goclaw_actors.executors.run import limited
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import CodedError
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.children.children import Children
     from goclaw_actors.executors.children.launcher import Child
     from goclaw_actors.executors.run import Shared
-    from goclaw_actors.work import AttemptToken, StartAttempt
+    from goclaw_actors.work import AttemptToken, Limit, StartAttempt
     from goclaw_events.value import Value
 
 _EOF_S: Final = 1.0
@@ -123,6 +124,10 @@ class ExecExecutor(ChildExecutor[_Running]):
         """Begin attempts, those beyond `programs_max` when another one has ended."""
         self._take_in(_Running(attempt) for attempt in attempts)
 
+    def limit(self, limits: Sequence[tuple[AttemptToken, Limit]]) -> None:
+        """Let programs have another time."""
+        self._children.call(self._limit, limits)
+
     # What follows runs on the thread of the loop.
 
     def _next(self) -> None:
@@ -169,9 +174,25 @@ class ExecExecutor(ChildExecutor[_Running]):
     def _started(self, run: _Running) -> None:
         """Count the time from now: the program runs."""
         run.began_s = time.monotonic()
-        if run.attempt.timeout_s is not None and run.ending is None:
-            loop = self._children.loop
-            run.timer = loop.call_later(run.attempt.timeout_s, self._time_out, run)
+        self._count(run, run.attempt.timeout_s)
+
+    def _count(self, run: _Running, left_s: float | None) -> None:
+        if run.timer is not None:
+            run.timer.cancel()
+        run.timer = None
+        if left_s is not None and run.ending is None:
+            run.timer = self._children.loop.call_later(left_s, self._time_out, run)
+
+    def _limit(self, limits: Sequence[tuple[AttemptToken, Limit]]) -> None:
+        for token, word in limits:
+            run = self._runs.get(token)
+            if run is None or run.ending is not None:
+                continue
+            ran_s = time.monotonic() - run.began_s if run.began_s else 0.0
+            run.attempt = limited(run.attempt, word, ran_s)
+            whole_s = run.attempt.timeout_s
+            if run.began_s:
+                self._count(run, None if whole_s is None else max(0.0, whole_s - ran_s))
 
     def _exited(self, run: _Running, end: Exit) -> None:
         run.exit = end

@@ -21,12 +21,12 @@ from goclaw_actors.executors.gate import Entrant, Gate
 from goclaw_actors.executors.kept import Kept
 from goclaw_actors.executors.outbox import Outbox
 from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
-from goclaw_actors.executors.run import ExecutorLimits, Shared
+from goclaw_actors.executors.run import ExecutorLimits, Shared, limited
 from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
 from goclaw_actors.why.sight import HERE
-from goclaw_actors.work import Interrupt, Offer, Outcome, Retract
+from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Retract
 from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
@@ -197,18 +197,26 @@ class AgentExecutor:
     def tell_many(self, tells: Sequence[TellAttempt]) -> None:
         """Tell attempts something; one that waits for its agent, or for room, hears it then.
 
-        Work of other kinds cannot hear: an interrupt stops it at once.
+        Work of other kinds hears of its time only: an interrupt stops it at once.
         """
         by_executor: dict[_Executor, list[TellAttempt]] = {}
         for tell in tells:
             executor = self._held.get(tell.token) or self._keep(tell)
             if executor is not None:
                 by_executor.setdefault(executor, []).append(tell)
-                if executor in self._kinds.values() and isinstance(tell.word, Interrupt):
-                    executor.stop([(tell.token, tell.word.reason)], INTERRUPTED, None)
+                self._say_to_kind(executor, tell)
         for listener in (self._async, self._threads, self._processes):
             if listener is not None and listener in by_executor:
                 listener.tell(by_executor[listener])
+
+    def _say_to_kind(self, executor: _Executor, tell: TellAttempt) -> None:
+        kind = next((one for one in self._kinds.values() if one is executor), None)
+        if kind is None:
+            return
+        if isinstance(tell.word, Interrupt):
+            kind.stop([(tell.token, tell.word.reason)], INTERRUPTED, None)
+        elif isinstance(tell.word, Limit):
+            kind.limit([(tell.token, tell.word)])
 
     def _keep(self, tell: TellAttempt) -> _Executor | None:
         """Add what an attempt is told to what it will begin with; return who runs it by now.
@@ -373,6 +381,8 @@ def _told(attempt: StartAttempt, word: Word) -> StartAttempt:
     if isinstance(word, Retract):
         left = tuple(one for one in attempt.signals if one.id != word.signal)
         return attempt._replace(signals=left)
+    if isinstance(word, Limit):
+        return limited(attempt, word)
     if not isinstance(word, Offer):
         return attempt
     known = {one.id for one in attempt.signals}

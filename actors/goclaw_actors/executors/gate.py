@@ -10,15 +10,14 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from goclaw_actors.executors.run import OF_ATTEMPT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.run import Cancellable
     from goclaw_actors.work import AttemptToken, StartAttempt
-
-OF_ATTEMPT = "timeout"
-"""The limit of time that begins with the attempt itself."""
 
 
 class Entrant(NamedTuple):
@@ -102,20 +101,30 @@ class Gate:
             if lane is None:
                 return False
             found = self._lanes[lane][token]
-            changed = found.entrant._replace(attempt=change(found.entrant.attempt))
-            self._lanes[lane][token] = found._replace(entrant=changed)
+            attempt = found.entrant.attempt
+            changed = found.entrant._replace(attempt=change(attempt))
+            found = found._replace(entrant=changed)
+            if changed.attempt.timeout_s != attempt.timeout_s:
+                if found.timer is not None:
+                    found.timer.cancel()
+                found = _Waiting(changed, self._clock(), self._timer(changed.attempt))
+            self._lanes[lane][token] = found
             return True
 
     def _wait(self, entrant: Entrant) -> None:
         attempt = entrant.attempt
-        timer = None
-        if attempt.timeout_s is not None and attempt.timeout_of != OF_ATTEMPT:
-            timer = self._after(attempt.timeout_s, self._time_out, attempt.token)
+        timer = self._timer(attempt)
         if attempt.lane not in self._lanes:
             self._lanes[attempt.lane] = {}
             self._turns.append(attempt.lane)
         self._lanes[attempt.lane][attempt.token] = _Waiting(entrant, self._clock(), timer)
         self._lane_of[attempt.token] = attempt.lane
+
+    def _timer(self, attempt: StartAttempt) -> Cancellable | None:
+        """Set a timer for an attempt whose time counts while it waits."""
+        if attempt.timeout_s is None or attempt.timeout_of == OF_ATTEMPT:
+            return None
+        return self._after(attempt.timeout_s, self._time_out, attempt.token)
 
     def _next(self) -> list[Entrant]:
         """Let in as many as there is room for: of each lane one, then the next of each."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from goclaw_actors.executors.run import Shared
-    from goclaw_actors.work import AttemptToken, StartAttempt
+    from goclaw_actors.work import AttemptToken, Limit, StartAttempt
 
 
 class KindExecutor(Protocol):
@@ -39,6 +39,10 @@ class KindExecutor(Protocol):
 
         `grace_s`: how long one may take to end by itself; None: the limit of the executors.
         """
+        ...
+
+    def limit(self, limits: Sequence[tuple[AttemptToken, Limit]]) -> None:
+        """Let attempts have another time; an unknown token is ignored. Does not block."""
         ...
 
     def abandon_all(self, reason: str, code: str) -> None:

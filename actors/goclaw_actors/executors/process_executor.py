@@ -41,6 +41,7 @@ from goclaw_actors.work import (
     Consumed,
     Emitted,
     Interrupt,
+    Limit,
     Offer,
     Outcome,
     Progress,
@@ -172,7 +173,7 @@ class ProcessExecutor(ChildExecutor[Run]):
         reference = self._reference(run.agent)
         early = [Offer(attempt.signals), *(run.early or ())] if attempt.signals else run.early
         try:
-            worker.send([RUN, run.number, fields, reference, packed, attempt.timeout_s])
+            worker.send([RUN, run.number, fields, reference, packed, run.attempt.timeout_s])
             for word in early or ():
                 _say(worker, run, word)
         except FrameTooLarge as fault:
@@ -181,8 +182,8 @@ class ProcessExecutor(ChildExecutor[Run]):
             self._next()
             return
         run.begun = True
-        if attempt.timeout_s is not None:
-            run.timer = self._children.loop.call_later(attempt.timeout_s, self._time_out, run)
+        run.since_s = self._children.loop.time()
+        self._count(run, run.attempt.timeout_s)
         if attempt.heartbeat_s is not None:
             run.beat = self._children.loop.call_later(attempt.heartbeat_s, self._listen, run)
 
@@ -257,6 +258,8 @@ class ProcessExecutor(ChildExecutor[Run]):
             is_begun = worker is not None and run.begun
             if isinstance(word, Interrupt):
                 self._interrupt(run, word, worker if is_begun else None)
+            elif isinstance(word, Limit):
+                self._limit(run, word, worker if is_begun else None)
             elif worker is None or not is_begun:
                 run.tell(word)
             else:
@@ -275,6 +278,20 @@ class ProcessExecutor(ChildExecutor[Run]):
                 run.escalate(self._children.loop.call_later(word.timeout_s, end))
                 return
         self._end(run, ending, grace_s)
+
+    def _limit(self, run: Run, word: Limit, worker: WorkerLink | None) -> None:
+        left_s = run.limit(word, self._children.loop.time())
+        if worker is None or run.ending is not None:
+            return
+        _say(worker, run, Limit(None, left_s, run.attempt.timeout_of))
+        if run.timer is not None:
+            run.timer.cancel()
+        self._count(run, left_s)
+
+    def _count(self, run: Run, left_s: float | None) -> None:
+        run.timer = None
+        if left_s is not None:
+            run.timer = self._children.loop.call_later(left_s, self._time_out, run)
 
     def _tell_input(self, worker: WorkerLink, run: Run) -> None:
         ports, run_id, number = self._shared.ports, run.attempt.run_id, run.number
@@ -395,6 +412,9 @@ def _say(worker: WorkerLink, run: Run, word: Word) -> None:
     """Tell a worker something, a signal at a time: each fits into a frame."""
     if isinstance(word, Interrupt):
         worker.control([TELL, run.number, {"interrupt": word.reason}])
+        return
+    if isinstance(word, Limit):
+        worker.control([TELL, run.number, {"limit": list(word)}])
         return
     if isinstance(word, Written):
         worker.control([TELL, run.number, word.size])

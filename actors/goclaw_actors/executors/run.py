@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from goclaw_actors.work import Limit
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.timers import Timers
     from goclaw_actors.work import Outcome, StartAttempt, Word
+
+
+OF_ATTEMPT: Final = "timeout"
+"""The limit of time that begins with the attempt itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ class Run:
 
     `ending` is set once it was told to stop: then it is the outcome, whatever the code returns.
     `ended`: the code has; `abandoned`: it had not when its slot was given up. `early` is what it
-    was told before its code began; `escalation` ends it when it does not stop by itself.
+    was told before its code began; `escalation` ends it when it does not stop by itself. `since_s`:
+    when its time began to count (monotonic); None: it has not begun.
     """
 
     __slots__ = (
@@ -77,6 +84,7 @@ class Run:
         "ending",
         "escalation",
         "number",
+        "since_s",
         "task",
         "timer",
         "worker",
@@ -96,6 +104,7 @@ class Run:
         self.begun = False
         self.ended = False
         self.number = 0
+        self.since_s: float | None = None
         self.abandoned = False
 
     def tell(self, word: Word) -> None:
@@ -120,6 +129,19 @@ class Run:
         self.context = context
         return context
 
+    def limit(self, word: Limit, now_s: float) -> float | None:
+        """Take another time in; return what is left of it, None: there is no limit.
+
+        Its context is told, if its code has begun; its timer is the executor's.
+        """
+        ran_s = 0.0 if self.since_s is None else now_s - self.since_s
+        self.attempt = limited(self.attempt, word, ran_s)
+        whole_s = self.attempt.timeout_s
+        left_s = None if whole_s is None else max(0.0, whole_s - ran_s)
+        if self.context is not None:
+            self.context.hear(Limit(None, left_s, self.attempt.timeout_of))
+        return left_s
+
     def silence_left_s(self) -> float:
         """Return how long the run may still be silent; 0.0 or less: it was so for too long."""
         limit_s = self.attempt.heartbeat_s or 0.0
@@ -136,3 +158,11 @@ class Run:
         if self.context is not None:
             self.context.end()
         return outcome if self.ending is None else self.ending
+
+
+def limited(attempt: StartAttempt, word: Limit, ran_s: float = 0.0) -> StartAttempt:
+    """Return an attempt with another time, as it counts from its start, `ran_s` ago."""
+    whole_s, which = word.timeout_s, OF_ATTEMPT
+    if word.left_s is not None and (whole_s is None or ran_s + word.left_s < whole_s):
+        whole_s, which = ran_s + word.left_s, word.left_of
+    return attempt._replace(timeout_s=whole_s, timeout_of=which)

@@ -6,6 +6,7 @@ import contextvars
 import functools
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
@@ -22,7 +23,7 @@ from goclaw_actors.executors.outcomes import (
 from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.run import Run
-from goclaw_actors.work import Interrupt
+from goclaw_actors.work import Interrupt, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,10 +105,27 @@ class ThreadExecutor:
                 run = self._runs.get(token)
                 if run is None:
                     continue
-                if run.worker is not None or not isinstance(word, Interrupt):
+                if isinstance(word, Limit):
+                    self._limit(run, word)
+                elif run.worker is not None or not isinstance(word, Interrupt):
                     run.tell(word)
             if isinstance(word, Interrupt):
                 self._interrupt(run, word)
+
+    def _limit(self, run: Run, word: Limit) -> None:
+        """Let a run have another time; under the lock."""
+        left_s = run.limit(word, time.monotonic())
+        if run.since_s is not None and run.ending is None:
+            if run.timer is not None:
+                run.timer.cancel()
+            self._count(run, left_s)
+
+    def _count(self, run: Run, left_s: float | None) -> None:
+        """Let the time of a run count from now; under the lock."""
+        run.since_s = time.monotonic() if run.since_s is None else run.since_s
+        run.timer = None
+        if left_s is not None:
+            run.timer = self._shared.timers.after(left_s, self._time_out, run)
 
     def _interrupt(self, run: Run, word: Interrupt) -> None:
         """End a run that was asked to stop when it has not; at once if it waits for a thread."""
@@ -139,11 +157,10 @@ class ThreadExecutor:
             exhausted = self._replaced >= self._shared.limits.abandoned_max
             if not exhausted:
                 run.worker = worker
+                self._count(run, run.attempt.timeout_s)
         if exhausted:
             self._settle(run, refused(attempt, self._exhausted()))
             return
-        if attempt.timeout_s is not None:
-            run.timer = self._shared.timers.after(attempt.timeout_s, self._time_out, run)
         if attempt.heartbeat_s is not None:
             run.beat = self._shared.timers.after(attempt.heartbeat_s, self._listen, run)
         self._settle(run, contextvars.Context().run(self._call, run))
@@ -157,9 +174,8 @@ class ThreadExecutor:
             given = resolved(attempt.params, ports.load, ports.reveal) if attempt.params else {}
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
-            context = TaskContext(attempt, params, ports)
             with self._lock:
-                run.begin(context)
+                context = run.begin(TaskContext(run.attempt, params, ports))
             if run.ending is not None:  # stopped while the parameters were loaded
                 return run.ending
             return completed(attempt, plain_result(agent, agent.function(context, **arguments)))

@@ -28,6 +28,7 @@ from goclaw_actors.work import (
     Consumed,
     Emitted,
     Interrupt,
+    Limit,
     Offer,
     Outcome,
     Progress,
@@ -264,6 +265,8 @@ class _Forward(logging.Handler):
 
 def _word(said: Any) -> Word:
     """Return what the engine tells an agent, as `process_executor` sends it."""
+    if isinstance(said, dict) and "limit" in said:
+        return Limit(*said["limit"])
     if isinstance(said, dict):
         return Interrupt(said["interrupt"], 0.0)
     if isinstance(said, int):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.adjusting import LeaveQueue, Rerank
 from goclaw_actors.decider import NOTHING, Decider, Decision, Moment, Pool, Send
 from goclaw_actors.lane.control import control
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX, Draft
@@ -40,7 +41,7 @@ def decide(lane: Lane, message: Any, moment: Moment) -> Decision:  # noqa: PLR09
     match message:
         case (
             Enqueue() | Release() | Defer() | Withdraw() | TimerFired()
-            | WaitForRoom() | LeaveRoom() | ReturnRoom()
+            | WaitForRoom() | LeaveRoom() | ReturnRoom() | Rerank() | LeaveQueue()
         ):  # fmt: skip
             return decide_together(lane, (message,), moment)
         case LendFree():
@@ -116,7 +117,8 @@ def _recheck(lane: Lane, tasks: list[str] | None) -> Decision:
     """Ask some of those that hold slots; all, in messages to the lane itself."""
     if tasks is not None:
         held = (keeper_of(slot) for slot in tasks if slot in lane.leased)
-        return Decision((), [Send(task, CheckSlot(token)) for task, token in held])
+        lane_id = lane.stream.partition("/")[2]
+        return Decision((), [Send(task, CheckSlot(token, lane_id)) for task, token in held])
     room = RoomDraft(lane.room)
     room.use_all()
     kept_no_more = room.fact()
@@ -144,7 +146,10 @@ LANE: Final = Decider(
     encode,
     FORM,
     Pool(
-        frozenset({Enqueue, Release, Defer, Withdraw, WaitForRoom, LeaveRoom, ReturnRoom}),
+        frozenset(
+            {Enqueue, Release, Defer, Withdraw, WaitForRoom, LeaveRoom, ReturnRoom, Rerank}
+            | {LeaveQueue}
+        ),
         decide_together,
         LEASES_PER_TURN_MAX,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.adjusting import LeaveQueue, LeftQueue, Rerank
 from goclaw_actors.decider import NOTHING, ClearOpen, ClearTimer, Decision, Send, SetOpen, SetTimer
 from goclaw_actors.lane.control import DRAINING
 from goclaw_actors.lane.entry import TASK
@@ -55,7 +56,7 @@ class Draft:
 
     __slots__ = (
         "capacity", "concurrency", "excessive", "fired", "held", "held_up", "hops", "lane",
-        "let_in", "limits", "now_ns", "queued", "released", "room", "tat_ns", "turn",
+        "left", "let_in", "limits", "now_ns", "queued", "released", "room", "tat_ns", "turn",
         "turned_away", "wake_ns", "withdrawn",
     )  # fmt: skip
 
@@ -73,6 +74,7 @@ class Draft:
         self.turned_away: dict[str, None] = {}
         self.hops: dict[str, int] = {}
         self.let_in: set[str] = set()
+        self.left: list[str] = []
         self.room = RoomDraft(lane.room)
         self.tat_ns = 0
         self.fired = False
@@ -95,6 +97,10 @@ class Draft:
                 self.fired = message.id == RATE
             elif type(message) is Defer:
                 self._defer(message)
+            elif type(message) is Rerank:
+                self._rerank(message)
+            elif type(message) is LeaveQueue:
+                self._leave(message.task)
             else:
                 self.room.take(message)
 
@@ -122,7 +128,7 @@ class Draft:
 
     def _enqueue(self, message: Enqueue) -> None:
         task, priority, at_head, tenant, workflow, key, units, cost, hops, let_in = message
-        lane = self.lane
+        lane, stays = self.lane, task in self.let_in
         if let_in and self.room.use(run_of(task)):
             self.let_in.add(task)
         if (
@@ -131,7 +137,7 @@ class Draft:
             or (task in lane.queued and task not in self.withdrawn)
         ):
             return
-        if lane.control.mode == DRAINING and not at_head:
+        if lane.control.mode == DRAINING and not (at_head or stays):
             self.turned_away[task] = None
             return
         if hops:
@@ -162,6 +168,21 @@ class Draft:
         if message.until_ns > max(held_ns, self.now_ns):
             self.held = message.until_ns, message.task
             self.concurrency = 0
+
+    def _rerank(self, message: Rerank) -> None:
+        """Let a task wait anew that waits; it has its room already."""
+        if self._waits(message.task):
+            self._withdraw(message.task)
+            self.let_in.add(message.task)
+            self._enqueue(Enqueue(*message))
+
+    def _leave(self, task: str) -> None:
+        """Let a task out that wants to go elsewhere, unless it was given a slot."""
+        if self._holds(task):
+            return
+        if self._waits(task):
+            self._withdraw(task)
+        self.left.append(task)
 
     def _withdraw(self, task: str) -> None:
         if self.queued.pop(task, None) is None and self._waits(task):
@@ -319,6 +340,8 @@ class Draft:
             if tasks:
                 facts.append(LaneRefused(tasks, reason))
                 sends.extend(Send(task, SlotRefused(reason)) for task in tasks)
+        lane_id = self.lane.stream.partition("/")[2]
+        sends.extend(Send(task, LeftQueue(lane_id)) for task in self.left)
         effects = self._effects()
         return Decision(tuple(facts), sends, effects) if facts or sends or effects else NOTHING
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
 from goclaw_actors.messages import AskAgain, Enqueue, ReturnRoom, ScheduleTask, SlotRedirected
 from goclaw_actors.task.state import SCHEDULED, Task, evolve
+from goclaw_actors.task.terms import adjusted, moves
 from goclaw_events.facts import TaskRedirected
 from goclaw_events.ids import lane_stream, workflow_stream
 
@@ -24,15 +25,18 @@ class Asking:
         self.contents = contents
 
     def planned(self, task: Task, definition: BlobRef | None = None) -> PlannedTask:
-        """Return the task as its plan has it; `definition`: of one that was not scheduled yet."""
+        """Return the task as its plan has it, and as it was adjusted.
+
+        `definition`: of one that was not scheduled yet.
+        """
         ref = definition or task.definition
         assert ref is not None, "a task that runs was scheduled"
         plan = self.contents.plan(ref)
-        return plan.tasks[plan.index[task.task_id]]
+        return adjusted(plan.tasks[plan.index[task.task_id]], task.adjusted)
 
     def redirect(self, task: Task, message: SlotRedirected, _moment: Moment) -> Decision:
         """Ask the lane that a full one named."""
-        if task.status != SCHEDULED:
+        if task.status != SCHEDULED or moves(task):  # it goes where somebody wants it to
             return NOTHING
         fact = TaskRedirected(message.lane)
         evolve(asks := copy(task), fact)
@@ -40,7 +44,7 @@ class Asking:
 
     def ask_again(self, task: Task, message: AskAgain, _moment: Moment) -> Decision:
         """Take the place that the lane keeps for the task, or give it back."""
-        if task.status == SCHEDULED and task.lane == message.lane:
+        if task.status == SCHEDULED and task.lane == message.lane and not moves(task):
             enqueue = self.enqueue(task, task, None, at_head=False)
             let_in = enqueue.body._replace(let_in=True)
             return Decision((), (enqueue._replace(body=let_in),))

@@ -77,7 +77,7 @@ class Attempts:
         """
         planned = self.asking.planned(task)
         attempt = task.attempt + 1
-        timeout_s, timeout_of = left_s(task, planned, moment.now_ns)
+        timeout_s, timeout_of = left_s(task, planned.timeout_s, moment.now_ns)
         start = StartAttempt(
             task.stream,
             task.run_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.adjusting import AdjustTask, LeftQueue
 from goclaw_actors.decider import (
     NOTHING,
     Accepted,
@@ -35,6 +36,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import hearing, holding, voting
+from goclaw_actors.task.adjusting import Adjusting, leave, tell_limit
 from goclaw_actors.task.asking import Asking
 from goclaw_actors.task.attempts import Attempts
 from goclaw_actors.task.ending import (
@@ -69,6 +71,8 @@ from goclaw_actors.task.stopping import (
     check_slot,
     slot_refused,
 )
+from goclaw_actors.task.terms import asked_for, moves
+from goclaw_actors.task.terms import total_ns as total_of
 from goclaw_actors.work import (
     Consumed,
     Outcome,
@@ -98,6 +102,7 @@ class _Decide:
         self._asking = asking = Asking(contents)
         self._attempts = attempts = Attempts(asking)
         outcomes = Outcomes(attempts)
+        self._adjusting = adjusting = Adjusting(asking)
         self._by_type: dict[type, Callable[[Task, Any, Moment], Decision]] = {
             ScheduleTask: self._schedule,
             WaitTask: _wait,
@@ -107,20 +112,22 @@ class _Decide:
             KeyEnded: key_ended,
             KeyTaken: key_taken,
             SlotLeased: attempts.start,
-            SlotRefused: slot_refused,
+            SlotRefused: self._refused,
             SlotRedirected: asking.redirect,
             AskAgain: asking.ask_again,
             Outcome: outcomes.outcome,
             ChildEnded: outcomes.child_ended,
             Progress: _progress,
             TimerFired: self._timer,
-            CheckAttempt: check,
+            CheckAttempt: self._check,
             CheckSlot: check_slot,
             LoseAttempt: outcomes.lose,
             CancelTask: cancel,
             SendSignal: self._signal,
             WithdrawSignal: hearing.withdraw,
             EndSignals: hearing.end,
+            AdjustTask: adjusting.adjust,
+            LeftQueue: adjusting.left,
             HoldWork: holding.hold,
             ResumeWork: self._resume,
             Consumed: hearing.consumed,
@@ -137,8 +144,9 @@ class _Decide:
             return again_reported(task)
         if task.status != PENDING:
             return NOTHING
+        message = asked_for(task, message)
         timeouts = self._asking.planned(task, message.definition).timeouts
-        total_ns = after_ns(moment.now_ns, timeouts.total_s)
+        total_ns = total_of(task, after_ns(moment.now_ns, timeouts.total_s))
         asks_now = message.lane and message.unique is None and task.hold is None
         queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if asks_now else 0
         due = (message.deadline_ns, total_ns, queue_ns)
@@ -160,7 +168,7 @@ class _Decide:
             if queue_ns:
                 timers.append(SetTimer(QUEUE, queue_ns))
             return Decision((fact,), (asks,), timers)
-        evolve(scheduled := Task(task.stream), fact)
+        evolve(scheduled := copy(task), fact)
         decision = self._attempts.start_child(scheduled, moment)
         return Decision((fact, *decision.facts), decision.sends, (*timers, *decision.effects))
 
@@ -186,6 +194,17 @@ class _Decide:
             return Decision(reply=refused)
         planned = self._asking.planned(task, message.definition)
         return hearing.take(task, message, planned, self._asking.contents, moment)
+
+    def _refused(self, task: Task, message: SlotRefused, moment: Moment) -> Decision:
+        elsewhere = self._adjusting.refused(task, message)
+        return slot_refused(task, message, moment) if elsewhere is None else elsewhere
+
+    def _check(self, task: Task, message: CheckAttempt, moment: Moment) -> Decision:
+        decision = check(task, message, moment)
+        if task.adjusted is None or message.token != task.token:
+            return decision
+        limit = tell_limit(task, self._asking.planned(task), moment)
+        return decision._replace(effects=(*decision.effects, *limit))
 
     def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
         if message.id == TIMER and task.status == WAITING:
@@ -214,8 +233,11 @@ class _Decide:
         effects: tuple[object, ...] = ()
         if task.status not in HELD:
             return Decision((TaskResumed(state, message.sender),), reply=accepted)
-        if state == SCHEDULED:
+        if state == SCHEDULED and moves(task):
+            sends = (leave(task),)  # its place in the queue may still be there
+        elif state == SCHEDULED:
             sends = (self._asking.enqueue(task, task, None, at_head=task.attempt > 0),)
+        if state == SCHEDULED:
             queue_ns = after_ns(moment.now_ns, self._asking.planned(task).timeouts.queue_s)
             effects = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         elif state == CHILD:

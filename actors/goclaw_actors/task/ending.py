@@ -34,7 +34,8 @@ def release(task: Task, *, kept: bool = False) -> Send:
 
 def release_kept(task: Task, token: int) -> Send:
     """Give back the slot that an abandoned attempt kept."""
-    return Send(lane_stream(task.lane), Release(kept_slot(task.stream, token)))
+    slot = kept_slot(task.stream, token)
+    return Send(lane_stream(task.kept_in.get(slot, task.lane)), Release(slot))
 
 
 def report(task: Task, status: str, result: Any, error: list[str] | None) -> Send:

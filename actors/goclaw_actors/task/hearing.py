@@ -33,6 +33,7 @@ from goclaw_events.facts import (
 from goclaw_events.value import BlobRef, pack
 
 if TYPE_CHECKING:
+    from goclaw_actors.adjusting import AdjustTask
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
     from goclaw_actors.signalling import EndSignals, HoldWork, SendSignal, WithdrawSignal
@@ -92,7 +93,7 @@ def _timers(signals: Signals, fact: SignalAccepted, moment: Moment) -> list[obje
     return timers
 
 
-def refused_unbegun(task: Task, message: SendSignal | HoldWork) -> Refused | None:
+def refused_unbegun(task: Task, message: SendSignal | HoldWork | AdjustTask) -> Refused | None:
     """Return what is said to a task that ended before it began; None: it began, or may."""
     if task.definition is not None or message.definition is not None:
         return None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Moment, SetTimer
-from goclaw_actors.task import child, hearing, holding
+from goclaw_actors.task import child, hearing, holding, terms
+from goclaw_actors.task.adjusting import leave
 from goclaw_actors.task.ending import TIMER, end, release
 from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_actors.task.limited import ask_later, is_uncounted
@@ -22,6 +23,7 @@ from goclaw_events.facts import (
     TaskCancelled,
     TaskCompleted,
     TaskFailed,
+    TaskMoved,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +84,8 @@ class Outcomes:
         if is_uncounted(task, outcome):
             asks = self._asking.enqueue(task, task, None, at_head=True)
             later = ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
+            if terms.moves(task):
+                later = later._replace(sends=(*later.sends, leave(task)))
             return later if task.hold is None else holding.also_held(task, later, closed)
         policy = planned.retry
         failures = task.failures + 1
@@ -109,9 +113,10 @@ class Outcomes:
             kept = outcome.abandoned
             return end(task, (failed, ended), "failed", closed, error=error, kept=kept)
         sends = (release(task, kept=outcome.abandoned),) if task.lane else ()
+        moved = (TaskMoved(terms.wanted_lane(task)),) if terms.moves(task) else ()
         if task.hold is not None:
-            return Decision((failed, holding.held(task)), sends, closed)
-        return Decision((failed,), sends, (*closed, SetTimer(TIMER, due_ns)))
+            return Decision((failed, *moved, holding.held(task)), sends, closed)
+        return Decision((failed, *moved), sends, (*closed, SetTimer(TIMER, due_ns)))
 
     def lose(self, task: Task, message: LoseAttempt, moment: Moment) -> Decision:
         """Make another attempt in the place of one whose process is gone."""

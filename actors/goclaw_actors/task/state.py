@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from goclaw_actors.decider import SnapshotForm
 from goclaw_actors.task import hold as holding
 from goclaw_actors.task import signals as talk
+from goclaw_actors.task import terms
 from goclaw_actors.task.hold import INTERRUPTING, Hold
 from goclaw_actors.task.signals import Signals
 from goclaw_events.facts import (
@@ -22,6 +23,7 @@ from goclaw_events.facts import (
     SignalConsumed,
     SignalEnded,
     StateSaved,
+    TaskAdjusted,
     TaskAdmitted,
     TaskCancelled,
     TaskCancelRequested,
@@ -31,6 +33,7 @@ from goclaw_events.facts import (
     TaskInterrupted,
     TaskInterruptRequested,
     TaskJoined,
+    TaskMoved,
     TaskPaused,
     TaskRedirected,
     TaskRequeued,
@@ -38,6 +41,7 @@ from goclaw_events.facts import (
     TaskScheduled,
     TaskWaiting,
 )
+from goclaw_events.ids import kept_slot
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import MapChunks
@@ -69,14 +73,17 @@ class Task:
     to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
     a slot still. `hold`: why it stands still or is to. `signals` is None until somebody says
-    something to the task, or its handler saves its state. `unique` as in `TaskScheduled`. Other
-    times, too; 0: there is none.
+    something to the task, or its handler saves its state. `unique` as in `TaskScheduled`.
+    `adjusted` is what somebody changed (as in `TaskAdjusted`), None: nothing; `kept_in` the lanes
+    of kept slots, by their names, that are not of the lane by now. Other times, too; 0: there is
+    none.
     """
 
     __slots__ = (
-        "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "hold", "holder", "hops", "kept", "key", "lane", "limited",
-        "lost", "params", "priority", "progress", "queue_due_ns", "result", "run_id", "signals",
+        "adjusted", "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
+        "failures", "generation", "hold", "holder", "hops", "kept", "kept_in", "key", "lane",
+        "limited", "lost", "params", "priority", "progress", "queue_due_ns", "result", "run_id",
+        "signals",
         "status", "stream", "task_id", "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
 
@@ -111,6 +118,8 @@ class Task:
         self.kept: list[int] = []
         self.hops = 0
         self.unique: list[Any] | None = None
+        self.adjusted: dict[str, Any] | None = None
+        self.kept_in: dict[str, str] = {}
 
     @property
     def ends_ns(self) -> int:
@@ -128,7 +137,7 @@ def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected) -> None:
             task.status = SCHEDULED
             task.queue_due_ns = fact.queue_due_ns
         case TaskRedirected():
-            task.lane = fact.lane
+            terms.settle(task, fact.lane)
             task.hops += 1
 
 
@@ -189,8 +198,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             if fact.abandoned:
                 task.kept.append(task.token)
         case AttemptReturned(token):
-            if token in task.kept:
-                task.kept.remove(token)
+            _returned(task, token)
         case OutcomeRefused():
             pass
         case SignalAccepted() | SignalConsumed() | SignalEnded() | StateSaved():
@@ -198,9 +206,18 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             talk.evolve(task.signals, fact)
         case TaskInterruptRequested() | TaskInterrupted() | TaskPaused() | TaskResumed():
             holding.evolve(task, fact)
+        case TaskAdjusted() | TaskMoved():
+            terms.evolve(task, fact)
         case _:
             assert_never(fact)
     return task
+
+
+def _returned(task: Task, token: int) -> None:
+    """Forget an attempt that kept its slot."""
+    if token in task.kept:
+        task.kept.remove(token)
+        task.kept_in.pop(kept_slot(task.stream, token), None)
 
 
 def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued) -> None:
@@ -233,7 +250,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops", "unique",
+    "hops", "unique", "adjusted", "kept_in",
 )  # fmt: skip
 
 
@@ -257,5 +274,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(9, _root, _maps, _restore)
+FORM: Final = SnapshotForm(10, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
-from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, Withdraw
+from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, Release, Withdraw
 from goclaw_actors.task import child, hearing
-from goclaw_actors.task.ending import ASKING, TIMER, cleared, end, release, release_kept, report
+from goclaw_actors.task.ending import ASKING, TIMER, cleared, end, release_kept, report
 from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.limits import QUEUE
 from goclaw_actors.task.state import (
@@ -22,7 +22,7 @@ from goclaw_actors.task.state import (
 )
 from goclaw_actors.work import AttemptToken, StopAttempt
 from goclaw_events.facts import AttemptReturned, TaskCancelled, TaskCancelRequested, TaskFailed
-from goclaw_events.ids import lane_stream
+from goclaw_events.ids import kept_slot, lane_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
@@ -67,11 +67,14 @@ def check(task: Task, message: CheckAttempt, moment: Moment) -> Decision:
 
 def check_slot(task: Task, message: CheckSlot, _moment: Moment) -> Decision:
     """Give a slot back again, if the lane did not hear that it was given back."""
+    lane = message.lane or task.lane
     if message.token:
+        slot = kept_slot(task.stream, message.token)
         needed = message.token in task.kept
-        return NOTHING if needed else Decision((), (release_kept(task, message.token),))
-    needed = task.status == SCHEDULED or task.status in ATTEMPTED
-    return NOTHING if needed or not task.lane else Decision((), (release(task),))
+        return NOTHING if needed else Decision((), (Send(lane_stream(lane), Release(slot)),))
+    needed = lane == task.lane and (task.status == SCHEDULED or task.status in ATTEMPTED)
+    back = Send(lane_stream(lane), Release(task.stream))
+    return NOTHING if needed or not lane else Decision((), (back,))
 
 
 def _stop(token: int, reason: str, moment: Moment) -> StopAttempt:

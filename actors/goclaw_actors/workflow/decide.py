@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.adjusting import AdjustTask, LimitRun
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import (
     NOTHING,
@@ -48,6 +49,7 @@ from goclaw_actors.signalling import (
     SendSignal,
     WithdrawSignal,
 )
+from goclaw_actors.workflow.deadline import DEADLINE, limit
 from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.holding import hold, hold_more, resume, resumed
 from goclaw_actors.workflow.passing import farewells, pass_on
@@ -82,7 +84,6 @@ if TYPE_CHECKING:
     from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
-DEADLINE: Final = "deadline"
 NO_RESULTS: Final[Mapping[int, Any]] = {}
 RUN_FAILED: Final = "the run failed"
 REPORTS_PER_TURN_MAX: Final = 32
@@ -105,6 +106,8 @@ class _Decide:
             FailRun: self._fail,
             SendSignal: pass_on,
             WithdrawSignal: pass_on,
+            AdjustTask: pass_on,
+            LimitRun: limit,
             LaneFull: lambda run, message, _: hold_back(run, message),
             RoomFor: lambda run, message, _: let_ask(run, message),
             RoomRefused: lambda run, message, _: refuse(run, message),

@@ -13,13 +13,16 @@ from goclaw_events.ids import task_stream
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from goclaw_actors.adjusting import AdjustTask
     from goclaw_actors.decider import Moment
 
 _NOT_BEGUN: Final = frozenset({PENDING, ACTIVE})
 
 
 def pass_on(
-    run: Run, message: SendSignal | WithdrawSignal | HoldWork | ResumeWork, _moment: Moment
+    run: Run,
+    message: SendSignal | WithdrawSignal | HoldWork | ResumeWork | AdjustTask,
+    _moment: Moment,
 ) -> Decision:
     """Pass a signal on to its task, which answers it; refuse it where there is no such task.
 

@@ -17,6 +17,7 @@ from goclaw_events.facts import (
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
+    RunDeadlineSet,
     RunFailed,
     RunInterrupted,
     RunPaused,
@@ -161,6 +162,8 @@ class Evolve:
             case RunTimedOut(message):
                 run.status = FAILING
                 run.first_failed = run.first_failed or ("", TIMEOUT, message)
+            case RunDeadlineSet(deadline_ns):
+                run.deadline_ns = deadline_ns
             case RunStuck(evidence):
                 run.stuck = evidence
             case RunUnstuck():

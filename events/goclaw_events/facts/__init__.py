@@ -3,6 +3,7 @@
 A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it stands (ADR 0001).
 """
 
+from goclaw_events.facts.adjust import RunDeadlineSet, TaskAdjusted, TaskAdjustFact, TaskMoved
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
 from goclaw_events.facts.collector import (
     CollectorEnded,
@@ -137,6 +138,7 @@ __all__ = [
     "RunCancelRequested",
     "RunCancelled",
     "RunCompleted",
+    "RunDeadlineSet",
     "RunFailed",
     "RunHoldFact",
     "RunInterrupted",
@@ -155,6 +157,8 @@ __all__ = [
     "SlotKept",
     "StateSaved",
     "StreamPoisoned",
+    "TaskAdjustFact",
+    "TaskAdjusted",
     "TaskAdmitted",
     "TaskCancelRequested",
     "TaskCancelled",
@@ -166,6 +170,7 @@ __all__ = [
     "TaskInterruptRequested",
     "TaskInterrupted",
     "TaskJoined",
+    "TaskMoved",
     "TaskPaused",
     "TaskRedirected",
     "TaskRequeued",

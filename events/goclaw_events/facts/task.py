@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from goclaw_events.facts.adjust import TaskAdjustFact
 from goclaw_events.facts.hold import TaskHoldFact
 from goclaw_events.facts.signal import SignalFact
 
@@ -212,4 +213,5 @@ TaskFact: TypeAlias = (
     | TaskCancelled
     | SignalFact
     | TaskHoldFact
+    | TaskAdjustFact
 )

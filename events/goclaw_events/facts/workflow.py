@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from goclaw_events.facts.adjust import RunDeadlineSet
 from goclaw_events.facts.hold import RunHoldFact
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ WorkflowFact: TypeAlias = (
     | TasksBlocked
     | TasksUnblocked
     | RunHoldFact
+    | RunDeadlineSet
     | TasksWatched
     | TasksUnwatched
     | RunCancelRequested

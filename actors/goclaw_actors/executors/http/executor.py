@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from goclaw_actors.executors.agents import Agent, Signature
 from goclaw_actors.executors.async_executor import AsyncExecutor
 from goclaw_actors.executors.http.addresses import AddressPolicy
+from goclaw_actors.work import TellAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.http.call import HttpCaller
     from goclaw_actors.executors.http.limits import HttpLimits
     from goclaw_actors.executors.run import Shared
-    from goclaw_actors.work import AttemptToken, StartAttempt
+    from goclaw_actors.work import AttemptToken, Limit, StartAttempt
 
 KIND: Final = "http"
 CONTEXT_ONLY: Final = Signature(
@@ -76,6 +77,17 @@ class HttpExecutor:
         """Cancel requests; their connections are closed."""
         if self._inner is not None:
             self._inner.stop(stops, code, grace_s)
+
+    def limit(self, limits: Sequence[tuple[AttemptToken, Limit]]) -> None:
+        """Let requests have another time, which is never without an end."""
+        if self._inner is not None:
+            most_s = self._limits.timeout_s
+            self._inner.tell(
+                [
+                    TellAttempt(token, word._replace(timeout_s=word.timeout_s or most_s))
+                    for token, word in limits
+                ]
+            )
 
     def abandon_all(self, reason: str, code: str) -> None:
         """Report what is left as cancelled."""

@@ -1,0 +1,144 @@
+"""How a task answers who changes the way in which it is run, before it has ended.
+
+What changes holds from now on; what waits for a slot changes its place: in the lane where it is it
+is ranked anew, and another lane it asks when it has left the one that it is in. An attempt that
+runs has its slot for good, and hears of its time.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+from goclaw_actors.adjusting import LeaveQueue, LimitRun, Rerank
+from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, Send, SetTimer
+from goclaw_actors.task import hearing, holding, terms
+from goclaw_actors.task.ending import ASKING, TOTAL
+from goclaw_actors.task.hold import HELD
+from goclaw_actors.task.limits import left_s
+from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, Task, evolve
+from goclaw_actors.work import AttemptToken, Limit, TellAttempt
+from goclaw_events.facts import TaskAdjusted, TaskMoved
+from goclaw_events.ids import lane_stream, workflow_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from goclaw_actors.adjusting import AdjustTask, LeftQueue
+    from goclaw_actors.decider import Moment
+    from goclaw_actors.messages import SlotRefused
+    from goclaw_actors.task.asking import Asking
+    from goclaw_events.plan import PlannedTask
+
+_NOWHERE = (RETRYING, *ASKING)
+"""States of a task that is in no lane, and will ask one."""
+_OF_TIME = frozenset({terms.TIMEOUT_S, terms.DEADLINE_NS})
+_OF_SLOTS = frozenset({terms.LANE, terms.PRIORITY})
+
+
+class Adjusting:
+    """What follows, given what tasks ask of lanes."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    def adjust(self, task: Task, message: AdjustTask, moment: Moment) -> Decision:
+        """Take a change in, or say why not."""
+        unbegun = hearing.refused_unbegun(task, message)
+        if unbegun is not None:
+            return Decision(reply=unbegun)
+        refused = _refusal(task, message, self._asking.planned(task, message.definition), moment)
+        if refused is not None:
+            return Decision(reply=refused)
+        fact = TaskAdjusted(message.signal, message.changes, message.sender)
+        evolve(after := copy(task), fact)
+        decision = self._follows(task, after, message.changes, moment)
+        facts = (fact, *decision.facts)
+        return Decision(facts, decision.sends, decision.effects, Accepted(message.signal))
+
+    def _follows(
+        self, task: Task, after: Task, changes: Collection[str], moment: Moment
+    ) -> Decision:
+        """Return what changes lead to; `after` is the task with them."""
+        facts, sends = self._queued(task, after)
+        effects: list[Any] = []
+        if after.total_due_ns != task.total_due_ns:
+            effects += [ClearTimer(TOTAL, task.total_due_ns)] if task.total_due_ns else []
+            effects += [SetTimer(TOTAL, after.total_due_ns)] if after.total_due_ns else []
+        if task.status in ATTEMPTED and not _OF_TIME.isdisjoint(changes):
+            effects += tell_limit(after, self._asking.planned(after), moment)
+        if (task.status == CHILD or holding.is_held_child(task)) and after.ends_ns:
+            sends = [*sends, Send(workflow_stream(task.child_run), LimitRun(after.ends_ns))]
+        return Decision(facts, sends, effects)
+
+    def _queued(self, task: Task, after: Task) -> tuple[list[TaskMoved], list[Send]]:
+        """Return what changes the place of a task that waits for a slot, or is to."""
+        if task.status in _NOWHERE:
+            return ([TaskMoved(terms.wanted_lane(after))] if terms.moves(after) else []), []
+        if not is_queued(task):
+            return [], []
+        if terms.moves(after):
+            return [], [leave(task)]
+        if after.priority == task.priority or terms.moves(task):
+            return [], []
+        enqueue = self._asking.enqueue(after, after, None, at_head=task.attempt > 0)
+        return [], [enqueue._replace(body=Rerank(*enqueue.body[: len(Rerank._fields)]))]
+
+    def left(self, task: Task, message: LeftQueue, _moment: Moment) -> Decision:
+        """Ask the lane that somebody chose, now that the task is in no other."""
+        if message.lane != task.lane or not is_queued(task):
+            return NOTHING
+        return self._ask_there(task)
+
+    def refused(self, task: Task, message: SlotRefused) -> Decision | None:
+        """Ask the lane that somebody chose where the other one refuses; None: it was this one."""
+        del message
+        is_moving = task.status == SCHEDULED and terms.moves(task)
+        return self._ask_there(task) if is_moving else None
+
+    def _ask_there(self, task: Task) -> Decision:
+        fact = TaskMoved(terms.wanted_lane(task))
+        evolve(there := copy(task), fact)
+        if task.status != SCHEDULED:
+            return Decision((fact,))  # it asks when it is resumed
+        asks = self._asking.enqueue(there, there, None, at_head=task.attempt > 0)
+        return Decision((fact,), (asks,))
+
+
+def is_queued(task: Task) -> bool:
+    """Tell whether the task may be in the queue of its lane: also where it stands still."""
+    held = task.status in HELD and task.hold is not None and task.hold.since == SCHEDULED
+    return bool(task.lane) and (task.status == SCHEDULED or held)
+
+
+def leave(task: Task) -> Send:
+    """Return what lets the task out of the queue in which it is."""
+    return Send(lane_stream(task.lane), LeaveQueue(task.stream))
+
+
+def tell_limit(task: Task, planned: PlannedTask, moment: Moment) -> list[TellAttempt]:
+    """Return what tells the attempt that runs how long it may take, as things stand now."""
+    left, which = left_s(task, None, moment.now_ns)
+    token = AttemptToken(moment.partition, moment.era, task.token)
+    return [TellAttempt(token, Limit(planned.timeout_s, left, which))]
+
+
+def _refusal(
+    task: Task, message: AdjustTask, planned: PlannedTask, moment: Moment
+) -> Refused | None:
+    """Return why a change is not taken in; None: it is."""
+    name = f"task {task.task_id} of run {task.run_id}"
+    if task.status in FINAL:
+        return Refused("task_finished", f"{name} is {task.status} already")
+    if planned.kind == "wait":
+        text = f"{name} is of kind wait, which has nothing to adjust"
+        return Refused("signal_unsupported", text)
+    if not planned.lane and not _OF_SLOTS.isdisjoint(message.changes):
+        text = f"{name} takes no slot of a lane: it has no lane and no priority"
+        return Refused("signal_unsupported", text)
+    if not message.changes.get(terms.LANE, planned.lane or "none"):
+        return Refused("signal_invalid", "a lane has a name")
+    deadline_ns = message.changes.get(terms.DEADLINE_NS, 0)
+    if 0 < deadline_ns <= moment.now_ns:
+        return Refused("signal_invalid", "the deadline is over already")
+    return None
