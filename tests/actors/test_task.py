@@ -147,7 +147,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
-        "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
+        "LoseAttempt (once too often)": ["SignalEnded", "AttemptLost", "TaskFailed"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         "Saved": ["StateSaved"],
