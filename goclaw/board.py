@@ -121,7 +121,7 @@ class RunBoard:
             case facts.AttemptLost():
                 line.note = "lost with its process, starts again"
             case facts.AttemptLimited():
-                line.note = f"not served for now: {fact.message}"
+                line.note = f"rate limited: {fact.message}"
             case facts.TaskFailed():
                 line.note = f"{fact.code}: {fact.message}"
             case facts.TaskCompleted():

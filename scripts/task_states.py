@@ -123,7 +123,7 @@ def task() -> Aggregate:
         "Outcome completed": _outcome("completed", TOKEN),
         "Outcome failed (may be retried)": _outcome("failed", TOKEN, "e"),
         "Outcome failed (not to be retried)": _outcome("failed", TOKEN, "bad_params"),
-        "Outcome failed (not served for now)": _outcome("failed", TOKEN)._replace(limited=True),
+        "Outcome failed (rate limited)": _outcome("failed", TOKEN)._replace(limited=True),
         "Outcome cancelled": _outcome("cancelled", TOKEN, "bad_params"),
         "Outcome failed (abandoned)": _outcome("failed", TOKEN, "e")._replace(abandoned=True),
         "Outcome returned": _outcome("returned", TOKEN),

@@ -25,7 +25,7 @@ class LaneView(NamedTuple):
     `paused` or `draining`; `version` counts changes of it and of `live`, the last of which came at
     `changed_at_ns`, from `changed_by` (who the transport proved it was, and who they said).
     `scaled` is how many slots a lane that scales had last (0: as few as it may).
-    Before `held_until_ns` nothing is lent, because whom a task asked did not serve it.
+    Before `held_until_ns` nothing is lent, because a task met the rate limit of whom it asked.
     `running` tasks hold a slot, `queued` wait
     for one, `queued_by_priority` says how many of each priority, `oldest_queued_at_ns` since when
     the first of them waits. Totals count from the beginning of the log: `arrived` entered the

@@ -1,4 +1,4 @@
-"""An attempt that is not served for now: it is not counted, and its lane is held meanwhile."""
+"""An attempt that meets a rate limit: it is not counted, and its lane is held meanwhile."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def lane(*tasks: str, concurrency: int = 2) -> Scenario[Lane]:
 
 
 def defer(task: str, until_ns: int = UNTIL_NS, **more: Any) -> Defer:
-    """Return what a task says that was not served."""
+    """Return what a task says that met a rate limit."""
     return Defer(task, 0, True, "", "", "", None, 1.0, until_ns)._replace(**more)
 
 
@@ -118,7 +118,7 @@ def stage() -> Stage:
 
 
 def limited(stage: Stage, retry_after_s: float) -> None:
-    """Let the attempt that runs say that it is not served."""
+    """Let the attempt that runs say that it met a rate limit."""
     attempt = next(reversed(stage.executor.held.values()))
     said = {"code": "rate_limited", "message": "not now", "limited": True}
     stage.end(attempt, "failed", **said, retry_after_s=retry_after_s)

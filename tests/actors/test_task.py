@@ -61,7 +61,7 @@ REFUSED = {
         "Outcome failed (not to be retried)",
         "Outcome cancelled",
         "Outcome failed (abandoned)",
-        "Outcome failed (not served for now)",
+        "Outcome failed (rate limited)",
         "Outcome of another attempt",
     )
 }
@@ -112,7 +112,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     },
     "running (a message waits)": {
         **ADJUSTED,
-        "Outcome failed (not served for now)": ["AttemptLimited"],
+        "Outcome failed (rate limited)": ["AttemptLimited"],
         "HoldWork interrupt": ["TaskInterruptRequested"],
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],
         "HoldWork pause": ["TaskPaused"],
@@ -136,7 +136,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     },
     "running (it was taken)": {
         **ADJUSTED,
-        "Outcome failed (not served for now)": ["AttemptLimited"],
+        "Outcome failed (rate limited)": ["AttemptLimited"],
         "HoldWork interrupt": ["TaskInterruptRequested"],
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],
         "HoldWork pause": ["TaskPaused"],
@@ -194,7 +194,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (not to be retried)": ["AttemptFailed", "TaskFailed"],
         "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
         "Outcome failed (abandoned)": ["AttemptFailed"],
-        "Outcome failed (not served for now)": ["AttemptLimited"],
+        "Outcome failed (rate limited)": ["AttemptLimited"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
@@ -210,7 +210,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (not to be retried)": ["TaskCancelled"],
         "Outcome cancelled": ["TaskCancelled"],
         "Outcome failed (abandoned)": ["TaskCancelled"],
-        "Outcome failed (not served for now)": ["TaskCancelled"],
+        "Outcome failed (rate limited)": ["TaskCancelled"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],
@@ -300,7 +300,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "running (to be paused)": {
-        "Outcome failed (not served for now)": ["AttemptLimited", "TaskPaused"],
+        "Outcome failed (rate limited)": ["AttemptLimited", "TaskPaused"],
         "Outcome completed": ["TaskCompleted"],
         "Outcome failed (may be retried)": ["AttemptFailed", "TaskPaused"],
         "Outcome failed (not to be retried)": ["AttemptFailed", "TaskFailed"],
@@ -319,7 +319,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **LATE,
     },
     "interrupting": {
-        "Outcome failed (not served for now)": ["TaskInterrupted"],
+        "Outcome failed (rate limited)": ["TaskInterrupted"],
         "Outcome completed": ["TaskCompleted"],
         "Outcome failed (may be retried)": ["TaskInterrupted"],
         "Outcome failed (not to be retried)": ["TaskInterrupted"],

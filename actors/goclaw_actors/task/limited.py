@@ -1,4 +1,4 @@
-"""An attempt whose agent was not served: the task asks its lane again, which is held meanwhile."""
+"""An attempt that met a rate limit: the task asks its lane again, which is held meanwhile."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Task:
     """One task of a run.
 
     `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
-    others, but those, `limited` in number, that were not served for now. `token` is that of the
+    others, but the `limited` that met a rate limit. `token` is that of the
     last attempt, `due_ns` that of the timer set, if one is. `hops`: how many full lanes sent it on
     to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have

@@ -102,7 +102,7 @@ class AttemptLost(NamedTuple):
 
 
 class AttemptLimited(NamedTuple):
-    """Whom the attempt asked does not serve it for now; it is not counted as an attempt.
+    """The attempt met the rate limit of whom it asked; it is not counted as an attempt.
 
     The task asks its lane again at once, at the head; the lane lends nothing before `until_ns`.
     `queue_due_ns`: as in `TaskRequeued`, counted from then.
