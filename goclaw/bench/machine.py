@@ -1,15 +1,19 @@
-"""What a figure was measured on, and how a list of times becomes a figure."""
+"""What figures were measured on, and how a list of times becomes a figure."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goclaw.doctor import measure_flush
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
 
 _CPU_INFO = Path("/proc/cpuinfo")
 _PACKAGES = ("rocksdict", "pykka", "msgpack")
@@ -23,6 +27,29 @@ def describe_machine() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         **{name: version(name) for name in _PACKAGES},
+    }
+
+
+def measure_on_disk(
+    directory: Path,
+    load: Mapping[str, Any],
+    measure: Callable[[Path], Coroutine[Any, Any, dict[str, Any]]],
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return what `measure` finds in a directory of its own, with what it was measured on.
+
+    The directory lies below `directory`, and is removed. `load`: how much is run, `tell` hears of
+    progress.
+    """
+    with tempfile.TemporaryDirectory(dir=directory, prefix="goclaw-bench-") as name:
+        tell("flush floor")
+        floor = measure_flush(Path(name))
+        figures = asyncio.run(measure(Path(name) / "engine"))
+    return {
+        "machine": describe_machine(),
+        "settings": {**load, "flush": "on"},
+        "flush_floor_ms": {"p50": round(floor.p50_ms, 3), "p99": round(floor.p99_ms, 3)},
+        **figures,
     }
 
 

@@ -6,19 +6,18 @@ Everything is real, as in `goclaw.bench.engine`; the agent does nothing, the pro
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from goclaw.bench.machine import describe_machine, percentiles
+from goclaw.bench.machine import measure_on_disk, percentiles
 from goclaw.builder import Workflow
 from goclaw.config import Settings
-from goclaw.doctor import measure_flush
 from goclaw.engine import Engine
 from goclaw_actors.executors.agents import AgentOptions, AgentRegistry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from goclaw.submission import Prepared
     from goclaw_actors.executors.context import TaskContext
 
@@ -50,16 +49,7 @@ def measure_processes(
     directory: Path, load: ProcessLoad, tell: Any = lambda _: None
 ) -> dict[str, Any]:
     """Return the figures; `tell` hears of progress. The data is written below `directory`."""
-    with tempfile.TemporaryDirectory(dir=directory, prefix="goclaw-bench-") as name:
-        tell("flush floor")
-        floor = measure_flush(Path(name))
-        figures = asyncio.run(_measure(Path(name) / "engine", load, tell))
-    return {
-        "machine": describe_machine(),
-        "settings": {**load._asdict(), "flush": "on"},
-        "flush_floor_ms": {"p50": round(floor.p50_ms, 3), "p99": round(floor.p99_ms, 3)},
-        **figures,
-    }
+    return measure_on_disk(directory, load._asdict(), lambda path: _measure(path, load, tell), tell)
 
 
 async def _measure(path: Path, load: ProcessLoad, tell: Any) -> dict[str, Any]:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from goclaw.cli.options import json_option
 from goclaw.cli.output import emit, print_table, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
 
 _directory_option = click.option(
     "--dir",
@@ -21,16 +26,22 @@ _directory_option = click.option(
 )
 
 
+def _number(
+    flag: str, least: int, most: int, default: int, says: str
+) -> Callable[[Command], Command]:
+    """Return an option that takes a whole number."""
+    kind = click.IntRange(least, most)
+    return click.option(flag, type=kind, default=default, show_default=True, help=says)
+
+
 @click.group()
 def bench() -> None:
     """Measure the log, the engine, lanes, or child processes on this machine."""
 
 
 @bench.command("log")
-@click.option("--frames", type=click.IntRange(1, 100_000), default=2000, show_default=True,
-              help="How many frames to write.")  # fmt: skip
-@click.option("--facts", type=click.IntRange(1, 5000), default=99, show_default=True,
-              help="How many facts a frame holds, in threes.")  # fmt: skip
+@_number("--frames", 1, 100_000, 2000, "How many frames to write.")
+@_number("--facts", 1, 5000, 99, "How many facts a frame holds, in threes.")
 @click.option("--seconds", type=click.FloatRange(0.1, 600), default=10.0, show_default=True,
               help="Stop writing after this time.")  # fmt: skip
 @_directory_option
@@ -44,16 +55,11 @@ def log(frames: int, facts: int, seconds: float, directory: Path, as_json: bool)
 
 
 @bench.command("engine")
-@click.option("--tasks", type=click.IntRange(10, 10_000_000), default=20_000, show_default=True,
-              help="How many tasks a run has.")  # fmt: skip
-@click.option("--in-flight", type=click.IntRange(1, 2000), default=500, show_default=True,
-              help="How many workflows run at once.")  # fmt: skip
-@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True,
-              help="How many runs a shape has; the median counts.")  # fmt: skip
-@click.option("--samples", type=click.IntRange(10, 100_000), default=300, show_default=True,
-              help="How many workflows the latencies come from.")  # fmt: skip
-@click.option("--partitions", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="Into how many parts the log is cut.")  # fmt: skip
+@_number("--tasks", 10, 10_000_000, 20_000, "How many tasks a run has.")
+@_number("--in-flight", 1, 2000, 500, "How many workflows run at once.")
+@_number("--runs", 1, 100, 3, "How many runs a shape has; the median counts.")
+@_number("--samples", 10, 100_000, 300, "How many workflows the latencies come from.")
+@_number("--partitions", 1, 256, 1, "Into how many parts the log is cut.")
 @click.option("--shape", "shapes", multiple=True,
               type=click.Choice(["chain", "fan", "wide", "single"]),
               help="Measure only this shape; repeatable.")  # fmt: skip
@@ -108,12 +114,9 @@ def _scenarios(
 
 
 @bench.command("recovery")
-@click.option("--facts", type=click.IntRange(100, 100_000_000), default=1_000_000,
-              show_default=True, help="How many facts the log has, about.")  # fmt: skip
-@click.option("--entries", type=click.IntRange(1, 10_000_000), default=1_000_000,
-              show_default=True, help="How many tasks wait in the lane.")  # fmt: skip
-@click.option("--restarts", type=click.IntRange(1, 100), default=3, show_default=True,
-              help="How often the engine is started; the median counts.")  # fmt: skip
+@_number("--facts", 100, 100_000_000, 1_000_000, "How many facts the log has, about.")
+@_number("--entries", 1, 10_000_000, 1_000_000, "How many tasks wait in the lane.")
+@_number("--restarts", 1, 100, 3, "How often the engine is started; the median counts.")
 @_directory_option
 @json_option
 def recovery(facts: int, entries: int, restarts: int, directory: Path, as_json: bool) -> None:
@@ -125,12 +128,9 @@ def recovery(facts: int, entries: int, restarts: int, directory: Path, as_json: 
 
 
 @bench.command("overload")
-@click.option("--commands", type=click.IntRange(1, 100_000), default=2_000, show_default=True,
-              help="How many submissions may wait.")  # fmt: skip
-@click.option("--times", type=click.IntRange(1, 100), default=10, show_default=True,
-              help="How many times as many come at once.")  # fmt: skip
-@click.option("--rounds", type=click.IntRange(1, 1_000), default=5, show_default=True,
-              help="How often they come.")  # fmt: skip
+@_number("--commands", 1, 100_000, 2_000, "How many submissions may wait.")
+@_number("--times", 1, 100, 10, "How many times as many come at once.")
+@_number("--rounds", 1, 1_000, 5, "How often they come.")
 @_directory_option
 @json_option
 def overload(commands: int, times: int, rounds: int, directory: Path, as_json: bool) -> None:
@@ -142,12 +142,9 @@ def overload(commands: int, times: int, rounds: int, directory: Path, as_json: b
 
 
 @bench.command("lanes")
-@click.option("--tasks", type=click.IntRange(100, 10_000_000), default=50_000, show_default=True,
-              help="How many tasks go through a lane.")  # fmt: skip
-@click.option("--in-flight", type=click.IntRange(1, 1_000_000), default=1_000, show_default=True,
-              help="How many are in it at once.")  # fmt: skip
-@click.option("--rounds", type=click.IntRange(1, 100), default=3, show_default=True,
-              help="How often; the best counts.")  # fmt: skip
+@_number("--tasks", 100, 10_000_000, 50_000, "How many tasks go through a lane.")
+@_number("--in-flight", 1, 1_000_000, 1_000, "How many are in it at once.")
+@_number("--rounds", 1, 100, 3, "How often; the best counts.")
 @click.option("--size", "sizes", type=click.IntRange(1, 10_000_000), multiple=True,
               help="Measure with so many in the lane, too; repeatable.")  # fmt: skip
 @_directory_option
@@ -168,16 +165,11 @@ def lanes(
 
 
 @bench.command("process")
-@click.option("--tasks", type=click.IntRange(10, 10_000_000), default=10_000, show_default=True,
-              help="How many tasks a run has.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1, 1024), default=2, show_default=True,
-              help="How many worker processes there are.")  # fmt: skip
-@click.option("--runs", type=click.IntRange(1, 100), default=3, show_default=True,
-              help="How many runs there are; the median counts.")  # fmt: skip
-@click.option("--samples", type=click.IntRange(10, 100_000), default=300, show_default=True,
-              help="How many workflows the latencies come from.")  # fmt: skip
-@click.option("--programs", type=click.IntRange(1, 1_000_000), default=200, show_default=True,
-              help="How many programs are started.")  # fmt: skip
+@_number("--tasks", 10, 10_000_000, 10_000, "How many tasks a run has.")
+@_number("--workers", 1, 1024, 2, "How many worker processes there are.")
+@_number("--runs", 1, 100, 3, "How many runs there are; the median counts.")
+@_number("--samples", 10, 100_000, 300, "How many workflows the latencies come from.")
+@_number("--programs", 1, 1_000_000, 200, "How many programs are started.")
 @_directory_option
 @json_option
 def process(
@@ -197,14 +189,10 @@ def process(
 
 
 @bench.command("signals")
-@click.option("--samples", type=click.IntRange(1, 100_000), default=200, show_default=True,
-              help="How many signals the latencies come from.")  # fmt: skip
-@click.option("--kills", type=click.IntRange(1, 1_000), default=10, show_default=True,
-              help="How many processes are killed.")  # fmt: skip
-@click.option("--signals", type=click.IntRange(1, 8_000), default=5_000, show_default=True,
-              help="How many signals are sent at once.")  # fmt: skip
-@click.option("--members", type=click.IntRange(1, 10_000), default=1_000, show_default=True,
-              help="How many tasks are collected.")  # fmt: skip
+@_number("--samples", 1, 100_000, 200, "How many signals the latencies come from.")
+@_number("--kills", 1, 1_000, 10, "How many processes are killed.")
+@_number("--signals", 1, 8_000, 5_000, "How many signals are sent at once.")
+@_number("--members", 1, 10_000, 1_000, "How many tasks are collected.")
 @_directory_option
 @json_option
 def signals(

@@ -55,6 +55,13 @@ def _change_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_change
 
 
+def _changing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add all that a command takes which only says which lane to change."""
+    for option in (json_option, settings_options, _change_options, _LANE):
+        command = option(command)
+    return command
+
+
 @lanes.command("list")
 @click.option("--definition", metavar="NAME", help="Only the lanes of this definition.")
 @click.option("--busy", is_flag=True, help="Only lanes with tasks in them.")
@@ -138,30 +145,21 @@ def set_limits(
 
 
 @lanes.command()
-@_LANE
-@_change_options
-@settings_options
-@json_option
+@_changing
 def pause(settings: Settings, lane: str, change: dict[str, Any], as_json: bool) -> None:
     """Let a lane start nothing more. What runs goes on, and what comes waits."""
     _change(settings, "pause", lane, change, as_json=as_json)
 
 
 @lanes.command()
-@_LANE
-@_change_options
-@settings_options
-@json_option
+@_changing
 def resume(settings: Settings, lane: str, change: dict[str, Any], as_json: bool) -> None:
     """Let a lane go on that is paused, or draining."""
     _change(settings, "resume", lane, change, as_json=as_json)
 
 
 @lanes.command()
-@_LANE
-@_change_options
-@settings_options
-@json_option
+@_changing
 def drain(settings: Settings, lane: str, change: dict[str, Any], as_json: bool) -> None:
     """Let a lane take nobody new in, and work on what it has.
 
