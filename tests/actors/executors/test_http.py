@@ -244,6 +244,7 @@ def test_a_redirect_to_a_closed_address_is_refused(
     "params",
     [
         {"url": "ftp://h/"}, {"url": "/path"}, {"url": "http://u:p@h/"}, {"url": 7},
+        {"url": "http://127.0.0.1:99999/"}, {"url": "http://127.0.0.1:0/"},
         {"url": "http://h/", "headers": {"a b": "1"}},
         {"url": "http://h/", "headers": {"a": "x\r\nB: y"}},
         {"url": "http://h/", "headers": {"Host": "evil"}},

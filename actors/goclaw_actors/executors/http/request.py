@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMES: Final = ("http", "https")
 URL_CHARS_MAX: Final = 16_384
+PORT_MAX: Final = 65_535
 HEADERS_MAX: Final = 100
 HEADER_BYTES_MAX: Final = 32 * 1024
 
@@ -121,6 +122,9 @@ def checked_url(value: object) -> httpx.URL:
     if url.scheme not in SCHEMES or not url.host:
         msg = f"{value[:80]!r} is not a URL of http or https with a host"
         raise BadParams(msg, hint="write https://host/path")
+    if url.port is not None and not 0 < url.port <= PORT_MAX:
+        msg = f"the url of {url.host} names port {url.port}"
+        raise BadParams(msg, hint=f"ports are 1 to {PORT_MAX}")
     if url.userinfo:
         msg = f"the url of {url.host} holds a name or a password"
         raise BadParams(msg, hint="give an `Authorization` header")
