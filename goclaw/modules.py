@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from goclaw.errors import GoclawError
+from goclaw_events.errors import CodedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _REGISTERS: Final = re.compile(r"^[ \t]*@[\w.]*agent\b|\bagent\(", re.MULTILINE)
 OWN: Final = {"demo.": "goclaw.demo.agents"}
 """Modules of Goclaw itself with agents, by the beginning of their names."""
+_OURS: Final = {"goclaw", "goclaw_actors", "importlib"}
+"""Whose lines are not what is wrong with a module: they say it."""
 _CHARS_MAX: Final = 1024 * 1024
 _MODULES: Final[dict[str, None]] = {}
 _FOLDERS: Final[dict[str, None]] = {}
@@ -139,10 +142,12 @@ def _failed(name: str, error: BaseException) -> ModuleFailed:
     place = ""
     trace = error.__traceback__
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<frozen") and "importlib" not in file and file != __file__:
-            place = f" ({file}:{trace.tb_lineno})"
+        frame = trace.tb_frame
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _OURS:
+            place = f" ({frame.f_code.co_filename}:{trace.tb_lineno})"
         trace = trace.tb_next
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     hint = "a module with agents must be importable without running anything; see `--debug`"
+    if isinstance(error, CodedError):
+        what, hint = f"{error.message} [{error.code}]", error.hint
     return ModuleFailed(f"importing {name} failed: {what}{place}", hint=hint, module=name)

@@ -90,6 +90,19 @@ def test_a_module_that_cannot_be_imported_is_named(
     )
 
 
+def test_an_agent_that_cannot_be_one_is_named_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What refuses it says why and what to do; its own lines are not the place."""
+    monkeypatch.chdir(tmp_path)
+    source = 'import goclaw\n@goclaw.agent("t.gen")\ndef gen(ctx):\n    yield 1\n'
+    (tmp_path / "generates.py").write_text(source)
+    with pytest.raises(ModuleFailed, match="generator \\[agent_invalid\\]") as caught:
+        load_modules(["generates"])
+    assert "generates.py:2)" in caught.value.message
+    assert caught.value.hint.startswith("return the result")
+
+
 @pytest.mark.parametrize(
     ("name", "hint"), [("missing", "current directory"), ("a/b.py", "without its ending: a.b")]
 )
