@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field, StringConstraints, ValidationError
 
 from goclaw.errors import InvalidRequest
+from goclaw.param_faults import faults_of
 from goclaw_actors.task import terms
 from goclaw_events.definition import (
     LANE_PATTERN,
@@ -58,10 +59,7 @@ def adjustments(
     try:
         checked = Adjustments.model_validate(kept)
     except ValidationError as error:
-        faults += [
-            {"path": ".".join(str(step) for step in fault["loc"]), "message": fault["msg"]}
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
+        faults += faults_of(error)
     if not said:
         faults.append({"path": "changes", "message": f"nothing is changed: {', '.join(NAMES)}"})
     lane = given.get("lane")

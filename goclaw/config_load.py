@@ -14,6 +14,7 @@ from goclaw.config_file import ConfigFault, ConfigFile, read_config_file
 from goclaw.errors import ConfigInvalid, ConfigMissing
 from goclaw.secrets import VARIABLE_PREFIX
 from goclaw_events.faults import Places, Suggester
+from goclaw_events.plain_words import plain_message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -170,9 +171,9 @@ def _validated(
 def _said(kind: str, message: str, value: object, path: Keys) -> tuple[str, str]:
     if kind == "extra_forbidden":
         return "unknown key", _suggest(path[-1], _keys_at(path[:-1]))
+    message = plain_message(message)
     if isinstance(value, (str, int, float)):
         message = f"{message}, not {str(value)[:_SHOWN_CHARS_MAX]!r}"
-    message = message.removeprefix("Value error, ")
     return message[:1].lower() + message[1:], ""
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from goclaw.errors import InvalidRequest
+from goclaw.param_faults import faults_of
 from goclaw_events.definition import LaneDefinition
 from goclaw_events.faults import Suggester
 from goclaw_events.plan.compiler import limits_said
@@ -35,10 +36,7 @@ def live_limits(said: Mapping[str, Any]) -> dict[str, Value]:
     try:
         lane = LaneDefinition.model_validate(known)
     except ValidationError as error:
-        faults += [
-            {"path": ".".join(str(step) for step in fault["loc"]), "message": fault["msg"]}
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
+        faults += faults_of(error)
     if faults:
         lines = "".join(f"\n  {fault['path']}: {fault['message']}" for fault in faults)
         msg = f"these limits cannot be set:{lines}"

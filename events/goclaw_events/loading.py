@@ -23,6 +23,7 @@ from goclaw_events.definition import (
 from goclaw_events.faults import Fault, Finding, InvalidDefinition, Places, Suggester
 from goclaw_events.inputs import default_findings
 from goclaw_events.json_source import read_json
+from goclaw_events.plain_words import plain_message
 from goclaw_events.yaml_source import read_yaml
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ def _finding(detail: ErrorDetails, raw: object, suggest: Suggester) -> Finding:
     if kind == "string_pattern_mismatch":
         hint = "1 to 200 of A-Z a-z 0-9 _ . : - and the first one of A-Z a-z 0-9 _"
         return Finding("bad_id", f"{given!r:.80} is not an id", where, hint, at_key)
-    message = detail["msg"].replace("Input", name, 1)
+    message = plain_message(detail["msg"], name)
     if kind.endswith(("_type", "_parsing")) or kind in _TYPE_ERRORS:
         hint = "put it in quotes" if kind == "string_type" and _is_scalar(given) else ""
         return Finding("bad_type", f"{message}, not {_kind(given)}", where, hint, at_key)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from goclaw.errors import InvalidRequest
+from goclaw.param_faults import faults_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -67,10 +68,7 @@ class Operation:
         try:
             return self.params.model_validate(given)
         except ValidationError as error:
-            faults = [
-                {"path": ".".join(str(step) for step in fault["loc"]), "message": fault["msg"]}
-                for fault in error.errors(include_url=False, include_input=False)
-            ]
+            faults = faults_of(error)
             lines = "".join(f"\n  {fault['path']}: {fault['message']}" for fault in faults)
             msg = f"{self.name} does not take these parameters:{lines}"
             raise InvalidRequest(msg, hint="see docs/reference/socket.md", faults=faults) from None
