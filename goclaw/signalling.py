@@ -11,14 +11,16 @@ from goclaw_actors.env import new_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from goclaw.signals import Level
+
 
 class Signalling:
     """Send signals to the tasks of runs. Each returns once it is durable.
 
     `task` may be left out where the run has one task only. `signal_id` (a new one, unless given)
     makes a repeat harmless: it gets the first answer. `sender`, a name of one's own choice, is
-    recorded behind the one that the transport proved (`uid:1000/reviewer`). `wait` `offered` or
-    `consumed` returns when it has come so far, or will not: see `Signalled`; after `timeout_s` it
+    recorded behind the one that the transport proved (`uid:1000/reviewer`). `wait` (any
+    state of `Signalled`) returns when it has come so far, or will not; after `timeout_s` it
     raises `TimedOut`, and the signal is there all the same. Raises `CommandRefused` with the
     code of the refusal.
     """
@@ -63,7 +65,7 @@ class Signalling:
         deadline_s: float | None = None,
         signal_id: str | None = None,
         sender: str = "",
-        wait: Literal["accepted", "offered", "consumed"] = "accepted",
+        wait: Level = "accepted",
         timeout_s: float | None = None,
     ) -> Signalled:
         """Say something to the agent of a task; `mode` says when it gets it.
@@ -97,7 +99,7 @@ class Signalling:
         signal_id: str,
         *,
         task: str | None = None,
-        wait: Literal["accepted", "offered", "consumed"] = "accepted",
+        wait: Level = "accepted",
         timeout_s: float | None = None,
     ) -> Signalled:
         """Return what became of a signal; with `wait`, once it has come so far."""

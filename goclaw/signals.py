@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from goclaw_events import facts
 
@@ -14,8 +14,10 @@ ACCEPTED: Final = "accepted"
 OFFERED: Final = "offered"
 CONSUMED: Final = "consumed"
 LEVELS: Final = (ACCEPTED, OFFERED, CONSUMED)
-"""What a sender can wait for, in the order in which it comes."""
+"""How far a signal comes, in order."""
 ENDED: Final = frozenset({"declined", "expired", "withdrawn"})
+Level: TypeAlias = Literal["accepted", "offered", "consumed", "declined", "expired", "withdrawn"]
+"""What a sender can wait for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,9 @@ class Signalled:
     repeated: bool = False
 
     def has_reached(self, level: str) -> bool:
-        """Tell whether it came as far as `level`, or will not come any further."""
+        """Tell whether it came as far as `level`, or will not: nothing follows on an end."""
+        if level in ENDED:
+            return self.state in ENDED or self.state == CONSUMED
         return self.state in ENDED or LEVELS.index(self.state) >= LEVELS.index(level)
 
 

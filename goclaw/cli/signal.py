@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
 
 MODES: Final = ("steer", "followup", "coalesce", "reject")
-LEVELS: Final = ("accepted", "offered", "consumed")
+LEVELS: Final = ("accepted", "offered", "consumed", "declined", "expired", "withdrawn")
 
 
 @click.group()

@@ -14,7 +14,7 @@ from goclaw.asker import signed
 from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
 from goclaw.following import follow_log
 from goclaw.operations.operation import Params, act
-from goclaw.signals import ACCEPTED, Signalled, Story
+from goclaw.signals import ACCEPTED, Level, Signalled, Story
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task.hold import INTERRUPTED, PAUSED
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 SENDER_CHARS_MAX: Final = 200
 REASON_CHARS_MAX: Final = 2_000
-Level = Literal["accepted", "offered", "consumed"]
 
 
 class NameTask(Params):
