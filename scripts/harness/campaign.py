@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scripts.harness.engine_kill import EngineCounts, engine_world
 from scripts.harness.nursery import Harm
+from scripts.harness.signal_kill import SignalCounts, signal_world
 from scripts.harness.storage_kill import StorageCounts, storage_world
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from scripts.harness.nursery import Nursery
 
 WORLD_KILLS: Final = 10
-KINDS: Final = ("storage", "power", "disorder", "engine")
+KINDS: Final = ("storage", "power", "disorder", "engine", "signals")
 _POWER: Final = {"storage": "", "power": "honest", "disorder": "hostile"}
 
 
@@ -26,7 +27,7 @@ class Campaign:
 
     kind: str
     seed: int
-    counts: EngineCounts | StorageCounts
+    counts: EngineCounts | SignalCounts | StorageCounts
     failures: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def play(
 
     The directory of a world that failed stays below `home`.
     """
-    counts = EngineCounts() if kind == "engine" else StorageCounts()
+    counts = {"engine": EngineCounts, "signals": SignalCounts}.get(kind, StorageCounts)()
     campaign = Campaign(kind, seed, counts)
     for number in range(first, first + kills):
         here = min(WORLD_KILLS, kills - counts.kills)
@@ -58,6 +59,8 @@ def play(
         try:
             if isinstance(counts, EngineCounts):
                 engine_world(nursery, world, name, here, counts)
+            elif isinstance(counts, SignalCounts):
+                signal_world(nursery, world, name, here, counts)
             else:
                 storage_world(nursery, world, name, here, counts, _POWER[kind])
         except Harm as harm:

@@ -94,7 +94,7 @@ class _World:
     def start(self, *, more: bool, kill_at: tuple[str, int] | None = None, way: str = "") -> Child:
         """Start the next engine with options drawn at random; `more` adds programs."""
         rng = random.Random(f"{self.seed}/start/{len(self.boots)}")  # noqa: S311
-        options = _engine_options(rng)
+        options = engine_options(rng)
         executors = {"threads_max": rng.choice([1, 2, 8, 32]), "stop_grace_s": 2.0}
         unfinished = len(self.waiting) + len(self.acknowledged) - len(self.ended)
         for _ in range(max(1, OPEN_RUNS - unfinished) if more else 0):
@@ -240,7 +240,8 @@ class _World:
         counts.snapshots += found["snapshots"]
 
 
-def _engine_options(rng: random.Random) -> dict[str, Any]:
+def engine_options(rng: random.Random) -> dict[str, Any]:
+    """Return settings of an engine, drawn at random."""
     return {
         "batch_messages_max": rng.choice([1, 3, 16, 256, 4096]),
         "batch_bytes_max": rng.choice([1, 2_000, 256 * 1024]),

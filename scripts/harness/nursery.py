@@ -188,13 +188,15 @@ def _play(role: Role, words: dict[str, Any], link: socket.socket) -> NoReturn:
 
 
 def _main() -> None:
-    from scripts.harness import audit, engine_child, storage_child
+    from scripts.harness import audit, engine_child, signal_audit, signal_child, storage_child
 
     link = socket.socket(fileno=int(sys.argv[1]))
     roles = {
         "storage": storage_child.play,
         "engine": engine_child.play,
         "audit": audit.play,
+        "signals": signal_child.play,
+        "signal_audit": signal_audit.play,
     }
     _serve(link, roles)
 

@@ -9,6 +9,7 @@ import pytest
 from scripts.harness.campaign import play
 from scripts.harness.engine_kill import EngineCounts
 from scripts.harness.nursery import Nursery
+from scripts.harness.signal_kill import SignalCounts
 from scripts.harness.storage_kill import StorageCounts
 
 if TYPE_CHECKING:
@@ -66,3 +67,16 @@ def test_a_killed_engine_finishes_what_it_accepted(nursery: Nursery, tmp_path: P
     assert counts.runs > 5
     assert counts.effects > 50
     assert counts.begun > counts.effects - counts.repeated_effects, "no attempt was ever lost"
+
+
+def test_a_killed_engine_loses_nothing_that_was_said(nursery: Nursery, tmp_path: Path) -> None:
+    """After 10 kills under mixed signals all acknowledged are there, once, and came to an end."""
+    campaign = play(nursery, "signals", 10, SEED, tmp_path)
+    assert campaign.failures == []
+    counts = campaign.counts
+    assert isinstance(counts, SignalCounts)
+    assert counts.kills == 10
+    assert counts.acknowledged > 50
+    assert counts.interrupts > 0
+    assert counts.adjustments > 0
+    assert counts.handed_again > 0, "no attempt that had taken a message was ever lost"

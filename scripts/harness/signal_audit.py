@@ -1,0 +1,193 @@
+"""The last look at a world of signals: what was acknowledged, taken, saved and interrupted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from goclaw.datadir import DataDirectory
+from goclaw.replay_check import check_replay
+from goclaw_events.codec import FACTS
+from goclaw_events.errors import CodedError
+from goclaw_events.facts import (
+    AttemptFailed,
+    AttemptLost,
+    AttemptStarted,
+    SignalAccepted,
+    SignalConsumed,
+    SignalEnded,
+    StateSaved,
+    TaskAdjusted,
+    TaskCancelled,
+    TaskCompleted,
+    TaskFailed,
+    TaskInterrupted,
+    TaskInterruptRequested,
+)
+from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.replay import stream_turns
+from goclaw_events.rocks import verify_directory
+from scripts.harness.ledger import read
+from scripts.harness.talk import HOLDS, RUNS, TASKS, number_of, word
+
+if TYPE_CHECKING:
+    from goclaw_events.journal import Journal
+    from scripts.harness.ledger import Entry
+    from scripts.harness.nursery import Talk
+
+_ENDS = (TaskCompleted, TaskFailed, TaskCancelled)
+_OVER = (*_ENDS, AttemptFailed, AttemptLost, TaskInterrupted)
+
+
+def play(request: dict[str, Any], talk: Talk) -> None:
+    """Say every fault of the world in `home`, then what was found; `acked` are [run, task, n]."""
+    home = Path(request["home"])
+    faults = [f"verify: {problem}" for problem in verify_directory(home / "data").problems]
+    entries = read(home / "ledger")
+    counts: Counter[str] = Counter()
+    journal = DataDirectory(home / "data").open_journal()
+    try:
+        report = check_replay(journal, home / "data" / "views")
+        faults += [f"replay: {problem}" for problem in report.problems]
+        for run in range(RUNS):
+            ends = [
+                kind for kind in _types(journal, workflow_stream(f"s{run}")) if "Ended" not in kind
+            ]
+            if not ends or ends[-1] not in ("RunCompleted", "RunFailed"):
+                faults.append(f"s{run} did not end: {ends[-3:]}")
+            for task in TASKS:
+                facts = _facts(journal, task_stream(f"s{run}", task))
+                acked = [n for of, name, n in request["acked"] if (of, name) == (run, task)]
+                mine = [entry for entry in entries if entry.key == f"s{run}/{task}/0"]
+                of_task = _Task(f"s{run}/{task}", facts)
+                faults += of_task.said(acked, [word(request["seed"], run, task, n) for n in acked])
+                faults += of_task.taken()
+                faults += of_task.interrupted()
+                faults += _handed(of_task, mine)
+                counts += of_task.counts
+    except CodedError as error:
+        faults.append(f"the log cannot be read: {error}")
+    finally:
+        journal.close()
+    for fault in faults:
+        talk.say("wrong", fault)
+    talk.say("audited", {**counts, "facts": report.facts})
+
+
+class _Task:
+    """The facts of a task."""
+
+    def __init__(self, name: str, facts: list[Any]) -> None:
+        self.name = name
+        self.facts = facts
+        self.counts = Counter(type(fact).__name__ for fact in facts)
+
+    def said(self, acked: list[int], words: list[Any]) -> list[str]:
+        """Check that what was acknowledged is there, once, in the order in which it was said."""
+        found = Counter(
+            fact.signal for fact in self.facts if isinstance(fact, SignalAccepted | TaskAdjusted)
+        )
+        numbers = [number_of(signal) for signal in found if number_of(signal) >= 0]
+        faults = [] if numbers == sorted(numbers) else [f"{self.name}: out of order: {numbers}"]
+        faults += [
+            f"{self.name}: {signal} was accepted {n} times" for signal, n in found.items() if n > 1
+        ]
+        return faults + [
+            f"{self.name}: word {number} ({said.kind}) was acknowledged and is lost"
+            for number, said in zip(acked, words, strict=True)
+            if said.kind not in HOLDS and said.id not in found
+        ]
+
+    def taken(self) -> list[str]:
+        """Check that each message ended, and none was taken twice by one attempt."""
+        taken = Counter(
+            (fact.signal, fact.token) for fact in self.facts if isinstance(fact, SignalConsumed)
+        )
+        over = {signal for signal, _ in taken}
+        over |= {fact.signal for fact in self.facts if isinstance(fact, SignalEnded)}
+        faults = [
+            f"{self.name}: {signal} was taken twice" for (signal, _), n in taken.items() if n > 1
+        ]
+        return faults + [
+            f"{self.name}: {fact.signal} was accepted, and waits for ever"
+            for fact in self.facts
+            if isinstance(fact, SignalAccepted)
+            and fact.kind == "message"
+            and fact.signal not in over
+        ]
+
+    def interrupted(self) -> list[str]:
+        """Check that what was interrupted ended, and that the task did, too."""
+        faults = []
+        if not any(isinstance(fact, _ENDS) for fact in self.facts):
+            faults.append(f"{self.name} did not end")
+        for at, fact in enumerate(self.facts):
+            if isinstance(fact, TaskInterruptRequested):
+                later = (
+                    kind
+                    for kind in self.facts[at + 1 :]
+                    if isinstance(kind, (*_OVER, AttemptStarted))
+                )
+                if isinstance(next(later, None), AttemptStarted | None):
+                    faults.append(f"{self.name}: an attempt that was interrupted did not end")
+        return faults
+
+    def done_with(self) -> dict[str, int]:
+        """Return what was taken before a state was saved, each with the attempt that did."""
+        done: dict[str, int] = {}
+        held: list[str] = []
+        for fact in self.facts:
+            if isinstance(fact, SignalConsumed):
+                held.append(fact.signal)
+            elif isinstance(fact, StateSaved):
+                done.update(dict.fromkeys(held, fact.attempt))
+                held = []
+            elif isinstance(fact, AttemptStarted):
+                held = []
+        return done
+
+
+def _handed(task: _Task, entries: list[Entry]) -> list[str]:
+    """Compare what handlers were given with the facts: once an attempt, in order, redelivered."""
+    faults: list[str] = []
+    before: dict[str, int] = {}
+    seen: set[tuple[str, int]] = set()
+    last: dict[int, int] = {}
+    done = task.done_with()
+    accepted = {fact.signal: fact for fact in task.facts if isinstance(fact, SignalAccepted)}
+    for entry in entries:
+        ids, redelivered = entry.what
+        for name in ids:
+            task.counts["handed"] += 1
+            if (name, entry.attempt) in seen:
+                faults.append(f"{task.name}: attempt {entry.attempt} was given {name} twice")
+            seen.add((name, entry.attempt))
+            if name not in accepted:
+                faults.append(f"{task.name}: {name} was given, and is not in the log")
+                continue
+            if before.get(name, entry.attempt) != entry.attempt:
+                task.counts["handed_again"] += 1
+                if not redelivered:
+                    faults.append(f"{task.name}: {name} came again, and does not say so")
+            before[name] = entry.attempt
+            if done.get(name, entry.attempt) < entry.attempt:
+                faults.append(f"{task.name}: {name} was done with, and came again")
+            number = number_of(name)
+            if accepted[name].mode == "steer" and number >= 0:
+                if number <= last.get(entry.attempt, -1):
+                    faults.append(f"{task.name}: attempt {entry.attempt} was given {name} late")
+                last[entry.attempt] = number
+    return faults
+
+
+def _facts(journal: Journal, stream: str) -> list[Any]:
+    return [
+        FACTS.decode(fact.type, fact.version, fact.data)
+        for turn in stream_turns(journal, stream)
+        for fact in turn.facts
+    ]
+
+
+def _types(journal: Journal, stream: str) -> list[str]:
+    return [type(fact).__name__ for fact in _facts(journal, stream)]
