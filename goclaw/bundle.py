@@ -39,10 +39,16 @@ class BundleExists(GoclawError):
     code = "bundle_exists"
 
 
+class BundleUnwritable(GoclawError):
+    """A bundle cannot be written where it is to be."""
+
+    code = "bundle_unwritable"
+
+
 def write_bundle(path: Path, report: Mapping[str, Any], settings: Settings) -> list[str]:
     """Write a new archive with the doctor's report, settings and log; return the names inside.
 
-    Raises `BundleExists`.
+    Raises `BundleExists`, `BundleUnwritable`.
     """
     parts = {
         "doctor.json": _json(_without_home(report)),
@@ -60,6 +66,10 @@ def write_bundle(path: Path, report: Mapping[str, Any], settings: Settings) -> l
     except FileExistsError:
         msg = f"{path} is there already"
         raise BundleExists(msg, hint="name a new file", path=str(path)) from None
+    except OSError as error:
+        msg = f"{path} cannot be written: {error.strerror}"
+        hint = "name a file in a folder that is there, with room on its disk"
+        raise BundleUnwritable(msg, hint=hint, path=str(path)) from error
     return list(parts)
 
 

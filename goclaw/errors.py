@@ -281,6 +281,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "log_unfinished": _WRONG_STATE,
     "directory_not_empty": _WRONG_STATE,
     "bundle_exists": _WRONG_STATE,
+    "bundle_unwritable": _UNAVAILABLE,
     "loss_not_accepted": _WRONG_STATE,
     "cursor_from_lost_history": _WRONG_STATE,
     "agent_taken": _CONFLICT,

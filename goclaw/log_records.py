@@ -12,6 +12,7 @@ from goclaw_actors.baseline import seq_given_up
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
 from goclaw_events.errors import UnknownType
+from goclaw_events.faults import Suggester
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import PARTITION_STREAM, partition_of, workflow_stream
 from goclaw_events.tables import log_key
@@ -112,6 +113,16 @@ class Selection(NamedTuple):
             msg = f"{self.start} and {self.stop} are of different partitions"
             raise UsageInvalid(msg, hint="read one partition at a time")
         return named.pop() if named else None
+
+
+def check_type(wanted: str) -> None:
+    """Raise `UsageInvalid` unless facts may be of this type, or of a type in this family."""
+    types = {name for name, _ in FACTS.names.values()}
+    families = {name.partition(".")[0] for name in types}
+    if wanted and wanted not in types | families:
+        suggested = Suggester().hint(wanted, types) or f"families: {', '.join(sorted(families))}"
+        msg = f"there is no type of facts {wanted!r}"
+        raise UsageInvalid(msg, hint=suggested)
 
 
 def select(journal: Journal, wanted: Selection) -> Iterator[Record]:

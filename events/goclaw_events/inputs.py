@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events.faults import Fault, Finding, InvalidInput, Suggester, path_text
+from goclaw_events.plain_words import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ def checked_input(
             null_is_fine = value is None and (item.has_default or not item.is_required)
             if not (null_is_fine and item.default is None) and not is_of_type(value, item.type):
                 message = f"{item.name!r} should be of type {item.type}"
-                faults.append(Fault("bad_type", f"{message}, is {type(value).__name__}", path))
+                faults.append(Fault("bad_type", f"{message}, is {kind_of(value)}", path))
         elif item.is_required:
             faults.append(Fault("missing_input", f"{item.name!r} is required", path))
         else:

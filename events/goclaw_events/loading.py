@@ -23,7 +23,7 @@ from goclaw_events.definition import (
 from goclaw_events.faults import Fault, Finding, InvalidDefinition, Places, Suggester
 from goclaw_events.inputs import default_findings
 from goclaw_events.json_source import read_json
-from goclaw_events.plain_words import plain_message
+from goclaw_events.plain_words import kind_of, plain_message
 from goclaw_events.yaml_source import read_yaml
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _fault_after(code: str, message: str, before: str) -> Fault:
 def _validate(raw: object) -> tuple[WorkflowDefinition | None, list[Finding]]:
     """Return the model, if its fields are right, and the findings of fields and of the whole."""
     if not isinstance(raw, dict):
-        message = f"a definition is a mapping with `name` and `tasks`, not {_kind(raw)}"
+        message = f"a definition is a mapping with `name` and `tasks`, not {kind_of(raw)}"
         return None, [Finding("bad_type", message, ())]
     definition: WorkflowDefinition | None = None
     findings: list[Finding] = []
@@ -189,7 +189,7 @@ def _finding(detail: ErrorDetails, raw: object, suggest: Suggester) -> Finding:
     message = plain_message(detail["msg"], name)
     if kind.endswith(("_type", "_parsing")) or kind in _TYPE_ERRORS:
         hint = "put it in quotes" if kind == "string_type" and _is_scalar(given) else ""
-        return Finding("bad_type", f"{message}, not {_kind(given)}", where, hint, at_key)
+        return Finding("bad_type", f"{message}, not {kind_of(given)}", where, hint, at_key)
     return Finding("bad_value", message, where, at_key=at_key)
 
 
@@ -221,12 +221,3 @@ def _keys_at(where: Where) -> list[str]:
 
 def _is_scalar(value: object) -> bool:
     return isinstance(value, bool | int | float)
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
-    return names.get(type(value), f"a {type(value).__name__}")

@@ -27,3 +27,13 @@ def plain_message(message: str, name: str = "") -> str:
     said = message.removeprefix("Value error, ").replace(" after validation", "")
     said = _KIND.sub(lambda found: f"should be {_KINDS[found[1]]}", said)
     return _SUBJECT.sub(name.replace("\\", r"\\") or "Input", said)
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is, with its article, as a sentence has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "a mapping"}
+    return names.get(type(value), f"a {type(value).__name__}")

@@ -66,9 +66,10 @@ def show(
     """Print facts in order: position, time, stream, seq, type, data."""
     from itertools import islice
 
-    from goclaw.log_records import Selection, select
+    from goclaw.log_records import Selection, check_type, select
     from goclaw_events.envelope import Position
 
+    check_type(type_)
     first = None if start is None else Position.parse(start)
     last = None if stop is None else Position.parse(stop)
     wanted = Selection(run, stream, type_, first, last)

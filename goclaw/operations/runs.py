@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from goclaw.operations.operation import NoParams, Params, read
 from goclaw.run_records import run_summary
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from goclaw.operations.ground import Ground
 
 LIST_MAX: Final = 100_000
+_CURSOR: Final = re.compile(r"[0-9a-f]{16}/[^/]+")
 
 MinPosition = Annotated[
     str | None,
@@ -47,6 +49,13 @@ class ListRuns(Params):
     cursor: str | None = None
     """Go on where a page ended."""
     min_position: MinPosition = None
+
+    @field_validator("cursor")
+    @classmethod
+    def _from_a_page(cls, cursor: str | None) -> str | None:
+        if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+            raise ValueError(f"{cursor[:80]!r} is not the cursor of a page of runs")
+        return cursor
 
 
 class NameRun(Params):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
-from goclaw_events.plain_words import plain_message
+from goclaw_events.plain_words import kind_of, plain_message
 
 
 class Everything(BaseModel):
@@ -41,6 +41,16 @@ def test_values_are_named_and_kinds_are_those_of_yaml(key: str, given: Any, says
     with pytest.raises(ValidationError) as caught:
         Everything.model_validate({key: given}, strict=key in {"text", "yes"})
     assert [plain_message(fault["msg"], repr(key)) for fault in caught.value.errors()] == [says]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(None, "null"), (True, "a boolean"), (1, "a number"), ("", "text"), ([], "a list"),
+     ({}, "a mapping"), (b"", "a bytes")],
+)  # fmt: skip
+def test_a_value_is_of_a_kind_that_yaml_has(value: object, kind: str) -> None:
+    """With its article."""
+    assert kind_of(value) == kind
 
 
 def test_what_is_said_in_own_words_stays() -> None:

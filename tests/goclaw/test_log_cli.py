@@ -104,6 +104,8 @@ def test_show_selects(
         (["--stream", "workflow/three"], 3, "not_found"),
         (["--from", "9:1"], 3, "not_found"),
         (["--from", "x"], 2, "invalid_position"),
+        (["--type", "task.complete"], 2, "usage"),
+        (["--type", "tas"], 2, "usage"),
         (["--from", "1:1", "--to", "2:1"], 2, "usage"),
     ],
 )

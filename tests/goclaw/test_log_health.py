@@ -255,6 +255,9 @@ def test_bundle_holds_no_value_of_a_run_and_no_secret(
     ]
     assert main(["doctor", "--data-dir", str(path), "--bundle", str(bundle)]) == 7
     assert "bundle_exists" in capsys.readouterr().err
+    nowhere = str(bundle / "inside.tgz")
+    assert main(["doctor", "--data-dir", str(path), "--bundle", nowhere]) == 5
+    assert "bundle_unwritable" in capsys.readouterr().err
 
 
 def test_settings_that_sound_secret_are_masked() -> None:

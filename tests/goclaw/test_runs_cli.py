@@ -122,6 +122,8 @@ def test_list_filters(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert listed(capsys, *where, "--label", "team=red") == ["run_bad", "run_good1"]
     assert listed(capsys, *where, "--label", "team=red", "--label", "tier=1") == ["run_bad"]
     assert listed(capsys, *where, "--limit", 1) == ["run_good2"]
+    code, _, err = called(capsys, "list", *where, "--cursor", "run_good2")
+    assert (code, "'run_good2' is not the cursor of a page" in err) == (2, True)
     assert listed(capsys, *where, "--status", "failing") == []
     assert called(capsys, "list", *where, "--label", "team")[0] == 2
     assert called(capsys, "list", *where, "--status", "odd")[0] == 2
