@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Done, Head
 
-_CLOCK_EVERY = 64
+_LOOK_EVERY: Final = 8
+"""After so many messages of a batch it is looked at the clock, and at what became durable."""
 OVERTIME: Final = 3
 """What follows from what a batch took in may take so many times as long as the batch should: to
 write it down and come back to it takes longer."""
@@ -81,6 +82,7 @@ class Dispatcher:
         self._opening = False
         self._opened_count = 0
         self._to_record: deque[tuple[Sequence[Any], Done]] = deque()
+        self._heard: deque[tuple[int, CodedError | None]] = deque()
         self._standing_by = False
         self._closed_before = False
         self._theirs = False
@@ -274,7 +276,9 @@ class Dispatcher:
         """
         turns, limits, clock = self.turns, self._limits, self._ports.clock
         ready, builder = turns.ready, batch.builder
-        passed_s, look_at, taken_in, wave, left = 0.0, _CLOCK_EVERY, 0, 0, bool(turns.later)
+        most, most_bytes = limits.batch_messages_max, limits.batch_bytes_max
+        look_at = min(_LOOK_EVERY, most)
+        passed_s, taken_in, wave, left = 0.0, 0, 0, bool(turns.later)
         while True:
             if ready:
                 turns.take_next()
@@ -282,8 +286,8 @@ class Dispatcher:
             elif (
                 not left
                 and wave < WAVE_MAX
-                and (batch.messages + taken_in) * 2 <= limits.batch_messages_max
-                and builder.body_bytes * 2 <= limits.batch_bytes_max
+                and (batch.messages + taken_in) * 2 <= most
+                and builder.body_bytes * 2 <= most_bytes
                 and passed_s * 2 <= limits.batch_time_s
                 and self._take_in(batch)
             ):
@@ -297,15 +301,15 @@ class Dispatcher:
             else:
                 wave = 0
                 continue
-            if batch.messages >= look_at:
-                look_at = batch.messages + _CLOCK_EVERY
-                passed_s = (clock.now_ns() - now_ns) / 1e9
-            if (
-                batch.messages >= limits.batch_messages_max
-                or builder.body_bytes >= limits.batch_bytes_max
-                or passed_s > limits.batch_time_s * OVERTIME
-            ):
+            if builder.body_bytes >= most_bytes:
                 return
+            if batch.messages >= look_at:
+                look_at = min(batch.messages + _LOOK_EVERY, most)
+                passed_s = (clock.now_ns() - now_ns) / 1e9
+                if batch.messages >= most or passed_s > limits.batch_time_s * OVERTIME:
+                    return
+                if self._heard:
+                    self._let_durable_out()
 
     def _take_in(self, batch: Batch) -> bool:
         """Deliver a command, or what came from another partition: by turns where both wait."""
@@ -351,9 +355,7 @@ class Dispatcher:
         batch.after += snapshots.required.take_met()
         opened = self._opened_count
         try:
-            self._ports.journal.append(
-                frame, lambda error: self._ports.post(self._done, (opened, error))
-            )
+            self._ports.journal.append(frame, lambda error: self._hear(opened, error))
         except JournalUnavailable as error:
             # The write before this one failed and its word is still on the way.
             self._on_failure(error)
@@ -396,8 +398,21 @@ class Dispatcher:
         else:
             self._let_out(batch)
 
-    def _done(self, result: tuple[int, CodedError | None]) -> None:
-        opened, error = result
+    def _hear(self, opened: int, error: CodedError | None) -> None:
+        """Note how a commit ended. Called on the journal's thread."""
+        self._heard.append((opened, error))
+        self._ports.post(self._take_heard, None)
+
+    def _take_heard(self, _: None) -> None:
+        while self._heard:
+            self._done(*self._heard.popleft())
+
+    def _let_durable_out(self) -> None:
+        """Let what became durable leave while a batch is open; a failure waits for its end."""
+        while self._heard and self._heard[0][1] is None:
+            self._done(*self._heard.popleft())
+
+    def _done(self, opened: int, error: CodedError | None) -> None:
         if isinstance(error, JournalBroken):
             raise error
         if opened != self._opened_count:

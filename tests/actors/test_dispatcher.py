@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from goclaw_actors.decider import Accepted
+from goclaw_actors.decider import Accepted, Refused
+from goclaw_actors.messages import SubmitRun
 from goclaw_actors.ports import Limits
+from goclaw_events.errors import JournalUnavailable
 from goclaw_events.verify import verify
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, STEPS_MAX, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw_actors.decider import Decision
 
 
 def streams_of(stage: Stage) -> dict[str, list[Any]]:
@@ -39,6 +47,42 @@ def test_nothing_leaves_before_the_commit() -> None:
     assert stage.ended == {}
     stage.commit()
     assert stage.ended == {"r": ("completed", None)}
+
+
+def committing(stage: Stage, at: str, seen: dict[str, int]) -> Callable[[Any, Any, Any], Decision]:
+    """Return what runs decide; that of `at` is when a commit ends; `seen` counts who had begun."""
+    decide = stage.kinds["workflow"].decide
+
+    def decided(run: Any, message: Any, moment: Any) -> Decision:
+        if type(message) is SubmitRun:
+            seen[run.run_id] = len(stage.executor.started)
+            if run.run_id == at:
+                stage.journal.commit()
+        return decide(run, message, moment)
+
+    return decided
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_became_durable_leaves_while_a_batch_is_open(*, fails: bool) -> None:
+    """It need not wait for the batch that is decided meanwhile; a failed commit does."""
+    stage, seen = Stage(), dict[str, int]()
+    stage.submit(ONE)
+    stage.decide()
+    names = [f"r{number}" for number in range(100)]
+    decider = stage.kinds["workflow"]
+    stage.kinds["workflow"] = replace(decider, decide=committing(stage, "r10", seen))
+    if fails:
+        stage.journal.fail_next(JournalUnavailable("no space"))
+    for name in names:
+        stage.submit(ONE, name)
+    assert stage.node.dispatchers[0].step()
+    assert (seen["r10"], seen["r99"]) == (0, 0 if fails else 1)
+    stage.rest()
+    begun = {attempt.run_id for attempt in stage.executor.started}
+    answers = [type(reply.answer) for reply in stage.replies]
+    assert answers.count(Refused) == (101 if fails else 0)
+    assert ("r" in begun, len(answers)) == (not fails, 101)
 
 
 def test_a_stop_leaves_after_its_commit() -> None:
