@@ -52,8 +52,6 @@ class Directory:
         if entity is None:
             entity = Entity(stream, self._kinds[kind_of(stream)], self._turns)
             self.live[stream] = entity
-        else:
-            self.live.move_to_end(stream)
         return entity
 
     def knows(self, stream: str) -> bool:
@@ -76,17 +74,23 @@ class Directory:
             self.drop(entity)
 
     def passivate(self, touched: list[Entity], durable: int) -> None:
-        """Drop what is final, and the longest idle ones over the limit, if durable and idle."""
+        """Drop what is final, and the longest idle ones over the limit, if durable and idle.
+
+        Those `touched`, by a batch that is durable, are the last that were used.
+        """
         live = self.live
         for entity in touched:
+            if live.get(entity.stream) is not entity:
+                continue
             if (
                 entity.number <= durable
                 and not entity.waiting
                 and entity.state is not None  # a later turn of the batch may have failed
                 and entity.decider.is_final(entity.state)
-                and live.get(entity.stream) is entity
             ):
                 self.drop(entity)
+            else:
+                live.move_to_end(entity.stream)
         excess = len(live) - self._live_max
         if excess > 0:
             idle = (

@@ -65,11 +65,6 @@ class Message:
         self.traceparent = traceparent
         self.row: tuple[int, int] | None = None
 
-    @property
-    def is_plain(self) -> bool:
-        """Tell whether an actor of this process sent it just now: nothing else is bound to it."""
-        return self.id is not None and self.row is None
-
     def answer_for(self, asked: Message) -> None:
         """Take over from a command who waits for its answer, and how a repeat is known."""
         self.command_id = asked.command_id

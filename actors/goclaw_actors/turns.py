@@ -81,7 +81,8 @@ class Turns:
         if self.held_back is not None and type(message.body) is SlotLeased:
             self.held_back.append(message)
             return
-        self.directory.entity(message.target).tell(message)
+        target = message.target
+        (self.directory.live.get(target) or self.directory.entity(target)).tell(message)
 
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
         """Deliver a message that was stored, in an inbox row or another partition's frame."""
@@ -110,22 +111,22 @@ class Turns:
         entity = self.later.popleft()
         waiting, pool = entity.waiting, entity.decider.pool
         assert waiting, "who is in line has a message"
-        taken = [waiting.popleft()]
-        if pool is not None and _may_pool(taken[0], pool.kinds):
-            limit = pool.messages_max
+        first, count = waiting.popleft(), 1
+        if waiting and pool is not None and _may_pool(first, pool.kinds):
+            taken, limit = [first], pool.messages_max
             while waiting and len(taken) < limit and _may_pool(waiting[0], pool.kinds):
                 taken.append(waiting.popleft())
-        if len(taken) == 1:
-            self.handle(entity, taken[0])
-        else:
+            count = len(taken)
             self._handle_together(entity, taken)
+        else:
+            self.handle(entity, first)
         if not waiting:
             entity.waiting = None
         elif _comes_later(waiting[0], entity.kinds):
             self.later.append(entity)
         else:
             self.ready.append(entity)
-        return len(taken)
+        return count
 
     @property
     def waiting(self) -> bool:
@@ -185,7 +186,7 @@ class Turns:
         assert pool is not None, "only what an actor pools is handled together"
         if entity.stream not in self.bugs.poisoned and not self._is_archived(entity, messages[0]):
             for message in messages:
-                if not message.is_plain:
+                if message.id is None or message.row is not None:
                     batch.take_source(message)
             try:
                 if entity.state is None:
@@ -339,16 +340,16 @@ class Turns:
         """Pack a turn; a fact with a large value is replaced by one that refers to it."""
         turn = _turn_of(cause, entity.stream, entity.seq + 1, facts)
         data = self.pack(turn)
-        if len(data) > INLINE_BYTES_MAX:
-            smaller = []
-            for at, told in enumerate(turn[1:], 1):
-                fact = told[-1]
-                if len(self.pack(told)) > INLINE_BYTES_MAX:
-                    fact = spill(fact, batch.builder.blobs)
-                    turn[at] = (*told[:-1], fact)
-                smaller.append(fact)
-            facts, data = smaller, self.pack(turn)
-        return facts, data
+        if len(data) <= INLINE_BYTES_MAX:
+            return facts, data
+        smaller = []
+        for at, told in enumerate(turn[1:], 1):
+            fact = told[-1]
+            if len(self.pack(told)) > INLINE_BYTES_MAX:
+                fact = spill(fact, batch.builder.blobs)
+                turn[at] = (*told[:-1], fact)
+            smaller.append(fact)
+        return smaller, self.pack(turn)
 
     def send(self, batch: Batch, sender: str, cause: Message, send: Send) -> None:
         """Deliver what an actor says to another, here or in the other's partition."""
@@ -383,6 +384,9 @@ class Turns:
 def _turn_of(cause: Cause, stream: str, seq: int, facts: Sequence[Any]) -> list[Any]:
     """Return a turn as a frame holds it."""
     names = FACTS.names
+    if len(facts) == 1:
+        (fact,) = facts
+        return [cause, (stream, seq, *names[type(fact)], fact)]
     turn: list[Any] = [cause]
     for fact in facts:
         turn.append((stream, seq, *names[type(fact)], fact))

@@ -51,12 +51,11 @@ def live(found: Directory) -> list[str]:
 
 
 def test_the_longest_idle_go_first() -> None:
-    """Use is what counts, not age."""
+    """Use is what counts, not age: who recorded something in a batch was used."""
     found = directory(2)
     for name in "abcd":
         loaded(found, name)
-    found.entity("lane/a")
-    found.passivate([], durable=10)
+    found.passivate([found.entity("lane/a")], durable=10)
     assert live(found) == ["d", "a"]
 
 
