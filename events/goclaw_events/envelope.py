@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import msgpack
 
@@ -22,6 +23,21 @@ NEW_TUPLE: Final[Callable[..., Any]] = tuple.__new__
 
 For what is made for every turn: the class's own `__new__` is Python.
 """
+
+N = TypeVar("N", bound=tuple[Any, ...])
+
+
+def maker(kind: type[N], fields: int) -> Callable[[tuple[Any, ...]], N]:
+    """Return what makes a `NamedTuple` of a tuple of all its fields, as `NEW_TUPLE` does.
+
+    `fields` is how many its user gives. Raises `TypeError`, when the module is imported, where
+    the class has another number: who adds a field, default or not, is led to its users.
+    """
+    known: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # of every NamedTuple
+    if len(known) != fields:
+        msg = f"{kind.__name__} has {len(known)} fields, and is made of {fields}: {known}"
+        raise TypeError(msg)
+    return partial(NEW_TUPLE, kind)
 
 
 class Cause(NamedTuple):

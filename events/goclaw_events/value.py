@@ -60,6 +60,8 @@ class SecretText:
 
 
 def _default(value: object) -> object:
+    if type(value) is BlobRef:  # the first fact of each task has one
+        return _ext_of(value.sha256, value.size, value.path)
     if isinstance(value, SecretText):
         return msgpack.ExtType(EXT_SECRET, msgpack.packb(value.parts))
     return _default_of_users(value)

@@ -24,6 +24,7 @@ from goclaw_actors.messages import (
     TimerFired,
     Withdraw,
 )
+from goclaw_events.envelope import maker
 from goclaw_events.facts import LaneAdvanced, LaneHeld, LaneRedirected, LaneRefused
 from goclaw_events.ids import routing_key, workflow_stream
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 LEASES_PER_TURN_MAX: Final = 256
 RATE: Final = "rate"
 """The timer that wakes a lane when its rate lets the next task start."""
+_SEND: Final = maker(Send, 4)
 _LEASED: Final = SlotLeased()
 _FULL: Final = "lane_full"
 _QUOTA: Final = "lane_quota_exceeded"
@@ -322,7 +324,7 @@ class Draft:
         if overflow == DROP_NEWEST:
             refused, dropped = [], refused
         facts: list[Any] = [] if self.held is None else [LaneHeld(*self.held)]
-        sends = [Send(task, _LEASED) for task in leased]
+        sends = [_SEND((task, _LEASED, False, False)) for task in leased]
         if self._is_empty or (self.fired and self.wake_ns <= self.now_ns):
             self.wake_ns = 0
         is_woken_else = self.wake_ns != self._waked_ns

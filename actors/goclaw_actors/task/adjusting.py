@@ -81,7 +81,8 @@ class Adjusting:
             return [], [leave(task)]
         if after.priority == task.priority or terms.moves(task):
             return [], []
-        enqueue = self._asking.enqueue(after, after, None, at_head=task.attempt > 0)
+        planned = self._asking.planned(after)
+        enqueue = self._asking.enqueue(after, after, planned, at_head=task.attempt > 0)
         return [], [enqueue._replace(body=Rerank(*enqueue.body[: len(Rerank._fields)]))]
 
     def left(self, task: Task, message: LeftQueue, _moment: Moment) -> Decision:
@@ -101,7 +102,8 @@ class Adjusting:
         evolve(there := copy(task), fact)
         if task.status != SCHEDULED:
             return Decision((fact,))  # it asks when it is resumed
-        asks = self._asking.enqueue(there, there, None, at_head=task.attempt > 0)
+        planned = self._asking.planned(there)
+        asks = self._asking.enqueue(there, there, planned, at_head=task.attempt > 0)
         return Decision((fact,), (asks,))
 
 

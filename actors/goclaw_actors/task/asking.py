@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
 from goclaw_actors.messages import AskAgain, Enqueue, ReturnRoom, ScheduleTask, SlotRedirected
 from goclaw_actors.task.state import SCHEDULED, Task, evolve
 from goclaw_actors.task.terms import adjusted, moves
+from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskRedirected
 from goclaw_events.ids import lane_stream, workflow_stream
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_events.plan import PlannedTask
     from goclaw_events.value import BlobRef
+
+_SEND: Final = maker(Send, 4)
+_ENQUEUE: Final = maker(Enqueue, 10)
 
 
 class Asking:
@@ -40,24 +44,24 @@ class Asking:
             return NOTHING
         fact = TaskRedirected(message.lane)
         evolve(asks := copy(task), fact)
-        return Decision((fact,), (self.enqueue(asks, asks, None, at_head=False),))
+        return Decision((fact,), (self.enqueue(asks, asks, self.planned(task), at_head=False),))
 
     def ask_again(self, task: Task, message: AskAgain, _moment: Moment) -> Decision:
         """Take the place that the lane keeps for the task, or give it back."""
         if task.status == SCHEDULED and task.lane == message.lane and not moves(task):
-            enqueue = self.enqueue(task, task, None, at_head=False)
+            enqueue = self.enqueue(task, task, self.planned(task), at_head=False)
             let_in = enqueue.body._replace(let_in=True)
             return Decision((), (enqueue._replace(body=let_in),))
         back = ReturnRoom(workflow_stream(task.run_id), 1)
         return Decision((), (Send(lane_stream(message.lane), back),))
 
     def enqueue(
-        self, task: Task, said: Task | ScheduleTask, definition: BlobRef | None, *, at_head: bool
+        self, task: Task, said: Task | ScheduleTask, planned: PlannedTask, *, at_head: bool
     ) -> Send:
         """Return what asks the lane for a slot; `said` is what knows the lane and for whom."""
-        slot = self.planned(task, definition).slot
+        slot, ref = planned.slot, said.definition
         shared = said.lane.startswith("/")
-        ref = definition or task.definition
         workflow = self.contents.plan(ref).name if shared and ref is not None else ""
-        asks = (said.tenant, workflow, said.key, slot.units, slot.cost, task.hops)
-        return Send(lane_stream(said.lane), Enqueue(task.stream, said.priority, at_head, *asks))
+        whose = (task.stream, said.priority, at_head, said.tenant, workflow, said.key)
+        asks = _ENQUEUE((*whose, slot.units, slot.cost, task.hops, False))
+        return _SEND((lane_stream(said.lane), asks, False, False))

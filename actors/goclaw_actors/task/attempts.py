@@ -10,6 +10,7 @@ from goclaw_actors.task.ending import cleared, end, release, time_out
 from goclaw_actors.task.limits import QUEUE, after_ns, left_s, overdue
 from goclaw_actors.task.state import SCHEDULED, Task
 from goclaw_actors.work import AttemptToken, StartAttempt
+from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import AttemptStarted, ChildStarted, TaskFailed, TaskRequeued
 from goclaw_events.value import BlobRef
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from goclaw_actors.task.asking import Asking
     from goclaw_actors.task.signals import Signals
 
+_DECISION: Final = maker(Decision, 4)
+_TOKEN: Final = maker(AttemptToken, 3)
+_STARTED: Final = maker(AttemptStarted, 3)
+_OPEN: Final = maker(OpenAttempt, 4)
+_START: Final = maker(StartAttempt, 15)
 LEASE_S: Final = 30.0
 """Of an attempt that need not give signs of life."""
 
@@ -43,14 +49,16 @@ class Attempts:
         if 0 < task.ends_ns <= moment.now_ns:
             return time_out(task, overdue(task, self.asking.planned(task)), slot=True)
         fact, effects = self.begin(task, moment, moment.number, task.signals)
-        return Decision((fact, *hearing.overdue(task.signals, moment)), (), (*forgotten, *effects))
+        facts = (fact, *hearing.overdue(task.signals, moment))
+        return _DECISION((facts, (), (*forgotten, *effects), None))
 
     def again(self, task: Task, moment: Moment) -> Decision:
         """Make another attempt after a backoff."""
         if not task.lane:
             return self.start_child(task, moment)
-        asks = self.asking.enqueue(task, task, None, at_head=True)
-        queue_ns = after_ns(moment.now_ns, self.asking.planned(task).timeouts.queue_s)
+        planned = self.asking.planned(task)
+        asks = self.asking.enqueue(task, task, planned, at_head=True)
+        queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s)
         timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         fact = TaskRequeued(task.attempt + 1, queue_ns)
         return Decision((fact,), (asks,), timers)
@@ -78,26 +86,32 @@ class Attempts:
         planned = self.asking.planned(task)
         attempt = task.attempt + 1
         timeout_s, timeout_of = left_s(task, planned.timeout_s, moment.now_ns)
-        start = StartAttempt(
-            task.stream,
-            task.run_id,
-            task.task_id,
-            task.generation,
-            attempt,
-            AttemptToken(moment.partition, moment.era, number),
-            planned.agent,
-            task.params,
-            timeout_s,
-            planned.kind,
-            timeout_of,
-            planned.timeouts.heartbeat_s,
-            task.lane,
+        heartbeat_s = planned.timeouts.heartbeat_s
+        token = _TOKEN((moment.partition, moment.era, number))
+        start = _START(
+            (
+                task.stream,
+                task.run_id,
+                task.task_id,
+                task.generation,
+                attempt,
+                token,
+                planned.agent,
+                task.params,
+                timeout_s,
+                planned.kind,
+                timeout_of,
+                heartbeat_s,
+                task.lane,
+                (),
+                None,
+            )
         )
         if signals is not None:
             start = self._with_signals(task, signals, start, moment)
-        lease_s = planned.timeouts.heartbeat_s or LEASE_S
-        opened = OpenAttempt(number, attempt, moment.holder, after_ns(moment.now_ns, lease_s))
-        return AttemptStarted(attempt, number, moment.holder), (opened, start)
+        lease_until_ns = after_ns(moment.now_ns, heartbeat_s or LEASE_S)
+        opened = _OPEN((number, attempt, moment.holder, lease_until_ns))
+        return _STARTED((attempt, number, moment.holder)), (opened, start)
 
     def _with_signals(
         self, task: Task, signals: Signals, start: StartAttempt, moment: Moment

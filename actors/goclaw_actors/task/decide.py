@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
 from goclaw_actors.decider import (
@@ -79,6 +79,7 @@ from goclaw_actors.work import (
     Progress,
     Saved,
 )
+from goclaw_events.envelope import maker
 from goclaw_events.facts import (
     ProgressReported,
     TaskAdmitted,
@@ -93,6 +94,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.contents import Contents
+
+_DECISION: Final = maker(Decision, 4)
+_SCHEDULED: Final = maker(TaskScheduled, len(ScheduleTask._fields) + 2)
 
 
 class _Decide:
@@ -145,29 +149,21 @@ class _Decide:
         if task.status != PENDING:
             return NOTHING
         message = asked_for(task, message)
-        timeouts = self._asking.planned(task, message.definition).timeouts
-        total_ns = total_of(task, after_ns(moment.now_ns, timeouts.total_s))
+        planned = self._asking.planned(task, message.definition)
+        total_ns = total_of(task, after_ns(moment.now_ns, planned.timeouts.total_s))
         asks_now = message.lane and message.unique is None and task.hold is None
-        queue_ns = after_ns(moment.now_ns, timeouts.queue_s) if asks_now else 0
-        due = (message.deadline_ns, total_ns, queue_ns)
-        fact = TaskScheduled(
-            *message[:5],
-            *due,
-            child=message.child,
-            tenant=message.tenant,
-            key=message.key,
-            unique=message.unique,
-        )
+        queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s) if asks_now else 0
+        fact = _SCHEDULED((*message[:6], total_ns, queue_ns, *message[6:]))
         timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
         if message.unique is not None:
             return Decision((fact,), (claim(task, message.unique),), timers)
         if task.hold is not None:
             return Decision((fact, holding.held(task)), (), timers)
         if message.lane:
-            asks = self._asking.enqueue(task, message, message.definition, at_head=False)
+            asks = self._asking.enqueue(task, message, planned, at_head=False)
             if queue_ns:
                 timers.append(SetTimer(QUEUE, queue_ns))
-            return Decision((fact,), (asks,), timers)
+            return _DECISION(((fact,), (asks,), timers, None))
         evolve(scheduled := copy(task), fact)
         decision = self._attempts.start_child(scheduled, moment)
         return Decision((fact, *decision.facts), decision.sends, (*timers, *decision.effects))
@@ -183,9 +179,10 @@ class _Decide:
             evolve(admitted := copy(task), fact)
             decision = self._attempts.start_child(admitted, moment)
             return decision._replace(facts=(fact, *decision.facts))
-        queue_ns = after_ns(moment.now_ns, self._asking.planned(task).timeouts.queue_s)
+        planned = self._asking.planned(task)
+        queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s)
         timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
-        asks = self._asking.enqueue(task, task, None, at_head=False)
+        asks = self._asking.enqueue(task, task, planned, at_head=False)
         return Decision((TaskAdmitted(queue_ns),), (asks,), timers)
 
     def _signal(self, task: Task, message: SendSignal, moment: Moment) -> Decision:
@@ -233,12 +230,13 @@ class _Decide:
         effects: tuple[object, ...] = ()
         if task.status not in HELD:
             return Decision((TaskResumed(state, message.sender),), reply=accepted)
-        if state == SCHEDULED and moves(task):
-            sends = (leave(task),)  # its place in the queue may still be there
-        elif state == SCHEDULED:
-            sends = (self._asking.enqueue(task, task, None, at_head=task.attempt > 0),)
         if state == SCHEDULED:
-            queue_ns = after_ns(moment.now_ns, self._asking.planned(task).timeouts.queue_s)
+            planned = self._asking.planned(task)
+            at_head = task.attempt > 0
+            # where it moves, its place in the queue may still be there
+            asks = self._asking.enqueue(task, task, planned, at_head=at_head)
+            sends = (leave(task),) if moves(task) else (asks,)
+            queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s)
             effects = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         elif state == CHILD:
             below = message._replace(task="", command="", definition=None, of_run=False)

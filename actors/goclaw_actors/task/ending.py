@@ -9,12 +9,17 @@ from goclaw_actors.messages import FreeKey, KeepSlot, Release, TaskReported, Wit
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import QUEUE, TIMEOUT
 from goclaw_actors.task.state import CLAIMING, JOINED, SCHEDULED
+from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskFailed
 from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.task.state import Task
 
+_DECISION: Final = maker(Decision, 4)
+_SEND: Final = maker(Send, 4)
+_REPORT: Final = maker(TaskReported, 5)
+_RELEASE: Final = maker(Release, 1)
 TIMER: Final = "due"
 TOTAL: Final = "total"
 ASKING: Final = (CLAIMING, JOINED)
@@ -23,13 +28,17 @@ ASKING: Final = (CLAIMING, JOINED)
 
 def cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
     """Return what forgets timers: (id, when it is due), 0 for one that is not set."""
-    return tuple(ClearTimer(name, due_ns) for name, due_ns in timers if due_ns)
+    found: tuple[ClearTimer, ...] = ()
+    for name, due_ns in timers:  # hardly a task has one
+        if due_ns:
+            found = (*found, ClearTimer(name, due_ns))
+    return found
 
 
 def release(task: Task, *, kept: bool = False) -> Send:
     """Give the slot back, or (`kept`) leave it to the attempt that was abandoned."""
-    lane = lane_stream(task.lane)
-    return Send(lane, KeepSlot(task.stream, task.token) if kept else Release(task.stream))
+    said = KeepSlot(task.stream, task.token) if kept else _RELEASE((task.stream,))
+    return _SEND((lane_stream(task.lane), said, False, False))
 
 
 def release_kept(task: Task, token: int) -> Send:
@@ -40,8 +49,8 @@ def release_kept(task: Task, token: int) -> Send:
 
 def report(task: Task, status: str, result: Any, error: list[str] | None) -> Send:
     """Return what tells the run how the task ended; said again, it changes nothing."""
-    told = TaskReported(task.task_id, task.generation, status, result, error)
-    return Send(workflow_stream(task.run_id), told)
+    told = _REPORT((task.task_id, task.generation, status, result, error))
+    return _SEND((workflow_stream(task.run_id), told, False, False))
 
 
 def end(
@@ -59,9 +68,11 @@ def end(
     """End the task: give the slot and the key back, forget its time limit, and tell the run."""
     tells = report(task, status, result, error)
     sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
-    if key:
+    if key and task.unique is not None:
         sends = (*sends, *freed(task, status, result, error))
-    return Decision(facts, sends, (*effects, *cleared((TOTAL, task.total_due_ns))))
+    if task.total_due_ns:
+        effects = (*effects, *cleared((TOTAL, task.total_due_ns)))
+    return _DECISION((facts, sends, effects, None))
 
 
 def freed(task: Task, status: str, result: Any, error: list[str] | None) -> tuple[Send, ...]:

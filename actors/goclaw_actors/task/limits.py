@@ -34,6 +34,8 @@ def left_s(task: Task, timeout_s: float | None, now_ns: int) -> tuple[float | No
     `timeout_s` is that of one which starts now; None: it has none, or began before.
     """
     found, which = timeout_s, OF_ATTEMPT
+    if not (task.total_due_ns or task.deadline_ns):
+        return found, which
     of_task = OF_DEADLINE if is_set(task) else OF_TASK
     for due_ns, name in ((task.total_due_ns, of_task), (task.deadline_ns, OF_RUN)):
         left = max(0.0, (due_ns - now_ns) / 1e9)

@@ -16,6 +16,7 @@ from goclaw_actors.task.signals import without_attempt
 from goclaw_actors.task.state import ATTEMPTED, CANCELLING, CHILD, COMPLETED, SCHEDULED, Task
 from goclaw_actors.task.stopping import returned
 from goclaw_actors.work import RETURNED, Outcome
+from goclaw_events.envelope import maker
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from goclaw_actors.messages import ChildEnded, LoseAttempt
     from goclaw_actors.task.attempts import Attempts
 
+_CLOSE: Final = maker(CloseAttempt, 1)
+_COMPLETED: Final = maker(TaskCompleted, 3)
 LOST_TOO_OFTEN: Final = "lost_too_often"
 GONE: Final = "gone"
 
@@ -53,7 +56,7 @@ class Outcomes:
             if current and task.status != SCHEDULED:
                 return NOTHING  # the same outcome, delivered again
             return Decision((OutcomeRefused(token, outcome.status),))
-        closed = () if outcome.abandoned else (CloseAttempt(token),)
+        closed = () if outcome.abandoned else (_CLOSE((token,)),)
         return self._ended(task, outcome, moment, closed)
 
     def child_ended(self, task: Task, message: ChildEnded, moment: Moment) -> Decision:
@@ -68,7 +71,7 @@ class Outcomes:
     ) -> Decision:
         """Take what an attempt, or a child, came to."""
         if outcome.status == COMPLETED:
-            fact = TaskCompleted(task.attempt, outcome.token.number, outcome.result)
+            fact = _COMPLETED((task.attempt, outcome.token.number, outcome.result))
             return end(task, (fact,), COMPLETED, closed, result=outcome.result)
         if task.status == CANCELLING:
             cancelled = TaskCancelled("", outcome.abandoned)
@@ -82,7 +85,7 @@ class Outcomes:
     ) -> Decision:
         planned = self._asking.planned(task)
         if is_uncounted(task, outcome):
-            asks = self._asking.enqueue(task, task, None, at_head=True)
+            asks = self._asking.enqueue(task, task, planned, at_head=True)
             later = ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
             if terms.moves(task):
                 later = later._replace(sends=(*later.sends, leave(task)))

@@ -124,8 +124,9 @@ class Task:
     @property
     def ends_ns(self) -> int:
         """Return when the task has to have ended, whoever wants it; 0: there is no such time."""
-        both = (self.deadline_ns, self.total_due_ns)
-        return min((due_ns for due_ns in both if due_ns), default=0)
+        if self.deadline_ns and self.total_due_ns:
+            return min(self.deadline_ns, self.total_due_ns)
+        return self.deadline_ns or self.total_due_ns
 
 
 def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected) -> None:

@@ -47,14 +47,16 @@ def moves(task: Task) -> bool:
 
 def asked_for(task: Task, message: ScheduleTask) -> ScheduleTask:
     """Return what schedules the task under what was changed before."""
-    changes = task.adjusted or {}
+    changes = task.adjusted
+    if not changes:
+        return message
     lane, priority = changes.get(LANE, message.lane), changes.get(PRIORITY, message.priority)
     return message._replace(lane=lane, priority=priority)
 
 
 def total_ns(task: Task, total_due_ns: int) -> int:
     """Return when the task has to have ended: as was said, or as its plan has it."""
-    return int((task.adjusted or {}).get(DEADLINE_NS, total_due_ns))
+    return int(task.adjusted.get(DEADLINE_NS, total_due_ns)) if task.adjusted else total_due_ns
 
 
 def settle(task: Task, lane: str) -> None:

@@ -67,6 +67,7 @@ from goclaw_actors.workflow.state import (
     snapshot_form,
 )
 from goclaw_actors.workflow.telling import Telling, all_failed
+from goclaw_events.envelope import maker
 from goclaw_events.facts import (
     RunCancelRequested,
     RunFailed,
@@ -84,6 +85,8 @@ if TYPE_CHECKING:
     from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
+_DECISION: Final = maker(Decision, 4)
+_ENDED: Final = maker(TaskEnded, 5)
 NO_RESULTS: Final[Mapping[int, Any]] = {}
 RUN_FAILED: Final = "the run failed"
 REPORTS_PER_TURN_MAX: Final = 32
@@ -162,7 +165,7 @@ class _Decide:
             if draft.status_of(index) != ACTIVE:
                 continue  # reported before
             kept = result if plan.tasks[index].result_read else None
-            draft.end_task(index, TaskEnded(task, generation, status, kept, error))
+            draft.end_task(index, _ENDED((task, generation, status, kept, error)))
             if run.watches is not None:
                 results[index] = result
         if not draft.facts:
@@ -240,7 +243,7 @@ class _Decide:
         if draft.ended_as is None:
             if run.watches is not None:
                 draft.sends += self._telling.ends(run, draft, results)
-            return Decision(draft.facts, draft.sends)
+            return _DECISION((draft.facts, draft.sends, (), None))
         ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
         told = (*farewells(run, draft.status_of), *self._telling.ends(run, draft, results))
         sends = [*draft.sends, *_tell(draft.parent, ended), *told]

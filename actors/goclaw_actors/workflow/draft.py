@@ -32,6 +32,7 @@ from goclaw_actors.workflow.state import (
 )
 from goclaw_events.conditions import evaluate
 from goclaw_events.durations import parse_duration
+from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     RunCancelled,
@@ -48,10 +49,12 @@ from goclaw_events.templates import render
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
-    from goclaw_events.plan import Plan, PlannedTask
+    from goclaw_events.plan import Plan, PlannedTask, UniqueKey
     from goclaw_events.templates import Template
     from goclaw_events.value import Value
 
+_SEND: Final = maker(Send, 4)
+_SCHEDULE: Final = maker(ScheduleTask, 10)
 DEPTH_MAX: Final = 16
 """A run is at most so many runs below the one that was submitted from outside."""
 KEY_BYTES_MAX: Final = 200
@@ -232,7 +235,7 @@ class Draft:
                 return CONDITION
             stream = task_stream(self.run.run_id, task.id)
             known = self.run.was_held or (self.run.told is not None and index in self.run.told)
-            self.sends.append(Send(stream, self._order(index), fresh=not known))
+            self.sends.append(_SEND((stream, self._order(index), not known, False)))
         except CodedError as error:
             self.end_task(index, TaskEnded(task.id, 0, "failed", None, [error.code, str(error)]))
             self._take_leave(index, f"the task could not begin: {error.code}")
@@ -252,14 +255,12 @@ class Draft:
         key = ""
         if task.slot.key is not None:
             key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
-        unique = self._unique(task, index)
-        return ScheduleTask(definition, 0, *said, self.tenant, key, unique)
+        unique = None if task.unique is None else self._unique(task, task.unique, index)
+        return _SCHEDULE((definition, 0, *said, self.tenant, key, unique))
 
-    def _unique(self, task: PlannedTask, index: int) -> list[Any] | None:
+    def _unique(self, task: PlannedTask, unique: UniqueKey, index: int) -> list[Any]:
         """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""
-        if task.unique is None:
-            return None
-        template, window_s, on_duplicate = task.unique
+        template, window_s, on_duplicate = unique
         key = self._key(task, template, index, "that makes it unique")
         keys = unique_stream(self.plan.name, task.id)
         return [keys, key, int((window_s or 0.0) * 1e9), on_duplicate]

@@ -6,7 +6,14 @@ Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
 from goclaw_events.plan.compiler import check_input, compile_plan
-from goclaw_events.plan.model import LaneLimits, Plan, PlannedTask, RetryPolicy, SlotNeeds
+from goclaw_events.plan.model import (
+    LaneLimits,
+    Plan,
+    PlannedTask,
+    RetryPolicy,
+    SlotNeeds,
+    UniqueKey,
+)
 from goclaw_events.plan.packing import pack_plan, unpack_plan
 
 __all__ = [
@@ -17,6 +24,7 @@ __all__ = [
     "PlannedTask",
     "RetryPolicy",
     "SlotNeeds",
+    "UniqueKey",
     "analyse",
     "check_input",
     "compile_plan",
