@@ -358,6 +358,8 @@ class Dispatcher:
             self._ports.journal.append(frame, lambda error: self._hear(opened, error))
         except JournalUnavailable as error:
             # The write before this one failed and its word is still on the way.
+            if isinstance(error.__cause__, JournalBroken):
+                raise error.__cause__ from None
             self._on_failure(error)
 
     def encode(self, batch: Batch) -> EncodedFrame:

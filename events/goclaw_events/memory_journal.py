@@ -122,7 +122,7 @@ class MemoryJournal(StoredLog):
         """Queue a frame; with `autocommit` commit it at once. See `Journal.append`."""
         if self._closed or self._failure is not None:
             msg = "the log is closed" if self._closed else "the log waits to be recovered"
-            raise JournalUnavailable(msg)
+            raise JournalUnavailable(msg) from self._failure
         self._tips.take(frame)
         self._queue.append((frame, done))
         if self.autocommit:

@@ -199,6 +199,19 @@ def test_a_broken_disk_stops_the_node() -> None:
         stage.commit()
 
 
+def test_a_disk_that_broke_meanwhile_stops_the_node() -> None:
+    """A batch that is refused because of it ends the node, too: nobody is told to ask again."""
+    stage = Stage()
+    stage.submit(ONE)
+    stage.decide()
+    stage.journal.fail_next(JournalBroken("i/o"))
+    stage.journal.commit()
+    stage.submit(ONE, "late")
+    with pytest.raises(JournalBroken):
+        stage.decide()
+    assert stage.replies == []
+
+
 @pytest.mark.parametrize("survive", [0, 1, 2])
 @pytest.mark.parametrize("partitions", [1, 4])
 def test_a_crash_between_any_two_steps_loses_nothing(survive: int, partitions: int) -> None:
