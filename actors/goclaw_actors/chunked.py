@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 V = TypeVar("V")
 
@@ -35,26 +35,42 @@ class Chunked(Generic[V]):
 
     def put(self, key: int, value: V) -> None:
         """Set the value of a key."""
-        at = key >> self._bits
-        if at in self._pending:
-            self._set_aside(at)
-        chunk = self._chunks.get(at)
-        if chunk is None:
-            self._chunks[at] = {key: value}
-        else:
+        self._open(key >> self._bits)[key] = value
+
+    def put_all(self, keys: Iterable[int], values: Iterable[V]) -> None:
+        """Set the values of keys; those next to each other cost less than one by one."""
+        bits, at, chunk = self._bits, None, dict[int, V]()
+        for key, value in zip(keys, values, strict=True):
+            if key >> bits != at:
+                at = key >> bits
+                chunk = self._open(at)
             chunk[key] = value
-        self._dirty.add(at)
 
     def remove(self, key: int) -> None:
         """Take a key out; raises KeyError."""
-        at = key >> self._bits
+        self.remove_all((key,))
+
+    def remove_all(self, keys: Iterable[int]) -> None:
+        """Take keys out; those next to each other cost less than one by one. Raises KeyError."""
+        bits, at, chunk = self._bits, None, dict[int, V]()
+        for key in keys:
+            if key >> bits != at:
+                at = key >> bits
+                chunk = self._open(at)
+            del chunk[key]
+            if not chunk:
+                del self._chunks[at]
+                at = None
+
+    def _open(self, at: int) -> dict[int, V]:
+        """Return a chunk that is going to be changed."""
         if at in self._pending:
             self._set_aside(at)
-        chunk = self._chunks[at]
-        del chunk[key]
-        if not chunk:
-            del self._chunks[at]
         self._dirty.add(at)
+        chunk = self._chunks.get(at)
+        if chunk is None:
+            chunk = self._chunks[at] = {}
+        return chunk
 
     def get(self, key: int) -> V | None:
         """Return the value of a key; None where there is none."""

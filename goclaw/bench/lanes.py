@@ -32,6 +32,8 @@ from goclaw_events.facts import LaneDeclared
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from goclaw_actors.decider import Decider
+
 SLOTS: Final = 100
 TENANTS: Final = 10
 LIMITED: Final[dict[str, Any]] = {
@@ -58,14 +60,40 @@ class Load:
 
 
 class Cost(NamedTuple):
-    """What one task costs: on the clock, and of the processor on all threads."""
+    """What one task costs: on the clock, and of the processor on all threads.
+
+    `lane_us` is what of the latter the lane itself takes, to decide and to apply its facts.
+    """
 
     wall_us: float
     cpu_us: float
+    lane_us: float
 
     def least(self, other: Cost) -> Cost:
         """Return the least of two measurements."""
-        return Cost(min(self.wall_us, other.wall_us), min(self.cpu_us, other.cpu_us))
+        return Cost(*map(min, self, other))
+
+
+class _Timed:
+    """What a lane takes of the processor, in turns of many messages."""
+
+    def __init__(self) -> None:
+        self.spent_s = 0.0
+
+    def lane(self) -> Decider[Lane]:
+        """Return a lane's decider that is timed."""
+        assert DECIDER.pool is not None, "a lane pools what comes"
+        pool = replace(DECIDER.pool, decide=self._timed(DECIDER.pool.decide))
+        return replace(DECIDER, evolve=self._timed(DECIDER.evolve), pool=pool)
+
+    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            began_s = time.thread_time()
+            result = function(*arguments)
+            self.spent_s += time.thread_time() - began_s
+            return result
+
+        return call
 
 
 def measure_lanes(
@@ -83,7 +111,7 @@ def measure_lanes(
         by_size = {}
         for size in sizes:
             tell(f"{size} tasks in the lane")
-            grown = replace(load, in_flight=size, tasks=max(size, load.tasks))
+            grown = replace(load, in_flight=size)
             by_size[size] = _through(Path(root) / f"s{size}", grown, limited=True)
         storms: dict[str, dict[str, float]] = {"redirect": {}, "block": {}}
         for overflow, found_us in storms.items():
@@ -98,6 +126,7 @@ def measure_lanes(
         "limits_cost_ratio": round(full.wall_us / plain.wall_us, 3),
         "cpu_us": {"plain": round(plain.cpu_us, 1), "limited": round(full.cpu_us, 1)},
         "cpu_ratio": round(full.cpu_us / plain.cpu_us, 3),
+        "lane_cpu_us": {"plain": round(plain.lane_us, 1), "limited": round(full.lane_us, 1)},
         "share_error": round(share_error(), 4),
         "limited_per_s_by_size": {
             str(size): round(1e6 / cost.wall_us) for size, cost in by_size.items()
@@ -105,13 +134,16 @@ def measure_lanes(
         "limited_cpu_us_by_size": {
             str(size): round(cost.cpu_us, 1) for size, cost in by_size.items()
         },
+        "lane_cpu_us_by_size": {
+            str(size): round(cost.lane_us, 1) for size, cost in by_size.items()
+        },
         "storm_cpu_us_by_size": storms,
         "machine": describe_machine(),
     }
 
 
 class _Tasks:
-    """Tasks that give a slot back and ask again, until enough were there."""
+    """Tasks that give a slot back and ask again, until enough were there: then they keep it."""
 
     def __init__(self, load: Load, *, limited: bool) -> None:
         self._asks: dict[str, Enqueue] = {}
@@ -119,26 +151,25 @@ class _Tasks:
         self.leased = 0
         self.limited = limited
         self.keys = max(TENANTS, load.in_flight // TASKS_PER_KEY)
+        self._names = [f"n{number}" for number in range(self.keys)]
         self.wanted = load.tasks
 
     def decide(self, task: Any, message: Any, _moment: Moment) -> Decision:
         """Answer the lane."""
         if type(message) is TimerFired:
             return Decision((), [Send(LANE, self.ask(task.stream))])
-        if type(message) is not SlotLeased or self.holding:
+        if type(message) is not SlotLeased or self.holding or self.leased == self.wanted:
             return NOTHING
         self.leased += 1
-        sends = [Send(LANE, Release(task.stream))]
-        if self.leased < self.wanted:
-            sends.append(Send(LANE, self.ask(task.stream)))
-        return Decision((), sends)
+        return Decision((), [Send(LANE, Release(task.stream)), Send(LANE, self.ask(task.stream))])
 
     def ask(self, stream: str) -> Enqueue:
         """Return what a task asks for; it was made once, as what it costs is not the lane's."""
         message = self._asks.get(stream)
         if message is None:
             number = int(stream[-7:])
-            asks = (f"n{number % TENANTS}", "", f"k{number % self.keys}", UNITS, 1.0)
+            names = self._names
+            asks = (names[number % TENANTS], "", names[number % self.keys], UNITS, 1.0)
             message = Enqueue(stream, 0, False, *(asks if self.limited else ()))
             self._asks[stream] = message
         return message
@@ -151,9 +182,10 @@ def _through(path: Path, load: Load, *, limited: bool) -> Cost:
     what that takes is not the lane's.
     """
     posts: deque[tuple[Callable[[Any], None], Any]] = deque()
-    tasks = _Tasks(load, limited=limited)
+    tasks, timed = _Tasks(load, limited=limited), _Timed()
     with closing(DataDirectory(path).open_journal(create=True)) as journal:
         ports = lane_ports(journal, posts, tasks.decide)
+        ports = replace(ports, kinds={**ports.kinds, "lane": timed.lane()})
         node = Node(ports, Limits(live_actors_max=2 * load.in_flight + 100))
         node.open()
         limits = LIMITED if limited else None
@@ -167,10 +199,11 @@ def _through(path: Path, load: Load, *, limited: bool) -> Cost:
         tasks.holding = False
         node.accept(Message(LANE, DeclareLane(SLOTS, capacity, "reject", "bench", limits)))
         node.accept(Message(LANE, LendFree()))
-        began = time.perf_counter(), time.process_time()
+        timed.spent_s = 0.0
+        began_s = time.perf_counter(), time.process_time()
         _rest(node, posts)
-        took = time.perf_counter() - began[0], time.process_time() - began[1]
-        return Cost(*(seconds * 1e6 / tasks.leased for seconds in took))
+        took_s = time.perf_counter() - began_s[0], time.process_time() - began_s[1], timed.spent_s
+        return Cost(*(seconds * 1e6 / tasks.leased for seconds in took_s))
 
 
 def _rest(node: Node, posts: deque[tuple[Callable[[Any], None], Any]]) -> None:

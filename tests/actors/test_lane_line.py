@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goclaw_actors.lane.entry import Entry, plain_entry
+from goclaw_actors.lane.entry import PRIORITY, Entry, plain_entry
+from goclaw_actors.lane.levels import Levels
 from goclaw_actors.lane.line import PART_MAX, Line
 
 WAYS = ["behind", "head", "leave", "first"]
@@ -78,3 +79,47 @@ def test_who_waits_no_more_is_not_there() -> None:
         with pytest.raises(KeyError):
             line.remove(entry(0, order))
     assert list(line) == [entry(0, 3)]
+
+
+@given(
+    st.lists(
+        st.tuples(st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 2))), st.integers(0, 9))
+    )
+)
+@settings(max_examples=100)
+def test_levels_are_a_sorted_list_that_knows_the_first_of_each_priority(
+    turns: list[tuple[list[tuple[int, int]], int]],
+) -> None:
+    """Some come and some go together, from anywhere or from the front."""
+    levels, model, order = Levels(), list[Entry](), 0
+    for came, leave in turns:
+        entries = []
+        for rank, priority in came:
+            order += 1
+            entries.append(plain_entry(rank, order, "t", priority, 0))
+        levels.put_all(sorted(entries))
+        model = sorted([*model, *entries])
+        gone = model[:leave] if leave % 2 else model[len(model) // 2 :][:leave]
+        levels.remove_all(gone)
+        model = [entry for entry in model if entry not in gone]
+        assert list(levels) == model
+        assert bool(levels) == bool(model)
+        assert levels.first() == (model[0] if model else None)
+        for priority in range(3):
+            ours = (entry for entry in model if entry[PRIORITY] == priority)
+            assert levels.first_of(priority) == next(ours, None)
+
+
+def test_many_that_come_and_go_together() -> None:
+    """More than a part at once, and over the bounds of parts."""
+    line, count = Line(), 4 * PART_MAX
+    entries = [entry(0, order) for order in range(count)]
+    for at in range(0, count, 300):
+        line.put_all(entries[at : at + 300])
+    assert list(line) == entries
+    assert max(map(len, line._parts)) <= PART_MAX
+    for at in range(0, count - 300, 300):
+        assert not line.remove_all(entries[at : at + 300])
+    assert list(line) == entries[at + 300 :]
+    assert line.remove_all(entries[at + 300 :])
+    assert not line

@@ -239,6 +239,25 @@ def test_what_comes_back_goes_to_the_head_of_its_priority() -> None:
     assert order == ["busy", "a"]
 
 
+@pytest.mark.parametrize("ageing", [0, 60])
+@pytest.mark.parametrize("key", ["", "k"])
+def test_what_comes_back_goes_before_all_of_its_priority_however_many_are_higher(
+    ageing: int, key: str
+) -> None:
+    """Behind several of a higher priority, and before the first of its own."""
+    scenario = lane(1, ageing=ageing)
+    told(scenario, ask("busy", key=key))
+    told(scenario, *(ask(f"high{n}", 2) for n in range(3)), *(ask(f"a{n}", key=key) for n in "01"))
+    told(scenario, ask("other", 1, key=key), at_s=1)
+    running = told(scenario, Release("busy"), at_s=2)[0]
+    told(scenario, ask("busy", head=True, key=key), at_s=3)
+    order = [running]
+    while scenario.state.queued:
+        order += told(scenario, Release(order[-1]), at_s=4)
+    assert order == ["high0", "high1", "high2", "other", "busy", "a0", "a1"]
+    assert scenario.encoded() == scenario.replayed()
+
+
 def run_tenants(
     scenario: Scenario[Lane], lasts_s: dict[str, float], until_s: float
 ) -> dict[str, float]:

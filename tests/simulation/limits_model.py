@@ -115,6 +115,9 @@ class _Limited:
             same = (other.party, other.key) == (asked.party, asked.key)
             before = not asked.head and other.order < asked.order
             assert not (same and before and other.priority >= asked.priority), f"{where}: {other}"
+            ours = (other.party, other.priority) == (asked.party, asked.priority)
+            back = other.head and not asked.head and not asked.key and self.may(other)
+            assert not (ours and back), f"{where} before {other}, who came back"
         self.held[asked.task] = asked
         self.spend(asked.cost, now_ns, where)
 

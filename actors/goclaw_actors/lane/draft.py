@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain, islice
+from sys import intern
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import LeaveQueue, LeftQueue, Rerank
@@ -150,12 +151,15 @@ class Draft:
                 self.queued[task] = (task, priority, at_head)
                 return
             limits = self.limits = limits_of(self.lane.limits)
-        if units and not limits.grants(units):
-            self.excessive[task] = None
-            return
+        if units:
+            most = limits.resources
+            for unit in units:
+                if units[unit] > most.get(unit, 0):
+                    self.excessive[task] = None
+                    return
         party = tenant if limits.fair_by == TENANT else limits.party(tenant, workflow)
         if party or key or units or cost != 1.0:
-            asks = [party, key, units or None, cost]
+            asks = [intern(party), key, units or None, 1 if cost == 1.0 else cost]
             self.queued[task] = (task, priority, at_head, asks)
         else:
             self.queued[task] = (task, priority, at_head)

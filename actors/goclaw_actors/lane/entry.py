@@ -22,6 +22,5 @@ def plain_entry(rank: int, order: int, task: str, priority: int, arrival_ns: int
     return (rank, order, task, priority, arrival_ns, *ASKS_NOTHING)
 
 
-def plain_lease(task: str) -> Lease:
-    """Return the lease of a task that got its slot while the lane limited nothing but slots."""
-    return plain_entry(0, 0, task, 0, 0), 0, 0.0
+NO_LEASE: Final[Lease] = (plain_entry(0, 0, "", 0, 0), 0, 0.0)
+"""What a task took that got its slot while the lane limited nothing but slots."""

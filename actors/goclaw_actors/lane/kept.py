@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.lane.entry import PARTY, plain_lease
+from goclaw_actors.lane.entry import NO_LEASE, PARTY
 from goclaw_actors.lane.flows import Party
 
 if TYPE_CHECKING:
@@ -48,5 +48,5 @@ def restore_shares(
         if kept is not None:
             *asks, since_ns, charge = kept
             leased[task] = ((0, 0, task, 0, 0, *asks), since_ns, charge)
-        shares.hold(leased[task] or plain_lease(task))
+        shares.hold(leased[task] or NO_LEASE)
     shares.line_up(entries)

@@ -63,6 +63,17 @@ class Line:
             if len(self._parts[at]) > PART_MAX:
                 self._cut(at)
 
+    def put_all(self, entries: list[Entry]) -> None:
+        """Add entries in ascending order: cheap where they come behind all others."""
+        if self._ends and self._ends[-1] < entries[0]:
+            last = self._parts[-1]
+            if len(last) + len(entries) <= PART_MAX:
+                last.extend(entries)
+                self._ends[-1] = entries[-1]
+                return
+        for entry in entries:
+            self.put(entry)
+
     def _cut(self, at: int) -> None:
         """Cut a part in two."""
         part = self._parts[at]
@@ -71,8 +82,8 @@ class Line:
         del part[half:]
         self._ends.insert(at, part[-1])
 
-    def remove(self, entry: Entry) -> None:
-        """Take an entry out, wherever it is; raises KeyError."""
+    def remove(self, entry: Entry) -> bool:
+        """Take an entry out, wherever it is; True if it was the last. Raises KeyError."""
         parts = self._parts
         if parts and parts[0][0] is entry:
             at, place = 0, 0
@@ -84,3 +95,17 @@ class Line:
         del parts[at][place]
         if not parts[at]:
             del parts[at], self._ends[at]
+            return not parts
+        return False
+
+    def remove_all(self, entries: list[Entry]) -> bool:
+        """Take entries out, as `remove` does: cheap where they are the first, in order."""
+        parts, count = self._parts, len(entries)
+        if not (parts and parts[0][:count] == entries):
+            for entry in entries:
+                self.remove(entry)
+        else:
+            del parts[0][:count]
+            if not parts[0]:
+                del parts[0], self._ends[0]
+        return not parts

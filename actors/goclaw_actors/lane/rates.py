@@ -53,26 +53,26 @@ class Purse:
     `state_ns` is the rate's state, `due_ns` when what was refused last may start.
     """
 
-    __slots__ = ("_needed_ns", "_now_ns", "_rate", "due_ns", "state_ns")
+    __slots__ = ("_cost", "_full_ns", "_now_ns", "_rate", "_takes_ns", "due_ns", "state_ns")
 
     def __init__(self, rate: Rate, state_ns: int, now_ns: int) -> None:
         most_ns = 0 if rate.kind == LEAKY else _interval_ns(rate, rate.burst)
         self._rate = rate
         self._now_ns = now_ns
-        self._needed_ns: dict[float, tuple[int, int]] = {}
+        self._cost = -1.0
+        self._full_ns = self._takes_ns = 0
         self.due_ns = 0
         self.state_ns = max(state_ns, now_ns - most_ns)
 
     def spend(self, cost: float) -> bool:
         """Take what something of this cost needs; False if there is not enough now."""
-        needed_ns = self._needed_ns.get(cost)
-        if needed_ns is None:
-            rate = self._rate
-            needed_ns = ready_ns(rate, 0, cost), _interval_ns(rate, cost)
-            self._needed_ns[cost] = needed_ns
-        due_ns = self.state_ns + needed_ns[0]
-        if due_ns > self._now_ns:
-            self.due_ns = due_ns
+        if cost != self._cost:
+            self._cost = cost
+            self._full_ns = self._now_ns - ready_ns(self._rate, 0, cost)
+            self._takes_ns = _interval_ns(self._rate, cost)
+        state_ns = self.state_ns
+        if state_ns > self._full_ns:
+            self.due_ns = self._now_ns + state_ns - self._full_ns
             return False
-        self.state_ns += needed_ns[1]
+        self.state_ns = state_ns + self._takes_ns
         return True

@@ -13,22 +13,15 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.lane.entry import (
-    ASKS_NOTHING,
-    KEY,
-    PARTY,
-    PRIORITY,
-    RANK,
-    UNITS,
-)
+from goclaw_actors.lane.entry import ARRIVAL_NS, ASKS_NOTHING, KEY, PARTY, UNITS
 from goclaw_actors.lane.flows import Party
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from goclaw_actors.lane.entry import Entry, Lease
+    from goclaw_actors.lane.levels import Levels
     from goclaw_actors.lane.limits import Limits
-    from goclaw_actors.lane.line import Line
     from goclaw_actors.lane.turn import Turn
 
 MEAN_S_FIRST: Final = 0.01
@@ -67,7 +60,7 @@ class Shares:
         self.virtual = 0.0
         self.wake_ns = 0
 
-    def adopt(self, line: Line, waiting: int, running: int) -> Shares:
+    def adopt(self, line: Levels, waiting: int, running: int) -> Shares:
         """Take over a lane that limited nothing but slots: its line is a party's. O(1)."""
         if waiting or running:
             party = self.party("")
@@ -97,11 +90,10 @@ class Shares:
         if party is None:
             return found_ns
         flow = party.flows.get(key)
-        for line in (party.line, flow.parked if flow is not None else None):
-            first = line.first() if line is not None else None
+        for line in (party.line, None if flow is None else flow.parked):
+            first = None if line is None else line.first_of(priority)
             if first is not None:
-                first_ns = first[RANK] + priority * self.limits.ageing_ns
-                found_ns = min(found_ns, first_ns + (first[PRIORITY] != priority))
+                found_ns = min(found_ns, first[ARRIVAL_NS])
         return found_ns
 
     def hold(self, lease: Lease) -> None:
@@ -131,8 +123,11 @@ class Shares:
         """Let these wait and nobody else, each in the line of its party."""
         for party in self.parties.values():
             party.clear()
+        by_party: dict[str, list[Entry]] = {}
         for entry in sorted(entries):
-            self.parties[entry[PARTY]].enter(entry, self.limits.per_key)
+            by_party.setdefault(entry[PARTY], []).append(entry)
+        for name, ours in by_party.items():
+            self.parties[name].enter(ours, self.limits.per_key)
         self.list_all()
 
     def limit(self, limits: Limits) -> None:
@@ -148,9 +143,9 @@ class Shares:
         """Put a party that changed where it belongs; drop it if it is idle."""
         most = self.limits.per_tenant
         if not party.line or (most and party.running >= most):
-            party.listed = None
-        elif party.listed != (listed := (party.tag, party.turn)):
-            party.listed = listed
+            party.placed = None
+        elif party.placed != (place := (party.tag, party.turn)):
+            party.placed = place
             heappush(self.ready, (party.tag, party.turn, party.name))
         if not (party.alive or party.running):
             if party.tag <= self.virtual:
@@ -160,16 +155,16 @@ class Shares:
 
     def _clean(self) -> None:
         ready = self.ready
-        while ready and not self.is_listed(ready[0]):
+        while ready and not self.is_placed(ready[0]):
             heappop(ready)
         if len(ready) > 2 * len(self.parties) + STALE_MIN:
-            self.ready = [item for item in ready if self.is_listed(item)]
+            self.ready = [item for item in ready if self.is_placed(item)]
             heapify(self.ready)
 
-    def is_listed(self, item: tuple[float, int, str]) -> bool:
+    def is_placed(self, item: tuple[float, int, str]) -> bool:
         """Tell whether an item of `ready` is up to date."""
         party = self.parties.get(item[2])
-        return party is not None and party.listed == item[:2]
+        return party is not None and party.placed == item[:2]
 
     def _forget(self) -> None:
         """Drop parties that have nothing to do, and no advance to make good."""

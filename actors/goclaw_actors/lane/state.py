@@ -16,11 +16,10 @@ from goclaw_actors.lane.entry import (
     Entry,
     Lease,
     plain_entry,
-    plain_lease,
 )
 from goclaw_actors.lane.kept import restore_shares, shares_root
+from goclaw_actors.lane.levels import Levels
 from goclaw_actors.lane.limits import AGEING_NS_DEFAULT, limits_of
-from goclaw_actors.lane.line import Line
 from goclaw_actors.lane.room import Room, restored_room, room_root
 from goclaw_actors.lane.scaling import Load
 from goclaw_actors.lane.shares import Shares
@@ -41,7 +40,7 @@ from goclaw_events.facts import (
 from goclaw_events.ids import kept_slot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from goclaw_actors.decider import MapChunks
     from goclaw_events.value import Value
@@ -87,7 +86,7 @@ class Lane:
         self.waiters_max = WAITERS_MAX_DEFAULT
         self.room = Room()
         self.declared_by = ""
-        self.queue = Line()
+        self.queue = Levels()
         self.queued: dict[str, Entry] = {}
         self.entries: Chunked[Entry] = Chunked(CHUNK_BITS)
         self.leased: dict[str, Lease | None] = {}
@@ -134,21 +133,20 @@ def evolve(lane: Lane, fact: LaneFact) -> Lane:  # noqa: PLR0912 - one case a fa
 
 
 def _advance(lane: Lane, fact: LaneAdvanced) -> None:
-    queue, leased = lane.queue, lane.leased
-    for task in fact.released:
-        del leased[task]
-    for task in fact.withdrawn:
-        queue.remove(_pop_entry(lane, task))
-    for entry in came_of(lane, fact.queued, fact.now_ns):
-        _keep(lane, entry)
+    queue, served = lane.queue, lane.served
+    _give_back(lane, fact.released)
+    for entry in _pop(lane, fact.withdrawn):
+        queue.remove(entry)
+    came = list(came_of(lane, fact.queued, fact.now_ns))
+    _keep(lane, came)
+    for entry in came:
         queue.put(entry)
     _count(lane, fact.queued)
-    for task in fact.leased:
-        entry = _pop_entry(lane, task)
+    for entry in _pop(lane, fact.leased):
         queue.remove(entry)
-        leased[task] = None
         if entry[ARRIVAL_NS]:
-            lane.served[entry[PRIORITY]] = entry[ARRIVAL_NS]
+            served[entry[PRIORITY]] = entry[ARRIVAL_NS]
+    lane.leased.update(dict.fromkeys(fact.leased))
 
 
 def _asks_more(fact: LaneAdvanced) -> bool:
@@ -182,15 +180,24 @@ def _count(lane: Lane, fact_queued: Iterable[Any]) -> None:
             lane.next += 1
 
 
-def _keep(lane: Lane, entry: Entry) -> None:
-    lane.queued[entry[TASK]] = entry
-    lane.entries.put(entry[ORDER], entry)
+def _give_back(lane: Lane, tasks: Iterable[str]) -> None:
+    """Have slots taken back."""
+    leased = lane.leased
+    for task in tasks:
+        del leased[task]
 
 
-def _pop_entry(lane: Lane, task: str) -> Entry:
-    entry = lane.queued.pop(task)
-    lane.entries.remove(entry[ORDER])
-    return entry
+def _keep(lane: Lane, entries: Collection[Entry]) -> None:
+    """Have tasks wait."""
+    lane.queued.update([(entry[TASK], entry) for entry in entries])
+    lane.entries.put_all([entry[ORDER] for entry in entries], entries)
+
+
+def _pop(lane: Lane, tasks: Iterable[str]) -> list[Entry]:
+    """Have tasks wait no more; return what they were."""
+    entries = list(map(lane.queued.pop, tasks))
+    lane.entries.remove_all([entry[ORDER] for entry in entries])
+    return entries
 
 
 def _age(lane: Lane) -> None:
@@ -253,7 +260,7 @@ def _rank_anew(lane: Lane, shares: Shares) -> None:
 def _share(lane: Lane) -> Shares:
     """Have the lane ordered by shares from now on."""
     shares = lane.shares = shares_of(lane)
-    lane.queue = Line()
+    lane.queue = Levels()
     return shares
 
 
@@ -293,8 +300,8 @@ def turn_of(
     shares = shares_of(lane)
     turn = Turn(shares, now_ns)
     leased, waits = lane.leased, lane.queued
-    turn.release(leased[task] or plain_lease(task) for task in released)
-    turn.leave(waits[task] for task in withdrawn)
+    turn.release(map(leased.__getitem__, released))
+    turn.leave(map(waits.__getitem__, withdrawn))
     turn.enter(entries_of(lane, shares, queued, now_ns))
     return turn
 
@@ -305,18 +312,12 @@ def _advance_shares(lane: Lane, fact: LaneAdvanced) -> None:
     if turn is None or turn.fact is not fact:
         turn = turn_of(lane, fact.now_ns, fact.released, fact.withdrawn, fact.queued)
         turn.lend_to(fact.leased, lane.queued)
-    stay = turn.apply()
-    for task in fact.released:
-        del lane.leased[task]
-    for task in fact.withdrawn:
-        _pop_entry(lane, task)
-    for lease in turn.lent:
-        task = lease[0][TASK]
-        if task in lane.queued:
-            _pop_entry(lane, task)
-        lane.leased[task] = lease
-    for entry in stay:
-        _keep(lane, entry)
+    turn.apply()
+    _give_back(lane, fact.released)
+    _pop(lane, fact.withdrawn)
+    _pop(lane, [entry[TASK] for entry in turn.served])
+    lane.leased.update(zip(fact.leased, turn.lent, strict=True))
+    _keep(lane, turn.stay)
     _count(lane, fact.queued)
     if fact.tat_ns:
         shares.rate_ns = fact.tat_ns
@@ -386,5 +387,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Lane:
     return lane
 
 
-FORM: Final = SnapshotForm(6, _root, _maps, _restore)
+FORM: Final = SnapshotForm(7, _root, _maps, _restore)
 """How a lane is kept: its limits, who holds a slot, who waits, and what orders them."""

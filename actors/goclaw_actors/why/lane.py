@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.lane.control import PAUSED
 from goclaw_actors.lane.draft import Draft
-from goclaw_actors.lane.entry import COST, KEY, PARTY, TASK, UNITS, plain_lease
+from goclaw_actors.lane.entry import COST, KEY, NO_LEASE, PARTY, TASK, UNITS
 from goclaw_actors.lane.rates import ready_ns
 from goclaw_actors.messages import SlotLeased
 from goclaw_actors.why.reason import (
@@ -120,7 +120,7 @@ def _of_units(lane: Lane, unit: str, count: int, there: int) -> Iterator[HeldUp]
 
 def _held(lane: Lane, slot: str) -> Entry:
     """Return what whoever holds a slot had asked for."""
-    return (lane.leased[slot] or plain_lease(slot))[0]
+    return (lane.leased[slot] or NO_LEASE)[0]
 
 
 def _held_by(lane: Lane, wanted: Callable[[Entry], bool]) -> list[str]:
