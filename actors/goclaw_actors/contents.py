@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from goclaw_events.plan import unpack_plan
+from goclaw_events.plan import read_plan
 from goclaw_events.value import BlobRef, follow, unpack
 
 if TYPE_CHECKING:
@@ -66,9 +66,12 @@ class StoredContents:
         """Return a compiled definition; raises `BlobMissing`."""
         plan = self._plans.get(ref.sha256)
         if plan is None:
-            plan = unpack_plan(self._blob(ref))
+            plan = read_plan(self._blob(ref), self._blob, self._known)
             _keep(self._plans, ref.sha256, plan, PLANS_MAX)
         return plan
+
+    def _known(self, ref: BlobRef) -> Plan | None:
+        return self._plans.get(ref.sha256)
 
     def value(self, ref: BlobRef) -> Value:
         """Return the value at the reference's place; raises `BlobMissing`."""

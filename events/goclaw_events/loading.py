@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from goclaw_events.checks import check
 from goclaw_events.collector import collector_paused
@@ -29,10 +29,12 @@ from goclaw_events.yaml_source import read_yaml
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from pydantic import BaseModel
     from pydantic_core import ErrorDetails
 
     from goclaw_events.faults import Where
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
 
 TEXT_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -68,21 +70,34 @@ def load_definition(
 
     Raises `InvalidDefinition` with every fault, each with its line and column.
     """
+    return load_as(_validate, text, format, source)
+
+
+def load_as(
+    validate: Callable[[object], tuple[T | None, list[Finding]]],
+    text: str | bytes,
+    text_format: Format,
+    source: str,
+) -> T:
+    """Return what a text holds, as `validate` makes it of plain mappings.
+
+    Raises `InvalidDefinition` with every fault, each with its line and column.
+    """
     decoded, faults = _decode(text)
     if faults:
         raise InvalidDefinition(faults, source)
-    raw, faults = _READERS[format](decoded, None)
+    raw, faults = _READERS[text_format](decoded, None)
     if not faults:
-        definition, findings = _validate(raw)
-        if definition is not None and not findings:
-            return definition
+        made, findings = validate(raw)
+        if made is not None and not findings:
+            return made
     # Places cost time, so they are only looked up for a text that has faults.
     places = Places()
-    raw, faults = _READERS[format](decoded, places)
+    raw, faults = _READERS[text_format](decoded, places)
     if raw is not None or not faults:
         # A value that could not be read was replaced: what is wrong with that is no news.
         unread = {fault.path for fault in faults if fault.code in _UNREAD}
-        found = [finding.fault(places) for finding in _validate(raw)[1]]
+        found = [finding.fault(places) for finding in validate(raw)[1]]
         faults += [fault for fault in found if fault.path not in unread]
     faults = sorted(dict.fromkeys(faults), key=lambda fault: (fault.line, fault.column))
     raise InvalidDefinition(faults, source)
@@ -155,19 +170,20 @@ def _validate(raw: object) -> tuple[WorkflowDefinition | None, list[Finding]]:
     if not isinstance(raw, dict):
         message = f"a definition is a mapping with `name` and `tasks`, not {kind_of(raw)}"
         return None, [Finding("bad_type", message, ())]
-    definition: WorkflowDefinition | None = None
-    findings: list[Finding] = []
-    try:
-        definition = WorkflowDefinition.model_validate(raw)
-    except ValidationError as error:
-        suggest = Suggester()
-        findings = [
-            _finding(detail, raw, suggest)
-            for detail in error.errors(include_url=False, include_input=True)
-        ]
-    else:
+    definition, findings = fields_of(WorkflowDefinition, raw)
+    if definition is not None:
         findings = default_findings(definition)
     return definition, findings + check(raw).findings
+
+
+def fields_of(model: type[M], raw: dict[Any, Any]) -> tuple[M | None, list[Finding]]:
+    """Return plain mappings as a model, or what is wrong with their fields."""
+    try:
+        return model.model_validate(raw), []
+    except ValidationError as error:
+        suggest = Suggester()
+        details = error.errors(include_url=False, include_input=True)
+        return None, [_finding(detail, raw, suggest) for detail in details]
 
 
 def _finding(detail: ErrorDetails, raw: object, suggest: Suggester) -> Finding:

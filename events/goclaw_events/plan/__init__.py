@@ -1,7 +1,7 @@
 """The plan: what the engine runs. Compiled once from a definition, stored as one blob.
 
 Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it is written),
-`analysis` (what it tells about itself).
+`versions` (what a change of a run's path makes of one), `analysis` (what it tells about itself).
 """
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
@@ -15,19 +15,31 @@ from goclaw_events.plan.model import (
     UniqueKey,
 )
 from goclaw_events.plan.packing import pack_plan, unpack_plan
+from goclaw_events.plan.versions import (
+    PlanChange,
+    changed_plan,
+    in_order,
+    pack_version,
+    read_plan,
+)
 
 __all__ = [
     "Analysis",
     "LaneLimits",
     "ParallelGroup",
     "Plan",
+    "PlanChange",
     "PlannedTask",
     "RetryPolicy",
     "SlotNeeds",
     "UniqueKey",
     "analyse",
+    "changed_plan",
     "check_input",
     "compile_plan",
+    "in_order",
     "pack_plan",
+    "pack_version",
+    "read_plan",
     "unpack_plan",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw_events.checks import check, draft_of
 from goclaw_events.collector import collector_paused
@@ -26,7 +26,7 @@ from goclaw_events.plan.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from goclaw_events.checks import Checked, CheckedTask
     from goclaw_events.definition import LaneDefinition, TaskDefinition, WorkflowDefinition
@@ -55,7 +55,7 @@ def _head(definition: WorkflowDefinition, checked: Checked) -> PlanHead:
         name=definition.name,
         version=definition.version,
         lanes={
-            f"{definition.name}/{lane_id}": _lane_limits(definition.name, lane)
+            f"{definition.name}/{lane_id}": lane_limits_of(definition.name, lane)
             for lane_id, lane in definition.lanes.items()
         },
         output=checked.output,
@@ -78,39 +78,63 @@ def _tasks(definition: WorkflowDefinition, checked: Checked) -> list[PlannedTask
     for checked_task in checked.tasks:
         for other in checked_task.needs:
             is_needed[other] = 1
-    prefix = definition.name + "/"
-    lane_default = prefix + "default" if "default" in definition.lanes else "/default"
     retries: dict[int, RetryPolicy] = {}
+    lane_default = default_lane(definition.name, definition.lanes)
     tasks: list[PlannedTask] = []
     for index, node in enumerate(checked.order):
         task_id = checked.ids[node]
-        task = definition.tasks[task_id]
         compiled = checked.tasks[node]
-        kind = task.kind or ""
-        tasks.append(
-            PlannedTask(
-                index=index,
-                id=task_id,
-                kind=kind,
-                agent=task.agent or task.workflow or "",
-                params=compiled.params,
-                wait=compiled.wait,
-                needs=tuple(position[other] for other in compiled.needs),
-                dependents=(),
-                lane=_lane(task, kind, prefix, lane_default),
-                priority=task.priority,
-                timeout_s=task.timeout,
-                retry=_retry(task.retry, retries),
-                when=compiled.when,
-                result_read=node in checked.results_read
-                or (checked.output is None and not is_needed[node]),
-                expected_s=_expected_s(task, compiled),
-                timeouts=_timeouts(task),
-                slot=_slot(task, compiled),
-                unique=_unique(task, compiled),
-            )
-        )
+        needs = tuple(position[other] for other in compiled.needs)
+        read = node in checked.results_read or (checked.output is None and not is_needed[node])
+        place = Placed(index, needs, read, definition.name, lane_default)
+        tasks.append(planned_task(task_id, definition.tasks[task_id], compiled, place, retries))
     return tasks
+
+
+class Placed(NamedTuple):
+    """What of a task its plan decides; the rest its definition says."""
+
+    at: int
+    needs: tuple[int, ...]
+    result_read: bool
+    name: str
+    lane_default: str
+
+
+def default_lane(name: str, lanes: Container[str]) -> str:
+    """Return the lane of tasks that name none."""
+    return name + "/default" if "default" in lanes else "/default"
+
+
+def planned_task(
+    task_id: str,
+    task: TaskDefinition,
+    compiled: CheckedTask,
+    place: Placed,
+    retries: dict[int, RetryPolicy],
+) -> PlannedTask:
+    """Return a task as its plan holds it; `retries` has the policies that were seen before."""
+    kind = task.kind or ""
+    return PlannedTask(
+        index=place.at,
+        id=task_id,
+        kind=kind,
+        agent=task.agent or task.workflow or "",
+        params=compiled.params,
+        wait=compiled.wait,
+        needs=place.needs,
+        dependents=(),
+        lane=_lane(task, kind, place.name + "/", place.lane_default),
+        priority=task.priority,
+        timeout_s=task.timeout,
+        retry=_retry(task.retry, retries),
+        when=compiled.when,
+        result_read=place.result_read,
+        expected_s=_expected_s(task, compiled),
+        timeouts=_timeouts(task),
+        slot=_slot(task, compiled),
+        unique=_unique(task, compiled),
+    )
 
 
 def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> str:
@@ -120,7 +144,8 @@ def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> st
     return name if name.startswith("/") else prefix + name
 
 
-def _lane_limits(name: str, lane: LaneDefinition) -> LaneLimits:
+def lane_limits_of(name: str, lane: LaneDefinition) -> LaneLimits:
+    """Return the limits of a lane of the definition `name`."""
     slots = (lane.concurrency, lane.capacity, lane.overflow)
     target = lane.redirect_to or ""
     if target and not target.startswith("/"):

@@ -112,6 +112,8 @@ class Plan:
 
     `roots` need nothing, `sinks` are needed by nothing; without `output` the sinks' results are
     the run's result. `lanes` holds the declared ones by lane id (`digest/io`).
+    What a change of the path of a run made keeps the index of every task: then the order need not
+    be topological, and `removed` are those that are no part of it any more.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Plan:
     labels: dict[str, str]
     metadata: dict[str, Any]
     timeout_s: float | None = None
+    removed: frozenset[int] = frozenset()
 
 
 class PlanHead(NamedTuple):
@@ -144,7 +147,14 @@ class PlanHead(NamedTuple):
     timeout_s: float | None
 
 
-def assemble(head: PlanHead, tasks: Sequence[PlannedTask]) -> Plan:
+def head_of(plan: Plan) -> PlanHead:
+    """Return what of a plan is not a task and not derived from tasks."""
+    return PlanHead(*(getattr(plan, name) for name in PlanHead._fields))
+
+
+def assemble(
+    head: PlanHead, tasks: Sequence[PlannedTask], removed: frozenset[int] = frozenset()
+) -> Plan:
     """Derive the rest of a plan from its tasks, which know their needs; fill in dependents."""
     dependents: list[list[int]] = [[] for _ in tasks]
     for task in tasks:
@@ -159,7 +169,9 @@ def assemble(head: PlanHead, tasks: Sequence[PlannedTask]) -> Plan:
         index={task.id: task.index for task in tasks},
         needs_count=[len(task.needs) for task in tasks],
         roots=tuple(task.index for task in tasks if not task.needs),
-        sinks=tuple(task.index for task in tasks if not task.dependents),
+        sinks=tuple(
+            task.index for task in tasks if not task.dependents and task.index not in removed
+        ),
         lanes=head.lanes,
         output=head.output,
         on_failure=head.on_failure,
@@ -167,4 +179,5 @@ def assemble(head: PlanHead, tasks: Sequence[PlannedTask]) -> Plan:
         labels=head.labels,
         metadata=head.metadata,
         timeout_s=head.timeout_s,
+        removed=removed,
     )

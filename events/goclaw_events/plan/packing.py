@@ -44,29 +44,11 @@ def pack_plan(plan: Plan) -> bytes:
     """Write a plan; raises `ValueNotStorable` if its metadata or a default cannot be stored."""
     retries: dict[RetryPolicy, int] = {}
     version = _version_of(plan)
-    tasks = [
-        [
-            task.id,
-            task.kind,
-            task.agent,
-            task.params,
-            task.wait,
-            task.needs,
-            task.lane,
-            task.priority,
-            task.timeout_s,
-            retries.setdefault(task.retry, len(retries)),
-            task.when,
-            task.result_read,
-            task.expected_s,
-            *(task.timeouts, task.slot, task.unique)[: version - 1],
-        ]
-        for task in plan.tasks
-    ]
+    tasks = [task_fields(task, retries, version) for task in plan.tasks]
     head = [
         plan.name,
         plan.version,
-        {name: _lane_fields(limits) for name, limits in plan.lanes.items()},
+        {name: lane_fields(limits) for name, limits in plan.lanes.items()},
         plan.output,
         plan.on_failure,
         plan.inputs,
@@ -77,7 +59,27 @@ def pack_plan(plan: Plan) -> bytes:
     return MAGIC + bytes([version]) + pack([head, list(retries), tasks])
 
 
-def _lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
+def task_fields(task: PlannedTask, retries: dict[RetryPolicy, int], version: int) -> list[Any]:
+    """Return a task as it is written; its policy by its place in `retries`, where it is put."""
+    return [
+        task.id,
+        task.kind,
+        task.agent,
+        task.params,
+        task.wait,
+        task.needs,
+        task.lane,
+        task.priority,
+        task.timeout_s,
+        retries.setdefault(task.retry, len(retries)),
+        task.when,
+        task.result_read,
+        task.expected_s,
+        *(task.timeouts, task.slot, task.unique)[: version - 1],
+    ]
+
+
+def lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
     """Return a lane as it is written: without what it does not say behind the rest."""
     written = tuple(limits)
     while len(written) > LANE_FIELDS_MIN and written[-1] == _LANE_DEFAULTS[len(written) - 1]:
@@ -113,8 +115,8 @@ def unpack_plan(data: bytes) -> Plan:
     body = unpack(data[_HEADER_LENGTH:])
     try:
         head, retries, tasks = body
-        policies = [_retry(item) for item in retries]
-        return assemble(_head(head), [_task(i, item, policies) for i, item in enumerate(tasks)])
+        policies = [retry_from(item) for item in retries]
+        return assemble(_head(head), [task_from(i, item, policies) for i, item in enumerate(tasks)])
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         msg = f"a plan is not whole: {error}"
         raise LogDamaged(msg) from error
@@ -135,13 +137,15 @@ def _head(data: list[Any]) -> PlanHead:
     )
 
 
-def _retry(data: list[Any]) -> RetryPolicy:
+def retry_from(data: list[Any]) -> RetryPolicy:
+    """Return a policy from its fields."""
     attempts_max, backoff, initial_s, max_s, jitter, retry_on, non_retryable = data
     codes = (tuple(retry_on), tuple(non_retryable))
     return RetryPolicy(attempts_max, backoff, initial_s, max_s, jitter, *codes)
 
 
-def _task(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTask:
+def task_from(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTask:
+    """Return the task that `task_fields` wrote."""
     (
         id_,
         kind,
