@@ -39,7 +39,8 @@ class TaskLine:
 class RunBoard:
     """One run: its tasks in the order of the plan, and how many there are of each status.
 
-    `tasks` never gains or loses a key, so a thread may read while another one applies facts.
+    `tasks` never gains or loses a key, so a thread may read while another one applies facts: where
+    a change of the run's path adds tasks, another mapping takes its place, with them at the end.
     """
 
     def __init__(self, run_id: str, plan: Plan, since_ns: int) -> None:
@@ -86,7 +87,7 @@ class RunBoard:
             self._apply_run(fact, time_ns)
             return None
         line = self.tasks.get(rest.partition("/")[2])
-        if line is None or line.status in TASK_ENDED:
+        if line is None or line.status in TASK_ENDED or isinstance(fact, facts.TaskDropped):
             return None
         self._apply_task(line, fact, time_ns)
         return line
@@ -97,6 +98,8 @@ class RunBoard:
                 line = self.tasks[task_id]
                 line.ended_ns, line.note = time_ns, fact.reason
                 self._set(line, "skipped")
+        elif isinstance(fact, facts.PathChanged):
+            self._apply_path(fact, time_ns)
         status = run_after(self.status, fact)
         if status is None or self.has_ended:
             return
@@ -105,6 +108,19 @@ class RunBoard:
             for line in self.tasks.values():
                 if line.status not in TASK_ENDED:
                     self._set(line, "cancelled")
+
+    def _apply_path(self, fact: facts.PathChanged, time_ns: int) -> None:
+        new = {task: TaskLine() for task in fact.added if task not in self.tasks}
+        self.tasks = {**self.tasks, **new}
+        self.counts["pending"] += len(new)
+        for task in fact.reopened:
+            self._set(self.tasks[task], "pending")
+            self.tasks[task].started_ns = self.tasks[task].ended_ns = None
+        for task, how, _ in fact.skips:
+            line = self.tasks[task]
+            if task in fact.skipped and line.status not in TASK_ENDED:
+                line.ended_ns, line.note = time_ns, str(how)
+                self._set(line, "skipped")
 
     def _apply_task(self, line: TaskLine, fact: Any, time_ns: int) -> None:
         status = task_after(fact)

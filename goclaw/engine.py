@@ -107,6 +107,11 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
             prepared = self._preparer.stored(ref, parts.journal.blob)
         else:
             prepared = self._preparer.prepare(workflow)
+        self.require(prepared)
+        return prepared
+
+    def require(self, prepared: Prepared) -> None:
+        """Check that this engine knows what a workflow's tasks use; raises as `prepare` does."""
         if prepared.programs:
             require_allowed(prepared.plan.name, prepared.programs, self.settings)
         for name in prepared.agents:
@@ -114,7 +119,6 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
                 self._agents.lookup(name)
         if prepared.secrets:
             self._open_parts().secrets.require(prepared.secrets)
-        return prepared
 
     async def document(self, text: str, text_format: Format, source: str) -> Prepared:
         """Compile the text of a definition, once, off the loop; raises `InvalidDefinition`."""
@@ -138,7 +142,7 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         accepted = accepted_of(await self._ask(parts, message))
         return await asyncio.to_thread(parts.catalogue.find, f"{name}@{accepted.id}")
 
-    def _child(self, name: str) -> Prepared:
+    def child(self, name: str) -> Prepared:
         """Return what a `workflow:` task stands for; raises `ChildUnknown`."""
         try:
             return self.prepare(name)
@@ -181,7 +185,7 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
     ) -> Message:
         prepared = self.prepare(workflow)
         request = request_of(prepared, given, labels)
-        children = children_of(prepared, self._child)
+        children = children_of(prepared, self.child)
         name = prepared.plan.name
         fresh = run_id is None and idempotency_key is None
         if run_id is not None:

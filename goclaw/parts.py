@@ -225,8 +225,9 @@ class Parts:
         return ref
 
     def plan_of(self, run_id: str) -> Plan:
-        """Return the plan that a run was submitted with; raises `RunNotFound`."""
-        return self.contents.plan(self._definitions(run_id))
+        """Return the plan of a run, as far as the views know it; raises `RunNotFound`."""
+        known = self.views.runs.get(run_id)
+        return self.contents.plan(self._definitions(run_id) if known is None else known.definition)
 
     def _sink(self, items: Sequence[Report]) -> None:
         # What the executor cuts off when it closes is not an outcome: the next start finds the

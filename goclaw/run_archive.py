@@ -6,20 +6,27 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.errors import GoclawError, NotFound, RunNotFound, UsageInvalid
 from goclaw.results import RunUnsuccessful
-from goclaw.run_records import critical_path_record, run_outcome, run_summary, time_text
+from goclaw.run_records import (
+    critical_path_record,
+    path_record,
+    run_outcome,
+    run_summary,
+    time_text,
+)
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.facts import TaskCompleted
+from goclaw_events.facts import TaskCompleted, TaskScheduled, TaskWaiting
 from goclaw_events.faults import Suggester
 from goclaw_events.ids import task_stream, workflow_stream
-from goclaw_events.plan import unpack_plan
+from goclaw_events.plan import in_order, pack_plan, read_plan
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
 from goclaw_projections.critical import TaskHistory, critical_path, histories
 
 if TYPE_CHECKING:
     from goclaw_events.journal import Journal
+    from goclaw_events.plan import Plan
     from goclaw_events.value import BlobRef, Value
     from goclaw_projections.critical import Segment
     from goclaw_projections.runs import RunView
@@ -69,10 +76,23 @@ class RunArchive:
         hint = f"did you mean {near!r}?" if near else _HINT_LIST
         raise RunNotFound(f"there is no run {text!r}", hint=hint, run_id=text)
 
+    def plan(self, definition: BlobRef) -> Plan:
+        """Return a plan, or a version of one, with every task that it ever had."""
+        return read_plan(self._journal.blob(definition), self._journal.blob, lambda _: None)
+
+    def packed_plan(self, definition: BlobRef) -> bytes:
+        """Return a plan for people, as it is written: without what was replaced."""
+        return pack_plan(in_order(self.plan(definition)))
+
+    def first_definition(self, run_id: str) -> BlobRef:
+        """Return the plan that a run was submitted with; raises `HistoryExpired`."""
+        first = next(stream_turns(self._journal, workflow_stream(run_id)))
+        ref: BlobRef = first.facts[0].data[0]
+        return ref
+
     def tasks_of(self, run: RunView) -> dict[str, TaskView]:
         """Return every task of a run's plan, in its order."""
-        plan = unpack_plan(self._journal.blob(run.definition))
-        task_ids = [task.id for task in plan.tasks]
+        task_ids = [task.id for task in self.plan(run.definition).tasks]
         return self.views.tasks.tasks_of(run.run_id, task_ids, run_ended=run.has_ended)
 
     def task_of(self, run: RunView, task_id: str) -> TaskView:
@@ -98,14 +118,20 @@ class RunArchive:
             raise RunUnsuccessful(f"run {run.run_id} {run.status}{why}", hint=hint)
         return resolved(run.result, self._load)
 
-    def task_result_of(self, run: RunView, task_id: str) -> Value:
+    def task_result_of(self, run: RunView, task_id: str, generation: int | None = None) -> Value:
         """Return the result of one task in full, whether or not its run has ended.
 
-        Raises `NotFound` for a task that the run has not, `RunUnfinished`, `RunUnsuccessful`,
-        `HistoryExpired`.
+        `generation` None: the last. Raises `NotFound` for a task that the run has not,
+        `RunUnfinished`, `RunUnsuccessful`, `HistoryExpired`.
         """
         task = self.task_of(run, task_id)
         what = f"task {task_id} of run {run.run_id}"
+        if generation is not None and generation != task.generation:
+            results = self._recorded_results(run.run_id, task_id)
+            if generation not in results:
+                msg = f"{what} has no result of generation {generation}"
+                raise NotFound(msg, hint=f"see `goclaw runs show {run.run_id} --timeline`")
+            return resolved(results[generation], self._load)
         if not task.has_ended:
             msg, hint = f"{what} is {task.status}", f"goclaw runs tail {run.run_id}"
             raise RunUnfinished(msg, hint=hint, run_id=run.run_id, status=task.status)
@@ -113,16 +139,20 @@ class RunArchive:
             why = f": {task.error.message} [{task.error.code}]" if task.error else ""
             msg, hint = f"{what} {task.status}{why}", f"goclaw runs show {run.run_id} --timeline"
             raise RunUnsuccessful(msg, hint=hint, run_id=run.run_id, status=task.status)
-        return resolved(self._recorded_result(run.run_id, task_id), self._load)
+        results = self._recorded_results(run.run_id, task_id)
+        return resolved(results.get(task.generation), self._load)
 
-    def _recorded_result(self, run_id: str, task_id: str) -> Value:
-        result: Value = None
+    def _recorded_results(self, run_id: str, task_id: str) -> dict[int, Value]:
+        """Return the results of a task by generation."""
+        generation, results = 0, {}
         for turn in stream_turns(self._journal, task_stream(run_id, task_id)):
             for fact in turn.facts:
                 said = FACTS.decode(fact.type, fact.version, fact.data)
-                if isinstance(said, TaskCompleted):
-                    result = said.result
-        return result
+                if isinstance(said, TaskScheduled | TaskWaiting):
+                    generation = said.generation
+                elif isinstance(said, TaskCompleted):
+                    results[generation] = said.result
+        return results
 
     def critical_path_of(self, run: RunView) -> list[Segment]:
         """Return the path that decided when a run ended; raises `RunUnfinished`."""
@@ -130,7 +160,7 @@ class RunArchive:
             msg = f"run {run.run_id} is {run.status}: what decides its end is still to come"
             hint = f"goclaw resume, then goclaw runs show {run.run_id} --critical"
             raise RunUnfinished(msg, hint=hint, run_id=run.run_id, status=run.status)
-        plan = unpack_plan(self._journal.blob(run.definition))
+        plan = self.plan(run.definition)
         needs = {task.id: [plan.tasks[i].id for i in task.needs] for task in plan.tasks}
         tasks = histories(self.views.timeline.entries(run.run_id))
         for task_id, task in self.views.tasks.recorded(run.run_id):
@@ -157,6 +187,9 @@ class RunArchive:
             "expired": expired,
             **run_outcome(run, self.tasks_of(run), result),
         }
+        changes = self.views.runs.path_of(run.run_id)
+        if changes:
+            record["path"] = [path_record(one) for one in changes]
         if critical:
             record["critical_path"] = critical_path_record(self.critical_path_of(run))
         if timeline:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from goclaw_projections.critical import Segment
-    from goclaw_projections.runs import RunView
+    from goclaw_projections.runs import PathVersion, RunView
     from goclaw_projections.tasks import TaskView
 
 
@@ -78,6 +78,18 @@ def run_outcome(run: RunView, tasks: Mapping[str, TaskView], result: Any) -> dic
         "duration_s": duration_s(run),
         "position": str(run.position),
         "tasks": {task_id: task_record(task) for task_id, task in tasks.items()},
+    }
+
+
+def path_record(version: PathVersion) -> dict[str, Any]:
+    """Return how a version of a run's plan came about."""
+    return {
+        "version": version.version,
+        "at": time_text(version.at_ns),
+        "change": version.change,
+        "sender": version.sender,
+        "reason": version.reason,
+        "said": version.said,
     }
 
 

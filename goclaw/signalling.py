@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
+from goclaw.pathing import Pathing
 from goclaw.signals import Signalled
 from goclaw_actors.env import new_id
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from goclaw.signals import Level
 
 
-class Signalling:
+class Signalling(Pathing):
     """Send signals to the tasks of runs. Each returns once it is durable.
 
     `task` may be left out where the run has one task only. `signal_id` (a new one, unless given)
@@ -190,7 +191,3 @@ class Signalling:
             "run_id": run_id, "task": task, "signal_id": signal_id, "sender": sender, **given,
         }  # fmt: skip
         return Signalled(**await self._ask_signal("signal." + kind, params))
-
-    async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:
-        """Ask for an operation of signals, which may be asked twice."""
-        raise AssertionError(operation, params)

@@ -19,7 +19,7 @@ from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from goclaw_events.loading import Format
     from goclaw_events.plan import Plan, PlannedTask
@@ -103,9 +103,13 @@ def _prepare(definition: WorkflowDefinition) -> Prepared:
 
 
 def _prepared(plan: Plan, data: bytes) -> Prepared:
-    agents = dict.fromkeys(task.agent for task in plan.tasks if task.kind == "agent")
-    programs = programs_of(plan.tasks)
-    return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(plan.tasks), programs)
+    return prepared_of(plan, data, plan.tasks)
+
+
+def prepared_of(plan: Plan, data: bytes, tasks: Sequence[PlannedTask]) -> Prepared:
+    """Return a plan with what some tasks of it use; `data` is its stored form."""
+    agents = dict.fromkeys(task.agent for task in tasks if task.kind == "agent")
+    return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(tasks), programs_of(tasks))
 
 
 def programs_of(tasks: Iterable[PlannedTask]) -> dict[str, str]:

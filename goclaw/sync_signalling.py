@@ -26,7 +26,7 @@ class _Blocking(Signalling):
 
 
 def _blocking(
-    method: Callable[Concatenate[Signalling, P], Coroutine[Any, Any, R]],
+    method: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[SyncSignalling, P], R]:
     """Return a method that blocks until what it asks for is answered."""
 
@@ -54,6 +54,12 @@ class SyncSignalling:
     interrupt = _blocking(Signalling.interrupt)
     pause = _blocking(Signalling.pause)
     resume = _blocking(Signalling.resume)
+    skip_task = _blocking(Signalling.skip_task)
+    choose_branch = _blocking(Signalling.choose_branch)
+    run_again = _blocking(Signalling.run_again)
+    add_tasks = _blocking(Signalling.add_tasks)
+    replace_rest = _blocking(Signalling.replace_rest)
+    path_of = _blocking(Signalling.path_of)
 
     def _ask_blocking(self, operation: str, params: Mapping[str, Any]) -> Any:
         """Ask for an operation, and wait for its answer."""

@@ -83,6 +83,8 @@ def _tree(board: RunBoard, marks: dict[str, str]) -> Tree:
         above = nodes[max(task.needs)] if task.needs and not is_deep else root
         others = f"  +{len(task.needs) - 1} needs" if len(task.needs) > 1 and not is_deep else ""
         nodes.append(above.add(_label(task.id, line, marks, others)))
+    for task_id in list(board.tasks)[len(nodes) :]:
+        root.add(_label(task_id, board.tasks[task_id], marks, "  added"))
     return root
 
 
@@ -129,7 +131,7 @@ def _bars(board: RunBoard) -> list[RenderableType]:
     steps = board.steps
     count = max(steps, default=0) + 1
     total, done = [0] * count, [0] * count
-    for step, line in zip(steps, board.tasks.values(), strict=True):
+    for step, line in zip(steps, board.tasks.values(), strict=False):  # added ones have no step
         total[step] += 1
         done[step] += line.status in TASK_ENDED
     first = next((i for i in range(count) if done[i] < total[i]), count)

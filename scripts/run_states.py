@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
@@ -19,9 +19,18 @@ from goclaw_actors.messages import (
     TaskReported,
     TimerFired,
 )
+from goclaw_actors.pathing import (
+    ChangePath,
+    ConcludeChange,
+    PathAnswer,
+    ScheduleActive,
+    ScheduleReady,
+)
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.workflow import Run, workflow_decider
 from goclaw_events.facts import (
+    PathChangeAsked,
+    PathChanged,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -40,6 +49,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+SKIP_A: Final = ChangePath(
+    "p", b"p", None, None, [["a", "passed", 1]], [], [], [], [], [], "me", "why", None
+)
+CHANGED: Final = PathChanged(
+    "p", b"p", 2, REF, [["c", "passed", 1]], [], [], {}, [], [], [], "me", "why", None
+)
+
+
 def run() -> Aggregate:
     """Return the run with its states and messages."""
     submitted = RunSubmitted(REF, "w", {}, {}, b"same", None, "")
@@ -56,6 +73,8 @@ def run() -> Aggregate:
         "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
         "paused": (submitted, RunPaused("why", "me")),
         "interrupted": (submitted, RunInterrupted("why", "me", 5.0)),
+        "running (a change waits for a)": (submitted, PathChangeAsked("p", list(SKIP_A), ["a"])),
+        "running (c is to be skipped)": (submitted, CHANGED),
         "completed": (submitted, RunCompleted(None)),
         "failed": (submitted, RunFailed("e", "m", "b")),
         "cancelled": (submitted, RunCancelled("why")),
@@ -90,6 +109,16 @@ def run() -> Aggregate:
         "WatchTasks": WatchTasks("collector/c", ["a", "b"], None),
         "WatchTasks of no task of it": WatchTasks("collector/c", ["z"], None),
         "UnwatchTasks": UnwatchTasks("collector/c"),
+        "ChangePath (skip a)": SKIP_A._replace(change="q", digest=b"q"),
+        "ChangePath (skip c)": SKIP_A._replace(change="q", skips=[["c", "passed", 1]]),
+        "ChangePath (a again)": SKIP_A._replace(change="q", skips=[], reruns=["a"]),
+        "ChangePath (skip z)": SKIP_A._replace(change="q", skips=[["z", "passed", 1]]),
+        "ChangePath (the same)": SKIP_A,
+        "PathAnswer a held": PathAnswer("p", "a", "held"),
+        "PathAnswer a begun": PathAnswer("p", "a", "begun"),
+        "ConcludeChange": ConcludeChange("p"),
+        "ScheduleReady": ScheduleReady(),
+        "ScheduleActive": ScheduleActive(0),
     }
     about = (
         "The plan: `a` and `b` need nothing, `c` needs `a`; `on_failure: fail_fast`.\n"

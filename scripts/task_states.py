@@ -25,6 +25,7 @@ from goclaw_actors.messages import (
     TimerFired,
     WaitTask,
 )
+from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
@@ -39,6 +40,7 @@ from goclaw_events.facts import (
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
+    TaskDropped,
     TaskFailed,
     TaskInterrupted,
     TaskInterruptRequested,
@@ -105,6 +107,7 @@ def task() -> Aggregate:
         "completed": (*running, TaskCompleted(1, TOKEN, 1)),
         "failed": (scheduled, TaskFailed("lane_full", "m")),
         "cancelled": (scheduled, TaskCancelled("why", abandoned=False)),
+        "skipped": (scheduled, TaskDropped("why")),
     }
     messages = {
         "ScheduleTask": ScheduleTask(REF, 0, {}, "w/io", 0),
@@ -163,6 +166,12 @@ def task() -> Aggregate:
         "CheckAttempt": CheckAttempt(TOKEN),
         "CheckSlot": CheckSlot(),
         "CheckSlot of an abandoned attempt": CheckSlot(TOKEN),
+        "ScheduleTask of the next generation": ScheduleTask(REF, 1, {}, "w/io", 0),
+        "StandAside": StandAside("p", REF, stop=False),
+        "StandAside (or stop)": StandAside("p", REF, stop=True),
+        "TellResult": TellResult("p"),
+        "DropTask": DropTask("why", leave=True),
+        "CancelTask of the next generation": CancelTask("why", generation=1),
         "CancelTask": CancelTask("why"),
         "CancelTask (only if queued)": CancelTask("why", queued_only=True),
     }

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from goclaw_events.errors import CodedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from goclaw_events.faults import Fault
 
 
 class ActorsError(CodedError):
@@ -57,3 +64,16 @@ class StreamBroken(ActorsError):
     """An actor cannot be rebuilt from its stream."""
 
     code = "internal_bug"
+
+
+class PathRefused(ActorsError):
+    """The path of a run cannot be changed so: `faults` holds all that speaks against it."""
+
+    code = "path_refused"
+
+    def __init__(self, faults: Sequence[Fault]) -> None:
+        self.faults = list(faults)
+        lines = "".join(f"\n  {fault}" for fault in faults)
+        super().__init__(
+            f"the path cannot be changed so:{lines}", faults=[fault._asdict() for fault in faults]
+        )

@@ -15,6 +15,7 @@ from goclaw_actors.collecting import (
     UnwatchTasks,
     WatchTasks,
 )
+from goclaw_actors.pathing import PATH_MESSAGES
 from goclaw_actors.signalling import (
     EndSignals,
     HoldMore,
@@ -146,7 +147,9 @@ class WaitTask(NamedTuple):
 
 
 class SlotLeased(NamedTuple):
-    """The lane gives the task a slot."""
+    """The lane gives the task a slot; '' for its name: the one that the task asked last."""
+
+    lane: str = ""
 
 
 class SlotRefused(NamedTuple):
@@ -223,10 +226,14 @@ class LoseAttempt(NamedTuple):
 
 
 class CancelTask(NamedTuple):
-    """The run wants the task to end without a result; `queued_only`: unless it has begun."""
+    """The run wants the task to end without a result; `queued_only`: unless it has begun.
+
+    `generation`: the one that the run knows it to be in.
+    """
 
     reason: str
     queued_only: bool = False
+    generation: int = 0
 
 
 class ChildEnded(NamedTuple):
@@ -460,6 +467,7 @@ for _cls, _name in (
     (WatchTasks, "run.watch_tasks"),
     (UnwatchTasks, "run.unwatch_tasks"),
     (ReportVote, "task.report_vote"),
+    *PATH_MESSAGES,
     (AdjustTask, "task.adjust"),
     (LeftQueue, "task.left_queue"),
     (LimitRun, "run.limit"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.adjusting import AdjustTask
+from goclaw_actors.pathing import ChangePath
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -98,9 +99,10 @@ COMMAND_OF: Final[dict[type, str]] = {
     AdjustTask: "signal",
     HoldWork: "command",
     ResumeWork: "command",
+    ChangePath: "change",
 }
-"""Commands that one actor passes on to another, and which field of them is their id: with it, and
-their `digest`, a repeat is known also where the command itself came out of an inbox row."""
+"""Commands that hold their id, and in which field: with it, and their `digest`, a repeat is known
+also where the command itself came out of an inbox row."""
 
 
 def digest_of(body: Any) -> bytes:

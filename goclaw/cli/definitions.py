@@ -73,7 +73,11 @@ def _fault_line(file: Path, fault: Fault, level: str = "") -> str:
 
 
 @click.command()
-@_FILE
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--run", "run", metavar="RUN", help="Show the plan of a run, as it is by now.")
+@click.option(
+    "--version", "version", type=int, metavar="N", help="With --run: this version of its plan."
+)
 @click.option(
     "--format",
     "form",
@@ -89,23 +93,41 @@ def _fault_line(file: Path, fault: Fault, level: str = "") -> str:
 )
 @settings_options
 @json_option
-def plan(settings: Settings, file: Path, form: str, history: bool, as_json: bool) -> None:
-    """Show the order, layers and critical path of a workflow FILE.
+def plan(
+    settings: Settings,
+    file: Path | None,
+    run: str | None,
+    version: int | None,
+    form: str,
+    history: bool,
+    as_json: bool,
+) -> None:
+    """Show the order, layers and critical path of a workflow FILE, or of a run (--run).
 
     A task weighs what the definition expects of it, or 1s; with --history what it took lately.
+    A run whose path was changed has several versions of its plan: who changed it, when and why is
+    said, too.
     """
     from goclaw.render_plan import plan_as_dot, plan_as_json, plan_as_mermaid
     from goclaw.weights import weights_of
     from goclaw_events.loading import load_definition_file
     from goclaw_events.plan import analyse, compile_plan
 
-    definition = load_definition_file(file)
-    compiled = compile_plan(definition)
+    if (file is None) == (run is None) or (version is not None and run is None):
+        msg = "give either FILE, or --run and perhaps --version"
+        raise click.UsageError(msg)
+    path: dict[str, Any] = {}
+    definition = None
+    if file is not None:
+        definition = load_definition_file(file)
+        compiled = compile_plan(definition)
+    else:
+        compiled, path = _plan_of_run(settings, str(run), version)
     learned = _learned(settings, compiled.name) if history else {}
     weights = weights_of(compiled, definition, learned)
     analysis = analyse(compiled, {task: weight.expected_s for task, weight in weights.items()})
     if as_json:
-        emit(plan_as_json(compiled, analysis, weights))
+        emit({**plan_as_json(compiled, analysis, weights), **path})
     elif form == "json":
         found = plan_as_json(compiled, analysis, weights)
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
@@ -115,6 +137,28 @@ def plan(settings: Settings, file: Path, form: str, history: bool, as_json: bool
         click.echo(plan_as_dot(compiled, analysis), nl=False)
     else:
         _print_plan(compiled, analysis, weights, sources=history)
+        _print_path(path)
+
+
+def _plan_of_run(settings: Settings, run: str, version: int | None) -> tuple[Plan, dict[str, Any]]:
+    """Return a version of a run's plan, and how it came to that."""
+    from goclaw.asking import ask
+    from goclaw_events.plan import unpack_plan
+
+    found = ask(settings, "path.show", run=run, version=version, min_position="now")
+    return unpack_plan(found.pop("plan")), found
+
+
+def _print_path(path: dict[str, Any]) -> None:
+    if not path:
+        return
+    click.echo(f"\nversion {path['version']} of the plan of run {path['run_id']}")
+    rows = [
+        (str(one["version"]), one["at"], one["change"], one["sender"], one["reason"])
+        for one in path["versions"]
+    ]
+    if rows:
+        print_table(("version", "made", "change", "by", "reason"), rows)
 
 
 def _learned(settings: Settings, name: str) -> dict[str, LearnedDuration]:

@@ -98,9 +98,19 @@ def show(settings: Settings, run: str, timeline: bool, critical: bool, as_json: 
 @runs.command()
 @click.argument("run", shell_complete=run_ids)
 @click.option("--task", metavar="TASK", help="The result of this task, even while the run goes on.")
+@click.option(
+    "--generation", type=click.IntRange(min=0), metavar="N",
+    help="With --task: of the N-th time that it ran, from 0.",
+)  # fmt: skip
 @settings_options
 @json_option
-def result(settings: Settings, run: str, task: str | None, as_json: bool) -> None:  # noqa: ARG001 - the option belongs to the command's form
+def result(
+    settings: Settings,
+    run: str,
+    task: str | None,
+    generation: int | None,
+    as_json: bool,  # noqa: ARG001 - the option belongs to the command's form
+) -> None:
     """Print the result of a run, or of one of its tasks, as JSON.
 
     RUN is an id, the beginning of one, or @last. Exits 1 if it failed, was cancelled or skipped,
@@ -108,7 +118,11 @@ def result(settings: Settings, run: str, task: str | None, as_json: bool) -> Non
     """
     from goclaw.asking import ask
 
-    emit(ask(settings, "runs.result", run=run, task=task, min_position="now"))
+    if generation is not None and task is None:
+        msg = "--generation goes with --task"
+        raise click.UsageError(msg)
+    wanted = {"run": run, "task": task, "generation": generation}
+    emit(ask(settings, "runs.result", **wanted, min_position="now"))
 
 
 @runs.command()
@@ -238,6 +252,13 @@ def _print_record(record: Mapping[str, Any]) -> None:
             for task_id, task in record["tasks"].items()
         ],
     )
+    for one in record.get("path", ()):
+        by = f" by {one['sender']}" if one["sender"] else ""
+        why = f": {one['reason']}" if one["reason"] else ""
+        text = (
+            f"version {one['version']} of the plan: change {one['change']}{by} at {one['at']}{why}"
+        )
+        click.echo(printable(text))
     if "critical_path" in record:
         click.echo()
         _print_critical_path(record["critical_path"])

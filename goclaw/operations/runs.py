@@ -80,6 +80,8 @@ class ResultOf(NameRun):
 
     task: str | None = None
     """That of this task (None: the run's own)."""
+    generation: Annotated[int, Field(ge=0)] | None = None
+    """With a task that ran again: in this generation, from 0 (None: the last)."""
 
 
 class RunIds(Params):
@@ -118,7 +120,7 @@ def _result(ground: Ground, asked: ResultOf) -> Any:
     ground.wait_for(asked.min_position)
     run = ground.runs.find(asked.run)
     if asked.task is not None:
-        return ground.runs.task_result_of(run, asked.task)
+        return ground.runs.task_result_of(run, asked.task, asked.generation)
     return ground.runs.result_of(run)
 
 
@@ -131,7 +133,7 @@ def _board(ground: Ground, asked: NameRun) -> dict[str, Any]:
         "status": run.status,
         "submitted_at_ns": run.submitted_at_ns,
         "ended_at_ns": run.ended_at_ns,
-        "plan": ground.journal.blob(run.definition),
+        "plan": ground.runs.packed_plan(run.definition),
         "tasks": {
             task_id: [task.status, task.attempts, task.started_at_ns, task.completed_at_ns]
             for task_id, task in tasks.items()

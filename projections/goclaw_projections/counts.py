@@ -185,8 +185,10 @@ def _apply_run(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
     for fact in turn.facts:
         kind = type(fact)
         if kind is facts.TasksSkipped:
-            for counted in tally.of("" if row is None else row[1]):
-                counted[_TASKS][_TASK_AT["skipped"]] += len(fact.tasks)
+            _count_skipped(len(fact.tasks), row, tally)
+        elif kind is facts.PathChanged:
+            # those that were in a lane say so themselves
+            _count_skipped(len(fact.skipped) - len(fact.told), row, tally)
         elif kind is facts.RunSubmitted and row is None:
             row = ["", fact.name]
             for counted in tally.of(fact.name):
@@ -198,6 +200,11 @@ def _apply_run(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
                 if after == "failed":
                     tally.code(row[1], "run", fact.code)
                 _move_run(key, row, after, tally, rows)
+
+
+def _count_skipped(count: int, row: list[str] | None, tally: _Tally) -> None:
+    for counted in tally.of("" if row is None else row[1]):
+        counted[_TASKS][_TASK_AT["skipped"]] += count
 
 
 def _move_run(key: str, row: list[str], after: str, tally: _Tally, rows: Rows) -> None:

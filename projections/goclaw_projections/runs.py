@@ -60,6 +60,18 @@ class RunView(NamedTuple):
         return self.status in RUN_ENDED
 
 
+class PathVersion(NamedTuple):
+    """A version of the path of a run: who made it, when and why, and what was asked for."""
+
+    version: int
+    at_ns: int
+    change: str
+    definition: BlobRef
+    sender: str
+    reason: str
+    said: Value
+
+
 class RunPage(NamedTuple):
     """A part of a listing; `cursor` continues it (None: this was the end)."""
 
@@ -75,7 +87,10 @@ class RunPage(NamedTuple):
 
 
 class RunsProjection:
-    """Fold the facts of workflow streams into `run/<run id>` and the index `at/<time>/<run id>`."""
+    """Fold the facts of workflow streams into `run/<run id>` and the index `at/<time>/<run id>`.
+
+    A change of a run's path is a row `path/<run id>/<version>`.
+    """
 
     name = "runs"
     version = 3
@@ -94,6 +109,10 @@ class RunsProjection:
         for fact in turn.facts:
             if row is not None:
                 _evolve(row, fact, frame.time_ns)
+                if isinstance(fact, facts.PathChanged):
+                    told = [frame.time_ns, fact.change, fact.definition, fact.sender,
+                            fact.reason, fact.said]  # fmt: skip
+                    rows.add(f"path/{turn.run_id}/{fact.version:04x}", told)
             elif isinstance(fact, facts.RunSubmitted):
                 row = _submitted(fact, frame.time_ns)
                 rows.add(f"at/{frame.time_ns:016x}/{turn.run_id}", None)
@@ -128,6 +147,11 @@ def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
             row[_COUNTS][COUNTED.index(fact.status)] += 1
         case facts.TasksSkipped():
             row[_COUNTS][COUNTED.index("skipped")] += len(fact.tasks)
+        case facts.PathChanged():
+            row[_DEFINITION] = fact.definition
+            row[_COUNTS][COUNTED.index("skipped")] += len(fact.skipped)
+            for ended, count in fact.undone.items():
+                row[_COUNTS][COUNTED.index(ended)] -= count
         case facts.RunStuck():
             row[_STUCK] = fact.evidence
         case facts.RunUnstuck():
@@ -159,6 +183,14 @@ class RunsReader:
         """Return a run, or None."""
         data = self._rows.get("run/" + run_id)
         return None if data is None else _view(run_id, data)
+
+    def path_of(self, run_id: str) -> list[PathVersion]:
+        """Return how the path of a run was changed, from version 2 on."""
+        prefix = f"path/{run_id}/"
+        return [
+            PathVersion(int(key[len(prefix) :], 16), *unpack(data))
+            for key, data in self._rows.scan(prefix)
+        ]
 
     def starting_with(self, prefix: str, limit: int = 10) -> list[str]:
         """Return the ids, in order, that begin with `prefix`; at most `limit`."""

@@ -32,6 +32,7 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.TaskCompleted: "completed",
     facts.TaskFailed: "failed",
     facts.TaskCancelled: "cancelled",
+    facts.TaskDropped: "skipped",
 }
 _RESUMED_AS: Final = {"scheduled": "scheduled", "waiting": "waiting", "child": "waiting",
                       "retrying": "scheduled"}  # fmt: skip

@@ -94,16 +94,31 @@ class TasksProjection:
             else:
                 for fact in turn.facts:
                     if isinstance(fact, facts.TasksSkipped):
-                        _skip(turn, fact, time_ns, rows)
+                        _skip(turn, fact.tasks, fact.reason, time_ns, rows)
+                    elif isinstance(fact, facts.PathChanged):
+                        _change(turn, fact, time_ns, rows)
                     elif isinstance(fact, facts.StreamPoisoned):
                         _poison(fact, time_ns, rows)
 
 
-def _skip(turn: ReadTurn, fact: facts.TasksSkipped, time_ns: int, rows: Rows) -> None:
-    for task in fact.tasks:
+def _skip(turn: ReadTurn, tasks: Iterable[str], reason: str, time_ns: int, rows: Rows) -> None:
+    for task in tasks:
         row = list(PENDING)
-        row[_STATUS], row[_COMPLETED], row[_REASON] = "skipped", time_ns, fact.reason
+        row[_STATUS], row[_COMPLETED], row[_REASON] = "skipped", time_ns, reason
         rows.put(f"{turn.run_id}/{task}", row, final=True)
+
+
+def _change(turn: ReadTurn, fact: facts.PathChanged, time_ns: int, rows: Rows) -> None:
+    """Show what a change of the path skipped, and what is to begin again."""
+    how = {task: how for task, how, _ in fact.skips}
+    for task in fact.skipped:
+        _skip(turn, [task], how[task], time_ns, rows)
+    for task in fact.reopened:
+        key = f"{turn.run_id}/{task}"
+        before = rows.get(key)
+        row = list(PENDING)
+        row[_GENERATION] = 1 + (0 if before is None else before[_GENERATION])
+        rows.put(key, row)
 
 
 def _poison(fact: facts.StreamPoisoned, time_ns: int, rows: Rows) -> None:
@@ -134,6 +149,9 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
         case facts.TaskCancelled():
             _end(row, "cancelled", time_ns)
             row[_REASON] = fact.reason
+        case facts.TaskDropped():
+            if row[_STATUS] != "pending":  # else its next generation is shown already
+                _end(row, "skipped", time_ns)
         case (
             facts.TaskInterruptRequested()
             | facts.TaskInterrupted()

@@ -105,6 +105,12 @@ def _brief_room(fact: facts.TasksBlocked | facts.TasksUnblocked) -> str:
     return f"{fact.lane}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
 
 
+def _brief_path(fact: facts.PathChanged) -> str:
+    counts = {"added": len(fact.added), "skipped": len(fact.skips), "again": len(fact.reopened)}
+    said = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    return f"version {fact.version}: {said or 'other needs'}"
+
+
 def _brief_skipped(fact: facts.TasksSkipped) -> str:
     return f"{fact.reason}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
 
@@ -113,6 +119,10 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.submitted": lambda fact: fact.name,
     "run.task_ended": lambda fact: f"{fact.task} {fact.status}",
     "run.tasks_skipped": _brief_skipped,
+    "run.path_changed": _brief_path,
+    "run.path_change_asked": lambda fact: f"{fact.change}: {len(fact.asked)} asked",
+    "run.path_task_answered": lambda fact: f"{fact.task}: {fact.answer}",
+    "run.path_kept": lambda fact: f"{fact.change}: {_short(fact.code, fact.message)}",
     "run.task_signalled": lambda fact: fact.task,
     "run.tasks_blocked": _brief_room,
     "run.tasks_unblocked": _brief_room,

@@ -366,7 +366,48 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     "completed": LATE,
     "failed": REFUSED,
     "cancelled": REFUSED,
+    "skipped": REFUSED,
 }
+
+
+_ASIDE: dict[str, list[str]] = {
+    "StandAside": ["TaskPaused"],
+    "StandAside (or stop)": ["TaskPaused"],
+    "DropTask": ["TaskDropped"],
+}
+_STOPPED = {
+    "StandAside (or stop)": ["TaskCancelRequested"],
+    "DropTask": ["TaskCancelRequested"],
+}
+_ENDED = {"StandAside (or stop)": ["TaskCancelled"], "DropTask": ["TaskCancelled"]}
+_AGAIN = {"ScheduleTask of the next generation": ["TaskScheduled"]}
+ON_ANOTHER_PATH: dict[str, dict[str, list[str]]] = {
+    "pending": {**_AGAIN, "DropTask": ["TaskDropped"]},
+    "pending (a message waits)": {**_AGAIN, "DropTask": ["SignalEnded", "TaskDropped"]},
+    "scheduled": _ASIDE,
+    "claiming": _ASIDE,
+    "joined": _ASIDE,
+    "scheduled (it has its key)": _ASIDE,
+    "scheduled (its times are over)": _ASIDE,
+    "scheduled (for another lane)": _ASIDE,
+    "waiting": _ASIDE,
+    "paused": {"DropTask": ["TaskDropped"]},
+    "running": _STOPPED,
+    "running (a message waits)": _STOPPED,
+    "running (it was taken)": _STOPPED,
+    "running (to be paused)": _STOPPED,
+    "interrupting": _STOPPED,
+    "child": _STOPPED,
+    "paused (a child)": _STOPPED,
+    "retrying": _ENDED,
+    "retrying (abandoned)": _ENDED,
+    "interrupted": _ENDED,
+    "completed": _AGAIN,
+    "failed": _AGAIN,
+    "cancelled": _AGAIN,
+    "skipped": _AGAIN,
+}
+"""What follows when the path of the run is changed."""
 
 
 @pytest.mark.parametrize("state", list(DRAWN.states))
@@ -377,15 +418,21 @@ def test_each_state_answers_each_message(state: str) -> None:
         for answer in answers(DRAWN, state)
         if answer.decision.facts
     }
-    assert found == EXPECTED[state]
+    assert found == EXPECTED[state] | ON_ANOTHER_PATH.get(state, {})
 
 
 @pytest.mark.parametrize("state", sorted(FINAL))
 def test_an_ended_task_stays_as_it_is(state: str) -> None:
-    """No message changes a final state or starts anything; only who cancels it hears it again."""
+    """No message changes a final state or starts anything; only who cancels it hears it again.
+
+    What opens its next generation does.
+    """
     for answer in answers(DRAWN, state):
+        if answer.message == "ScheduleTask of the next generation":
+            assert answer.state_after == "scheduled"
+            continue
         assert answer.state_after == state, answer.message
-        again = answer.message.startswith("CancelTask")
+        again = answer.message.startswith(("CancelTask", "StandAside"))
         assert ("TaskReported" in kinds(answer.decision.sends)) == again, answer.message
         assert not answer.decision.facts or not again
         assert "StartAttempt" not in kinds(answer.decision.effects)

@@ -12,6 +12,8 @@ from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import OpenCollector
 from goclaw_actors.message import Message
 from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
+from goclaw_actors.path_order import Wanted, order_change
+from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.work import RETURNED, Consumed, Outcome, Progress, Saved
 from goclaw_events.codec import FACTS
@@ -19,9 +21,10 @@ from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
 from goclaw_events.frame import FrameHeader
 from goclaw_events.framing import FrameBuilder
-from goclaw_events.ids import PARTITION_STREAM, collector_stream
+from goclaw_events.ids import PARTITION_STREAM, collector_stream, partition_of
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.plan import pack_plan
+from goclaw_events.plan.fragment import fragment_from
 from goclaw_events.portable import export_log
 from goclaw_events.value import blob_of, packer
 from tests.actors.given import plan_of
@@ -111,6 +114,7 @@ def _everything(stage: Stage) -> Stage:
     _held(stage)
     _adjusted(stage)
     _collected(stage)
+    _changed(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -255,6 +259,30 @@ def _signalled(stage: Stage) -> None:
     )
     stage.end(running)
     stage.rest()
+
+
+def _changed(stage: Stage) -> None:
+    """Let the path of runs be changed: at once, after asking, and not at all."""
+    tasks: dict[str, Any] = {name: {"agent": "x", "lane": "slow"} for name in "ab"}
+    tasks["c"] = {"agent": "x", "needs": ["a", "b"], "with": {"b": "${tasks.b.result}"}}
+    added = {"tasks": {"d": {"agent": "x", "needs": ["a"]}}, "needs": {"c": ["d"]}}
+    wanted = {
+        "added": Wanted(fragment=fragment_from(added), said=added),
+        "kept": Wanted(skip={"a": None, "b": None}, said="skip both"),
+        "skipped": Wanted(skip={"b": 5}, said="skip"),
+        "again": Wanted(rerun=("a",), said="again"),
+    }
+    stage.submit(tasks, "path", lanes={"slow": {"concurrency": 1}})
+    stage.rest()
+    for change, one in wanted.items():
+        stream = "workflow/path"
+        partition = partition_of(stream, stage.journal.partitions)
+        run = actor_at(stage.journal, stage.kinds, partition, stream).state
+        order = order_change(run, one, change, stage.journal.blob, lambda _: False, sender="golden")
+        message = Message(stream, order.command)
+        message.blobs = order.blobs
+        stage.node.accept(message)
+        stage.rest()
 
 
 def _held(stage: Stage) -> None:

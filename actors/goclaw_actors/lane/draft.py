@@ -39,7 +39,6 @@ LEASES_PER_TURN_MAX: Final = 256
 RATE: Final = "rate"
 """The timer that wakes a lane when its rate lets the next task start."""
 _SEND: Final = maker(Send, 4)
-_LEASED: Final = SlotLeased()
 _FULL: Final = "lane_full"
 _QUOTA: Final = "lane_quota_exceeded"
 _DROPPED: Final = "lane_dropped"
@@ -328,7 +327,8 @@ class Draft:
         if overflow == DROP_NEWEST:
             refused, dropped = [], refused
         facts: list[Any] = [] if self.held is None else [LaneHeld(*self.held)]
-        sends = [_SEND((task, _LEASED, False, False)) for task in leased]
+        lent = SlotLeased(self.lane.stream.partition("/")[2])
+        sends = [_SEND((task, lent, False, False)) for task in leased]
         if self._is_empty or (self.fired and self.wake_ns <= self.now_ns):
             self.wake_ns = 0
         is_woken_else = self.wake_ns != self._waked_ns

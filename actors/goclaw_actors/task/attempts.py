@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.decider import Decision, Moment, OpenAttempt, SetTimer
+from goclaw_actors.decider import Decision, Moment, OpenAttempt, Send, SetTimer
+from goclaw_actors.messages import Release
 from goclaw_actors.task import child, hearing
 from goclaw_actors.task.ending import cleared, end, release, time_out
 from goclaw_actors.task.limits import QUEUE, after_ns, left_s, overdue
@@ -13,6 +14,7 @@ from goclaw_actors.work import AttemptToken, StartAttempt
 from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import AttemptStarted, ChildStarted, TaskFailed, TaskRequeued
+from goclaw_events.ids import lane_stream
 from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
@@ -35,8 +37,10 @@ class Attempts:
     def __init__(self, asking: Asking) -> None:
         self.asking = asking
 
-    def start(self, task: Task, _message: SlotLeased, moment: Moment) -> Decision:
+    def start(self, task: Task, message: SlotLeased, moment: Moment) -> Decision:
         """Begin with the slot that the lane gave, or give it back."""
+        if message.lane not in ("", task.lane):  # an earlier generation asked that one
+            return Decision((), (Send(lane_stream(message.lane), Release(task.stream)),))
         if task.status != SCHEDULED:
             return Decision((), (release(task),))
         forgotten = cleared((QUEUE, task.queue_due_ns))

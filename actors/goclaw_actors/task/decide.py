@@ -34,8 +34,9 @@ from goclaw_actors.messages import (
     TimerFired,
     WaitTask,
 )
+from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.task import hearing, holding, voting
+from goclaw_actors.task import hearing, holding, voting, yielding
 from goclaw_actors.task.adjusting import Adjusting, leave, tell_limit
 from goclaw_actors.task.asking import Asking
 from goclaw_actors.task.attempts import Attempts
@@ -63,6 +64,7 @@ from goclaw_actors.task.state import (
     Task,
     encode,
     evolve,
+    next_life,
 )
 from goclaw_actors.task.stopping import (
     again_reported,
@@ -137,6 +139,9 @@ class _Decide:
             Consumed: hearing.consumed,
             Saved: hearing.saved,
             **voting.decisions(contents),
+            StandAside: yielding.stand_aside,
+            TellResult: yielding.tell_result,
+            DropTask: yielding.drop,
         }
 
     def __call__(self, task: Task, message: Any, moment: Moment) -> Decision:
@@ -144,6 +149,7 @@ class _Decide:
         return decision if task.signals is None else hearing.with_farewell(task, decision, moment)
 
     def _schedule(self, task: Task, message: ScheduleTask, moment: Moment) -> Decision:
+        task = _in_generation(task, message.generation)
         if task.status in FINAL:
             return again_reported(task)
         if task.status != PENDING:
@@ -220,7 +226,7 @@ class _Decide:
 
     def _resume(self, task: Task, message: ResumeWork, moment: Moment) -> Decision:
         """Let a task go on where it stood still."""
-        refused = holding.refused_resume(task)
+        refused = holding.refused_resume(task, message.sender)
         if refused is not None:
             return Decision(reply=refused)
         hold, state = task.hold, holding.goes_on_as(task)
@@ -250,7 +256,15 @@ class _Decide:
         return begun._replace(facts=(fact, *begun.facts), reply=accepted)
 
 
+def _in_generation(task: Task, generation: int) -> Task:
+    """Return the task as it stands at the beginning of a generation, if that is a new one."""
+    if generation > task.generation and task.status in FINAL:
+        return next_life(task)
+    return task
+
+
 def _wait(task: Task, message: WaitTask, _moment: Moment) -> Decision:
+    task = _in_generation(task, message.generation)
     if task.status in FINAL:
         return again_reported(task)
     if task.status != PENDING:

@@ -28,6 +28,7 @@ from goclaw_events.facts import (
     StateSaved,
     TaskCancelled,
     TaskCompleted,
+    TaskDropped,
     TaskFailed,
 )
 from goclaw_events.value import BlobRef, pack
@@ -52,6 +53,7 @@ _ENDS: Final[dict[type | None, str]] = {
     TaskCompleted: "completed",
     TaskFailed: "failed",
     TaskCancelled: "was cancelled",
+    TaskDropped: "was skipped",
 }
 
 

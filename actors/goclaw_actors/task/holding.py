@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.decider import NOTHING, Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import CancelTask
+from goclaw_actors.pathing import CHANGER
 from goclaw_actors.task import hearing
 from goclaw_actors.task.ending import ASKING, TIMER, cleared, release
 from goclaw_actors.task.hold import HELD, INTERRUPTED, INTERRUPTING, PAUSED
@@ -127,8 +128,8 @@ def _released(task: Task, *, kept: bool = False) -> tuple[Send, ...]:
     return (release(task, kept=kept),) if task.lane else ()
 
 
-def refused_resume(task: Task) -> Refused | None:
-    """Return why a task cannot be resumed; None: it can."""
+def refused_resume(task: Task, sender: str) -> Refused | None:
+    """Return why a task cannot be resumed by somebody; None: it can."""
     name = f"task {task.task_id} of run {task.run_id}"
     if task.status in FINAL:
         return Refused("task_finished", f"{name} is {task.status} already")
@@ -136,6 +137,9 @@ def refused_resume(task: Task) -> Refused | None:
         return Refused("task_busy", f"{name} is being interrupted", "resume it when it has stopped")
     if task.hold is None:
         return Refused("task_not_held", f"{name} is {task.status}: it does not stand still")
+    if task.hold.sender.startswith(CHANGER) and task.hold.sender != sender:
+        text = f"{name} stands aside for a change of the path of its run"
+        return Refused("path_busy", text, "it goes on when that is made or given up")
     return None
 
 

@@ -28,6 +28,7 @@ from goclaw_events.facts import (
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
+    TaskDropped,
     TaskFact,
     TaskFailed,
     TaskInterrupted,
@@ -59,7 +60,8 @@ CHILD: Final = "child"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
-FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})
+SKIPPED: Final = "skipped"
+FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED})
 ATTEMPTED: Final = frozenset({RUNNING, CANCELLING, INTERRUPTING})
 """An attempt is under way, or a child."""
 
@@ -129,8 +131,8 @@ class Task:
         return self.deadline_ns or self.total_due_ns
 
 
-def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected) -> None:
-    """Note where a task waits before it has begun."""
+def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected | TaskDropped) -> None:
+    """Note where a task waits before it has begun, or that it will not begin."""
     match fact:
         case TaskJoined():
             task.status = JOINED
@@ -140,12 +142,16 @@ def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected) -> None:
         case TaskRedirected():
             terms.settle(task, fact.lane)
             task.hops += 1
+        case TaskDropped():
+            task.status = SKIPPED
+            task.due_ns = 0
 
 
 def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 - one case a fact
     """Apply a fact in place."""
     match fact:
         case TaskScheduled():
+            _begin_again(task, fact.generation)
             (task.definition, task.generation, task.params, task.lane, task.priority,
              task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
              task.tenant, task.key, task.unique) = fact  # fmt: skip
@@ -161,10 +167,9 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.result = fact.result
             task.due_ns = 0
         case TaskWaiting(definition, generation, due_ns):
+            _begin_again(task, generation)
             task.status = WAITING
-            task.definition = definition
-            task.generation = generation
-            task.due_ns = due_ns
+            task.definition, task.generation, task.due_ns = definition, generation, due_ns
         case ProgressReported():
             task.progress = [fact.fraction, fact.message]
         case ChildStarted(attempt, run_id):
@@ -186,7 +191,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _attempt_over(task, lost=True)
         case AttemptLimited() | TaskRequeued():
             _ask_again(task, fact)
-        case TaskJoined() | TaskAdmitted() | TaskRedirected():
+        case TaskJoined() | TaskAdmitted() | TaskRedirected() | TaskDropped():
             _sent(task, fact)
         case TaskCancelRequested():
             task.status = CANCELLING
@@ -219,6 +224,27 @@ def _returned(task: Task, token: int) -> None:
     if token in task.kept:
         task.kept.remove(token)
         task.kept_in.pop(kept_slot(task.stream, token), None)
+
+
+def next_life(task: Task) -> Task:
+    """Return the task as it stands at the beginning of its next generation.
+
+    What was adjusted stays so, but for a deadline; abandoned attempts keep their slots.
+    """
+    fresh = Task(task.stream)
+    fresh.adjusted = terms.lasting(task.adjusted)
+    fresh.kept = task.kept
+    kept = (kept_slot(task.stream, token) for token in task.kept)
+    fresh.kept_in = {**dict.fromkeys(kept, task.lane), **task.kept_in}
+    return fresh
+
+
+def _begin_again(task: Task, generation: int) -> None:
+    """Let the task be as if it had not begun, if that is another generation of one that ended."""
+    if generation != task.generation and task.status in FINAL:
+        fresh = next_life(task)
+        for name in Task.__slots__:
+            setattr(task, name, getattr(fresh, name))
 
 
 def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued) -> None:

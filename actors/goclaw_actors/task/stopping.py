@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     """End the task without a result: at once, or when what runs of it has been stopped."""
+    if message.generation > task.generation:  # that one was never scheduled
+        told = report(task, CANCELLED, None, None)
+        of_it = told.body._replace(generation=message.generation)
+        return Decision((), (told._replace(body=of_it),))
     if task.status in FINAL:
         return Decision((), (report(task, task.status, task.result, task.error),))
     if message.queued_only and task.status not in (PENDING, SCHEDULED, *ASKING):

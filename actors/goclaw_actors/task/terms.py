@@ -35,6 +35,11 @@ def adjusted(planned: PlannedTask, changes: dict[str, Any] | None) -> PlannedTas
     return replace(planned, timeout_s=timeout_s, retry=RetryPolicy(**{**policy, **lists}))
 
 
+def lasting(changes: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what of the changes holds also when the task runs again."""
+    return {k: v for k, v in (changes or {}).items() if k != DEADLINE_NS} or None
+
+
 def wanted_lane(task: Task) -> str:
     """Return the lane that the task is to ask next."""
     return str((task.adjusted or {}).get(LANE, task.lane))

@@ -49,7 +49,9 @@ def _claim(unique: Unique, message: ClaimKey, moment: Moment) -> Decision:
     key, task, now_ns = message.key, message.task, moment.now_ns
     until_ns = now_ns + message.window_ns if message.window_ns else 0
     holder = unique.holder(key)
-    if holder is None or (holder.done and holder.until_ns <= now_ns):
+    # a task that runs again has done with the key what it did before
+    over = holder is not None and (holder.until_ns <= now_ns or holder.task == task)
+    if holder is None or (holder.done and over):
         if holder is None and unique.count >= KEYS_MAX:
             return _refuse(task, FULL, f"{KEYS_MAX} keys of it are in use")
         return _grant(KeyClaimed(key, task, until_ns, now_ns))

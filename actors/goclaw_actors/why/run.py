@@ -13,6 +13,7 @@ from goclaw_actors.messages import (
     TaskReported,
     WaitTask,
 )
+from goclaw_actors.pathing import ConcludeChange, ScheduleActive, ScheduleReady
 from goclaw_actors.task.state import PENDING as NOT_SCHEDULED
 from goclaw_actors.why.reason import (
     CHILD_RUN,
@@ -130,7 +131,9 @@ class _Run:
 
     def _active_task(self, index: int, stream: str) -> Reason:
         task: Task | None = state_of(self._sight, stream)
-        if task is None or task.status == NOT_SCHEDULED:
+        path = self._run.path
+        generation = 0 if path is None else path.generations.get(index, 0)
+        if task is None or task.status == NOT_SCHEDULED or task.generation < generation:
             return self._to_be_told(index, stream)
         if has_ended(task):
             return self._to_be_reported(index, stream)
@@ -145,8 +148,11 @@ class _Run:
                 return on_its_way(self._sight, stream, stream, body)
         for body in self._sight.coming(self._stream):
             more = isinstance(body, ScheduleMore) and index in body.tasks
+            more = more or isinstance(body, (ScheduleReady, ScheduleActive, ConcludeChange))
             if more or (isinstance(body, StopMore) and body.start <= index):
                 return on_its_way(self._sight, stream, self._stream, body)
+        if self._run.path is not None and self._run.path.changing is not None:
+            return Reason(STATE, stream, 0, 0, {"status": "in a run whose path is being changed"})
         if self._run.held:
             return Reason(STATE, stream, 0, 0, {"status": f"in a run that is {self._run.held}"})
         return nothing(

@@ -41,6 +41,15 @@ from goclaw_actors.messages import (
     TaskReported,
     TimerFired,
 )
+from goclaw_actors.pathing import (
+    AskMore,
+    ChangePath,
+    ConcludeChange,
+    DropMore,
+    PathAnswer,
+    ScheduleActive,
+    ScheduleReady,
+)
 from goclaw_actors.signalling import (
     HoldMore,
     HoldWork,
@@ -49,10 +58,13 @@ from goclaw_actors.signalling import (
     SendSignal,
     WithdrawSignal,
 )
+from goclaw_actors.workflow.changing import PathChanges, concluding, drop_more, is_changing
 from goclaw_actors.workflow.deadline import DEADLINE, limit
 from goclaw_actors.workflow.draft import Draft
-from goclaw_actors.workflow.holding import hold, hold_more, resume, resumed
+from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume, resumed
 from goclaw_actors.workflow.passing import farewells, pass_on
+from goclaw_actors.workflow.path import kept_from
+from goclaw_actors.workflow.repath import evolve as evolve_path
 from goclaw_actors.workflow.room import hold_back, leave_all, let_ask, refuse
 from goclaw_actors.workflow.state import (
     ACTIVE,
@@ -99,6 +111,7 @@ class _Decide:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
         self._telling = telling = Telling(contents)
+        changes = PathChanges(contents)
         self._by_type: dict[type, Callable[[Run, Any, Moment], Decision]] = {
             SubmitRun: self._submit,
             TaskReported: self._reported,
@@ -121,6 +134,13 @@ class _Decide:
             ResumeMore: self._resume_more,
             WatchTasks: telling.watch,
             UnwatchTasks: telling.unwatch,
+            ChangePath: changes.change,
+            AskMore: changes.ask_more,
+            PathAnswer: changes.answered,
+            ConcludeChange: changes.conclude,
+            DropMore: drop_more,
+            ScheduleReady: self._ready,
+            ScheduleActive: self._active,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -160,17 +180,22 @@ class _Decide:
             return NOTHING
         draft = Draft(run, plan, self._contents, moment)
         results: dict[int, Value] = {}
+        again: list[int] = []
         for task, generation, status, result, error in messages:
             index = plan.index[task]
             if draft.status_of(index) != ACTIVE:
                 continue  # reported before
+            if generation != draft.generation(index):
+                again.append(index)  # what had begun of the last one is over: now it can begin
+                continue
             kept = result if plan.tasks[index].result_read else None
             draft.end_task(index, _ENDED((task, generation, status, kept, error)))
             if run.watches is not None:
                 results[index] = result
-        if not draft.facts:
+        if not (draft.facts or again):
             return NOTHING
-        draft.schedule(draft.take_ready())
+        draft.schedule([*draft.take_ready(), *again])
+        draft.sends += concluding(run, draft.statuses)
         return self._finish(run, draft, results)
 
     def _more(self, run: Run, message: ScheduleMore, moment: Moment) -> Decision:
@@ -178,6 +203,25 @@ class _Decide:
             return NOTHING
         draft = Draft(run, run.plan, self._contents, moment)
         draft.schedule(message.tasks)
+        return self._finish(run, draft)
+
+    def _ready(self, run: Run, _message: ScheduleReady, moment: Moment) -> Decision:
+        """Schedule what a change of the path made ready; end the run if it left nothing to do."""
+        if run.plan is None or run.path is None or run.status != RUNNING or is_changing(run):
+            return NOTHING
+        draft = Draft(run, run.plan, self._contents, moment)
+        draft.schedule(run.path.ready)
+        return self._finish(run, draft)
+
+    def _active(self, run: Run, message: ScheduleActive, moment: Moment) -> Decision:
+        """Schedule active tasks, some at a time: what was kept back is not known by name."""
+        if run.plan is None or run.status != RUNNING or is_changing(run):
+            return NOTHING
+        draft = Draft(run, run.plan, self._contents, moment)
+        found, after = active_from(run, message.start)
+        if after >= 0:
+            draft.sends.append(Send(workflow_stream(run.run_id), ScheduleActive(after)))
+        draft.schedule(found)
         return self._finish(run, draft)
 
     def _resume_more(self, run: Run, message: ResumeMore, moment: Moment) -> Decision:
@@ -233,7 +277,8 @@ class _Decide:
         ended = RunEnded(run.run_id, "failed", None, error)
         told = (*farewells(run, run.statuses.__getitem__), *all_failed(run))
         sends = (stop, *leave_all(run), *_tell(run.parent, ended), *told)
-        return Decision((RunFailed(*error),), sends, _closing(run.deadline_ns, ended))
+        facts = (*kept_from(run, "failed"), RunFailed(*error))
+        return Decision(facts, sends, _closing(run.deadline_ns, ended))
 
     def _finish(
         self, run: Run, draft: Draft, results: Mapping[int, Value] = NO_RESULTS
@@ -300,4 +345,4 @@ def workflow_decider(contents: Contents) -> Decider[Run]:
     """Return the run as a value."""
     decide, form = _Decide(contents), snapshot_form(contents)
     pool = Pool(frozenset({TaskReported}), decide.reported, REPORTS_PER_TURN_MAX)
-    return Decider(Run, decide, Evolve(contents), _is_final, encode, form, pool)
+    return Decider(Run, decide, Evolve(contents, evolve_path), _is_final, encode, form, pool)

@@ -15,6 +15,7 @@ from goclaw_actors.messages import (
     WaitTask,
 )
 from goclaw_actors.signalling import EndSignals
+from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.scope import Scope
 from goclaw_actors.workflow.state import (
     ACTIVE,
@@ -29,6 +30,7 @@ from goclaw_actors.workflow.state import (
     SKIPPED,
     TIMEOUT,
     Run,
+    skipped_as,
 )
 from goclaw_events.conditions import evaluate
 from goclaw_events.durations import parse_duration
@@ -75,10 +77,10 @@ class Draft:
     """The facts and messages of one turn, and the run as those facts will make it."""
 
     __slots__ = (
-        "_ready", "_unblocked", "active", "children", "contents", "deadline_ns", "definition",
-        "depth", "ended_as", "error", "facts", "first_failed", "held", "input", "moment", "parent",
-        "plan",
-        "reason", "result", "results", "run", "sends", "status", "statuses", "tenant", "unmet",
+        "_ready", "_unblocked", "active", "changing", "children", "contents", "deadline_ns",
+        "definition", "depth", "ended_as", "error", "facts", "first_failed", "held", "input",
+        "moment", "parent", "plan", "reason", "result", "results", "run", "sends", "status",
+        "statuses", "tenant", "unmet",
     )  # fmt: skip
 
     def __init__(self, run: Run, plan: Plan, contents: Contents, moment: Moment) -> None:
@@ -103,6 +105,7 @@ class Draft:
         self.children = run.children
         self.tenant = run.labels.get(TENANT, "")
         self.held = run.held
+        self.changing = run.path is not None and run.path.changing is not None
         self.ended_as: str | None = None
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
@@ -177,7 +180,7 @@ class Draft:
         A run that is being stopped schedules nothing, nor does one that stands still: it does that
         when it is resumed.
         """
-        if self.held:
+        if self.held or self.changing:
             return
         skipped: dict[str, list[int]] = {}
         waiting = list(reversed(tasks))
@@ -193,7 +196,7 @@ class Draft:
             if reason:
                 skips += 1
                 skipped.setdefault(reason, []).append(index)
-                self._settle(index, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
+                self._settle(index, skipped_as(reason))
                 self._take_leave(index, f"the task was skipped: {reason}")
                 self._flush(skipped)
             waiting.extend(reversed(self.take_ready()))
@@ -224,6 +227,10 @@ class Draft:
     def _start(self, index: int) -> str:
         """Send a ready task its schedule, or return why it is skipped."""
         task = self.plan.tasks[index]
+        path = self.run.path
+        if path is not None and index in path.skips:
+            how, self.results[index] = path.skips[index]
+            return str(how)
         if task.needs:
             ended = {self.status_of(need) for need in task.needs}
             if not ended.isdisjoint(_BROKEN):
@@ -234,12 +241,17 @@ class Draft:
             if task.when is not None and not evaluate(task.when, self._scope(index).load):
                 return CONDITION
             stream = task_stream(self.run.run_id, task.id)
-            known = self.run.was_held or (self.run.told is not None and index in self.run.told)
+            known = self.run.was_held or self.run.path is not None
+            known = known or (self.run.told is not None and index in self.run.told)
             self.sends.append(_SEND((stream, self._order(index), not known, False)))
         except CodedError as error:
-            self.end_task(index, TaskEnded(task.id, 0, "failed", None, [error.code, str(error)]))
+            self.end_task(index, self._unbegun(index, error))
             self._take_leave(index, f"the task could not begin: {error.code}")
         return ""
+
+    def _unbegun(self, index: int, error: CodedError) -> TaskEnded:
+        said = [error.code, str(error)]
+        return TaskEnded(self.plan.tasks[index].id, self.generation(index), "failed", None, said)
 
     def _order(self, index: int) -> ScheduleTask | WaitTask:
         task = self.plan.tasks[index]
@@ -248,7 +260,7 @@ class Draft:
         if task.kind == "wait":
             assert task.wait is not None, "a wait has a duration"
             value = task.wait.body if task.wait.is_static else self._render(task.wait, index)
-            return WaitTask(definition, 0, self.moment.now_ns + wait_ns(value))
+            return WaitTask(definition, self.generation(index), self.moment.now_ns + wait_ns(value))
         params = task.params.body if task.params.is_static else self._render(task.params, index)
         child = self._child(task.agent) if task.kind == "workflow" else None
         said = (params, task.lane, task.priority, self.deadline_ns, child)
@@ -256,7 +268,8 @@ class Draft:
         if task.slot.key is not None:
             key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
         unique = None if task.unique is None else self._unique(task, task.unique, index)
-        return _SCHEDULE((definition, 0, *said, self.tenant, key, unique))
+        generation = self.generation(index)
+        return _SCHEDULE((definition, generation, *said, self.tenant, key, unique))
 
     def _unique(self, task: PlannedTask, unique: UniqueKey, index: int) -> list[Any]:
         """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""
@@ -293,6 +306,11 @@ class Draft:
     def _scope(self, index: int | None) -> Scope:
         return Scope(self, index)
 
+    def generation(self, index: int) -> int:
+        """Return in which generation a task is; its first is 0."""
+        path = self.run.path
+        return 0 if path is None else path.generations.get(index, 0)
+
     def status_of(self, index: int) -> int:
         """Return what the run will know of a task."""
         known = self.statuses.get(index)
@@ -321,13 +339,15 @@ class Draft:
                 self._go_on_stopping(message._replace(start=index))
                 break
             stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
-            self.sends.append(Send(stream, CancelTask(reason, queued_only)))
+            body = CancelTask(reason, queued_only, self.generation(index))
+            self.sends.append(Send(stream, body))
             index = statuses.find(ACTIVE, index + 1)
 
     def conclude(self) -> None:
         """Add the fact that ends the run once nothing of it is active."""
-        if self.active:
+        if self.active or (self.changing and self.status == RUNNING):
             return
+        self.facts += kept_from(self.run, self.status)
         if self.status == CANCELLING:
             self.ended_as = "cancelled"
             self.facts.append(RunCancelled(self.reason))

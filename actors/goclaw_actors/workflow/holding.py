@@ -51,7 +51,7 @@ def hold_more(run: Run, message: HoldMore, _moment: Moment) -> Decision:
     """Tell active tasks to stand still, some at a time."""
     if run.plan is None or run.status != RUNNING or not run.held:
         return NOTHING
-    found, after = _active(run, message.start)
+    found, after = active_from(run, message.start)
     sends = []
     for index in found:
         task = run.plan.tasks[index].id
@@ -70,6 +70,9 @@ def resume(run: Run, message: ResumeWork, moment: Moment) -> Decision:
     if refused is None and not run.held:
         text = f"run {run.run_id} is {run.status}: it does not stand still"
         refused = Refused("task_not_held", text)
+    if refused is None and run.path is not None and run.path.changing is not None:
+        text = f"change {run.path.changing.change} of its path waits for tasks of run {run.run_id}"
+        refused = Refused("path_busy", text, "resume it when that is made or given up")
     if refused is not None:
         return Decision(reply=refused)
     more = Send(workflow_stream(run.run_id), ResumeMore(0, message.sender))
@@ -79,7 +82,7 @@ def resume(run: Run, message: ResumeWork, moment: Moment) -> Decision:
 def resumed(run: Run, message: ResumeMore, sends: list[Send]) -> list[int]:
     """Return active tasks to schedule, and add to `sends` what resumes them, and who follows."""
     assert run.plan is not None, "it was submitted"
-    found, after = _active(run, message.start)
+    found, after = active_from(run, message.start)
     for index in found:
         task = run.plan.tasks[index].id
         body = ResumeWork(task, message.sender, definition=run.definition, of_run=True)
@@ -89,7 +92,7 @@ def resumed(run: Run, message: ResumeMore, sends: list[Send]) -> list[int]:
     return found
 
 
-def _active(run: Run, start: int) -> tuple[list[int], int]:
+def active_from(run: Run, start: int) -> tuple[list[int], int]:
     """Return some active tasks from a plan index on, and where the others begin; -1: nowhere."""
     found: list[int] = []
     index = run.statuses.find(ACTIVE, start)

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.pathing import PASSED as BY_HAND
 from goclaw_actors.workflow.blocked import Blocked
+from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.watches import Watches
 from goclaw_events.facts import (
+    PathChangeAsked,
+    PathChanged,
+    PathKept,
+    PathTaskAnswered,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -37,10 +43,11 @@ from goclaw_events.facts import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import MapChunks
+    from goclaw_events.facts import PathFact
     from goclaw_events.plan import Plan, PlannedTask
     from goclaw_events.value import BlobRef, Value
 
@@ -61,8 +68,10 @@ FAILED: Final = 3
 CANCELLED: Final = 4
 SKIPPED: Final = 5
 BLOCKED: Final = 6
+PASSED: Final = 7
+"""Skipped by hand: what needs it goes on as if it had completed."""
 STATUS_NAMES: Final = (
-    "pending", "active", "completed", "failed", "cancelled", "skipped", "skipped",
+    "pending", "active", "completed", "failed", "cancelled", "skipped", "skipped", "skipped",
 )  # fmt: skip
 _ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 TIMEOUT: Final = "timeout"
@@ -89,14 +98,14 @@ class Run:
     `told` are the tasks (by plan index) that somebody said something to: their streams may begin
     before they do. `blocked` are active ones that a lane has no room for; None: there never were
     any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
-    `watches` is None unless collectors wait for ends.
+    `watches` is None unless collectors wait for ends, `path` unless it was changed.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
         "error", "first_failed", "held", "idempotency_key", "input", "labels", "name", "parent",
-        "plan", "reason", "result", "results", "run_id", "status", "statuses", "stuck", "told",
-        "unmet", "was_held", "watches",
+        "path", "plan", "reason", "result", "results", "run_id", "status", "statuses", "stuck",
+        "told", "unmet", "was_held", "watches",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -128,13 +137,17 @@ class Run:
         self.held = ""
         self.was_held = False
         self.watches: Watches | None = None
+        self.path: Path | None = None
 
 
 class Evolve:
     """Apply facts in place; a run's plan is looked up by the hash that its first fact names."""
 
-    def __init__(self, contents: Contents) -> None:
+    def __init__(
+        self, contents: Contents, evolve_path: Callable[[Run, PathFact, Contents], None]
+    ) -> None:
         self._contents = contents
+        self._evolve_path = evolve_path
 
     def __call__(self, run: Run, fact: WorkflowFact) -> Run:  # noqa: C901, PLR0912 - one case a fact
         """Apply a fact."""
@@ -144,7 +157,8 @@ class Evolve:
             case RunSubmitted():
                 self._submitted(run, fact)
             case TasksSkipped(tasks, reason):
-                _skipped(run, tasks, BLOCKED if reason == NEEDS_FAILED else SKIPPED)
+                for task in _planned(run, tasks):
+                    skip(run, run.plan, task.index, reason)
             case TaskSignalled(task):
                 assert run.plan is not None, "the first fact of a run is its submission"
                 run.told = run.told or set()
@@ -156,6 +170,8 @@ class Evolve:
                 run.was_held = True
             case TasksWatched() | TasksUnwatched():
                 _watch(run, fact)
+            case PathChangeAsked() | PathTaskAnswered() | PathChanged() | PathKept():
+                self._evolve_path(run, fact, self._contents)
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
@@ -220,10 +236,9 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
     run.statuses[index] = status
     run.active -= 1
     run.ended += 1
-    if run.blocked is not None and index in run.blocked.orders:
-        lane = run.blocked.remove(plan.tasks[index])
-        if lane not in run.blocked.counts:
-            run.blocked.left.add(lane)
+    leave_room(run, plan, index)
+    if run.path is not None and run.path.changing is not None:
+        run.path.changing.waiting.discard(index)
     if status == COMPLETED:
         if fact.result is not None:
             run.results.put(index, fact.result)
@@ -233,7 +248,15 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
             run.first_failed = (fact.task, code, message)
         if run.status == RUNNING and plan.on_failure != "continue":
             run.status = FAILING
-    _settle(run, plan, index)
+    settle(run, plan, index)
+
+
+def leave_room(run: Run, plan: Plan, index: int) -> None:
+    """Hold a task back no more that will not ask its lane again."""
+    if run.blocked is not None and index in run.blocked.orders:
+        lane = run.blocked.remove(plan.tasks[index])
+        if lane not in run.blocked.counts:
+            run.blocked.left.add(lane)
 
 
 def _planned(run: Run, tasks: list[str]) -> list[PlannedTask]:
@@ -253,18 +276,25 @@ def _hold(run: Run, fact: TasksBlocked | TasksUnblocked) -> None:
             run.blocked.remove(task)
 
 
-def _skipped(run: Run, tasks: list[str], status: int) -> None:
-    plan = run.plan
+def skipped_as(reason: str) -> int:
+    """Return what the run knows of a task that was skipped for a reason."""
+    return {NEEDS_FAILED: BLOCKED, BY_HAND: PASSED}.get(reason, SKIPPED)
+
+
+def skip(run: Run, plan: Plan | None, index: int, reason: str) -> None:
+    """Count an active task as skipped."""
     assert plan is not None, "the first fact of a run is its submission"
-    for task in tasks:
-        index = plan.index[task]
-        run.statuses[index] = status
-        run.active -= 1
-        run.ended += 1
-        _settle(run, plan, index)
+    run.statuses[index] = skipped_as(reason)
+    run.active -= 1
+    run.ended += 1
+    if run.path is not None and index in run.path.skips:
+        _, result = run.path.skips.pop(index)
+        if result is not None:
+            run.results.put(index, result)
+    settle(run, plan, index)
 
 
-def _settle(run: Run, plan: Plan, index: int) -> None:
+def settle(run: Run, plan: Plan, index: int) -> None:
     """Count an ended task off at what needs it; while the run runs, that may become active."""
     if run.watches is not None:
         run.watches.end(index)
@@ -279,7 +309,7 @@ def _settle(run: Run, plan: Plan, index: int) -> None:
 
 def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
-    hidden = ("plan", "statuses", "results", "told", "unmet", "blocked", "watches")
+    hidden = ("plan", "statuses", "results", "told", "unmet", "blocked", "watches", "path")
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
     data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
@@ -287,6 +317,8 @@ def encode(run: Run) -> dict[str, Any]:
     data["told"] = sorted(run.told or ())
     data["watches"] = _watches(run)
     data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
+    if run.path is not None:
+        data["path"] = run.path.as_list()
     if run.blocked is not None:
         held_back = [[ids[row[0]], row[1]] for _, row in sorted(run.blocked.rows.items())]
         data["blocked"] = [held_back, sorted(run.blocked.left)]
@@ -305,7 +337,8 @@ def _root(run: Run) -> Value:
     told = sorted(run.told or ())
     fields = [getattr(run, name) for name in _ROOT]
     left = None if run.blocked is None else sorted(run.blocked.left)
-    return [fields, bytes(run.statuses), counts, told, left, _watches(run)]
+    path = None if run.path is None else run.path.as_list()
+    return [fields, bytes(run.statuses), counts, told, left, _watches(run), path]
 
 
 def _watches(run: Run) -> list[Any]:
@@ -328,7 +361,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
 
     def restore(stream: str, root: Value, maps: MapChunks) -> Run:
         run, chunks = Run(stream), maps.get(0, {})
-        fields, statuses, counts, told, left, watches = root
+        fields, statuses, counts, told, left, watches, path = root
         for name, value in zip(_ROOT, fields, strict=True):
             setattr(run, name, value)
         run.first_failed = _triple(run.first_failed)
@@ -345,9 +378,10 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
             run.blocked = Blocked()
             run.blocked.restore(run.plan.tasks, maps.get(1, {}), left)
         run.watches = Watches.of_list(watches)
+        run.path = None if path is None else Path.of_list(path)
         return run
 
-    return SnapshotForm(7, _root, _maps, restore)
+    return SnapshotForm(8, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -21,11 +21,12 @@ from goclaw_events.facts import TasksUnwatched, TasksWatched
 from goclaw_events.ids import task_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
     from goclaw_actors.workflow.draft import Draft
+    from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
 COLLECTORS_MAX: Final = 1_000
@@ -132,3 +133,12 @@ def _ended_as(run: Run, index: int) -> str:
     if status in _NOT_ENDED:
         return "cancelled" if is_over else ""
     return STATUS_NAMES[status]
+
+
+def told_of(run: Run, plan: Plan, tasks: Iterable[int], status: str) -> list[Send]:
+    """Return what tells of tasks that ended without an attempt."""
+    told: dict[str, list[list[int | str]]] = {}
+    for index in tasks:
+        for collector in run.watches.of_task(index) if run.watches is not None else ():
+            told.setdefault(collector, []).append([plan.tasks[index].id, 0, status, ""])
+    return [Send(who, MembersReported(run.run_id, ended)) for who, ended in told.items()]

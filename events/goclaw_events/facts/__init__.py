@@ -46,6 +46,14 @@ from goclaw_events.facts.partition import (
     SegmentsExpired,
     StreamPoisoned,
 )
+from goclaw_events.facts.path import (
+    PathChangeAsked,
+    PathChanged,
+    PathFact,
+    PathKept,
+    PathTaskAnswered,
+    TaskDropped,
+)
 from goclaw_events.facts.signal import (
     SignalAccepted,
     SignalConsumed,
@@ -134,6 +142,11 @@ __all__ = [
     "PartitionClosed",
     "PartitionFact",
     "PartitionOpened",
+    "PathChangeAsked",
+    "PathChanged",
+    "PathFact",
+    "PathKept",
+    "PathTaskAnswered",
     "ProgressReported",
     "RunCancelRequested",
     "RunCancelled",
@@ -163,6 +176,7 @@ __all__ = [
     "TaskCancelRequested",
     "TaskCancelled",
     "TaskCompleted",
+    "TaskDropped",
     "TaskEnded",
     "TaskFact",
     "TaskFailed",

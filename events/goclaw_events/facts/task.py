@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import TaskAdjustFact
 from goclaw_events.facts.hold import TaskHoldFact
+from goclaw_events.facts.path import TaskDropped
 from goclaw_events.facts.signal import SignalFact
 
 if TYPE_CHECKING:
@@ -214,4 +215,5 @@ TaskFact: TypeAlias = (
     | SignalFact
     | TaskHoldFact
     | TaskAdjustFact
+    | TaskDropped
 )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import RunDeadlineSet
 from goclaw_events.facts.hold import RunHoldFact
+from goclaw_events.facts.path import PathFact
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
@@ -144,6 +145,7 @@ WorkflowFact: TypeAlias = (
     | TasksUnblocked
     | RunHoldFact
     | RunDeadlineSet
+    | PathFact
     | TasksWatched
     | TasksUnwatched
     | RunCancelRequested
