@@ -13,6 +13,7 @@ from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
 from tests.simulation.operators import control
+from tests.simulation.pathways import change
 from tests.simulation.talkers import hold, talk
 
 if TYPE_CHECKING:
@@ -210,5 +211,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "signal": talk,
     "hold": hold,
     "adjust": adjust,
+    "path": change,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

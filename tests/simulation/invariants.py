@@ -13,6 +13,7 @@ from goclaw_events.verify import verify
 from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts, priorities_of
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
+from tests.simulation.pathways import check_path, generations, is_changed
 from tests.simulation.talkers import KNOB, check_signals
 from tests.simulation.task_rules import check_task
 from tests.simulation.unique_model import check_unique, keys_of
@@ -38,7 +39,8 @@ def check_log(world: World) -> None:
     _acknowledged_is_in_the_log(world)
     _no_outcome_is_lost(world)
     for stream, entries in world.history.of_kind("task"):
-        check_task(stream, entries)
+        for facts in generations(entries):
+            check_task(stream, facts)
         check_signals(stream, entries)
     priorities = {
         stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")
@@ -109,6 +111,9 @@ def _no_outcome_is_lost(world: World) -> None:
 
 def _run(world: World, stream: str, entries: list[Entry]) -> None:
     run_id = stream.partition("/")[2]
+    if is_changed(entries):
+        check_path(world, run_id, entries)
+        return
     plan = world.clients.plans[entries[0].decoded.definition.sha256]
     ended: dict[str, Entry] = {}
     statuses: dict[str, str] = {}

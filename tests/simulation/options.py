@@ -40,6 +40,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "signal": 12.0,
     "hold": 1.5,
     "adjust": 3.0,
+    # Whoever changes the path of runs.
+    "path": 5.0,
     # Partitions.
     "redeliver": 1.5,
     # Agents.
@@ -58,7 +60,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control", "limited", "signal", "hold", "adjust")
+LATER: Final = ("control", "limited", "signal", "hold", "adjust", "path")
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

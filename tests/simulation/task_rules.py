@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.simulation.history import Entry
 
-ENDS = {"task.completed", "task.failed", "task.cancelled"}
+ENDS = {"task.completed", "task.failed", "task.cancelled", "task.dropped"}
 AFTER_THE_END = {"task.outcome_refused", "task.attempt_returned"}
 OF_AN_ATTEMPT = {
     "task.completed",

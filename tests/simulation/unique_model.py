@@ -30,7 +30,6 @@ class Keys:
         match fact:
             case KeyClaimed():
                 assert key not in self.holders, where
-                assert fact.task not in self.claimed, where
                 self.claimed.add(fact.task)
                 self.holders[key] = fact.task
                 self.joined = [one for one in self.joined if one != (key, fact.task)]
