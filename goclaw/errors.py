@@ -55,6 +55,12 @@ class LaneNotFound(GoclawError):
     code = "lane_not_found"
 
 
+class LaneResumed(GoclawError):
+    """A lane whose end was waited for takes tasks in again: somebody let it go on."""
+
+    code = "lane_resumed"
+
+
 class SignalNotFound(GoclawError):
     """No signal of this id was sent to the task."""
 
@@ -293,6 +299,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
     "lane_changed": _WRONG_STATE,
+    "lane_resumed": _WRONG_STATE,
     "task_finished": _WRONG_STATE,
     "signal_consumed": _WRONG_STATE,
     "task_not_held": _WRONG_STATE,

@@ -159,13 +159,38 @@ def resume(settings: Settings, lane: str, change: dict[str, Any], as_json: bool)
 
 
 @lanes.command()
+@click.option("--wait", is_flag=True, help="Until nothing waits or runs in it any more.")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0, min_open=True), metavar="SECONDS",
+    help="Wait at most so long; the lane goes on draining.",
+)  # fmt: skip
 @_changing
-def drain(settings: Settings, lane: str, change: dict[str, Any], as_json: bool) -> None:
+def drain(
+    settings: Settings,
+    lane: str,
+    wait: bool,
+    timeout_s: float | None,
+    change: dict[str, Any],
+    as_json: bool,
+) -> None:
     """Let a lane take nobody new in, and work on what it has.
 
     A task that comes meanwhile fails with `lane_draining`. What is tried again was let in before.
     """
-    _change(settings, "drain", lane, change, as_json=as_json)
+    if timeout_s is not None and not wait:
+        raise click.UsageError("--timeout says how long to --wait")
+    if not wait:
+        _change(settings, "drain", lane, change, as_json=as_json)
+        return
+    from goclaw.asking import ask
+    from goclaw.cli.draining import wait_until_drained
+
+    done = ask(settings, "lanes.drain", lane=lane, **change)
+    wait_until_drained(settings, lane, timeout_s)
+    if as_json:
+        emit({**done, "running": 0, "queued": 0})
+    else:
+        say(f"{lane}: drained")
 
 
 def _change(

@@ -16,6 +16,7 @@ from goclaw.config import ExecutorSettings, Settings
 from goclaw.errors import InvalidRequest, LaneNotFound
 from goclaw.results import CommandRefused
 from goclaw_events.definition import WorkflowDefinition
+from tests.goclaw.eventually import eventually
 from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
@@ -34,14 +35,14 @@ def blocking(count: int) -> WorkflowDefinition:
     return WorkflowDefinition.model_validate(given)
 
 
-async def until(engine: goclaw.Engine, **wanted: Any) -> dict[str, Any]:
+async def until(engine: goclaw.Engine, lane: str = "digest/io", **wanted: Any) -> dict[str, Any]:
     """Return the lane once it shows this."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            found = await engine.lanes.show("digest/io")
-            if all(found[name] == value for name, value in wanted.items()):
-                return found
-            await asyncio.sleep(0.005)
+
+    async def look() -> dict[str, Any] | None:
+        found = await engine.lanes.show(lane)
+        return found if all(found[name] == value for name, value in wanted.items()) else None
+
+    return await eventually(look)
 
 
 @pytest.fixture
@@ -172,6 +173,69 @@ def test_commands_work_without_an_engine(
     assert "drained" in capsys.readouterr().out
     assert main(["lanes", "show", "digest/io"]) == 0
     assert f"by {ME}" in capsys.readouterr().out
+
+
+async def test_a_drained_lane_is_waited_for(
+    tmp_path: Path, gate: threading.Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until what it had has ended; what is left is said, also where it takes too long."""
+    directory = str(tmp_path / "d")
+
+    async def drain(*words: str) -> int:
+        drain = ["lanes", "drain", "digest/io", "--data-dir", directory, "--wait", *words]
+        return await asyncio.to_thread(main, drain)
+
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.submit(blocking(3), run_id="r")
+        await until(engine, running=2, queued=1)
+        assert await drain("--timeout", "0.01") == 4
+        said = capsys.readouterr().err
+        assert "was not drained within 0.01 s: 2 running, 1 queued" in said
+        waiting = asyncio.create_task(drain("--json"))
+        await until(engine, mode="draining")
+        gate.set()
+        assert await waiting == 0
+        told = capsys.readouterr()
+        done = last_json(told.out)
+        assert (done["lane"], done["running"], done["queued"]) == ("digest/io", 0, 0)
+        assert (await engine.result("r", timeout_s=WAIT_S)).ok
+
+
+async def test_who_waits_for_a_lane_hears_that_it_goes_on_or_that_nobody_works_on_it(
+    tmp_path: Path, gate: threading.Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody resumes it; no engine runs any more: a wait that would have no end has one."""
+    drain = ["lanes", "drain", "digest/io", "--data-dir", str(tmp_path / "d"), "--wait"]
+    settings = Settings(executors=ExecutorSettings(stop_grace_s=0.1))
+    async with goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+        await engine.submit(blocking(3), run_id="r")
+        await until(engine, running=2, queued=1)
+        waiting = asyncio.create_task(asyncio.to_thread(main, drain))
+        await until(engine, mode="draining")
+        await engine.lanes.resume("digest/io")
+        assert await waiting == 7
+        assert "digest/io is open again: 2 running, 1 queued" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, drain) == 5
+    assert "nobody works on what is in digest/io" in capsys.readouterr().err
+    gate.set()
+
+
+async def test_what_was_sent_on_has_a_wait_that_is_shown(
+    tmp_path: Path, gate: threading.Event
+) -> None:
+    """A lane that took in what another redirected knows since when it waits there."""
+    given = blocking(4).model_dump(mode="json", exclude_unset=True)
+    given["lanes"] = {
+        "io": {"concurrency": 1, "capacity": 1, "overflow": "redirect", "redirect_to": "spill"},
+        "spill": {"concurrency": 1},
+    }
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        submitted = await engine.submit(WorkflowDefinition.model_validate(given))
+        lane = await until(engine, "digest/spill", running=1, queued=1)
+        assert lane["oldest_waits_s"] > 0
+        gate.set()
+        assert (await engine.result(submitted.run_id, timeout_s=WAIT_S)).ok
+        assert (await until(engine, "digest/spill", queued=0))["oldest_waits_s"] is None
 
 
 async def test_a_cap_on_attempts_holds_over_all_lanes(
