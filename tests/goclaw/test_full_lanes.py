@@ -22,13 +22,12 @@ _calls: Counter[str] = Counter()
 
 @pytest.fixture
 def agents() -> AgentRegistry:
-    """Register an agent that counts its calls and takes a while."""
+    """Register an agent that counts its calls."""
     registry = AgentRegistry()
     _calls.clear()
 
     async def work(ctx: TaskContext, name: str) -> str:
         _calls[name] += 1
-        await asyncio.sleep(0.02)
         return name.upper()
 
     registry.register("work", work)

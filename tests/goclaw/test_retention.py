@@ -17,12 +17,12 @@ from goclaw_events.errors import HistoryExpired, JournalFull
 from goclaw_events.frame import read_header
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.segments import sealing
+from tests.goclaw.eventually import eventually, until
 from tests.goclaw.test_archive import check, engine_on, single, sums
 from tests.goclaw.test_expiry import files_of
 from tests.projections.log_writer import LogWriter, said, submitted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 WAIT_S = 30.0
@@ -33,13 +33,6 @@ EAGER: dict[str, Any] = {
     "expire_after_s": 0,
     "check_every_s": 0.01,
 }
-
-
-async def until(happened: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    async with asyncio.timeout(WAIT_S):
-        while not happened():  # noqa: ASYNC110 - it happens on another thread
-            await asyncio.sleep(0.01)
 
 
 async def play(engine: goclaw.Engine) -> dict[str, Any]:
@@ -126,10 +119,11 @@ async def test_runs_that_run_others_do_not_miss_what_is_given_up(
 
 async def until_gone(engine: goclaw.Engine, run_id: str) -> None:
     """Ask for a result until it is given up."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            await engine.result(run_id)
-            await asyncio.sleep(0.01)
+
+    async def look() -> None:
+        await engine.result(run_id)
+
+    await eventually(look)
 
 
 async def test_nothing_is_archived_by_default(tmp_path: Path) -> None:
