@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.lane import LANE
-from goclaw_actors.messages import Enqueue, Release
+from goclaw_actors.lane.control import DRAINING
+from goclaw_actors.message import Message
+from goclaw_actors.messages import ControlLane, Enqueue, Release
 from goclaw_events.facts import (
     AttemptStarted,
     LaneAdvanced,
     LaneDeclared,
     LaneRedirected,
     LaneRefused,
+    LaneScaled,
 )
 from tests.actors.given import NOW_NS, Scenario, plan_of
 from tests.actors.stage import Stage
@@ -264,3 +267,108 @@ def test_every_lane_heeds_priority_and_then_arrival() -> None:
             decision = lane.when(Release(task), NOW_NS + 10)
             leased += decision.facts[0].leased
         assert leased == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_two_that_send_to_one_session_at_once_both_get_there(partitions: int) -> None:
+    """Runs started by two others for one key go one by one; each runs once, whoever was first.
+
+    Elsewhere: a message from one agent to another raced with the lane of the one it was for.
+    """
+    session = {"s": {"agent": "x", "lane": {"name": "/sessions", "key": "${input.to}"}}}
+    stage = Family(partitions=partitions)
+    top = {f"t{n}": {"workflow": "turn", "with": {"to": "main"}} for n in range(4)}
+    stage.submit_with(top, {"turn": plan_of(session, input={"to": {}})})
+    stage.finish()
+    assert stage.ended["r"][0] == "completed"
+    assert len(one_at_a_time(stage, "lane//sessions")) == len(top)
+    assert len(stage.executor.started) == len(top)
+
+
+def test_slots_come_and_go_by_themselves() -> None:
+    """Work that waits brings slots up to the most, quiet takes them away down to the least.
+
+    Elsewhere: workers could be scaled, and nobody ever did; fewer of them was a number only.
+    """
+    stage = Stage()
+    lane = {"scale": {"min": 1, "max": 4, "wait": "1s", "idle": "10s"}}
+    stage.submit({f"t{n}": {"agent": "x", "lane": "io"} for n in range(9)}, lanes={"io": lane})
+    stage.rest()
+    most = 0
+    for _ in range(3):
+        stage.clock.ns += 2 * SECOND_NS
+        stage.rest()
+        most = max(most, len(stage.executor.held))
+    assert most == 4
+    stage.submit({"last": {"agent": "x", "lane": "io"}}, "last", lanes={"io": lane})
+    while len(stage.executor.held) > 1 or stage.rows("inbox"):
+        stage.end(next(iter(stage.executor.held.values())))
+        stage.rest()
+    for _ in range(5):
+        stage.clock.ns += 11 * SECOND_NS
+        stage.rest()
+    slots = [fact.concurrency for fact in stage.facts("lane/w/io") if isinstance(fact, LaneScaled)]
+    assert (max(slots), slots[-1]) == (4, 1)
+    stage.finish()
+    assert {status for status, _ in stage.ended.values()} == {"completed"}
+
+
+def test_everything_a_lane_can_do_is_said_in_a_definition() -> None:
+    """Slots, rate, units, overflow, keys and priority: each is declared, and holds.
+
+    Elsewhere: there was one lane, and neither its rate nor its overflow could be configured.
+    """
+    stage = Stage()
+    lanes = {
+        "io": {"concurrency": 2, "capacity": 3, "overflow": "redirect", "redirect_to": "spill",
+               "rate": {"per_second": 5, "burst": 7, "kind": "token_bucket"},
+               "resources": {"gpu": 2}, "per_key": 1},
+        "spill": {"concurrency": 1, "resources": {"gpu": 1}},
+    }  # fmt: skip
+    lane = {"name": "io", "key": "${input.user}"}
+    tasks = {
+        f"t{n}": {"agent": "x", "lane": lane, "units": {"gpu": 1}, "priority": n} for n in range(3)
+    }
+    stage.submit(tasks, given={"user": "ann"}, input={"user": {}}, lanes=lanes)
+    stage.rest()
+    (declared,) = (fact for fact in stage.facts("lane/w/io") if isinstance(fact, LaneDeclared))
+    assert (declared.concurrency, declared.capacity) == (2, 3)
+    assert (declared.overflow, declared.redirect_to) == ("redirect", "w/spill")
+    assert declared.limits == {
+        "rate": [5.0, 7, "token_bucket"], "resources": {"gpu": 2}, "per_key": 1,
+    }  # fmt: skip
+    stage.finish()
+    started = [attempt.task_id for attempt in stage.executor.started]
+    assert started == ["t2", "t1", "t0"], "one at a time of the key, the highest priority first"
+
+
+def test_a_draining_lane_that_blocks_keeps_nobody_waiting() -> None:
+    """What it took in is worked on; who is held back, and who comes, is told that it drains."""
+    stage = Stage()
+    lanes = {"io": {"concurrency": 1, "capacity": 1, "overflow": "block"}}
+    tasks = {f"t{n}": {"agent": "x", "lane": "io"} for n in range(6)}
+    stage.submit(tasks, lanes=lanes, on_failure="continue")
+    stage.rest()
+    assert stage.executor.held
+    stage.node.accept(Message("lane/w/io", ControlLane(DRAINING, {}, False, "uid:0", "", None)))
+    stage.submit({"late": {"agent": "x", "lane": "io"}}, "late", lanes=lanes)
+    stage.finish()
+    ended = [fact for fact in stage.facts("workflow/r") if hasattr(fact, "generation")]
+    assert [fact.status for fact in ended].count("completed") == 2
+    assert [fact.error[0] for fact in ended if fact.status == "failed"] == ["lane_draining"] * 4
+    assert stage.ended["late"][0] == "failed"
+    assert stage.rows("open") == 0
+
+
+def test_a_task_that_a_full_lane_rejects_is_not_tried_again() -> None:
+    """`retry` counts attempts, and there was none; who wants to wait says `block`."""
+    stage = Stage()
+    lanes = {"io": {"concurrency": 1, "capacity": 1, "overflow": "reject"}}
+    retry = {"attempts": 4, "initial": "1s", "retry_on": ["lane_full", "agent_error"]}
+    tasks = {f"t{n}": {"agent": "x", "lane": "io", "retry": retry} for n in range(3)}
+    stage.submit(tasks, lanes=lanes, on_failure="continue")
+    stage.finish()
+    ended = [fact for fact in stage.facts("workflow/r") if hasattr(fact, "generation")]
+    assert sorted(fact.status for fact in ended) == ["completed", "completed", "failed"]
+    assert [fact.error[0] for fact in ended if fact.status == "failed"] == ["lane_full"]
+    assert len(stage.executor.started) == 2
