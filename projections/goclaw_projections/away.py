@@ -138,7 +138,7 @@ class FoldingProcess:
 
     def _answer(self, link: Link) -> list[Any]:
         while (message := link.receive())[0] == GET:
-            link.send([self._store.get(message[1])])
+            link.send([self._store.get(key) for key in message[1:]])
         return message
 
     def _is_ready(self, link: Link) -> bool:

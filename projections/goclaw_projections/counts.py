@@ -98,6 +98,14 @@ class CountsProjection:
                     if isinstance(fact, facts.StreamPoisoned):
                         _apply_poisoned(fact, tally, rows)
 
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:  # noqa: ARG002 - all are named
+        """Yield the tasks and runs that began before, and the runs of tasks that begin."""
+        for turn in frame.turns:
+            if turn.kind == "task" and turn.seq > 1:
+                yield "task/" + turn.name
+            elif turn.kind == "task" or turn.seq > 1:
+                yield "run/" + turn.run_id
+
 
 class _Tally:
     """The rows that a frame counts in, fetched and put once."""

@@ -9,6 +9,8 @@ from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from goclaw_projections.projection import ReadFrame, ReadTurn
     from goclaw_projections.rows import Rows
     from goclaw_projections.store import ViewStore
@@ -46,6 +48,16 @@ class DurationsProjection:
                 _apply_task(turn, frame, rows)
             elif turn.kind == "workflow":
                 _apply_run(turn, rows)
+
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:
+        """Yield when attempts began, and what is known of tasks that completed."""
+        for turn in frame.turns:
+            if turn.kind == "task" and turn.seq > 1:
+                yield "since/" + turn.name
+                if any(type(fact) is facts.TaskCompleted for fact in turn.facts):
+                    name = rows.held_row("name/" + turn.run_id)
+                    if name is not None:
+                        yield f"of/{name}/{turn.task_id}/{frame.partition:04x}"
 
 
 def _apply_run(turn: ReadTurn, rows: Rows) -> None:

@@ -95,6 +95,14 @@ class LanesProjection:
             if turn.kind[0] == "$":
                 _apply_poisoned(turn, frame.time_ns, rows)
 
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:  # noqa: ARG002 - all are named
+        """Yield those who leave a queue."""
+        for turn in frame.lanes:
+            for fact in turn.facts:
+                if type(fact) is facts.LaneAdvanced:
+                    for task in (*fact.withdrawn, *fact.leased):
+                        yield f"task/{turn.run_id}/{turn.task_id}/{task}"
+
 
 def _row_of(lane: str, rows: Rows) -> list[Any]:
     row: list[Any] | None = rows.get("lane/" + lane)

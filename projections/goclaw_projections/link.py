@@ -24,7 +24,7 @@ FOLD: Final = "fold"
 
 `begin` is what memory held here: `[{key: row}, [keys that no row has]]`; None: go on."""
 GET: Final = "get"
-"""`[GET, key]`: the answer is the value of a stored row, or None."""
+"""`[GET, key...]`: the answer is a list of the values of stored rows, or None for each."""
 READY: Final = "ready"
 FOLDED: Final = "folded"
 """`[FOLDED, [key, value or None, key, value or None...] of each view]`, in order of key."""

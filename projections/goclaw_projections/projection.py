@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, runtime_checkable
 
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import NEW_TUPLE
@@ -10,7 +10,7 @@ from goclaw_events.frame import read_header, read_turns
 from goclaw_events.ids import PARTITION_STREAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from goclaw_events.envelope import Told
     from goclaw_events.frame import FrameHeader
@@ -74,6 +74,18 @@ class Projection(Protocol):
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame. What it raises stops this projection alone."""
+        ...
+
+
+@runtime_checkable
+class Foreseeing(Projection, Protocol):
+    """A projection that can tell which rows it will read."""
+
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:
+        """Yield the keys that `apply` will look up for a frame, those of which there are many.
+
+        Some may be left out, and some be too many: they are fetched together, that is all.
+        """
         ...
 
 

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from goclaw_events.value import packer, unpack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from goclaw_projections.store import Change
 
 CACHE_ROWS_MAX: Final = 20_000
+ABSENT_SHARE: Final = 5
+"""So many times as many keys are remembered that no row has: they are small."""
 
 
 class StoredRows(Protocol):
@@ -37,6 +41,8 @@ class Rows:
         self._changed: dict[str, Any] = {}
         self._absent: dict[str, None] = {}
         self._added: list[Change] = []
+        self.has_evicted = False
+        """Whether memory could not hold all that was in it once."""
 
     def get(self, key: str) -> Any:
         """Return a row, or None. The value is the cached one: change it only to `put` it."""
@@ -52,6 +58,27 @@ class Rows:
             else:
                 self._absent[key] = None
         return row
+
+    def held_row(self, key: str) -> Any:
+        """Return a row that memory holds; None for one that the store may have."""
+        return self._cache.get(key) or self._changed.get(key)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of the keys of which memory does not know whether a row has them."""
+        held = (self._cache, self._changed, self._absent)
+        return [key for key in dict.fromkeys(keys) if not any(key in each for each in held)]
+
+    def fill(self, keys: Sequence[str], found: Sequence[bytes | None]) -> None:
+        """Hold in memory what the store has under keys that were `missing`."""
+        for key, data in zip(keys, found, strict=True):
+            if data is None:
+                self._absent[key] = None
+            else:
+                self._cache[key] = unpack(data)
+
+    def whole_key(self, key: str) -> bytes:
+        """Return the key under which the store has a row."""
+        return (self._prefix + key).encode()
 
     def absent(self, key: str) -> None:
         """Say that no row has this key, where the log itself proves it: nobody need look it up.
@@ -101,15 +128,9 @@ class Rows:
             del self._absent[key]
         self._changed.clear()
         self._added.clear()
-        self._evict(self._cache)
-        self._evict(self._absent)
-
-    def _evict(self, held: dict[str, Any]) -> None:
-        """Drop the oldest of too many."""
-        excess = len(held) - self._cache_rows_max
-        if excess > 0:
-            for key in list(islice(held, excess + self._cache_rows_max // 4)):
-                del held[key]
+        evicted = _evict(self._cache, self._cache_rows_max)
+        evicted |= _evict(self._absent, self._cache_rows_max * ABSENT_SHARE)
+        self.has_evicted |= evicted
 
     def held(self) -> list[Any]:
         """Return what memory holds: rows, all of them written, and keys that no row has."""
@@ -127,3 +148,13 @@ class Rows:
         self._added.clear()
         self._absent.clear()
         self._cache.clear()
+
+
+def _evict(held: dict[str, Any], most: int) -> bool:
+    """Drop the oldest of too many; tell whether there were."""
+    excess = len(held) - most
+    if excess <= 0:
+        return False
+    for key in list(islice(held, excess + most // 4)):
+        del held[key]
+    return True

@@ -103,6 +103,12 @@ class RunsProjection:
             else:
                 self._apply_poisoned(frame, turn, rows)
 
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:  # noqa: ARG002 - all are named
+        """Yield the runs that began before."""
+        for turn in frame.others:
+            if turn.kind == "workflow" and turn.seq > 1:
+                yield "run/" + turn.run_id
+
     def _apply_turn(self, frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
         key = "run/" + turn.run_id
         row = rows.get(key) if turn.seq > 1 else None

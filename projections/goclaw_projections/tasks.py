@@ -100,6 +100,12 @@ class TasksProjection:
                     elif isinstance(fact, facts.StreamPoisoned):
                         _poison(fact, time_ns, rows)
 
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:  # noqa: ARG002 - all are named
+        """Yield the tasks that began before."""
+        for turn in frame.turns:
+            if turn.seq > 1 and turn.kind == "task":
+                yield turn.name
+
 
 def _skip(turn: ReadTurn, tasks: Iterable[str], reason: str, time_ns: int, rows: Rows) -> None:
     for task in tasks:

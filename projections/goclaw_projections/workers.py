@@ -83,6 +83,12 @@ class WorkersProjection:
             elif turn.kind != "workflow":
                 _apply_partition(turn, holders, rows)
 
+    def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:  # noqa: ARG002 - all are named
+        """Yield the attempts of tasks that began before."""
+        for turn in frame.turns:
+            if turn.kind == "task" and turn.seq > 1:
+                yield "attempt/" + turn.name
+
 
 class _Holders:
     """The rows of the holders that a frame names, fetched and put once."""

@@ -20,6 +20,7 @@ import pytest
 from goclaw_events import facts
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_projections import away as away_module
+from goclaw_projections import folding as folding_module
 from goclaw_projections.away import FoldingProcess
 from goclaw_projections.errors import ViewsUnavailable
 from goclaw_projections.every import all_projections
@@ -448,6 +449,64 @@ def test_rows_that_are_not_in_memory_are_asked_for(linked: Link) -> None:
     assert linked.receive()[0] == FOLDED
 
 
+class Answering(MemoryViewStore):
+    """Stored rows that count the questions for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = self.singles = self.fetches = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        """Answer one."""
+        self.asked += 1
+        self.singles += 1
+        return super().get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Answer several."""
+        self.fetches += 1
+        return [MemoryViewStore.get(self, key) for key in keys]
+
+
+def waiting_tasks(count: int) -> tuple[MemoryJournal, int]:
+    """Return a log of a run whose tasks wait in a lane, then end; and at which frame they do."""
+    journal = MemoryJournal()
+    writer = LogWriter(journal)
+    tasks = [f"task/r/{number:03d}" for number in range(count)]
+    writer.frame(said("workflow/r", submitted()))
+    queued = facts.LaneAdvanced([], [], [(task, 0, False) for task in tasks], [])
+    writer.frame(*(said(task, scheduled()) for task in tasks), said("lane/d/io", queued))
+    begins = len(writer.frames)
+    for task in tasks:
+        leased = facts.LaneAdvanced([], [], [], [task])
+        writer.frame(said("lane/d/io", leased), said(task, facts.AttemptStarted(1, 7, "n:b")))
+        over = said(task, facts.TaskCompleted(1, 7, None))
+        writer.frame(over, said("workflow/r", ended(task.rpartition("/")[2])))
+    return journal, begins
+
+
+@pytest.mark.parametrize("begin", [NOTHING_HELD, None], ids=["begins", "goes on"])
+def test_rows_that_memory_does_not_hold_are_asked_for_together(
+    monkeypatch: pytest.MonkeyPatch, begin: list[Any] | None
+) -> None:
+    """Of a whole group where memory was too small before; else after a few single questions."""
+    monkeypatch.setattr(folding_module, "CACHE_ROWS_MAX", 10)
+    journal, begins = waiting_tasks(100)
+    data = list(journal.frames(0))
+    names = [each.name for each in all_projections()]
+    store = Answering()
+    folding = Folding(store)
+    for frames, held in ((data[:begins], NOTHING_HELD), (data[begins:], begin)):
+        store.singles = store.fetches = 0
+        for flat in folding.fold(frames, [[name, name, held] for name in names]):
+            store.write(
+                [(key, flat[place + 1]) for place, key in list(enumerate(flat))[::2] if key]
+            )
+    assert store.singles <= (10 if begin is None else folding_module.ASKED_MAX + 20)
+    assert store.fetches == 1
+    assert list(differences(journal, store, all_projections())) == []
+
+
 def test_a_group_that_cannot_be_folded_is_said_to_be_so(linked: Link) -> None:
     """The next one may be folded."""
     linked.send([FOLD, [b"no frame"], [["runs", "runs", NOTHING_HELD]]])
@@ -460,6 +519,12 @@ def test_a_group_that_cannot_be_folded_is_said_to_be_so(linked: Link) -> None:
 
 class Nothing:
     """Stored rows that nobody may ask for."""
+
+    asked = 0
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Refuse."""
+        raise AssertionError(keys)
 
     def get(self, key: bytes) -> bytes | None:
         """Refuse."""

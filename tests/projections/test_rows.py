@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from goclaw_events.value import pack
-from goclaw_projections.rows import Rows
+from goclaw_projections.rows import ABSENT_SHARE, Rows
 from goclaw_projections.store import MemoryViewStore
 
 
@@ -101,8 +101,25 @@ def test_what_the_log_proves_to_be_absent_is_not_looked_up() -> None:
     for held in (rows, again):
         assert [held.get(str(number)) for number in range(5)] == [None] * 4 + [[4]]
     assert store.asked == []
-    for number in range(10, 14):
+    for number in range(10, 10 + 4 * ABSENT_SHARE):
         rows.absent(str(number))
     rows.settle()
-    assert [rows.get(key) for key in ("13", "12", "0")] == [None] * 3
+    assert rows.has_evicted
+    assert [rows.get(key) for key in ("29", "28", "0")] == [None] * 3
     assert store.asked == [b"view/0"]
+
+
+def test_rows_that_are_known_to_be_read_are_fetched_together() -> None:
+    """Those of which memory knows nothing; what it changed is not overwritten."""
+    store = CountingStore()
+    store.write([(f"view/{key}".encode(), pack([key])) for key in "abc"])
+    rows = Rows(store, "view")
+    rows.put("b", ["new"])
+    rows.absent("d")
+    missing = rows.missing(["a", "b", "a", "c", "d", "e"])
+    assert missing == ["a", "c", "e"]
+    rows.fill(missing, [store.get(rows.whole_key(key)) for key in missing])
+    store.asked.clear()
+    assert [rows.get(key) for key in "abcde"] == [["a"], ["new"], ["c"], None, None]
+    assert store.asked == []
+    assert [rows.held_row(key) for key in "abe"] == [["a"], ["new"], None]
