@@ -25,7 +25,7 @@ from goclaw_events.ids import keeper_of, kept_slot
 from tests.simulation.history import Entry, lane_taken
 from tests.simulation.lane_model import AGEING_NS, CONCURRENCY
 from tests.simulation.limits_model import Asked, _Limited, is_limited
-from tests.simulation.pathways import is_changed
+from tests.simulation.pathways import BEGINS, is_changed
 
 if TYPE_CHECKING:
     from goclaw_actors.why import Reason
@@ -94,6 +94,11 @@ def check_why(world: World) -> None:
             assert reason is not None
             world.seen.update(f"why: {each.kind}" for each in reason.walk())
             model.check(run_id, plan, task.index, reason, sight.now_ns)
+
+
+def _begun(own: list[Entry]) -> bool:
+    """Tell whether a task was told to run; one that was cancelled before that was not."""
+    return any(entry.fact.type in BEGINS for entry in own)
 
 
 class LaneModel:
@@ -235,7 +240,7 @@ class _Model:
         stream, where = f"task/{run_id}/{task.id}", f"{run_id}/{task.id}: {reason}"
         assert reason.subject == stream, where
         own = [e for e in self.streams.get(stream, []) if e.fact.type not in ASIDE]
-        if own and reason.kind not in (*MESSAGES, "ended", "dependency", "run_stopping"):
+        if _begun(own) and reason.kind not in (*MESSAGES, "ended", "dependency", "run_stopping"):
             assert reason.since_ns == own[-1].time_ns, where
         if self._bugs and (reason.kind in ("nothing", "given_up") or reason.lost):
             return  # a bug may lose a message
@@ -246,7 +251,7 @@ class _Model:
         unmet = {plan.tasks[need].id for need in task.needs} - set(over)
         if task.id in over:
             expected: tuple[str, ...] = ("ended",)
-        elif not own and reason.kind in ("dependency", "run_stopping"):
+        elif not _begun(own) and reason.kind in ("dependency", "run_stopping"):
             stopping = self._is_stopping(run_id, plan)
             assert (reason.kind == "run_stopping") == stopping, where
             assert stopping or set(reason.details["needs"]) <= unmet, where

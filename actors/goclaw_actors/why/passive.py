@@ -17,6 +17,8 @@ from goclaw_events.facts import (
     SignalConsumed,
     SignalEnded,
     StateSaved,
+    TaskAdjusted,
+    TaskMoved,
 )
 from goclaw_events.frame import read_header
 from goclaw_events.ids import kind_of, partition_of
@@ -33,7 +35,7 @@ TURNS_MAX: Final = 32
 ASIDE: Final = frozenset(
     {
         AttemptReturned, OutcomeRefused, ProgressReported, SignalAccepted, SignalConsumed,
-        SignalEnded, StateSaved,
+        SignalEnded, StateSaved, TaskAdjusted, TaskMoved,
     }
 )  # fmt: skip
 """Facts of a task that leave it in the state that it is in."""

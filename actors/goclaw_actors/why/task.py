@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.adjusting import LeaveQueue, LeftQueue
 from goclaw_actors.lane.control import HOLD, PAUSED
 from goclaw_actors.lane.scaling import SCALE
 from goclaw_actors.messages import (
@@ -78,6 +79,8 @@ ABANDONED: Final = "abandoned"
 _WITHOUT_A_SLOT: Final = FINAL | HELD | {PENDING, WAITING, RETRYING}
 _BY_AGENTS: Final = frozenset({RUNS, STOPPING, RESTART, AGENT_MISSING, EXECUTOR_FULL})
 _FROM_THE_EXECUTOR: Final = (Outcome, LoseAttempt)
+_FROM_A_LANE: Final = (SlotLeased, SlotRefused, SlotRedirected, AskAgain, LeftQueue)
+_TO_A_LANE: Final = (Enqueue, Defer, Release, Withdraw, LeaveQueue)
 
 
 def explain_task(sight: Sight, task: Task, agent: str) -> Reason:
@@ -158,13 +161,13 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
         below = Reason(GIVEN_UP, stream)
         return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (below,))
     for body in sight.coming(task.stream):
-        if isinstance(body, (SlotLeased, SlotRefused, SlotRedirected, AskAgain)):
+        if isinstance(body, _FROM_A_LANE):
             return on_its_way(sight, task.stream, task.stream, body)
     lane: Lane | None = state_of(sight, stream)
     if lane is not None and task.stream in lane.queued:
         return _queued(sight, task, lane, since)
     for body in sight.coming(stream):
-        if isinstance(body, (Enqueue, Defer, Release, Withdraw)) and body.task == task.stream:
+        if isinstance(body, _TO_A_LANE) and body.task == task.stream:
             way = on_its_way(sight, task.stream, stream, body)
             return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), (way,))
     found = held_back(sight, task, lane, since)
