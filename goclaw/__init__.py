@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from goclaw.results import RunResult as RunResult
     from goclaw.results import Submitted as Submitted
     from goclaw.run_once import run as run
+    from goclaw.saga_builder import Saga as Saga
+    from goclaw.sagas import SagaResult as SagaResult
     from goclaw.sync_client import SyncClient as SyncClient
     from goclaw_actors.executors.context import TaskContext as TaskContext
     from goclaw_actors.executors.errors import Fail as Fail
@@ -38,6 +40,8 @@ _HOMES = {
     "RateLimited": "goclaw_actors.executors.errors",
     "RetryAfter": "goclaw_actors.executors.errors",
     "RunResult": "goclaw.results",
+    "Saga": "goclaw.saga_builder",
+    "SagaResult": "goclaw.sagas",
     "Settings": "goclaw.config",
     "SyncClient": "goclaw.sync_client",
     "Submitted": "goclaw.results",
@@ -58,6 +62,8 @@ __all__ = [
     "RateLimited",
     "RetryAfter",
     "RunResult",
+    "Saga",
+    "SagaResult",
     "Settings",
     "Submitted",
     "SyncClient",

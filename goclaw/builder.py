@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from goclaw_events.templates import Reference
 
 OnFailure = Literal["fail_fast", "let_finish", "continue"]
-_UNSET: Any = object()
+UNSET: Any = object()
+"""In place of a default that was not given."""
 
 
 class Expression:
@@ -127,7 +128,7 @@ class Workflow:
             "version": version,
             "description": description,
             "labels": dict(labels or {}),
-            "metadata": _plain(metadata or {}),
+            "metadata": plain(metadata or {}),
             "on_failure": on_failure,
             "timeout": timeout,
         }
@@ -143,21 +144,21 @@ class Workflow:
         name: str,
         *,
         type: InputType = "any",  # noqa: A002 - the word that definitions use
-        default: Any = _UNSET,
+        default: Any = UNSET,
         description: str = "",
         required: bool | None = None,
     ) -> Expression:
         """Declare an input and return what stands for its value."""
-        _refuse_twice(name, self._inputs, "input")
+        refuse_twice(name, self._inputs, "input")
         given = {"type": type, "description": description, "required": required}
-        if default is not _UNSET:
+        if default is not UNSET:
             given["default"] = default
         self._inputs[name] = given
         return self.inputs[name]
 
     def lane(self, lane_id: str, **limits: Any) -> str:
         """Declare a lane and return its id; `limits` as in a file (`concurrency=8`)."""
-        _refuse_twice(lane_id, self._lanes, "lanes")
+        refuse_twice(lane_id, self._lanes, "lanes")
         self._lanes[lane_id] = limits
         return lane_id
 
@@ -184,6 +185,7 @@ class Workflow:
         stdin: object = None,
         http: Mapping[str, Any] | None = None,
         workflow: str | None = None,
+        saga: str | None = None,
         approval: Mapping[str, Any] | None = None,
         description: str = "",
         labels: Mapping[str, str] | None = None,
@@ -198,11 +200,12 @@ class Workflow:
             task_id,
             needs,
             {
-                "agent": agent if agent is None else _agent_name(agent),
+                "agent": agent if agent is None else agent_name(agent),
                 "exec": exec,
                 "stdin": stdin,
                 "http": http,
                 "workflow": workflow,
+                "saga": saga,
                 "approval": approval,
                 "with": with_,
                 "when": when if when is None else str(when),
@@ -245,7 +248,7 @@ class Workflow:
                 "input": self._inputs,
                 "lanes": self._lanes,
                 "tasks": self._tasks,
-                "output": _plain(self.output),
+                "output": plain(self.output),
             },
             self.name,
         )
@@ -257,16 +260,16 @@ class Workflow:
     def _add(
         self, task_id: str, needs: Iterable[TaskHandle | str], fields: Mapping[str, Any]
     ) -> TaskHandle:
-        _refuse_twice(task_id, self._tasks, "tasks")
-        task = {key: _plain(value) for key, value in fields.items() if value is not None}
+        refuse_twice(task_id, self._tasks, "tasks")
+        task = {key: plain(value) for key, value in fields.items() if value is not None}
         named = [need.id if isinstance(need, TaskHandle) else need for need in needs]
-        read = (ref.task for ref in _read_by(task) if ref.task in self._tasks)
+        read = (ref.task for ref in read_by(task) if ref.task in self._tasks)
         task["needs"] = named + [other for other in dict.fromkeys(read) if other not in named]
         self._tasks[task_id] = task
         return TaskHandle(task_id)
 
 
-def _read_by(task: Mapping[str, Any]) -> Iterator[Reference]:
+def read_by(task: Mapping[str, Any]) -> Iterator[Reference]:
     """Yield what the templates and the condition of a task read; bad ones are reported later."""
     for key in TaskDefinition.model_fields:
         name = "with" if key == "with_" else key
@@ -280,14 +283,16 @@ def _read_by(task: Mapping[str, Any]) -> Iterator[Reference]:
         yield from condition_references(condition)
 
 
-def _refuse_twice(name: str, known: Mapping[str, Any], where: str) -> None:
+def refuse_twice(name: str, known: Mapping[str, Any], where: str) -> None:
+    """Raise `InvalidDefinition` if a name is known already."""
     if name in known:
         message = f"{name!r} is given twice"
         fault = Fault("duplicate_key", message, f"{where}.{name}", hint="rename one of them")
         raise InvalidDefinition([fault])
 
 
-def _agent_name(agent: str | Callable[..., Any]) -> str:
+def agent_name(agent: str | Callable[..., Any]) -> str:
+    """Return the registered name of an agent, or of a decorated function."""
     if isinstance(agent, str):
         return agent
     name = getattr(agent, "__goclaw_agent__", None)
@@ -297,12 +302,12 @@ def _agent_name(agent: str | Callable[..., Any]) -> str:
     return name
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Copy a value with the text of each expression in its place."""
     if isinstance(value, Expression):
         return str(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value

@@ -14,6 +14,7 @@ from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import Lanes
 from goclaw.outputting import Outputting
+from goclaw.sagas import Sagas
 from goclaw.signalling import Signalling
 from goclaw.wire.link import Link
 from goclaw_actors.env import new_id
@@ -156,6 +157,11 @@ class Client(Signalling, Collecting, Outputting):
         """Copy the log into a directory of this machine, which must be empty or absent."""
         directory = os.path.abspath(path)  # noqa: ASYNC240, PTH100 - it looks at no file
         return dict(await self.ask("engine.backup", directory=directory))
+
+    @property
+    def sagas(self) -> Sagas:
+        """Return what begins sagas, shows them, and goes on with those that wait for a person."""
+        return Sagas(self._ask_again)
 
     @property
     def lanes(self) -> Lanes:

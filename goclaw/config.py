@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ENV_PREFIX: Final = "GOCLAW_"
 ENV_DELIMITER: Final = "__"
 DEFAULT_LANE: Final = "default"
+SAGAS_LANE: Final = "sagas"
 
 
 def _lane_id(text: str) -> str:
@@ -269,6 +270,15 @@ class LaneSettings(Section):
         return {name: value for name, value in said.items() if value not in (None, {})} or None
 
 
+class SagaSettings(Section):
+    """Sagas that were submitted, or begun by a run that was; what a saga begins does not count."""
+
+    concurrent_max: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Let so many be under way at once; the others are stored, and wait."""
+    waiting_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
+    """Let at most so many wait; one more ends at once, with `lane_full`."""
+
+
 class AgentSettings(Section):
     """Where agents come from."""
 
@@ -370,6 +380,7 @@ class Settings(BaseSettings):
     executors: ExecutorSettings = ExecutorSettings()
     lanes: dict[LaneId, LaneSettings] = {DEFAULT_LANE: LaneSettings()}
     """Shared lanes by id; `default` is always there."""
+    sagas: SagaSettings = SagaSettings()
     agents: AgentSettings = AgentSettings()
     secrets: SecretSettings = SecretSettings()
     signals: SignalSettings = SignalSettings()
@@ -381,6 +392,13 @@ class Settings(BaseSettings):
     @classmethod
     def _with_default_lane(cls, value: Any) -> Any:
         return {DEFAULT_LANE: {}, **value} if isinstance(value, dict) else value
+
+    @field_validator("lanes")
+    @classmethod
+    def _without_that_of_sagas(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if SAGAS_LANE in value:
+            raise ValueError(f"{SAGAS_LANE}: that is the lane of sagas: set sagas.concurrent_max")
+        return value
 
     @model_validator(mode="after")
     def _redirects_end(self) -> Self:

@@ -25,8 +25,9 @@ from goclaw.outputting import Outputting
 from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
 from goclaw.results import RunResult, Submitted, accepted_of
+from goclaw.sagas import Sagas
 from goclaw.signalling import Signalling
-from goclaw.submission import request_of, run_id_for
+from goclaw.submission import request_of, require_kind, run_id_for
 from goclaw.waiting import resolve
 from goclaw.wire.listener import listen
 from goclaw_actors.env import new_id
@@ -38,7 +39,11 @@ from goclaw_actors.signalling import digest_of
 from goclaw_events.ids import (
     catalogue_stream,
     check_id,
+    is_saga,
+    plain_id,
     routing_key,
+    saga_key,
+    saga_stream,
     workflow_stream,
 )
 from goclaw_events.rocks import RocksJournal
@@ -91,6 +96,11 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
     def lanes(self) -> Lanes:
         """Return what shows the lanes, and changes them while they work."""
         return Lanes(partial(ask_engine, self))
+
+    @property
+    def sagas(self) -> Sagas:
+        """Return what begins sagas, shows them, and goes on with those that wait for a person."""
+        return Sagas(partial(ask_engine, self))
 
     # -- commands --------------------------------------------------------------------------
 
@@ -173,6 +183,25 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         reply = await self._ask(parts, message)
         return Submitted(routing_key(message.target), reply.position, accepted_of(reply).repeated)
 
+    async def submit_saga(
+        self,
+        saga: Submittable,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+        saga_id: str | None = None,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        submitted_by: str = "",
+    ) -> Submitted:
+        """Begin a saga: as `submit`; its id is the `run_id` of the answer."""
+        parts = self._open_parts()
+        message = self._submission(
+            parts, saga, input, saga_id, idempotency_key, labels, submitted_by, kind="saga"
+        )
+        reply = await self._ask(parts, message)
+        name = plain_id(routing_key(message.target))
+        return Submitted(name, reply.position, accepted_of(reply).repeated)
+
     def _submission(
         self,
         parts: Parts,
@@ -182,18 +211,23 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         idempotency_key: str | None,
         labels: Mapping[str, str] | None,
         submitted_by: str,
+        *,
+        kind: str = "run",
     ) -> Message:
         prepared = self.prepare(workflow)
+        require_kind(prepared, kind)
         request = request_of(prepared, given, labels)
         children = children_of(prepared, self.child)
         name = prepared.plan.name
         fresh = run_id is None and idempotency_key is None
         if run_id is not None:
-            check_id(run_id, "run id")
+            check_id(run_id, f"{kind} id")
         elif idempotency_key is not None:
-            run_id = run_id_for(name, idempotency_key)
+            run_id = run_id_for(name, idempotency_key, kind)
         else:
-            run_id = new_id("run", parts.clock.now_ns())
+            run_id = new_id(kind, parts.clock.now_ns())
+        if any(one.plan.steps for one in (prepared, *children.values())):
+            parts.declare_sagas()
         for one in (prepared, *children.values()):
             parts.contents.hold(one.ref, one.plan)
             request.blobs[one.ref.sha256] = one.data
@@ -207,7 +241,8 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
             submitted_by,
             children={name: child.ref for name, child in children.items()} or None,
         )
-        message = Message(workflow_stream(run_id), body, fresh=fresh)
+        stream = saga_stream(run_id) if kind == "saga" else workflow_stream(run_id)
+        message = Message(stream, body, fresh=fresh)
         message.blobs = request.blobs
         return message
 
@@ -298,6 +333,17 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         Raises `RunNotFound`, `TimedOut` after `timeout_s` (the run goes on), and `HistoryExpired`,
         saying how it ended, for a run whose facts were given up.
         """
+        return await self._result(run_id, timeout_s)
+
+    async def saga_result(self, saga_id: str, *, timeout_s: float | None = None) -> RunResult:
+        """Wait until a saga has ended, or only a person can go on with it.
+
+        Raises `SagaNotFound`, `TimedOut` after `timeout_s` (it goes on).
+        """
+        found = await self._result(saga_key(saga_id), timeout_s)
+        return replace(found, run_id=saga_id)
+
+    async def _result(self, run_id: str, timeout_s: float | None) -> RunResult:
         parts = self._open_parts()
         with self._waiting.end_of(run_id) as ended:
             known = await asyncio.to_thread(recorded_end, parts.journal, parts.deciders, run_id)
@@ -324,7 +370,8 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         try:
             known = await (ended if timeout_s is None else asyncio.wait_for(ended, timeout_s))
         except TimeoutError:
-            msg = f"run {run_id} did not end within {timeout_s} s"
+            what = "saga" if is_saga(run_id) else "run"
+            msg = f"{what} {plain_id(run_id)} did not end within {timeout_s} s"
             raise TimedOut(msg, hint="it goes on; ask again") from None
         try:
             value = plain_copy(known.result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from logging import getLogger
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,6 +19,7 @@ from goclaw.results import EngineDied
 from goclaw.submission import Preparer
 from goclaw.waiting import Waiting
 from goclaw_actors.errors import Stopping
+from goclaw_events.ids import plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import RunEnded
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_events.envelope import Position
+
+
+log = getLogger(__name__)
 
 
 class EngineLife:
@@ -155,6 +160,10 @@ class EngineLife:
     # -- the engine's threads ----------------------------------------------------------------
 
     def _run_ended(self, ended: RunEnded, position: Position) -> None:
+        if ended.status == "compensation_failed":
+            log.error(
+                "compensations of saga %s failed: somebody has to look", plain_id(ended.run_id)
+            )
         if self._waiting.wants(ended.run_id) and self._bridge is not None:
             self._bridge.post(self._waiting.tell, ended, position)
 

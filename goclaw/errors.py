@@ -37,6 +37,12 @@ class RunNotFound(GoclawError):
     code = "run_not_found"
 
 
+class SagaNotFound(GoclawError):
+    """No saga has this id."""
+
+    code = "saga_not_found"
+
+
 class NotFound(GoclawError):
     """A thing that was asked for by name is not there."""
 
@@ -208,6 +214,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "protocol_mismatch": _UNSUPPORTED,
     # a run, or a task of it, failed
     "run_failed": _FAILED,
+    "saga_failed": _FAILED,
     "run_cancelled": _FAILED,
     "agent_error": _FAILED,
     "condition_failed": _FAILED,
@@ -233,6 +240,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     # it is not there
     "not_found": _NOT_FOUND,
     "run_not_found": _NOT_FOUND,
+    "saga_not_found": _NOT_FOUND,
     "definition_not_found": _NOT_FOUND,
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
@@ -298,6 +306,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "catalogue_full": _WRONG_STATE,
     "command_refused": _WRONG_STATE,
     "run_finished": _WRONG_STATE,
+    "saga_finished": _WRONG_STATE,
+    "saga_not_ready": _WRONG_STATE,
     "lane_changed": _WRONG_STATE,
     "lane_resumed": _WRONG_STATE,
     "task_finished": _WRONG_STATE,

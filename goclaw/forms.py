@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from goclaw.builder import Workflow
 from goclaw.results import RunFailure, RunResult, Submitted
+from goclaw.saga_builder import Saga
 from goclaw_events.codec import FACTS
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.envelope import Cause, Position
@@ -17,12 +18,19 @@ from goclaw_projections.subscription import Recorded
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from goclaw_events.saga import SagaDefinition
+
 Sendable: TypeAlias = Workflow | WorkflowDefinition | Path | str
 """What can be sent: a builder, a definition, the path of a file, a registered `NAME[@VERSION]`."""
 
 
-def document_of(workflow: Workflow | WorkflowDefinition | Path) -> dict[str, str]:
-    """Return a workflow as a document; raises `InvalidDefinition` where it cannot be read."""
+def document_of(
+    workflow: Workflow | WorkflowDefinition | Saga | SagaDefinition | Path,
+) -> dict[str, str]:
+    """Return a workflow or a saga as a document.
+
+    Raises `InvalidDefinition` where it cannot be read.
+    """
     if isinstance(workflow, Path):
         data, text_format = read_definition_file(workflow)
         try:
@@ -31,7 +39,9 @@ def document_of(workflow: Workflow | WorkflowDefinition | Path) -> dict[str, str
             fault = Fault("unreadable", "the file is not UTF-8", hint="save it as UTF-8")
             raise InvalidDefinition([fault], str(workflow)) from error
         return {"text": text, "format": text_format, "source": str(workflow)}
-    definition = workflow.definition() if isinstance(workflow, Workflow) else workflow
+    if isinstance(workflow, Workflow | Saga):
+        return document_of(workflow.definition())
+    definition = workflow
     text = definition.model_dump_json(by_alias=True, exclude_unset=True)
     return {"text": text, "format": "json", "source": definition.name}
 

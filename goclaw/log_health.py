@@ -12,6 +12,7 @@ from goclaw.datadir import DataDirectory
 from goclaw.modules import ModuleFailed, load_modules
 from goclaw.problems import PROBLEMS, Finding, problem
 from goclaw.run_records import time_text
+from goclaw.saga_health import NEED_A_PERSON, sagas_for_people, sagas_in_log
 from goclaw.unfinished import AgentsMissing, require_agents, unfinished_runs
 from goclaw.wire.sync_link import SyncLink
 from goclaw_events.errors import CodedError
@@ -70,6 +71,7 @@ def look_at_log(data_dir: Path, settings: Settings | None = None) -> LogHealth:
         _look_at_journal(health, journal, list(journal.watermark_faults()), data_dir)
         _look_at_views(health, journal, directory)
         _look_at_runs(health, journal, data_dir, settings)
+        health.findings += sagas_in_log(journal, data_dir)
     finally:
         journal.close()
     return health
@@ -84,6 +86,11 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
             health.views = link.ask("views.status", {})
             unfinished = link.ask("runs.unfinished", {})
             lanes = link.ask("lanes.list", {"limit": LANES_MAX})["lanes"]
+            sagas = [
+                saga["saga_id"]
+                for status in NEED_A_PERSON
+                for saga in link.ask("sagas.list", {"status": status})["sagas"]
+            ]
     except CodedError:
         return None
     health.log = {"id": engine["log"], "ends": engine["positions"]}
@@ -98,6 +105,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
     if agents:
         shown = ", ".join(sorted(agents)[:_SHOWN_MAX])
         health.findings.append(problem("agents_missing", "agents", shown))
+    health.findings += sagas_for_people(sagas)
     poisoned = [lane["lane"] for lane in lanes if lane["poisoned"]]
     if poisoned:
         health.findings.append(problem("lane_poisoned", "lanes", ", ".join(poisoned)))

@@ -37,9 +37,10 @@ from goclaw_actors.message import Message
 from goclaw_actors.messages import DeclareLane
 from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
+from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.why.sight import HERE
 from goclaw_actors.work import Emitted, TellAttempt, Written
-from goclaw_events.ids import lane_stream, partition_of, workflow_stream
+from goclaw_events.ids import lane_stream, owner_stream, partition_of
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.output import Chunk, Place, chunk_row
 from goclaw_events.replay import stream_turns
@@ -76,6 +77,8 @@ _LIMITS: Final = {field.name for field in fields(ExecutorLimits)}
 
 class Parts:
     """Everything of one engine, open. `run_ended`, `died`, `reopened`: on the engine's threads."""
+
+    _sagas_declared = False
 
     def __init__(
         self,
@@ -195,6 +198,21 @@ class Parts:
             when_full = (lane.redirect_to or "", lane.waiters_max)
             declare = DeclareLane(*slots, "configuration", lane.limits(), *when_full)
             self.node.accept(Message(lane_stream("/" + name), declare))
+        stream = lane_stream(SAGAS)
+        partition = partition_of(stream, self.journal.partitions)
+        if self.journal.last_seq(partition, stream):
+            self.node.accept(self._declared_sagas())
+
+    def _declared_sagas(self) -> Message:
+        self._sagas_declared = True
+        sagas = self.settings.sagas
+        limits = DeclareLane(sagas.concurrent_max, sagas.waiting_max, "reject", "configuration")
+        return Message(lane_stream(SAGAS), limits)
+
+    def declare_sagas(self) -> None:
+        """Have the lane of sagas know its limits, before the first one comes."""
+        if not self._sagas_declared:
+            self.send(self._declared_sagas())
 
     @property
     def housekeeping(self) -> Housekeeping:
@@ -213,11 +231,11 @@ class Parts:
 
     def input_of(self, run_id: str) -> Value:
         """Return the input that a run was submitted with."""
-        first = next(stream_turns(self.journal, workflow_stream(run_id)))
+        first = next(stream_turns(self.journal, owner_stream(run_id)))
         return first.facts[0].data[2]
 
     def _definition_of(self, run_id: str) -> BlobRef:
-        first = next(stream_turns(self.journal, workflow_stream(run_id)), None)
+        first = next(stream_turns(self.journal, owner_stream(run_id)), None)
         if first is None:
             msg = f"there is no run {run_id}"
             raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)

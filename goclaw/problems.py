@@ -132,6 +132,14 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "warning", "Runs have not ended, and no engine works on them.",
         "goclaw resume --data-dir {path}",
     ),
+    "sagas_unfinished": Problem(
+        "warning", "Sagas have not ended, and no engine works on them.",
+        "goclaw sagas resume --data-dir {path}",
+    ),
+    "sagas_wait": Problem(
+        "warning", "Only a person can go on with a saga: compensations failed, or manual steps "
+        "are to be undone.", "goclaw sagas show {saga}",
+    ),
     "agents_missing": Problem(
         "warning", "Unfinished runs need agents that nobody registered.",
         "goclaw resume --module MODULE, of the module that registers them",

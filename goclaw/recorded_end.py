@@ -1,17 +1,16 @@
-"""How a run ended, as the log has it: from its facts, or from what is kept when they are gone."""
+"""How a run, or a saga, ended, as the log has it: from its facts, or from what is kept of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw.errors import RunNotFound
+from goclaw.errors import RunNotFound, SagaNotFound
 from goclaw.results import RunFailure, RunResult
 from goclaw_actors.archived import status_of
 from goclaw_actors.rebuild import actor_at
-from goclaw_actors.workflow.state import FINAL
 from goclaw_events.envelope import Position
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.ids import check_id, partition_of, workflow_stream
+from goclaw_events.ids import check_id, is_saga, owner_stream, partition_of, plain_id
 from goclaw_events.poisoned import poisoned
 
 if TYPE_CHECKING:
@@ -24,12 +23,13 @@ if TYPE_CHECKING:
 def recorded_end(
     journal: Journal, kinds: Mapping[str, Decider[Any]], run_id: str
 ) -> RunResult | None:
-    """Return the end of a run as recorded, or None if it has none yet.
+    """Return the end of a run (or of a saga, by its key) as recorded, or None if it has none yet.
 
-    Raises `RunNotFound`, and `HistoryExpired` with the final state of a run whose result is gone.
+    Raises `RunNotFound`, `SagaNotFound`, and `HistoryExpired` with the final state of a run whose
+    result is gone.
     """
-    check_id(run_id, "run id")
-    stream = workflow_stream(run_id)
+    check_id(plain_id(run_id), "run id")
+    stream = owner_stream(run_id)
     partition = partition_of(stream, journal.partitions)
     try:
         actor = actor_at(journal, kinds, partition, stream)
@@ -41,10 +41,13 @@ def recorded_end(
             raise
         return found  # a bug ended it: it may be one that its facts cannot be folded with
     if not actor.seq:
+        if is_saga(run_id):
+            msg = f"there is no saga {plain_id(run_id)}"
+            raise SagaNotFound(msg, hint="goclaw sagas list", saga_id=plain_id(run_id))
         msg = f"there is no run {run_id}"
         raise RunNotFound(msg, hint="goclaw runs list", run_id=run_id)
     run = actor.state
-    if run.status not in FINAL:
+    if not run.has_ended:
         return _given_up(journal, partition, run_id)
     position = Position(partition, actor.number)
     return RunResult(run_id, run.status, run.result, failure(run.error), position)
@@ -52,7 +55,7 @@ def recorded_end(
 
 def _given_up(journal: Journal, partition: int, run_id: str) -> RunResult | None:
     """Return the end of a run that a bug ended (None: none did): its stream says nothing of it."""
-    found = poisoned(journal, partition, workflow_stream(run_id))
+    found = poisoned(journal, partition, owner_stream(run_id))
     if found is None:
         return None
     error = RunFailure("internal_bug", found.fact.message, "")

@@ -10,10 +10,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw.builder import Workflow
+from goclaw.errors import UsageInvalid
+from goclaw.saga_builder import Saga
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.ids import check_id
-from goclaw_events.loading import load_definition, load_definition_file
 from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
+from goclaw_events.saga import SagaDefinition, compile_saga
+from goclaw_events.saga.loading import load_any, load_file
 from goclaw_events.templates import Template, references
 from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
@@ -29,7 +32,7 @@ PREPARED_MAX: Final = 256
 
 
 class Prepared(NamedTuple):
-    """A compiled workflow that this version can run, and its stored form.
+    """A compiled workflow, or saga, that this version can run, and its stored form.
 
     `programs`: the first word of each `exec`, by task; it may be a template.
     """
@@ -42,8 +45,8 @@ class Prepared(NamedTuple):
     programs: Mapping[str, str] = MappingProxyType({})
 
 
-Unregistered: TypeAlias = Workflow | WorkflowDefinition | Prepared | Path
-"""A workflow itself: a builder, a definition, the path of a file, or what `prepare` returned."""
+Unregistered: TypeAlias = Workflow | WorkflowDefinition | Saga | SagaDefinition | Prepared | Path
+"""A workflow or a saga: a builder, a definition, the path of a file, or what `prepare` returned."""
 Submittable: TypeAlias = Unregistered | str
 """What can be run: a workflow, or the `NAME` or `NAME@VERSION` under which one is registered."""
 
@@ -52,7 +55,9 @@ class Preparer:
     """Compile what is submitted; a definition (which is frozen) only once."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[int, tuple[WorkflowDefinition, Prepared]] = OrderedDict()
+        self._known: OrderedDict[int, tuple[WorkflowDefinition | SagaDefinition, Prepared]] = (
+            OrderedDict()
+        )
         self._documents: OrderedDict[bytes, Prepared] = OrderedDict()
         self._lock = Lock()
         self._stored: OrderedDict[bytes, Prepared] = OrderedDict()
@@ -73,7 +78,7 @@ class Preparer:
         with self._lock:
             known = self._documents.get(key)
         if known is None:
-            known = _prepare(load_definition(text, text_format, source))
+            known = _prepare(load_any(text, text_format, source))
             with self._lock:
                 self._documents[key] = known
                 while len(self._documents) > PREPARED_MAX:
@@ -85,8 +90,8 @@ class Preparer:
         if isinstance(workflow, Prepared):
             return workflow
         if isinstance(workflow, Path):
-            return self.prepare(load_definition_file(workflow))
-        if isinstance(workflow, Workflow):
+            return self.prepare(load_file(workflow))
+        if isinstance(workflow, Workflow | Saga):
             return _prepare(workflow.definition())
         known = self._known.get(id(workflow))
         if known is None:
@@ -96,7 +101,10 @@ class Preparer:
         return known[1]
 
 
-def _prepare(definition: WorkflowDefinition) -> Prepared:
+def _prepare(definition: WorkflowDefinition | SagaDefinition) -> Prepared:
+    if isinstance(definition, SagaDefinition):
+        plan = compile_saga(definition)
+        return _prepared(plan, pack_plan(plan))
     plan = compile_plan(definition)
     require_supported(definition)
     return _prepared(plan, pack_plan(plan))
@@ -110,6 +118,17 @@ def prepared_of(plan: Plan, data: bytes, tasks: Sequence[PlannedTask]) -> Prepar
     """Return a plan with what some tasks of it use; `data` is its stored form."""
     agents = dict.fromkeys(task.agent for task in tasks if task.kind == "agent")
     return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(tasks), programs_of(tasks))
+
+
+def require_kind(prepared: Prepared, kind: str) -> None:
+    """Raise `UsageInvalid` where a saga is run as a workflow, or the other way round."""
+    name = prepared.plan.name
+    if prepared.plan.steps and kind != "saga":
+        msg = f"{name} is a saga, not a workflow"
+        raise UsageInvalid(msg, hint=f"goclaw sagas run {name}, or engine.sagas.run(...)")
+    if kind == "saga" and not prepared.plan.steps:
+        msg = f"{name} is a workflow, not a saga"
+        raise UsageInvalid(msg, hint=f"goclaw run, or goclaw submit {name}")
 
 
 def programs_of(tasks: Iterable[PlannedTask]) -> dict[str, str]:
@@ -157,7 +176,7 @@ def request_of(
     return Request(value, merged, digest, blobs)
 
 
-def run_id_for(name: str, idempotency_key: str) -> str:
-    """Return the run id that an idempotency key of a workflow always leads to."""
+def run_id_for(name: str, idempotency_key: str, kind: str = "run") -> str:
+    """Return the id that an idempotency key of a workflow, or of a saga, always leads to."""
     digest = blake2b(f"{name}\0{idempotency_key}".encode(), digest_size=16).hexdigest()
-    return check_id(f"run_k{digest}", "run id")
+    return check_id(f"{kind}_k{digest}", f"{kind} id")

@@ -10,6 +10,7 @@ from goclaw.collected import gathered_from, unmet
 from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
 from goclaw.lanes import SyncLanes
 from goclaw.outputting import OutputChunk
+from goclaw.sagas import SyncSagas
 from goclaw.sync_signalling import SyncSignalling
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.env import new_id
@@ -106,6 +107,11 @@ class SyncClient(SyncSignalling):
     def backup(self, path: str | Path) -> dict[str, Any]:
         """Copy the log into a directory of this machine, which must be empty or absent."""
         return dict(self.ask("engine.backup", directory=str(Path(path).absolute())))
+
+    @property
+    def sagas(self) -> SyncSagas:
+        """Return what begins sagas and shows them: as `Client.sagas`."""
+        return SyncSagas(self._link.ask)
 
     @property
     def lanes(self) -> SyncLanes:

@@ -14,9 +14,9 @@ from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.executors.secrets import SecretMissing, Secrets
 from goclaw_actors.rebuild import fold
-from goclaw_actors.workflow.state import ACTIVE, PENDING
+from goclaw_actors.statuses import ACTIVE, PENDING
 from goclaw_events.errors import CodedError
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream, plain_id
 from goclaw_events.replay import stream_turns
 from goclaw_events.tables import u16
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from goclaw.config import Settings
     from goclaw_actors.executors.agents import AgentRegistry
+    from goclaw_actors.saga import Saga
     from goclaw_actors.workflow.state import Run
     from goclaw_events.journal import Journal
     from goclaw_events.plan import Plan, PlannedTask
@@ -71,26 +72,37 @@ def unfinished_runs(journal: Journal, count_max: int | None = None) -> list[Unfi
 
     Raises `LogDamaged`.
     """
-    workflow = deciders(StoredContents(journal))["workflow"]
+    return _unfinished(journal, "workflow", count_max)
+
+
+def unfinished_sagas(journal: Journal, count_max: int | None = None) -> list[UnfinishedRun]:
+    """Return the unfinished sagas by id that wait for no person: as `unfinished_runs`."""
+    return _unfinished(journal, "saga", count_max)
+
+
+def _unfinished(journal: Journal, kind: str, count_max: int | None) -> list[UnfinishedRun]:
+    decider = deciders(StoredContents(journal))[kind]
     found = []
-    for run_id in islice(_open_runs(journal), count_max):
-        stream = workflow_stream(run_id)
+    for key in islice(_open(journal, kind), count_max):
+        stream = owner_stream(key)
         turns = list(stream_turns(journal, stream))
-        run: Run = fold(workflow, stream, turns)
-        if run.plan is not None and not workflow.is_final(run):
+        run: Run | Saga = fold(decider, stream, turns)
+        if run.plan is not None and not run.has_ended:
             left = _left(run.plan, run.statuses)
             agents = tuple(dict.fromkeys(task.agent for task in left if task.kind == "agent"))
-            needs = (agents, programs_of(left), secrets_of(left), run.stuck)
-            found.append(UnfinishedRun(run_id, run.name, run.plan, turns[0].time_ns, *needs))
+            stuck = getattr(run, "stuck", ())
+            needs = (agents, programs_of(left), secrets_of(left), stuck)
+            name = plain_id(key)
+            found.append(UnfinishedRun(name, run.name, run.plan, turns[0].time_ns, *needs))
     return sorted(found, key=lambda run: (run.submitted_at_ns, run.run_id))
 
 
-def _open_runs(journal: Journal) -> Iterator[str]:
+def _open(journal: Journal, wanted: str) -> Iterator[str]:
     for partition in range(journal.partitions):
         for key, _ in journal.rows("open", u16(partition)):
-            kind, _, run_id = key[4:].decode().partition("/")
-            if kind == "workflow":
-                yield run_id
+            kind, _, name = key[4:].decode().partition("/")
+            if kind == wanted:
+                yield name
 
 
 def _left(plan: Plan, statuses: bytearray) -> list[PlannedTask]:

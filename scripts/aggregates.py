@@ -43,9 +43,12 @@ PLAN: Final = compile_plan(
 class OnePlan:
     """Contents that hold nothing but the plan of the tables."""
 
+    def __init__(self, plan: Plan = PLAN) -> None:
+        self._plan = plan
+
     def plan(self, _: BlobRef) -> Plan:
         """Return the plan."""
-        return PLAN
+        return self._plan
 
     def value(self, ref: BlobRef) -> Value:
         """Return nothing: no large value is read here."""

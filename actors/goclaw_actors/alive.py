@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from goclaw_actors.actor import Entity
 from goclaw_actors.baseline import standing_of
 from goclaw_actors.rebuild import Unheard, load
-from goclaw_actors.workflow.state import ACTIVE
+from goclaw_actors.statuses import ACTIVE
 from goclaw_events.envelope import AttemptRow
-from goclaw_events.ids import keeper_of, kind_of, partition_of, routing_key, task_stream
+from goclaw_events.ids import OF_RUNS, keeper_of, kind_of, partition_of, routing_key, task_stream
 from goclaw_events.snapshots import BEGUN, read_manifests
 from goclaw_events.tables import timer_of, u16
 from goclaw_events.value import unpack
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from goclaw_actors.decider import Decider
+    from goclaw_actors.saga.state import Saga
     from goclaw_actors.workflow.state import Run
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Journal
@@ -56,7 +57,7 @@ def active_tasks(
     partition = partition_of(stream, journal.partitions)
     first = next((number for number, _ in journal.stream_frames(partition, stream)), below)
     if first < below:
-        run: Run = loaded(journal, kinds, stream).state
+        run: Run | Saga = loaded(journal, kinds, stream).state
         for index, status in enumerate(run.statuses):
             if status == ACTIVE and run.plan is not None:
                 yield task_stream(run.run_id, run.plan.tasks[index].id)
@@ -74,7 +75,7 @@ def standing(journal: Journal, partition: int, kind: str) -> set[str]:
 
 def runs_of(streams: set[str]) -> set[str]:
     """Return the runs that streams of workflows and tasks belong to."""
-    return {routing_key(stream) for stream in streams if kind_of(stream) in ("workflow", "task")}
+    return {routing_key(stream) for stream in streams if kind_of(stream) in OF_RUNS}
 
 
 def needs_snapshot(journal: Journal, partition: int, stream: str, below: int) -> bool:

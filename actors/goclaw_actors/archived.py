@@ -6,28 +6,39 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import MembersReported, WatchTasks
+from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import AskAgain, CancelRun, ChildEnded, ReturnRoom, RoomFor, SubmitRun
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.ids import kind_of, lane_stream, routing_key, workflow_stream
+from goclaw_events.ids import (
+    OF_RUNS,
+    is_saga,
+    kind_of,
+    lane_stream,
+    owner_stream,
+    plain_id,
+    routing_key,
+)
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Body
     from goclaw_events.journal import Journal
     from goclaw_events.segments.records import Ended
 
-_OF_RUNS: Final = frozenset({"workflow", "task"})
 _STATUS: Final = {
     "run.completed": "completed",
     "run.failed": "failed",
     "run.cancelled": "cancelled",
+    "saga.completed": "completed",
+    "saga.compensated": "compensated",
+    "saga.resolved": "resolved",
 }
 
 
 def archived_run(journal: Journal, partition: int, stream: str) -> Ended | None:
     """Return how the run of a workflow's or task's stream ended, if all of it is archived."""
-    if kind_of(stream) not in _OF_RUNS:
+    if kind_of(stream) not in OF_RUNS:
         return None
     return journal.ended(partition, routing_key(stream))
 
@@ -43,18 +54,14 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
     A task that asks for a run as its child must not wait for ever: it hears that it gets nothing.
     """
     run_id = routing_key(stream)
+    name = f"{'saga' if is_saga(run_id) else 'run'} {plain_id(run_id)}"
     match body:
-        case SubmitRun(digest=digest, parent=parent) if digest == ended.body_digest:
-            text = f"run {run_id} {status_of(ended)}, and what it recorded was given up"
-            sends = _tell(parent, run_id, HistoryExpired.code, text)
-            return Decision((), sends, (), Accepted(run_id, repeated=True))
-        case SubmitRun(parent=parent):
-            text = f"run {run_id} was submitted before with another definition or input"
-            refused = Refused("command_conflict", text, "choose another run id")
-            return Decision((), _tell(parent, run_id, refused.code, text), (), refused)
+        case SubmitRun():
+            return _submitted_before(run_id, name, ended, body)
         case CancelRun() | HoldWork(task="") | ResumeWork(task=""):
-            text = f"run {run_id} is {status_of(ended)} already"
-            return Decision(reply=Refused("run_finished", text))
+            refused = Refused("run_finished", f"{name} is {status_of(ended)} already")
+        case CompensateSaga() | RetrySaga() | ResolveSaga():
+            refused = Refused("saga_finished", f"{name} is {status_of(ended)} already")
         case (
             SendSignal(task=task)
             | AdjustTask(task=task)
@@ -62,12 +69,23 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
             | HoldWork(task=task)
             | ResumeWork(task=task)
         ):
-            text = f"task {task} of run {run_id} has ended: the run is {status_of(ended)}"
-            return Decision(reply=Refused("task_finished", text))
+            text = f"task {task} of {name} has ended: the run is {status_of(ended)}"
+            refused = Refused("task_finished", text)
         case RoomFor() | AskAgain() | WatchTasks():
             return Decision((), (_said(run_id, ended, body),))
         case _:
             return None
+    return Decision(reply=refused)
+
+
+def _submitted_before(run_id: str, name: str, ended: Ended, message: SubmitRun) -> Decision:
+    if message.digest == ended.body_digest:
+        text = f"{name} {status_of(ended)}, and what it recorded was given up"
+        sends = _tell(message.parent, run_id, HistoryExpired.code, text)
+        return Decision((), sends, (), Accepted(plain_id(run_id), repeated=True))
+    text = f"{name} was submitted before with another definition or input"
+    refused = Refused("command_conflict", text, "choose another id")
+    return Decision((), _tell(message.parent, run_id, refused.code, text), (), refused)
 
 
 def _said(run_id: str, ended: Ended, body: RoomFor | AskAgain | WatchTasks) -> Send:
@@ -78,7 +96,7 @@ def _said(run_id: str, ended: Ended, body: RoomFor | AskAgain | WatchTasks) -> S
         ]
         return Send(body.collector, MembersReported(run_id, told))
     places = body.places if isinstance(body, RoomFor) else 1
-    return Send(lane_stream(body.lane), ReturnRoom(workflow_stream(run_id), places))
+    return Send(lane_stream(body.lane), ReturnRoom(owner_stream(run_id), places))
 
 
 def _tell(parent: str, run_id: str, code: str, text: str) -> tuple[Send, ...]:

@@ -15,7 +15,7 @@ from goclaw_actors.alive import active_tasks, alive, needs_snapshot
 from goclaw_actors.errors import Stopping
 from goclaw_events.facts import SegmentSealed
 from goclaw_events.frame import read_header
-from goclaw_events.ids import kind_of
+from goclaw_events.ids import OWNERS, kind_of
 from goclaw_events.rocks.archiving import STEPS as DROP_STEPS
 from goclaw_events.rocks.archiving import drop_archived
 from goclaw_events.segments.sealing import STEPS as SEAL_STEPS
@@ -119,7 +119,7 @@ class Archiver:
     def _require_snapshots(self, partition: int, stop: int) -> None:
         journal, kinds = self._journal, self._kinds
         found = alive(journal, kinds, partition)
-        for stream in [each for each in found if kind_of(each) == "workflow"]:
+        for stream in [each for each in found if kind_of(each) in OWNERS]:
             found.update(active_tasks(journal, kinds, stream, stop))
         streams = [s for s in sorted(found) if needs_snapshot(journal, partition, s, stop)]
         if streams:

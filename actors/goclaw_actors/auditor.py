@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
+from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.task.state import SCHEDULED
 from goclaw_actors.why.passive import Passive
 from goclaw_actors.why.run import explain
-from goclaw_actors.workflow.state import ACTIVE
 from goclaw_events.ids import lane_stream, task_stream, workflow_stream
 from goclaw_events.tables import u16
 

@@ -35,8 +35,8 @@ from goclaw_actors.messages import (
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause
 from goclaw_events.errors import CodedError, JournalUnavailable
-from goclaw_events.facts import RunSubmitted, StreamPoisoned
-from goclaw_events.ids import kind_of, lane_stream, routing_key, workflow_stream
+from goclaw_events.facts import RunSubmitted, SagaSubmitted, StreamPoisoned
+from goclaw_events.ids import OWNERS, kind_of, lane_stream, owner_stream, routing_key
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import pack
 
@@ -86,14 +86,14 @@ class Bugs:
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
         fail = FailRun("internal_bug", text, task)
-        target = workflow_stream(routing_key(entity.stream))
+        target = owner_stream(routing_key(entity.stream))
         self._turns.send(batch, entity.stream, message, Send(target, fail))
 
     def _poison(self, batch: Batch, stream: str, code: str, text: str) -> None:
         """Give a stream up without asking its decider."""
         self.poisoned.add(stream)
         self._turns.record_of_partition(Cause(), [StreamPoisoned(stream, code, text)])
-        if kind_of(stream) == "workflow":
+        if kind_of(stream) in OWNERS:
             batch.apply(stream, ClearOpen())
             error = ("internal_bug", text, "")
             batch.ended.append(RunEnded(routing_key(stream), "failed", None, error))
@@ -118,7 +118,7 @@ class Bugs:
             return ""
         said = first.facts[0]
         submitted = FACTS.decode(said.type, said.version, said.data)
-        return submitted.parent if isinstance(submitted, RunSubmitted) else ""
+        return submitted.parent if isinstance(submitted, RunSubmitted | SagaSubmitted) else ""
 
     def _tell_parent(self, batch: Batch, message: Message, code: str, text: str) -> None:
         """Tell the task that waits for a run, if this is its word to it, that it waits in vain."""
@@ -164,6 +164,6 @@ class Bugs:
                 places = 1
             case _:
                 return
-        run = workflow_stream(routing_key(message.target))
+        run = owner_stream(routing_key(message.target))
         back = Send(lane_stream(lane), ReturnRoom(run, places))
         self._turns.send(batch, message.target, message, back)

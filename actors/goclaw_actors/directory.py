@@ -10,6 +10,7 @@ from goclaw_actors.actor import Entity, Turns
 from goclaw_actors.catalogue import CATALOGUE
 from goclaw_actors.collector import collector_decider
 from goclaw_actors.lane import LANE
+from goclaw_actors.saga import saga_decider
 from goclaw_actors.task import task_decider
 from goclaw_actors.unique import UNIQUE
 from goclaw_actors.workflow import workflow_decider
@@ -30,6 +31,7 @@ def deciders(contents: Contents) -> dict[str, Decider[Any]]:
         "lane": LANE,
         "unique": UNIQUE,
         "catalogue": CATALOGUE,
+        "saga": saga_decider(contents),
         "collector": collector_decider(contents),
     }
 

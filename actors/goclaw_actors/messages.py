@@ -15,6 +15,13 @@ from goclaw_actors.collecting import (
     UnwatchTasks,
     WatchTasks,
 )
+from goclaw_actors.compensating import (
+    CompensateSaga,
+    ResolveSaga,
+    RetrySaga,
+    RetryTask,
+    TaskRested,
+)
 from goclaw_actors.pathing import PATH_MESSAGES
 from goclaw_actors.signalling import (
     EndSignals,
@@ -68,13 +75,20 @@ class StopMore(NamedTuple):
 
 
 class TaskReported(NamedTuple):
-    """A task ended: completed, failed or cancelled; `error` is [code, message]."""
+    """A task ended: completed, failed or cancelled; `error` is [code, message].
+
+    `attempts`: how many began. `in_doubt`: one that did not complete may have taken effect.
+    `is_running`: the code of one that was abandoned may still run; `TaskRested` follows.
+    """
 
     task: str
     generation: int
     status: str
     result: Value
     error: list[str] | None
+    attempts: int = 0
+    in_doubt: bool = False
+    is_running: bool = False
 
 
 class CancelRun(NamedTuple):
@@ -417,6 +431,11 @@ for _cls, _name in (
     (HoldWork, "hold_work"),
     (ResumeWork, "resume_work"),
     (TaskReported, "run.task_reported"),
+    (TaskRested, "saga.task_rested"),
+    (CompensateSaga, "saga.compensate"),
+    (RetrySaga, "saga.retry"),
+    (ResolveSaga, "saga.resolve"),
+    (RetryTask, "task.retry"),
     (CancelRun, "run.cancel"),
     (FailRun, "run.fail"),
     (LaneFull, "run.lane_full"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw_actors.errors import PathRefused
 from goclaw_actors.pathing import NOT_CHOSEN, PASSED, REPLACED, ChangePath
-from goclaw_actors.workflow.state import ACTIVE, BLOCKED, PENDING, SKIPPED, Run
+from goclaw_actors.statuses import ACTIVE, BLOCKED, PENDING, SKIPPED
 from goclaw_events.faults import Fault
 from goclaw_events.plan import Plan, pack_version
 from goclaw_events.plan.fragment import NO_FRAGMENT, Fragment, Selection, compile_change
@@ -21,6 +21,7 @@ from goclaw_events.value import blob_of, pack, store
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from goclaw_actors.workflow.state import Run
     from goclaw_events.faults import Finding
     from goclaw_events.value import BlobRef
 

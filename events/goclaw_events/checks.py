@@ -41,11 +41,13 @@ _NOT_APPLICABLE: Final = {
     "exec": ("with", "heartbeat_timeout"),
     "http": ("with", "stdin", "heartbeat_timeout"),
     "workflow": ("stdin", "heartbeat_timeout"),
+    "saga": ("stdin", "heartbeat_timeout"),
     "wait": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
     "approval": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
 }
 _ROOTS_OF_CONDITION: Final = frozenset(("input", "tasks", "needs", "run", "task"))
 _ROOTS_OF_OUTPUT: Final = frozenset(("input", "tasks", "run"))
+_ROOTS_OF_TASK: Final = _ROOTS_OF_CONDITION | {"secret"}
 
 
 @dataclass(slots=True)
@@ -116,6 +118,7 @@ class _Checker:
     def __init__(self, draft: Mapping[str, Any]) -> None:
         tasks = _mapping(draft.get("tasks"))
         self._draft = draft
+        self._noun = str(draft.get("noun", "task"))
         self._tasks = [_mapping(task) for task in tasks.values()]
         ids = [str(task_id) for task_id in tasks]
         self._out = Checked(ids, {task_id: i for i, task_id in enumerate(ids)}, [])
@@ -125,6 +128,9 @@ class _Checker:
         self._meant: set[tuple[int, int]] = set()
         self._reads: list[tuple[int, int]] = []
         self._read_places: list[Where] = []
+        index = self._out.index
+        undoes = _mapping(draft.get("undoes"))
+        self._undoes = {index[undo]: index[action] for undo, action in undoes.items()}
 
     def check(self) -> Checked:
         out = self._out
@@ -169,7 +175,10 @@ class _Checker:
                     self._meant.add((node, self._out.index[near]))
                 hint = f"did you mean {near!r}?" if near else ""
                 self._add(
-                    "dangling_need", f"{task_id} needs {need!r}, which is no task", where, hint
+                    "dangling_need",
+                    f"{task_id} needs {need!r}, which is no {self._noun}",
+                    where,
+                    hint,
                 )
             elif other == node:
                 self._add("self_dependency", f"{task_id} needs itself", where, "remove it")
@@ -219,7 +228,7 @@ class _Checker:
         kinds = [kind for kind in KINDS if task.get(kind) is not None]
         if not kinds:
             message = f"{task_id} has no kind of work"
-            hint = "give one of " + ", ".join(KINDS)
+            hint = "give one of " + ", ".join(self._draft.get("kinds", KINDS))
             self._add_at_key("no_kind", message, ("tasks", task_id), hint)
             return
         if len(kinds) > 1:
@@ -326,8 +335,8 @@ class _Checker:
             key = next((key for key in ("http", "approval") if task.get(key) is not None), "with")
             if task.get(key):
                 # what leaves the engine, for a person or another run, holds no secret
-                leaves = key == "approval" or task.get("workflow") is not None
-                roots = _ROOTS_OF_CONDITION if leaves else None
+                leaves = key == "approval" or task.get("workflow") or task.get("saga")
+                roots = _ROOTS_OF_CONDITION if leaves else _ROOTS_OF_TASK
                 out.params = self._compile(node, task[key], (*base, key), roots)
         when = task.get("when")
         if isinstance(when, str):
@@ -349,7 +358,11 @@ class _Checker:
             self._out.output = self._compile(None, output, ("output",), _ROOTS_OF_OUTPUT)
 
     def _compile(
-        self, node: int | None, value: object, where: Where, roots: frozenset[str] | None = None
+        self,
+        node: int | None,
+        value: object,
+        where: Where,
+        roots: frozenset[str] = _ROOTS_OF_TASK,
     ) -> Template:
         def on_problem(inner: Where, message: str, hint: str) -> None:
             self._add("bad_template", message, (*where, *inner), hint)
@@ -361,10 +374,11 @@ class _Checker:
         return template
 
     def _check_reference(
-        self, node: int | None, reference: Reference, where: Where, roots: frozenset[str] | None
+        self, node: int | None, reference: Reference, where: Where, roots: frozenset[str]
     ) -> None:
         root, task, name, path = reference
-        if roots is not None and root not in roots:
+        roots = self._readable(node, roots)
+        if root not in roots or (root == "saga" and name != "id" and node not in self._undoes):
             hint = "here a template reads " + ", ".join(sorted(roots))
             self._add("bad_template", f"{root!r} cannot be read here", where, hint)
         elif root == "input" and path and path[0] not in self._inputs:
@@ -373,8 +387,17 @@ class _Checker:
             self._add("unknown_input", message, where, hint or "declare it under `input`")
         elif root == "needs" and node is not None:
             self._check_needs_reference(node, path, where)
-        elif root == "tasks":
+        elif root in ("tasks", "steps"):
             self._check_task_reference(node, task, name, where)
+        elif root == "action" and node is not None and name == "result":
+            self._out.results_read.add(self._undoes[node])
+
+    def _readable(self, node: int | None, roots: frozenset[str]) -> frozenset[str]:
+        """Return what a template may read there; a saga has steps in the place of tasks."""
+        if self._noun != "step":
+            return roots
+        more = {"steps", "saga", "action"} if node in self._undoes else {"steps", "saga"}
+        return (roots - {"tasks"}) | more
 
     def _check_needs_reference(self, node: int, path: Sequence[str | int], where: Where) -> None:
         direct = self._out.tasks[node].needs
@@ -390,7 +413,7 @@ class _Checker:
         other = self._out.index.get(task)
         if other is None:
             hint = self._suggest.hint(task, self._out.index)
-            self._add("unknown_task", f"there is no task {task!r}", where, hint)
+            self._add("unknown_task", f"there is no {self._noun} {task!r}", where, hint)
             return
         if name == "result":
             self._out.results_read.add(other)

@@ -30,8 +30,8 @@ PRIORITY_MAX: Final = 1_000
 ID_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 LANE_PATTERN: Final = r"^/?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 
-Kind: TypeAlias = Literal["agent", "exec", "http", "workflow", "wait", "approval"]
-KINDS: Final[tuple[Kind, ...]] = ("agent", "exec", "http", "workflow", "wait", "approval")
+Kind: TypeAlias = Literal["agent", "exec", "http", "workflow", "saga", "wait", "approval"]
+KINDS: Final[tuple[Kind, ...]] = ("agent", "exec", "http", "workflow", "saga", "wait", "approval")
 
 
 def _duration(value: object) -> float:
@@ -283,6 +283,7 @@ class TaskDefinition(Part):
     )
     http: HttpCall | None = None
     workflow: Id | None = Field(default=None, description="a definition to run as a child")
+    saga: Id | None = Field(default=None, description="a saga to run as a child")
     wait: Wait | None = Field(default=None, description="a timer")
     approval: ApprovalRequest | None = None
     needs: tuple[Id, ...] = Field(default=(), strict=False, description="tasks to complete first")

@@ -9,8 +9,12 @@ from goclaw_events.errors import InvalidId
 
 ID_LENGTH_MAX: Final = 200
 _ID: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}\Z")
+_SAGA: Final = "~"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+\Z")
 
+OWNERS: Final = ("workflow", "saga")
+"""Kinds of streams that have tasks."""
+OF_RUNS: Final = (*OWNERS, "task")
 PARTITION_STREAM: Final = "$partition"
 
 
@@ -41,8 +45,33 @@ def workflow_stream(run_id: str) -> str:
     return "workflow/" + run_id
 
 
+def saga_key(saga_id: str) -> str:
+    """Return what names a saga where otherwise the id of a run stands: no run has such an id."""
+    return _SAGA + saga_id
+
+
+def is_saga(key: str) -> bool:
+    """Tell whether what stands where the id of a run may stand names a saga."""
+    return key.startswith(_SAGA)
+
+
+def plain_id(key: str) -> str:
+    """Return the id of a saga, or of a run, as people know it."""
+    return key.removeprefix(_SAGA)
+
+
+def saga_stream(saga_id: str) -> str:
+    """Name the stream of a saga."""
+    return "saga/" + saga_key(saga_id)
+
+
+def owner_stream(key: str) -> str:
+    """Name the stream of the run, or of the saga, that tasks belong to."""
+    return ("saga/" if is_saga(key) else "workflow/") + key
+
+
 def task_stream(run_id: str, task_id: str) -> str:
-    """Name the stream of a task of a run."""
+    """Name the stream of a task of a run (or of a saga, by its key)."""
     return f"task/{run_id}/{task_id}"
 
 
@@ -83,7 +112,10 @@ def kind_of(stream: str) -> str:
 
 
 def routing_key(stream: str) -> str:
-    """Return the id that decides the partition: the run's for its tasks, the lane's for a lane."""
+    """Return the id that decides the partition: the run's for its tasks, the lane's for a lane.
+
+    For a saga and its tasks it is the saga's key.
+    """
     kind, _, rest = stream.partition("/")
     return rest.partition("/")[0] if kind == "task" else rest
 

@@ -10,7 +10,7 @@ from goclaw_events.plain_words import kind_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from goclaw_events.definition import WorkflowDefinition
+    from goclaw_events.definition import InputDefinition
 
 _TYPES: Final[dict[str, type | tuple[type, ...]]] = {
     "string": str,
@@ -41,10 +41,10 @@ def is_of_type(value: object, type_name: str) -> bool:
     return isinstance(value, _TYPES[type_name])
 
 
-def default_findings(definition: WorkflowDefinition) -> list[Finding]:
+def default_findings(inputs: Mapping[str, InputDefinition]) -> list[Finding]:
     """Find defaults that are not of their own type, or stand where a value is required."""
     findings = []
-    for name, item in definition.input.items():
+    for name, item in inputs.items():
         if not item.has_default:
             continue
         if item.default is not None and not is_of_type(item.default, item.type):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -45,7 +46,26 @@ _READERS: Final[dict[str, Callable[[str, Places | None], tuple[Any, list[Fault]]
     "json": read_json,
 }
 
-_MODELS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
+D = TypeVar("D", bound="BaseModel")
+Models: TypeAlias = "tuple[tuple[tuple[str, ...], type[BaseModel]], ...]"
+
+
+@dataclass(frozen=True)
+class Form(Generic[D]):
+    """What a text may hold: its model, those of its parts by place, and what checks the whole.
+
+    `check` also takes mappings with faults in them; `check_model` only what the model took.
+    `shape` says what is expected.
+    """
+
+    model: type[D]
+    models: Models
+    check: Callable[[Mapping[str, Any]], list[Finding]]
+    check_model: Callable[[D], list[Finding]]
+    shape: str
+
+
+_MODELS: Final[Models] = (
     ((), WorkflowDefinition),
     (("input", "*"), InputDefinition),
     (("lanes", "*"), LaneDefinition),
@@ -55,6 +75,13 @@ _MODELS: Final[tuple[tuple[tuple[str, ...], type[BaseModel]], ...]] = (
     (("tasks", "*", "http"), HttpCall),
     (("tasks", "*", "approval"), ApprovalRequest),
     (("tasks", "*", "lane"), KeyedLane),
+)
+WORKFLOW: Final = Form(
+    WorkflowDefinition,
+    _MODELS,
+    lambda raw: check(raw).findings,
+    lambda definition: default_findings(definition.input),
+    "a definition is a mapping with `name` and `tasks`",
 )
 _UNREAD: Final = frozenset(("alias", "bad_value"))
 _TYPE_ERRORS: Final = frozenset(("none_required", "is_instance_of", "model_type"))
@@ -66,11 +93,24 @@ def load_definition(
     format: Format = "yaml",  # noqa: A002 - the word that people look for
     source: str = "definition",
 ) -> WorkflowDefinition:
-    """Return the definition that a text holds.
+    """Return the workflow that a text holds.
 
     Raises `InvalidDefinition` with every fault, each with its line and column.
     """
-    return load_as(_validate, text, format, source)
+    return load(text, format, source, lambda _: WORKFLOW)
+
+
+def load(
+    text: str | bytes,
+    text_format: Format,
+    source: str,
+    form_of: Callable[[object], Form[D]],
+) -> D:
+    """Return the definition that a text holds, of the form that `form_of` tells by its data.
+
+    Raises `InvalidDefinition` with every fault, each with its line and column.
+    """
+    return load_as(lambda raw: validate(raw, form_of(raw)), text, text_format, source)
 
 
 def load_as(
@@ -132,7 +172,7 @@ def definition_from(raw: Mapping[str, Any], source: str = "definition") -> Workf
 
     Raises `InvalidDefinition` with every fault.
     """
-    definition, findings = _validate(raw)
+    definition, findings = validate(raw, WORKFLOW)
     if definition is None or findings:
         raise InvalidDefinition([finding.fault() for finding in findings], source)
     return definition
@@ -165,33 +205,39 @@ def _fault_after(code: str, message: str, before: str) -> Fault:
     return Fault(code, message, "", line, len(before) - before.rfind("\n"))
 
 
-def _validate(raw: object) -> tuple[WorkflowDefinition | None, list[Finding]]:
+def validate(raw: object, form: Form[D]) -> tuple[D | None, list[Finding]]:
     """Return the model, if its fields are right, and the findings of fields and of the whole."""
     if not isinstance(raw, dict):
-        message = f"a definition is a mapping with `name` and `tasks`, not {kind_of(raw)}"
+        message = f"{form.shape}, not {kind_of(raw)}"
         return None, [Finding("bad_type", message, ())]
-    definition, findings = fields_of(WorkflowDefinition, raw)
+    definition, findings = fields_of(form.model, raw, form.models)
     if definition is not None:
-        findings = default_findings(definition)
-    return definition, findings + check(raw).findings
+        findings = form.check_model(definition)
+    return definition, findings + form.check(raw)
 
 
-def fields_of(model: type[M], raw: dict[Any, Any]) -> tuple[M | None, list[Finding]]:
-    """Return plain mappings as a model, or what is wrong with their fields."""
+def fields_of(
+    model: type[M], raw: dict[Any, Any], models: Models = ()
+) -> tuple[M | None, list[Finding]]:
+    """Return plain mappings as a model, or what is wrong with their fields.
+
+    `models` are those of its parts by place; none: those of workflows.
+    """
     try:
         return model.model_validate(raw), []
     except ValidationError as error:
         suggest = Suggester()
         details = error.errors(include_url=False, include_input=True)
-        return None, [_finding(detail, raw, suggest) for detail in details]
+        parts = models or _MODELS
+        return None, [_finding(detail, raw, suggest, parts) for detail in details]
 
 
-def _finding(detail: ErrorDetails, raw: object, suggest: Suggester) -> Finding:
+def _finding(detail: ErrorDetails, raw: object, suggest: Suggester, models: Models) -> Finding:
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     where, at_key = _where(detail["loc"], raw, is_missing=kind == "missing")
     name = repr(str(where[-1])) if where else "the definition"
     if kind == "extra_forbidden":
-        keys = _keys_at(where[:-1])
+        keys = _keys_at(where[:-1], models)
         return Finding(
             "unknown_key", f"{name} is not a key", where, suggest.hint(str(where[-1]), keys), True
         )
@@ -226,8 +272,8 @@ def _where(loc: tuple[str | int, ...], raw: object, *, is_missing: bool) -> tupl
     return tuple(where), at_key
 
 
-def _keys_at(where: Where) -> list[str]:
-    for pattern, model in _MODELS:
+def _keys_at(where: Where, models: Models) -> list[str]:
+    for pattern, model in models:
         if len(pattern) == len(where) and all(
             p in ("*", step) for p, step in zip(pattern, where, strict=True)
         ):

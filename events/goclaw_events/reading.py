@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from goclaw_events.chain import HINT_DAMAGED, Chain
 from goclaw_events.errors import HistoryExpired, LogDamaged
 from goclaw_events.frame import GENESIS, check_hash, hash_of, read_header
-from goclaw_events.ids import kind_of, routing_key
+from goclaw_events.ids import OF_RUNS, OWNERS, kind_of, routing_key
 from goclaw_events.journal import Baseline, Head
 from goclaw_events.segments.records import (
     Ended,
@@ -243,11 +243,11 @@ class StoredLog:
         seq = None if baseline is None else baseline.seq(stream_key(partition, stream, 0)[:-8])
         if seq is not None:
             return seq
-        run = routing_key(stream) if kind_of(stream) in ("workflow", "task") else None
+        run = routing_key(stream) if kind_of(stream) in OF_RUNS else None
         ended = None if run is None else self.ended(partition, run)
         if ended is None:
             return 0
-        return ended.seq if kind_of(stream) == "workflow" else 1
+        return ended.seq if kind_of(stream) in OWNERS else 1
 
     def _expired(self, partition: int, what: str) -> HistoryExpired:
         begin = self._begins[partition]

@@ -1,8 +1,9 @@
 """Templates: values with `${...}` in them. Data only: no code, no attributes, a single pass.
 
 `${input.root}`, `${tasks.fetch.result.url}`, `${tasks["a.b"].result.items[0]}`,
-`${tasks.fetch.status}`, `${needs}`, `${run.id}`, `${task.id}`, `${secret.NAME}`. A string that is
-one reference yields the value itself; a reference within text is written out. `$${` is `${`.
+`${tasks.fetch.status}`, `${needs}`, `${run.id}`, `${task.id}`, `${secret.NAME}`; in sagas
+`${steps.fetch.result}`, `${saga.id}`, `${action.result.id}`, `${action.key}`. A string that is one
+reference yields the value itself; a reference within text is written out. `$${` is `${`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ DEPTH_MAX: Final = 64
 STEPS_MAX: Final = 64
 STATIC, WHOLE, TEXT, LIST, DICT = range(5)
 TASK_FIELDS: Final = ("result", "status")
+ACTION_FIELDS: Final = ("result", "key", "in_doubt", "status")
+SAGA_FIELDS: Final = ("id", "cause", "reason", "failed_step")
 
 _MARK: Final = re.compile(r"\$\$\{|\$\{")
 _ROOT: Final = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_-]*)")
@@ -53,8 +56,9 @@ class TemplateFailed(EventsError):
 class Reference(NamedTuple):
     """What a `${...}` reads.
 
-    `input`: path. `tasks`: task, field (`result` or `status`), path. `needs`: path, whose first
-    step is a task id. `run`, `task`: field `id`. `secret`: field is its name.
+    `input`: path. `tasks`, `steps`: task, field (`result` or `status`), path. `needs`: path, whose
+    first step is a task id. `run`, `task`: field `id`. `secret`: field is its name. `action`: one
+    of `ACTION_FIELDS`, and a path into the result. `saga`: one of `SAGA_FIELDS`.
     """
 
     root: str
@@ -216,8 +220,16 @@ def _reference(root: str, steps: list[str | int], shown: str) -> Reference:
     match root:
         case "input" | "needs":
             return Reference(root, "", "", tuple(steps))
-        case "tasks":
-            return _task_reference(steps, shown)
+        case "tasks" | "steps":
+            return _task_reference(root, steps, shown)
+        case "action":
+            return _action_reference(steps, shown)
+        case "saga":
+            if len(steps) != 1 or steps[0] not in SAGA_FIELDS:
+                msg = f"{shown!r} cannot be read"
+                known = ", ".join(f"saga.{name}" for name in SAGA_FIELDS)
+                raise BadTemplate(msg, hint=f"a template reads {known}")
+            return Reference(root, "", str(steps[0]), ())
         case "run" | "task":
             if steps != ["id"]:
                 msg = f"{shown!r} cannot be read"
@@ -230,22 +242,33 @@ def _reference(root: str, steps: list[str | int], shown: str) -> Reference:
             return Reference(root, "", steps[0], ())
         case _:
             msg = f"{shown!r} reads {root!r}, which is not there"
-            raise BadTemplate(msg, hint="known: input, tasks, needs, run, task, secret")
+            known = "input, tasks, needs, run, task, secret; in a saga steps, saga, action"
+            raise BadTemplate(msg, hint=f"known: {known}")
 
 
-def _task_reference(steps: list[str | int], shown: str) -> Reference:
+def _action_reference(steps: list[str | int], shown: str) -> Reference:
+    name = steps[0] if steps else ""
+    if name not in ACTION_FIELDS or (name != "result" and len(steps) > 1):
+        msg = f"{shown!r} cannot be read"
+        known = ", ".join(f"action.{name}" for name in ACTION_FIELDS)
+        raise BadTemplate(msg, hint=f"a compensation reads {known}")
+    return Reference("action", "", str(name), tuple(steps[1:]))
+
+
+def _task_reference(root: str, steps: list[str | int], shown: str) -> Reference:
     task = steps[0] if steps else ""
     if not isinstance(task, str) or not is_id(task):
-        msg = f"{shown!r} does not name a task"
-        raise BadTemplate(msg, hint="write ${tasks.ID.result}")
+        msg = f"{shown!r} does not name a {root.removesuffix('s')}"
+        raise BadTemplate(msg, hint=f"write ${{{root}.ID.result}}")
     name = steps[1] if len(steps) > 1 else ""
     if name not in TASK_FIELDS or (name == "status" and len(steps) > 2):  # noqa: PLR2004
         msg = f"{shown!r} names no result and no status"
         raise BadTemplate(
             msg,
-            hint='write ${tasks.ID.result} or ${tasks.ID.status}; an id with a dot is tasks["a.b"]',
+            hint=f"write ${{{root}.ID.result}} or ${{{root}.ID.status}};"
+            f' an id with a dot is {root}["a.b"]',
         )
-    return Reference("tasks", task, str(name), tuple(steps[2:]))
+    return Reference(root, task, str(name), tuple(steps[2:]))
 
 
 def template_from(data: Sequence[Any]) -> Template:

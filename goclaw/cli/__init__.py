@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "submit": Entry("goclaw.cli.submit:submit", "Begin a run of a registered workflow."),
     "resume": Entry("goclaw.cli.run:resume", "Go on with every run that is not finished."),
     "runs": Entry("goclaw.cli.runs:runs", "List runs; show one, or its result."),
+    "sagas": Entry("goclaw.cli.sagas:sagas", "Run sagas; list, undo, retry, resolve them."),
     "why": Entry("goclaw.cli.why:why", "Say what a run, or a task of it, waits for."),
     "path": Entry("goclaw.cli.path:path", "Change a run while it goes on."),
     "signal": Entry("goclaw.cli.signal:signal", "Talk to work that goes on."),

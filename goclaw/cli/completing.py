@@ -28,6 +28,14 @@ def run_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str
     return _ids_kept(data_dir, incomplete) if found is None else list(found)
 
 
+def saga_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the ids of sagas that begin so; of nothing, the newest; none without an engine."""
+    if incomplete.startswith("@"):
+        return [_LAST] if _LAST.startswith(incomplete) else []
+    params = {"prefix": incomplete, "limit": CANDIDATES_MAX}
+    return list(_ask(_data_dir(ctx), "sagas.ids", params) or ())
+
+
 def workflow_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Return registered names that begin so; behind an `@`, the versions of the name."""
     name, at, _version = incomplete.partition("@")

@@ -28,12 +28,15 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 @json_option
 @click.pass_context
 def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
-    """Check a workflow FILE and report every fault with its line and column.
+    """Check a workflow or a saga FILE and report every fault with its line and column.
 
     Exits 0, or 2 if there is a fault. What this version cannot run yet is a warning.
     """
     from goclaw_events.faults import InvalidDefinition
-    from goclaw_events.loading import load_definition, locate, read_definition_file
+    from goclaw_events.loading import locate, read_definition_file
+    from goclaw_events.saga.compiler import work_of
+    from goclaw_events.saga.definition import SagaDefinition
+    from goclaw_events.saga.loading import load_any
     from goclaw_events.unsupported import unsupported_findings
 
     faults: list[Fault] = []
@@ -41,10 +44,11 @@ def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
     facts: dict[str, Any] = {}
     try:
         data, text_format = read_definition_file(file)
-        definition = load_definition(data, text_format, str(file))
+        loaded = load_any(data, text_format, str(file))
     except InvalidDefinition as error:
         faults = error.faults
     else:
+        definition = work_of(loaded) if isinstance(loaded, SagaDefinition) else loaded
         findings = unsupported_findings(definition)
         warnings = locate(findings, data, text_format) if findings else []
         needs = sum(len(task.needs) for task in definition.tasks.values())
@@ -102,7 +106,7 @@ def plan(
     history: bool,
     as_json: bool,
 ) -> None:
-    """Show the order, layers and critical path of a workflow FILE, or of a run (--run).
+    """Show the order, layers and critical path of a workflow or saga FILE, or of a run.
 
     A task weighs what the definition expects of it, or 1s; with --history what it took lately.
     A run whose path was changed has several versions of its plan: who changed it, when and why is
@@ -110,8 +114,10 @@ def plan(
     """
     from goclaw.render_plan import plan_as_dot, plan_as_json, plan_as_mermaid
     from goclaw.weights import weights_of
-    from goclaw_events.loading import load_definition_file
     from goclaw_events.plan import analyse, compile_plan
+    from goclaw_events.saga.compiler import compile_saga, work_of
+    from goclaw_events.saga.definition import SagaDefinition
+    from goclaw_events.saga.loading import load_file
 
     if (file is None) == (run is None) or (version is not None and run is None):
         msg = "give either FILE, or --run and perhaps --version"
@@ -119,8 +125,11 @@ def plan(
     path: dict[str, Any] = {}
     definition = None
     if file is not None:
-        definition = load_definition_file(file)
-        compiled = compile_plan(definition)
+        loaded = load_file(file)
+        if isinstance(loaded, SagaDefinition):
+            definition, compiled = work_of(loaded), compile_saga(loaded)
+        else:
+            definition, compiled = loaded, compile_plan(loaded)
     else:
         compiled, path = _plan_of_run(settings, str(run), version)
     learned = _learned(settings, compiled.name) if history else {}
@@ -193,14 +202,16 @@ def _print_plan(
 
 
 @click.command()
-@click.argument("subject", type=click.Choice(["workflow"]))
+@click.argument("subject", type=click.Choice(["workflow", "saga"]))
 @json_option
-def schema(subject: str, as_json: bool) -> None:  # noqa: ARG001 - one subject so far
-    """Print the JSON Schema of workflow definitions, for editors and generators."""
+def schema(subject: str, as_json: bool) -> None:
+    """Print the JSON Schema of workflow or saga definitions, for editors and generators."""
     from goclaw_events.definition import WorkflowDefinition
+    from goclaw_events.saga.definition import SagaDefinition
 
+    model = SagaDefinition if subject == "saga" else WorkflowDefinition
     described = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
-    described |= WorkflowDefinition.model_json_schema(by_alias=True)
+    described |= model.model_json_schema(by_alias=True)
     if as_json:
         emit(described)
     else:

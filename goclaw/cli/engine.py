@@ -81,7 +81,7 @@ def start(
 def _require_able(settings: Settings, registry: Any) -> None:
     """Refuse to start where what is unfinished would fail for want of what it needs."""
     from goclaw.datadir import DataDirectory
-    from goclaw.unfinished import require_able, unfinished_runs
+    from goclaw.unfinished import require_able, unfinished_runs, unfinished_sagas
 
     directory = DataDirectory(settings.data_dir)
     if not directory.exists:
@@ -89,6 +89,7 @@ def _require_able(settings: Settings, registry: Any) -> None:
     journal = directory.open_journal(passing=True)
     try:
         runs = unfinished_runs(journal, CHECKED_RUNS_MAX)
+        runs += unfinished_sagas(journal, CHECKED_RUNS_MAX)
     finally:
         journal.close()
     require_able([run.as_plain() for run in runs], settings, registry)

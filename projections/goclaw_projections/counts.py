@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events import facts
+from goclaw_events.ids import is_saga
 from goclaw_events.value import unpack
 from goclaw_projections.page import PAGE_LIMIT, Page, page_of
 from goclaw_projections.served import ServedRows
@@ -79,7 +80,7 @@ class CountsProjection:
     Rows: `name/<definition>/<partition>`, `hour/<hour>/<definition>/<partition>`; for failures
     `code/<definition>/<partition>/<kind>/<code>` and, by hour, the same behind `hourcode/<hour>/`,
     where kind is `task` or `run`; and while it is not over `run/<run id>` with state and name,
-    `task/<run id>/<task>` with state and name.
+    `task/<run id>/<task>` with state and name, `saga/<key>` with the name.
     """
 
     name = "counts"
@@ -93,6 +94,8 @@ class CountsProjection:
                 _apply_task(turn, tally, rows)
             elif turn.kind == "workflow":
                 _apply_run(turn, tally, rows)
+            elif turn.kind == "saga":
+                _name_saga(turn, rows)
             else:
                 for fact in turn.facts:
                     if isinstance(fact, facts.StreamPoisoned):
@@ -141,6 +144,26 @@ class _Tally:
         return row
 
 
+def _name_saga(turn: ReadTurn, rows: Rows) -> None:
+    """Keep whose tasks those of a saga are, while it is not over; sagas are not runs."""
+    key = "saga/" + turn.run_id
+    for fact in turn.facts:
+        if isinstance(fact, facts.SagaSubmitted):
+            rows.put(key, fact.name)
+        elif isinstance(fact, _SAGA_ENDS):
+            rows.delete(key)
+
+
+_SAGA_ENDS: Final = (facts.SagaCompleted, facts.SagaCompensated, facts.SagaResolved)
+
+
+def _name_of(turn: ReadTurn, rows: Rows) -> str:
+    if is_saga(turn.run_id):
+        return str(rows.get("saga/" + turn.run_id) or "")
+    run = rows.get("run/" + turn.run_id)
+    return "" if run is None else str(run[1])
+
+
 def _apply_task(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
     key = "task/" + turn.name
     if turn.seq == 1:
@@ -149,8 +172,7 @@ def _apply_task(turn: ReadTurn, tally: _Tally, rows: Rows) -> None:
     else:
         row = rows.get(key)
     if row is None:
-        run = rows.get("run/" + turn.run_id)
-        row = ["", "" if run is None else run[1]]
+        row = ["", _name_of(turn, rows)]
     before, name = row
     after = before
     for fact in turn.facts:

@@ -48,6 +48,8 @@ class DurationsProjection:
                 _apply_task(turn, frame, rows)
             elif turn.kind == "workflow":
                 _apply_run(turn, rows)
+            elif turn.kind == "saga":
+                _apply_saga(turn, rows)
 
     def reads(self, frame: ReadFrame, rows: Rows) -> Iterator[str]:
         """Yield when attempts began, and what is known of tasks that completed."""
@@ -69,6 +71,16 @@ def _apply_run(turn: ReadTurn, rows: Rows) -> None:
         if kind is facts.RunSubmitted:
             rows.put(key, fact.name)
         elif kind in _RUN_ENDS:
+            rows.delete(key)
+
+
+def _apply_saga(turn: ReadTurn, rows: Rows) -> None:
+    key = "name/" + turn.run_id
+    for fact in turn.facts:
+        kind = type(fact)
+        if kind is facts.SagaSubmitted:
+            rows.put(key, fact.name)
+        elif kind in _SAGA_ENDS:
             rows.delete(key)
 
 
@@ -103,6 +115,7 @@ def _learn(turn: ReadTurn, partition: int, took_us: int, rows: Rows) -> None:
 
 
 _RUN_ENDS: Final = frozenset({facts.RunCompleted, facts.RunFailed, facts.RunCancelled})
+_SAGA_ENDS: Final = frozenset({facts.SagaCompleted, facts.SagaCompensated, facts.SagaResolved})
 _ATTEMPT_ENDS: Final = frozenset(
     {
         facts.TaskCompleted,

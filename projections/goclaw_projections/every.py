@@ -8,6 +8,7 @@ from goclaw_projections.counts import CountsProjection
 from goclaw_projections.durations import DurationsProjection
 from goclaw_projections.lanes import LanesProjection
 from goclaw_projections.runs import RunsProjection
+from goclaw_projections.sagas import SagasProjection
 from goclaw_projections.tasks import TasksProjection
 from goclaw_projections.timeline import TimelineProjection
 from goclaw_projections.workers import WorkersProjection
@@ -20,6 +21,7 @@ def all_projections() -> list[Projection]:
     """Return every projection of this version, new ones."""
     return [
         RunsProjection(),
+        SagasProjection(),
         TasksProjection(),
         TimelineProjection(),
         LanesProjection(),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from goclaw_events.frame import FrameHeader
     from goclaw_projections.rows import Rows
 
-_OTHERS: Final = frozenset({"workflow", PARTITION_STREAM})
+_OTHERS: Final = frozenset({"workflow", "saga", PARTITION_STREAM})
 _KINDS: Final = _OTHERS | {"task", "lane"}
 
 
@@ -40,7 +40,7 @@ class ReadFrame(NamedTuple):
     """A frame decoded once for every projection.
 
     `lanes` has the turns of lanes (of lane `io` of `digest`: `run_id` is `digest`, `task_id` is
-    `io`), `turns` those of runs, tasks and the partition itself;
+    `io`), `turns` those of runs, sagas, tasks and the partition itself;
     `others` those of `turns` that are not of tasks.
     """
 

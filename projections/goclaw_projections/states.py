@@ -26,6 +26,7 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.AttemptLost: "scheduled",
     facts.AttemptLimited: "scheduled",
     facts.TaskRequeued: "scheduled",
+    facts.TaskRetried: "scheduled",
     facts.TaskCancelRequested: "cancelling",
     facts.TaskInterruptRequested: "interrupting",
     facts.TaskInterrupted: "interrupted",

@@ -185,6 +185,7 @@ _Rarer: TypeAlias = (
     | facts.AttemptLost
     | facts.AttemptLimited
     | facts.TaskRequeued
+    | facts.TaskRetried
     | facts.TaskJoined
     | facts.TaskAdmitted
     | facts.TaskRedirected
@@ -213,9 +214,16 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
                 row[_STATUS], row[_WAKE] = "retrying", fact.retry_due_ns
         case facts.AttemptLimited():
             row[_STATUS], row[_WAKE] = "scheduled", fact.until_ns
-        case facts.AttemptLost() | facts.TaskRequeued() | facts.TaskAdmitted() | facts.TaskJoined():
+        case (
+            facts.AttemptLost()
+            | facts.TaskRequeued()
+            | facts.TaskRetried()
+            | facts.TaskAdmitted()
+            | facts.TaskJoined()
+        ):
             joined = isinstance(fact, facts.TaskJoined)
             row[_STATUS], row[_WAKE] = "waiting" if joined else "scheduled", None
+            row[_COMPLETED] = None
         case facts.TaskRedirected() | facts.TaskMoved():
             row[_LANE] = fact.lane
         case facts.TaskCancelRequested():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events import facts
 from goclaw_events.codec import FACTS
-from goclaw_events.ids import PARTITION_STREAM, kind_of
+from goclaw_events.ids import OF_RUNS, PARTITION_STREAM, kind_of
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
 
@@ -66,7 +66,7 @@ class TimelineProjection:
 
 def _add_poisoned(offset: int, said: Sequence[Any], runs: dict[str, list[list[Any]]]) -> None:
     for fact in said:
-        if isinstance(fact, facts.StreamPoisoned) and kind_of(fact.stream) in ("workflow", "task"):
+        if isinstance(fact, facts.StreamPoisoned) and kind_of(fact.stream) in OF_RUNS:
             run_id, _, task = fact.stream.partition("/")[2].partition("/")
             entry = [offset, task, "partition.stream_poisoned", _short(fact.code, fact.message)]
             runs.setdefault(run_id, []).append(entry)
@@ -132,6 +132,16 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "run.interrupted": lambda fact: _by(fact.reason, fact.sender),
     "run.paused": lambda fact: _by(fact.reason, fact.sender),
     "run.resumed": lambda fact: fact.sender[:BRIEF_CHARS_MAX],
+    "saga.submitted": lambda fact: fact.name,
+    "saga.step_ended": lambda fact: f"{fact.task} {fact.status}{', in doubt' * fact.in_doubt}",
+    "saga.step_rested": lambda fact: fact.task,
+    "saga.compensation_begun": lambda fact: _short(fact.cause, fact.message or fact.code),
+    "saga.steps_unwound": lambda fact: ", ".join(fact.compensating)[:BRIEF_CHARS_MAX],
+    "saga.compensation_awaited": lambda fact: ", ".join(fact.steps)[:BRIEF_CHARS_MAX],
+    "saga.compensation_approved": lambda fact: _by(fact.reason, fact.by),
+    "saga.compensation_retried": lambda fact: _by(", ".join(fact.steps), fact.by),
+    "saga.alarmed": lambda fact: "; ".join(_short(s, m) for s, _, m in fact.steps),
+    "saga.resolved": lambda fact: _by(fact.reason, fact.by),
     "task.interrupt_requested": lambda fact: _by(fact.reason, fact.sender),
     "task.interrupted": lambda fact: _by(fact.reason, fact.sender),
     "task.paused": lambda fact: _by(fact.reason, fact.sender),

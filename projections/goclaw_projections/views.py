@@ -11,6 +11,7 @@ from goclaw_projections.lanes import LanesReader
 from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.runner import ProjectionRunner
 from goclaw_projections.runs import RunsReader
+from goclaw_projections.sagas import SagasReader
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.tasks import TasksReader
 from goclaw_projections.timeline import TimelineReader
@@ -37,6 +38,7 @@ class Views:
         self._store = store
         self.runner = ProjectionRunner(journal, store, all_projections(), settings)
         self.runs = RunsReader(store)
+        self.sagas = SagasReader(store)
         self.tasks = TasksReader(store)
         self.timeline = TimelineReader(store)
         self.lanes = LanesReader(store)

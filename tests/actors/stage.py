@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
@@ -138,10 +138,10 @@ class Stage:
             self.contents,
         )
 
-    def crash(self, survive: int = 0, **changes: Any) -> Stage:
+    def crash(self, survive: int = 0, **changes: Any) -> Self:
         """Return the next process; `survive` of the queued frames reached the disk."""
         given: dict[str, Any] = {"limits": self.limits, "boot": self.boot + 1, **changes}
-        return Stage(self.journal.crash(survive), **given)
+        return type(self)(self.journal.crash(survive), **given)
 
     # -- what comes in -----------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ import pytest
 
 from goclaw_actors.collector import collector_decider
 from goclaw_actors.lane import LANE
+from goclaw_actors.saga import saga_decider
 from goclaw_actors.task import task_decider
 from goclaw_actors.workflow import workflow_decider
 from goclaw_events import facts as said
@@ -24,6 +25,7 @@ from goclaw_events.plan.model import PlanHead, PlannedTask, assemble
 from goclaw_events.templates import Template
 from goclaw_events.value import BlobRef
 from tests.actors.given import Shelf
+from tests.actors.sagas import saga_plan, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,6 +205,34 @@ def top(lane: Any) -> str:
     """Return the task that is leased next."""
     name: str = lane.queue.first()[2]
     return name
+
+
+def saga_of(size: int) -> tuple[Callable[[Any, Any], Any], Any]:
+    """Return a saga's `evolve` and a saga of so many steps in chains of ten, which runs."""
+    shelf = Shelf()
+    steps = {f"t{n}": step(*([f"t{n - 1}"] if n % 10 else [])) for n in range(size)}
+    ref = shelf.put_plan(saga_plan(steps))
+    decider = saga_decider(shelf)
+    saga = decider.initial("saga/~s")
+    decider.evolve(saga, said.SagaSubmitted(ref, "trip", {}, {}, b"", None, ""))
+    decider.evolve(saga, said.SagaStarted(0))
+    return decider.evolve, saga
+
+
+def test_a_fact_of_a_saga_costs_as_much_as_it_names() -> None:
+    """From 100 to 1,000 steps the cost stays the same."""
+    costs = []
+    for size in (100, 1_000):
+        evolve, saga = saga_of(size)
+        facts = [
+            said.StepEnded("t0", "completed", "r", None, False, False),
+            said.CompensationBegun("failed", "e", "m", "t0", "", False),
+            said.StepsUnwound(["t0"], ["t20"]),
+            said.StepEnded("t0.compensation", "completed", None, None, False, False),
+        ]
+        costs.append([cost_of(lambda f=fact: evolve(saga, f)) for fact in facts])  # type: ignore[misc]  # noqa: B023
+    for small, large in zip(*costs, strict=True):
+        assert large.lines <= small.lines + 10
 
 
 CASES: dict[str, tuple[Any, Callable[[int, Any], Any]]] = {

@@ -14,6 +14,7 @@ from goclaw_actors.collector import Collector, collector_decider
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
 from goclaw_actors.messages import DeclareLane, Enqueue, Release, Withdraw
+from goclaw_actors.saga import Saga, saga_decider
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.workflow import Run, workflow_decider
@@ -28,6 +29,7 @@ from goclaw_events.snapshots import (
 )
 from goclaw_events.value import BlobRef, pack
 from tests.actors.given import NOW_NS, Shelf, moment, plan_of
+from tests.actors.sagas import saga_plan, step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,6 +111,20 @@ LAYOUT = {
         "adjusted attempt child child_run deadline_ns definition due_ns error failures generation "
         "hold holder hops kept kept_in key lane limited lost params priority progress queue_due_ns "
         "result run_id signals status stream task_id tenant token total_due_ns unique"
+    ),
+    (11, "task"): (
+        "adjusted attempt child child_run deadline_ns definition due_ns error failures generation "
+        "hold holder hops in_doubt kept kept_in key lane limited lost params priority progress "
+        "queue_due_ns result run_id signals status stream task_id tenant token total_due_ns unique"
+    ),
+    (7, "lane"): (
+        "capacity concurrency control declared_by entries head leased limits next oldest overflow "
+        "queue queued redirect_to room served shares stream waiters_max"
+    ),
+    (1, "saga"): (
+        "active approved blocked cause children deadline_ns definition depth digest ended error "
+        "failures holds idempotency_key in_doubt input labels lane left name parent plan resolved "
+        "result results run_id shape start_deadline_ns status statuses unmet unrest unwound"
     ),
     (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
@@ -209,6 +225,7 @@ class Keeper:
         ("catalogue", Catalogue),
         ("collector", Collector),
         ("lane", Lane),
+        ("saga", Saga),
         ("task", Task),
         ("unique", Unique),
         ("workflow", Run),
@@ -221,6 +238,7 @@ def test_the_layout_belongs_to_its_version(kind: str, state: Any) -> None:
         "unique": UNIQUE.form,
         "collector": collector_decider(Shelf()).form,
         "lane": LANE.form,
+        "saga": saga_decider(Shelf()).form,
         "task": task_decider(Shelf()).form,
         "workflow": workflow_decider(Shelf()).form,
     }
@@ -286,7 +304,7 @@ def test_a_lane_of_many_chunks() -> None:
         LANE.evolve(lane, said.LaneAdvanced([], [], [entry], []))
     assert LANE.encode(keeper.through(lane)) == LANE.encode(lane)
     assert {place[1] for place in keeper.chunks} == {-2, -1, 0, 1}
-    assert LANE_FORM.version == 6
+    assert LANE_FORM.version == 7
 
 
 run_steps = st.lists(
@@ -375,3 +393,35 @@ def test_a_collector_goes_on_as_if_it_had_never_been_away(steps: list[str]) -> N
     assert pack(decider.encode(restored)) == pack(decider.encode(stays))
     assert restored.tally.votes == stays.tally.votes
     assert (restored.has_ended, restored.places) == (stays.has_ended, stays.places)
+
+
+@pytest.mark.parametrize("count", range(10))
+def test_a_saga_goes_on_as_if_it_had_never_been_away(count: int) -> None:
+    """Every field survives, on the way forth and on the way back."""
+    shelf = Shelf()
+    steps = {"a": step(), "b": step("a"), "c": step("b", action={"with": {"r": "${needs}"}})}
+    ref = shelf.put_plan(saga_plan(steps))
+    decider = saga_decider(shelf)
+    ended = said.StepEnded("a", "completed", {"r": [None]}, None, False, False)
+    facts: list[Any] = [
+        said.SagaSubmitted(ref, "trip", {"n": 1}, {"l": "v"}, b"d", "key", "", lane="/sagas"),
+        said.SagaStarted(77),
+        said.TasksBlocked("/default", ["a"]),
+        said.TasksUnblocked("/default", ["a"]),
+        ended,
+        ended._replace(task="b", status="failed", error=["e", "m"], in_doubt=True, is_running=True),
+        said.CompensationBegun("failed", "e", "m", "b", "", True),
+        said.StepRested("b"),
+        said.StepsUnwound(["b"], ["c"]),
+        ended._replace(task="b.compensation", status="failed", error=["e", "m"]),
+        said.SagaAlarmed([["b", "e", "m"]], ["a", "b"]),
+    ]
+    saga = decider.initial("saga/~s")
+    for fact in facts[:count]:
+        decider.evolve(saga, fact)
+    restored = Keeper(decider, "saga/~s").through(saga)
+    assert pack(decider.encode(restored)) == pack(decider.encode(saga))
+    for fact in facts[count:]:
+        decider.evolve(saga, fact)
+        decider.evolve(restored, fact)
+    assert pack(decider.encode(restored)) == pack(decider.encode(saga))

@@ -591,7 +591,7 @@ def test_attempts_end_with_the_policy() -> None:
     ended = scenario.when(outcome(token, message="why"))
     assert kinds(ended.facts) == ["AttemptFailed", "TaskFailed"]
     assert ended.facts[0].retry_due_ns is None
-    assert reports(ended) == [TaskReported("a", 0, "failed", None, ["boom", "why"])]
+    assert reports(ended) == [TaskReported("a", 0, "failed", None, ["boom", "why"], 3)]
     assert scenario.encoded() == scenario.replayed()
 
 

@@ -28,6 +28,12 @@ tasks:
 output: "${tasks.greet.result.text}"
 """
 FAILING = "{name: failing, tasks: {bad: {agent: goclaw.fail, with: {message: no luck}}}}"
+TRIP = """
+name: trip
+steps:
+  seat: {action: {agent: goclaw.echo}, compensation: {agent: goclaw.fail}}
+  room: {action: {agent: goclaw.fail}, needs: [seat]}
+"""
 LONG = "{name: long, tasks: {w: {wait: 1h}}}"
 
 
@@ -35,7 +41,7 @@ LONG = "{name: long, tasks: {w: {wait: 1h}}}"
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return a folder with workflows, on whose `d` an engine runs for all the tests."""
     folder = tmp_path_factory.mktemp("engine")
-    for name, text in (("hello", HELLO), ("failing", FAILING), ("long", LONG)):
+    for name, text in (("hello", HELLO), ("failing", FAILING), ("long", LONG), ("trip", TRIP)):
         (folder / f"{name}.yaml").write_text(text)
     process = start(folder, "engine", "start", "--data-dir", "d")
     assert process.stderr is not None
@@ -110,6 +116,13 @@ CALLS: dict[str, tuple[str, int]] = {
     "runs result": ("runs result hello1", 0),
     "runs show": ("runs show hello1 --critical", 0),
     "runs tail": ("runs tail hello1", 0),
+    "sagas compensate": ("sagas compensate trip1", 7),
+    "sagas list": ("sagas list", 0),
+    "sagas resolve": ("sagas resolve trip1 --reason done", 0),
+    "sagas resume": ("sagas resume", 0),
+    "sagas retry": ("sagas retry trip1", 7),
+    "sagas run": ("sagas run trip.yaml", 1),
+    "sagas show": ("sagas show trip1 --timeline", 0),
     "schema": ("schema workflow", 0),
     "signal adjust": ("signal adjust long1 w --priority 1", 7),
     "signal interrupt": ("signal interrupt long1 w", 7),
@@ -148,6 +161,7 @@ def test_every_command_works_beside_an_engine(
     assert called(capsys, "workflows", "register", "hello.yaml")[0] == 0
     assert called(capsys, "run", "hello.yaml", "--input", "who=x", "--run-id", "hello1")[0] == 0
     assert called(capsys, "run", "long.yaml", "--run-id", "long1", "--detach")[0] == 0
+    assert called(capsys, "sagas", "run", "trip.yaml", "--saga-id", "trip1")[0] == 1
     assert called(capsys, "log", "export", "-o", "whole.export")[0] == 0
     ends = {}
     ordered = sorted(CALLS, key=lambda name: name == "resume")  # when nothing waits any more

@@ -9,7 +9,7 @@ from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.given_up import given_up
 from goclaw_actors.rebuild import fold
-from goclaw_actors.workflow.state import STATUS_NAMES
+from goclaw_actors.statuses import STATUS_NAMES
 from goclaw_events.ids import kind_of
 from goclaw_events.replay import stream_turns
 
@@ -80,7 +80,17 @@ def _collector(collector: Any) -> dict[str, Any]:
     }
 
 
+def _saga(saga: Any) -> dict[str, Any]:
+    tasks = [task.id for task in saga.plan.tasks]
+    names = ("status", "result", "error", "cause", "resolved", "in_doubt", "unwound")
+    found = {name: getattr(saga, name) for name in names}
+    found["in_doubt"], found["unwound"] = sorted(saga.in_doubt), list(saga.unwound)
+    found["tasks"] = {tasks[i]: STATUS_NAMES[status] for i, status in enumerate(saga.statuses)}
+    return found
+
+
 _OF = {
+    "saga": _saga,
     "workflow": _run,
     "task": _task,
     "lane": _lane,

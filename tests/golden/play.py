@@ -10,6 +10,7 @@ from unittest.mock import patch
 from goclaw_actors import failures
 from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import OpenCollector
+from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.message import Message
 from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
 from goclaw_actors.path_order import Wanted, order_change
@@ -21,13 +22,14 @@ from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
 from goclaw_events.frame import FrameHeader
 from goclaw_events.framing import FrameBuilder
-from goclaw_events.ids import PARTITION_STREAM, collector_stream, partition_of
+from goclaw_events.ids import PARTITION_STREAM, collector_stream, partition_of, saga_stream
 from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.plan import pack_plan
 from goclaw_events.plan.fragment import fragment_from
 from goclaw_events.portable import export_log
 from goclaw_events.value import blob_of, packer
 from tests.actors.given import plan_of
+from tests.actors.sagas import submission
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 
 if TYPE_CHECKING:
@@ -115,6 +117,7 @@ def _everything(stage: Stage) -> Stage:
     _adjusted(stage)
     _collected(stage)
     _changed(stage)
+    _undone(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     for _ in range(3):
@@ -343,6 +346,45 @@ def _collected(stage: Stage) -> None:
     for _ in CHAIN:
         stage.end(_running(stage, "gathered"), value={"n": 1})
         stage.rest()
+
+
+def _undone(stage: Stage) -> None:
+    """Let sagas complete, be undone, wait for a person, raise an alarm, be retried and resolved."""
+    steps: dict[str, Any] = {
+        "a": {"action": {"agent": "x"}, "compensation": {"agent": "y"}, "policy": "manual"},
+        "b": {"action": {"agent": "x"}, "compensation": {"agent": "y", "retry": {"attempts": 1}},
+              "needs": ["a"]},
+        "c": {"action": {"agent": "x"}, "needs": ["b"]},
+    }  # fmt: skip
+    for saga in ("done", "undone", "given-up"):
+        stage.node.accept(submission(steps, saga))
+        stage.rest()
+        for _ in steps:
+            last = saga != "done" and _running(stage, f"~{saga}").task_id == "c"
+            stage.end(_running(stage, f"~{saga}"), "failed" if last else "completed", saga)
+            stage.rest()
+    for saga in ("undone", "given-up"):
+        stage.end(_running(stage, f"~{saga}"), "failed", code="timeout")
+        stage.rest()
+    for saga, body in (
+        ("undone", RetrySaga("golden")),
+        ("given-up", ResolveSaga("seen to", "golden")),
+    ):
+        stage.node.accept(Message(saga_stream(saga), body))
+        stage.rest()
+    stage.end(_running(stage, "~undone"))
+    stage.rest()
+    stage.node.accept(Message(saga_stream("undone"), CompensateSaga("yes", "golden")))
+    stage.rest()
+    stage.end(_running(stage, "~undone"))
+    stage.node.accept(submission({"a": {**steps["a"], "policy": "auto"}}, "runs-on"))
+    stage.rest()
+    attempt = stage.executor.held.pop(_running(stage, "~runs-on").token)
+    outcome = Outcome(attempt.stream, attempt.token, "failed", code="timeout", abandoned=True)
+    stage.node.accept_outcomes([outcome])
+    stage.rest()
+    stage.node.accept_outcomes([Outcome(attempt.stream, attempt.token, RETURNED)])
+    stage.rest()
 
 
 def _losses(stage: Stage) -> Stage:

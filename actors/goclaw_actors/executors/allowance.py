@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.executors.errors import ExecNotAllowed, ProgramNotFound
+from goclaw_events.ids import plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +63,7 @@ class Allowance:
         passed = {name: os.environ[name] for name in self.environment if name in os.environ}
         passed.setdefault("PATH", _PATH)
         return passed | {
-            "GOCLAW_RUN_ID": attempt.run_id,
+            "GOCLAW_RUN_ID": plain_id(attempt.run_id),
             "GOCLAW_TASK_ID": attempt.task_id,
             "GOCLAW_ATTEMPT": str(attempt.attempt),
             "GOCLAW_IDEMPOTENCY_KEY": attempt.idempotency_key,

@@ -19,6 +19,7 @@ from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.window import Room, Window, is_on_loop
 from goclaw_actors.work import Consumed, Emitted, Interrupt, Limit, Offer, Saved, Signal, Written
+from goclaw_events.ids import plain_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, MutableMapping
@@ -102,7 +103,7 @@ class TaskContext:
     @property
     def run_id(self) -> str:
         """Return the id of the run."""
-        return self._attempt.run_id
+        return plain_id(self._attempt.run_id)
 
     @property
     def task_id(self) -> str:

@@ -27,7 +27,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_events.envelope import maker
 from goclaw_events.facts import LaneAdvanced, LaneHeld, LaneRedirected, LaneRefused
-from goclaw_events.ids import routing_key, workflow_stream
+from goclaw_events.ids import owner_stream, routing_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -428,4 +428,4 @@ class Draft:
 
 def run_of(task: str) -> str:
     """Return the stream of the run that a task belongs to."""
-    return workflow_stream(routing_key(task))
+    return owner_stream(routing_key(task))

@@ -1,7 +1,7 @@
 """Room in the queue of a lane that blocks: the runs that wait for it, and what is kept for them.
 
 A lane keeps one waiter a run, in the order in which they came, however many tasks of it found no
-room: those the run itself holds back (`workflow/blocked.py`). When there is room, places are kept
+room: those the run itself holds back (`blocked.py`). When there is room, places are kept
 for the first runs, each lets so many tasks ask again, and lines up anew if it has more. So nothing
 waits inside a turn, runs take turns, and who comes later does not take the place of who waits.
 """

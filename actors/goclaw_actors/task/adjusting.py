@@ -19,7 +19,7 @@ from goclaw_actors.task.limits import left_s
 from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, Task, evolve
 from goclaw_actors.work import AttemptToken, Limit, TellAttempt
 from goclaw_events.facts import TaskAdjusted, TaskMoved
-from goclaw_events.ids import lane_stream, workflow_stream
+from goclaw_events.ids import lane_stream, owner_stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -68,7 +68,7 @@ class Adjusting:
         if task.status in ATTEMPTED and not _OF_TIME.isdisjoint(changes):
             effects += tell_limit(after, self._asking.planned(after), moment)
         if (task.status == CHILD or holding.is_held_child(task)) and after.ends_ns:
-            sends = [*sends, Send(workflow_stream(task.child_run), LimitRun(after.ends_ns))]
+            sends = [*sends, Send(owner_stream(task.child_run), LimitRun(after.ends_ns))]
         return Decision(facts, sends, effects)
 
     def _queued(self, task: Task, after: Task) -> tuple[list[TaskMoved], list[Send]]:

@@ -11,7 +11,7 @@ from goclaw_actors.task.state import SCHEDULED, Task, evolve
 from goclaw_actors.task.terms import adjusted, moves
 from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskRedirected
-from goclaw_events.ids import lane_stream, workflow_stream
+from goclaw_events.ids import lane_stream, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
@@ -52,7 +52,7 @@ class Asking:
             enqueue = self.enqueue(task, task, self.planned(task), at_head=False)
             let_in = enqueue.body._replace(let_in=True)
             return Decision((), (enqueue._replace(body=let_in),))
-        back = ReturnRoom(workflow_stream(task.run_id), 1)
+        back = ReturnRoom(owner_stream(task.run_id), 1)
         return Decision((), (Send(lane_stream(message.lane), back),))
 
     def enqueue(

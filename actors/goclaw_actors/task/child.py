@@ -16,7 +16,7 @@ from goclaw_actors.task.limits import after_ns
 from goclaw_actors.task.state import COMPLETED
 from goclaw_actors.work import AttemptToken, Outcome
 from goclaw_events.facts import ChildStarted
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import is_saga, owner_stream, plain_id, saga_key
 from goclaw_events.inputs import checked_input
 from goclaw_events.value import BlobRef, pack
 
@@ -45,8 +45,11 @@ class Order(NamedTuple):
 
 def child_id(run_id: str, task_id: str, generation: int, attempt: int) -> str:
     """Return the id of the run that an attempt of a task stands for."""
-    text = f"{run_id}\0{task_id}\0{generation}\0{attempt}"
-    return "run_c" + blake2b(text.encode(), digest_size=16).hexdigest()
+    return "run_c" + _digest(run_id, task_id, generation, attempt)
+
+
+def _digest(*said: str | int) -> str:
+    return blake2b("\0".join(map(str, said)).encode(), digest_size=16).hexdigest()
 
 
 def start(
@@ -56,7 +59,10 @@ def start(
     plan = contents.plan(order.plan)
     attempt = task.attempt + 1
     given = _input(plan, order.params, contents)
-    run_id = child_id(task.run_id, task.task_id, generation, attempt)
+    if plan.steps:
+        run_id = saga_key("saga_c" + _digest(task.run_id, task.task_id, generation, attempt))
+    else:
+        run_id = child_id(task.run_id, task.task_id, generation, attempt)
     own_ns = after_ns(moment.now_ns, order.timeout_s)
     deadline_ns = min((due_ns for due_ns in (order.ends_ns, own_ns) if due_ns), default=0)
     labels = {**plan.labels, TENANT: task.tenant} if task.tenant else plan.labels
@@ -74,7 +80,7 @@ def start(
         deadline_ns,
         order.children,
     )
-    return ChildStarted(attempt, run_id, order.plan), Send(workflow_stream(run_id), submit)
+    return ChildStarted(attempt, run_id, order.plan), Send(owner_stream(run_id), submit)
 
 
 def _input(plan: Plan, params: Value, contents: Contents) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def _input(plan: Plan, params: Value, contents: Contents) -> dict[str, Any]:
 
 def cancel(task: Task, reason: str) -> Send:
     """Return what cancels the run that the task waits for."""
-    return Send(workflow_stream(task.child_run), CancelRun(reason, task.stream))
+    return Send(owner_stream(task.child_run), CancelRun(reason, task.stream))
 
 
 def outcome_of(task: Task, message: ChildEnded, moment: Moment) -> Outcome:
@@ -99,8 +105,12 @@ def outcome_of(task: Task, message: ChildEnded, moment: Moment) -> Outcome:
     if message.status == COMPLETED:
         return Outcome(task.stream, token, COMPLETED, message.result)
     if message.error is None:
-        text = f"run {message.run_id} was cancelled"
+        text = f"{_named(message.run_id)} was cancelled"
         return Outcome(task.stream, token, "failed", code=CANCELLED, message=text, retryable=False)
     code, said = message.error
-    text = f"run {message.run_id} failed: {said}"
+    text = f"{_named(message.run_id)} failed: {said}"
     return Outcome(task.stream, token, "failed", code=code, message=text)
+
+
+def _named(key: str) -> str:
+    return f"{'saga' if is_saga(key) else 'run'} {plain_id(key)}"

@@ -6,6 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
+from goclaw_actors.compensating import RetryTask
 from goclaw_actors.decider import (
     NOTHING,
     Accepted,
@@ -45,6 +46,7 @@ from goclaw_actors.task.ending import (
     TIMER,
     TOTAL,
     end,
+    report,
     time_out,
 )
 from goclaw_actors.task.hold import HELD
@@ -55,6 +57,7 @@ from goclaw_actors.task.state import (
     ATTEMPTED,
     CHILD,
     COMPLETED,
+    FAILED,
     FINAL,
     FORM,
     PENDING,
@@ -87,10 +90,11 @@ from goclaw_events.facts import (
     TaskAdmitted,
     TaskCompleted,
     TaskResumed,
+    TaskRetried,
     TaskScheduled,
     TaskWaiting,
 )
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +142,7 @@ class _Decide:
             ResumeWork: self._resume,
             Consumed: hearing.consumed,
             Saved: hearing.saved,
+            RetryTask: self._retry,
             **voting.decisions(contents),
             StandAside: yielding.stand_aside,
             TellResult: yielding.tell_result,
@@ -190,6 +195,25 @@ class _Decide:
         timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         asks = self._asking.enqueue(task, task, planned, at_head=False)
         return Decision((TaskAdmitted(queue_ns),), (asks,), timers)
+
+    def _retry(self, task: Task, _message: RetryTask, moment: Moment) -> Decision:
+        """Begin the attempts of a task that failed anew, with the key that they had."""
+        if task.status != FAILED:
+            known = report(task, task.status, task.result, task.error)
+            return Decision((), (known,)) if task.status in FINAL else NOTHING
+        planned = self._asking.planned(task)
+        total_ns = after_ns(moment.now_ns, planned.timeouts.total_s)
+        queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s) if task.lane else 0
+        due = ((TOTAL, total_ns), (QUEUE, queue_ns))
+        timers = tuple(SetTimer(name, due_ns) for name, due_ns in due if due_ns)
+        fact = TaskRetried(total_ns, queue_ns)
+        if task.lane:
+            asks = self._asking.enqueue(task, task, planned, at_head=False)
+            return Decision((fact,), (asks,), timers)
+        evolve(retried := copy(task), fact)
+        decision = self._attempts.start_child(retried, moment)
+        effects = (*timers, *decision.effects)
+        return decision._replace(facts=(fact, *decision.facts), effects=effects)
 
     def _signal(self, task: Task, message: SendSignal, moment: Moment) -> Decision:
         refused = hearing.refused_unbegun(task, message)
@@ -246,7 +270,7 @@ class _Decide:
             effects = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         elif state == CHILD:
             below = message._replace(task="", command="", definition=None, of_run=False)
-            sends = (Send(workflow_stream(task.child_run), below),)
+            sends = (Send(owner_stream(task.child_run), below),)
         elif state == WAITING:
             effects = (SetTimer(TIMER, hold.wake_ns),)
         fact = TaskResumed(state, message.sender, queue_ns)

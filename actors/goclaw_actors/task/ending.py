@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import ClearTimer, Decision, Send
 from goclaw_actors.messages import FreeKey, KeepSlot, Release, TaskReported, Withdraw
+from goclaw_actors.task.doubt import leaves_doubt
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import QUEUE, TIMEOUT
 from goclaw_actors.task.state import CLAIMING, JOINED, SCHEDULED
 from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskFailed
-from goclaw_events.ids import kept_slot, lane_stream, workflow_stream
+from goclaw_events.ids import kept_slot, lane_stream, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.task.state import Task
 
 _DECISION: Final = maker(Decision, 4)
 _SEND: Final = maker(Send, 4)
-_REPORT: Final = maker(TaskReported, 5)
+_REPORT: Final = maker(TaskReported, 8)
 _RELEASE: Final = maker(Release, 1)
 TIMER: Final = "due"
 TOTAL: Final = "total"
@@ -49,8 +50,25 @@ def release_kept(task: Task, token: int) -> Send:
 
 def report(task: Task, status: str, result: Any, error: list[str] | None) -> Send:
     """Return what tells the run how the task ended; said again, it changes nothing."""
-    told = _REPORT((task.task_id, task.generation, status, result, error))
-    return _SEND((workflow_stream(task.run_id), told, False, False))
+    told = _REPORT((task.task_id, task.generation, status, result, error, 0, False, False))
+    return _SEND((owner_stream(task.run_id), told, False, False))
+
+
+def _reported_end(
+    task: Task, facts: tuple[object, ...], status: str, result: Any, error: list[str] | None
+) -> Send:
+    """Return what tells the owner how the task ends with these facts."""
+    told = report(task, status, result, error)
+    if status == "completed" and not task.kept:
+        return told
+    in_doubt = task.in_doubt or any(leaves_doubt(task, fact) for fact in facts)
+    abandoned = any(getattr(fact, "abandoned", False) for fact in facts)
+    body = told.body._replace(
+        attempts=task.attempt,
+        in_doubt=status != "completed" and in_doubt,
+        is_running=abandoned or bool(task.kept),
+    )
+    return told._replace(body=body)
 
 
 def end(
@@ -66,7 +84,7 @@ def end(
     key: bool = True,
 ) -> Decision:
     """End the task: give the slot and the key back, forget its time limit, and tell the run."""
-    tells = report(task, status, result, error)
+    tells = _reported_end(task, facts, status, result, error)
     sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
     if key and task.unique is not None:
         sends = (*sends, *freed(task, status, result, error))

@@ -15,7 +15,7 @@ from goclaw_actors.task.state import CANCELLING, CHILD, FINAL, PENDING, RUNNING,
 from goclaw_actors.task.stopping import cancel
 from goclaw_actors.work import AttemptToken, Interrupt, TellAttempt
 from goclaw_events.facts import TaskInterrupted, TaskInterruptRequested, TaskPaused
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
@@ -78,7 +78,7 @@ def _stand_still(task: Task, fact: Any, message: HoldWork) -> Decision:
     sends = []
     if task.status == CHILD or is_held_child(task):
         below = message._replace(task="", command="", definition=None, of_run=False)
-        sends.append(Send(workflow_stream(task.child_run), below))
+        sends.append(Send(owner_stream(task.child_run), below))
     return Decision((fact,), sends, timers)
 
 

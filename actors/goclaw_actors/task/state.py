@@ -8,6 +8,7 @@ from goclaw_actors.decider import SnapshotForm
 from goclaw_actors.task import hold as holding
 from goclaw_actors.task import signals as talk
 from goclaw_actors.task import terms
+from goclaw_actors.task.doubt import leaves_doubt
 from goclaw_actors.task.hold import INTERRUPTING, Hold
 from goclaw_actors.task.signals import Signals
 from goclaw_events.facts import (
@@ -39,6 +40,7 @@ from goclaw_events.facts import (
     TaskRedirected,
     TaskRequeued,
     TaskResumed,
+    TaskRetried,
     TaskScheduled,
     TaskWaiting,
 )
@@ -77,15 +79,15 @@ class Task:
     a slot still. `hold`: why it stands still or is to. `signals` is None until somebody says
     something to the task, or its handler saves its state. `unique` as in `TaskScheduled`.
     `adjusted` is what somebody changed (as in `TaskAdjusted`), None: nothing; `kept_in` the lanes
-    of kept slots, by their names, that are not of the lane by now. Other times, too; 0: there is
-    none.
+    of kept slots, by their names, that are not of the lane by now. `in_doubt`: an attempt that did
+    not complete may have had effects. Other times, too; 0: there is none.
     """
 
     __slots__ = (
         "adjusted", "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "hold", "holder", "hops", "kept", "kept_in", "key", "lane",
-        "limited", "lost", "params", "priority", "progress", "queue_due_ns", "result", "run_id",
-        "signals",
+        "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept", "kept_in", "key",
+        "lane", "limited", "lost", "params", "priority", "progress", "queue_due_ns", "result",
+        "run_id", "signals",
         "status", "stream", "task_id", "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
 
@@ -119,6 +121,7 @@ class Task:
         self.key = ""
         self.kept: list[int] = []
         self.hops = 0
+        self.in_doubt = False
         self.unique: list[Any] | None = None
         self.adjusted: dict[str, Any] | None = None
         self.kept_in: dict[str, str] = {}
@@ -178,18 +181,13 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.child_run = run_id
             task.due_ns = task.queue_due_ns = 0
         case AttemptFailed():
-            task.failures += 1
-            task.error = [fact.code, fact.message]
-            task.status = RETRYING
-            task.due_ns = fact.retry_due_ns or 0
-            if fact.abandoned:
-                task.kept.append(fact.token)
-            _attempt_over(task, lost=False)
+            _attempt_failed(task, fact)
         case AttemptLost():
+            task.in_doubt = True
             task.lost += not fact.stopped
             task.status = SCHEDULED
             _attempt_over(task, lost=True)
-        case AttemptLimited() | TaskRequeued():
+        case AttemptLimited() | TaskRequeued() | TaskRetried():
             _ask_again(task, fact)
         case TaskJoined() | TaskAdmitted() | TaskRedirected() | TaskDropped():
             _sent(task, fact)
@@ -199,6 +197,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.status = FAILED
             task.error = [code, message]
         case TaskCancelled():
+            task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
             task.status = CANCELLED
             task.due_ns = 0
             if fact.abandoned:
@@ -211,6 +210,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.signals = task.signals or Signals()
             talk.evolve(task.signals, fact)
         case TaskInterruptRequested() | TaskInterrupted() | TaskPaused() | TaskResumed():
+            task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
             holding.evolve(task, fact)
         case TaskAdjusted() | TaskMoved():
             terms.evolve(task, fact)
@@ -247,7 +247,18 @@ def _begin_again(task: Task, generation: int) -> None:
             setattr(task, name, getattr(fresh, name))
 
 
-def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued) -> None:
+def _attempt_failed(task: Task, fact: AttemptFailed) -> None:
+    task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
+    task.failures += 1
+    task.error = [fact.code, fact.message]
+    task.status = RETRYING
+    task.due_ns = fact.retry_due_ns or 0
+    if fact.abandoned:
+        task.kept.append(fact.token)
+    _attempt_over(task, lost=False)
+
+
+def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued | TaskRetried) -> None:
     """Have the task wait for a slot of its lane again."""
     task.status = SCHEDULED
     task.due_ns = 0
@@ -255,6 +266,10 @@ def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued) -> None:
     if isinstance(fact, AttemptLimited):
         task.limited += 1
         _attempt_over(task, lost=False)
+    elif isinstance(fact, TaskRetried):
+        task.failures = task.lost = task.limited = 0
+        task.error = None
+        task.total_due_ns = fact.total_due_ns
 
 
 def _attempt_over(task: Task, *, lost: bool) -> None:
@@ -277,7 +292,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops", "unique", "adjusted", "kept_in",
+    "hops", "unique", "adjusted", "kept_in", "in_doubt",
 )  # fmt: skip
 
 
@@ -301,5 +316,5 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(10, _root, _maps, _restore)
+FORM: Final = SnapshotForm(11, _root, _maps, _restore)
 """How a task is kept: a task has no large part."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from goclaw_actors.compensating import TaskRested
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
 from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, Release, Withdraw
 from goclaw_actors.task import child, hearing
@@ -22,7 +23,7 @@ from goclaw_actors.task.state import (
 )
 from goclaw_actors.work import AttemptToken, StopAttempt
 from goclaw_events.facts import AttemptReturned, TaskCancelled, TaskCancelRequested, TaskFailed
-from goclaw_events.ids import kept_slot, lane_stream
+from goclaw_events.ids import is_saga, kept_slot, lane_stream, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
@@ -94,7 +95,10 @@ def again_reported(task: Task) -> Decision:
 def returned(task: Task, token: int, reason: str) -> Decision:
     """Give back the slot that an abandoned attempt kept."""
     fact = AttemptReturned(token, reason)
-    return Decision((fact,), (release_kept(task, token),), (CloseAttempt(token),))
+    sends = [release_kept(task, token)]
+    if is_saga(task.run_id) and task.status in FINAL and task.kept == [token]:
+        sends.append(Send(owner_stream(task.run_id), TaskRested(task.task_id)))
+    return Decision((fact,), sends, (CloseAttempt(token),))
 
 
 def slot_refused(task: Task, message: SlotRefused, _moment: Moment) -> Decision:

@@ -14,6 +14,7 @@ from goclaw_actors.messages import (
     WaitTask,
 )
 from goclaw_actors.pathing import ConcludeChange, ScheduleActive, ScheduleReady
+from goclaw_actors.statuses import ACTIVE, PENDING, STATUS_NAMES
 from goclaw_actors.task.state import PENDING as NOT_SCHEDULED
 from goclaw_actors.why.reason import (
     CHILD_RUN,
@@ -35,7 +36,7 @@ from goclaw_actors.why.task import (
     since_ns,
     waits_for_child,
 )
-from goclaw_actors.workflow.state import ACTIVE, FINAL, PENDING, RUNNING, STATUS_NAMES
+from goclaw_actors.workflow.state import FINAL, RUNNING
 from goclaw_events.ids import task_stream, workflow_stream
 
 if TYPE_CHECKING:

@@ -28,17 +28,10 @@ from goclaw_actors.pathing import (
     TellResult,
 )
 from goclaw_actors.signalling import EndSignals, ResumeWork
+from goclaw_actors.statuses import ACTIVE, COMPLETED, PENDING, STATUS_NAMES
 from goclaw_actors.workflow.path import Changing, Path
 from goclaw_actors.workflow.pathfaults import Faults, cone_of
-from goclaw_actors.workflow.state import (
-    ACTIVE,
-    COMPLETED,
-    FINAL,
-    PENDING,
-    RUNNING,
-    STATUS_NAMES,
-    Run,
-)
+from goclaw_actors.workflow.state import FINAL, RUNNING, Run
 from goclaw_actors.workflow.telling import told_of
 from goclaw_events.facts import PathChangeAsked, PathChanged, PathKept, PathTaskAnswered
 from goclaw_events.ids import lane_stream, task_stream, workflow_stream

@@ -26,10 +26,10 @@ from goclaw_actors.decider import (
     SetOpen,
     SetTimer,
 )
+from goclaw_actors.held_back import hold_back, leave_all, let_ask, refuse
 from goclaw_actors.messages import (
     CancelRun,
     ChildEnded,
-    DeclareLane,
     FailRun,
     JudgeRun,
     LaneFull,
@@ -41,6 +41,7 @@ from goclaw_actors.messages import (
     TaskReported,
     TimerFired,
 )
+from goclaw_actors.orders import declared_lanes
 from goclaw_actors.pathing import (
     AskMore,
     ChangePath,
@@ -58,6 +59,7 @@ from goclaw_actors.signalling import (
     SendSignal,
     WithdrawSignal,
 )
+from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.workflow.changing import PathChanges, concluding, drop_more, is_changing
 from goclaw_actors.workflow.deadline import DEADLINE, limit
 from goclaw_actors.workflow.draft import Draft
@@ -65,9 +67,7 @@ from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume,
 from goclaw_actors.workflow.passing import farewells, pass_on
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.repath import evolve as evolve_path
-from goclaw_actors.workflow.room import hold_back, leave_all, let_ask, refuse
 from goclaw_actors.workflow.state import (
-    ACTIVE,
     CANCELLING,
     FAILING,
     FINAL,
@@ -94,7 +94,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from goclaw_actors.contents import Contents
-    from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
 _DECISION: Final = maker(Decision, 4)
@@ -156,7 +155,7 @@ class _Decide:
         deadline_ns = min(deadlines, default=0)
         draft.begin(RunSubmitted(*message)._replace(deadline_ns=deadline_ns))
         draft.schedule(list(plan.roots))
-        declared = [_declare(plan, lane) for lane in plan.lanes]
+        declared = declared_lanes(plan)
         decision = self._finish(run, draft)
         opened: list[object] = []
         if not draft.ended_as:
@@ -181,7 +180,7 @@ class _Decide:
         draft = Draft(run, plan, self._contents, moment)
         results: dict[int, Value] = {}
         again: list[int] = []
-        for task, generation, status, result, error in messages:
+        for task, generation, status, result, error, _, _, _ in messages:
             index = plan.index[task]
             if draft.status_of(index) != ACTIVE:
                 continue  # reported before
@@ -329,12 +328,6 @@ def _tell(parent: str, ended: RunEnded) -> tuple[Send, ...]:
 def _closing(deadline_ns: int, ended: RunEnded) -> tuple[object, ...]:
     timer = (ClearTimer(DEADLINE, deadline_ns),) if deadline_ns else ()
     return (*timer, ClearOpen(), ended)
-
-
-def _declare(plan: Plan, lane: str) -> Send:
-    limits = plan.lanes[lane]
-    declare = DeclareLane(*limits[:3], plan.name, *limits[3:])
-    return Send("lane/" + lane, declare)
 
 
 def _is_final(run: Run) -> bool:

@@ -5,35 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Send
-from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
 from goclaw_actors.messages import (
     CancelTask,
     LeaveRoom,
     ScheduleMore,
-    ScheduleTask,
     StopMore,
-    WaitTask,
 )
+from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.signalling import EndSignals
+from goclaw_actors.statuses import ACTIVE, BLOCKED, CANCELLED, COMPLETED, ENDED_AS, FAILED, SKIPPED
 from goclaw_actors.workflow.path import kept_from
-from goclaw_actors.workflow.scope import Scope
 from goclaw_actors.workflow.state import (
-    ACTIVE,
-    BLOCKED,
-    CANCELLED,
     CANCELLING,
-    COMPLETED,
-    FAILED,
     FAILING,
     NEEDS_FAILED,
     RUNNING,
-    SKIPPED,
     TIMEOUT,
     Run,
     skipped_as,
 )
 from goclaw_events.conditions import evaluate
-from goclaw_events.durations import parse_duration
 from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
@@ -45,35 +36,26 @@ from goclaw_events.facts import (
     TaskEnded,
     TasksSkipped,
 )
-from goclaw_events.ids import lane_stream, task_stream, unique_stream, workflow_stream
-from goclaw_events.templates import render
+from goclaw_events.ids import lane_stream, task_stream, workflow_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
-    from goclaw_events.plan import Plan, PlannedTask, UniqueKey
-    from goclaw_events.templates import Template
+    from goclaw_events.plan import Plan
     from goclaw_events.value import Value
 
 _SEND: Final = maker(Send, 4)
-_SCHEDULE: Final = maker(ScheduleTask, 10)
-DEPTH_MAX: Final = 16
-"""A run is at most so many runs below the one that was submitted from outside."""
-KEY_BYTES_MAX: Final = 200
 SENDS_MAX: Final = 256
 SKIPS_MAX: Final = 1_000
 FACTS_MAX: Final = 256
 MORE_TASKS_MAX: Final = 8_192
 CONDITION: Final = "condition"
 NEEDS_SKIPPED: Final = "needs_skipped"
-TENANT: Final = "tenant"
-"""The label of a run that says for whom it is."""
 _BROKEN: Final = frozenset({FAILED, CANCELLED, BLOCKED})
 _ONLY_SKIPPED: Final = frozenset({SKIPPED})
-_STATUS_OF: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 
 
-class Draft:
+class Draft(Orders):
     """The facts and messages of one turn, and the run as those facts will make it."""
 
     __slots__ = (
@@ -82,6 +64,8 @@ class Draft:
         "moment", "parent", "plan", "reason", "result", "results", "run", "sends", "status",
         "statuses", "tenant", "unmet",
     )  # fmt: skip
+
+    run: Run
 
     def __init__(self, run: Run, plan: Plan, contents: Contents, moment: Moment) -> None:
         self.run = run
@@ -134,7 +118,7 @@ class Draft:
     def end_task(self, index: int, fact: TaskEnded) -> None:
         """Record that a task ended, and follow the failure policy."""
         self.facts.append(fact)
-        status = _STATUS_OF[fact.status]
+        status = ENDED_AS[fact.status]
         if status == COMPLETED:
             self.results[index] = fact.result
         elif status == FAILED:
@@ -238,12 +222,12 @@ class Draft:
             if ended == _ONLY_SKIPPED:
                 return NEEDS_SKIPPED
         try:
-            if task.when is not None and not evaluate(task.when, self._scope(index).load):
+            if task.when is not None and not evaluate(task.when, self.scope(index).load):
                 return CONDITION
             stream = task_stream(self.run.run_id, task.id)
             known = self.run.was_held or self.run.path is not None
             known = known or (self.run.told is not None and index in self.run.told)
-            self.sends.append(_SEND((stream, self._order(index), not known, False)))
+            self.sends.append(_SEND((stream, self.order(index), not known, False)))
         except CodedError as error:
             self.end_task(index, self._unbegun(index, error))
             self._take_leave(index, f"the task could not begin: {error.code}")
@@ -252,59 +236,6 @@ class Draft:
     def _unbegun(self, index: int, error: CodedError) -> TaskEnded:
         said = [error.code, str(error)]
         return TaskEnded(self.plan.tasks[index].id, self.generation(index), "failed", None, said)
-
-    def _order(self, index: int) -> ScheduleTask | WaitTask:
-        task = self.plan.tasks[index]
-        definition = self.definition
-        assert definition is not None, "the run was submitted"
-        if task.kind == "wait":
-            assert task.wait is not None, "a wait has a duration"
-            value = task.wait.body if task.wait.is_static else self._render(task.wait, index)
-            return WaitTask(definition, self.generation(index), self.moment.now_ns + wait_ns(value))
-        params = task.params.body if task.params.is_static else self._render(task.params, index)
-        child = self._child(task.agent) if task.kind == "workflow" else None
-        said = (params, task.lane, task.priority, self.deadline_ns, child)
-        key = ""
-        if task.slot.key is not None:
-            key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
-        unique = None if task.unique is None else self._unique(task, task.unique, index)
-        generation = self.generation(index)
-        return _SCHEDULE((definition, generation, *said, self.tenant, key, unique))
-
-    def _unique(self, task: PlannedTask, unique: UniqueKey, index: int) -> list[Any]:
-        """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""
-        template, window_s, on_duplicate = unique
-        key = self._key(task, template, index, "that makes it unique")
-        keys = unique_stream(self.plan.name, task.id)
-        return [keys, key, int((window_s or 0.0) * 1e9), on_duplicate]
-
-    def _key(self, task: PlannedTask, template: Template, index: int, what: str) -> str:
-        """Return a key of a task; raises `LaneKeyInvalid`."""
-        value = self._render(template, index)
-        is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
-        text = str(value) if is_text else ""
-        if not 0 < len(text.encode()) <= KEY_BYTES_MAX:
-            msg = f"the key of {task.id} {what} is not 1 to {KEY_BYTES_MAX} bytes"
-            raise LaneKeyInvalid(msg, hint="make it a short text or a number", task=task.id)
-        return text
-
-    def _child(self, name: str) -> list[Any]:
-        """Return the run that a task stands for: [plan, depth, plans by name]."""
-        plan = (self.children or {}).get(name)
-        if plan is None:
-            msg = f"no definition {name!r} was known when the run was submitted"
-            raise ChildUnknown(msg, hint="register it, and submit the run again", name=name)
-        if self.depth >= DEPTH_MAX:
-            msg = f"run {self.run.run_id} is {self.depth} runs below the first one"
-            raise ChildTooDeep(msg, hint="end the recursion with `when`", depth=self.depth)
-        return [plan, self.depth + 1, self.children]
-
-    def _render(self, template: Any, index: int | None) -> Value:
-        scope = self._scope(index)
-        return render(template, scope.lookup, scope.text)
-
-    def _scope(self, index: int | None) -> Scope:
-        return Scope(self, index)
 
     def generation(self, index: int) -> int:
         """Return in which generation a task is; its first is 0."""
@@ -378,12 +309,7 @@ class Draft:
     def _result(self) -> Value:
         plan = self.plan
         if plan.output is not None:
-            return self._render(plan.output, None)
+            return self.render(plan.output, None)
         if len(plan.sinks) == 1:
             return self.result_of(plan.sinks[0])
         return {plan.tasks[sink].id: self.result_of(sink) for sink in plan.sinks}
-
-
-def wait_ns(value: Value) -> int:
-    """Return how long a `wait` lasts, in nanoseconds; raises `BadDuration`."""
-    return int(parse_duration(value) * 1e9)

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, Decision, Refused, Send
 from goclaw_actors.signalling import HoldMore, HoldWork, ResumeMore, ResumeWork
+from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.workflow.passing import pass_on
-from goclaw_actors.workflow.state import ACTIVE, FINAL, INTERRUPTED, RUNNING, Run
+from goclaw_actors.workflow.state import FINAL, INTERRUPTED, RUNNING, Run
 from goclaw_events.facts import RunInterrupted, RunPaused, RunResumed
 from goclaw_events.ids import task_stream, workflow_stream
 

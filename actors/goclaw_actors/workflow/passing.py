@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Decision, Refused, Send
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.workflow.state import ACTIVE, BLOCKED, FINAL, PENDING, RUNNING, SKIPPED, Run
+from goclaw_actors.statuses import ACTIVE, BLOCKED, PENDING, SKIPPED
+from goclaw_actors.workflow.state import FINAL, RUNNING, Run
 from goclaw_events.facts import TaskSignalled
 from goclaw_events.ids import task_stream
 

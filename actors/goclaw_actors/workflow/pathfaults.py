@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from goclaw_actors.workflow.state import ACTIVE, PENDING, STATUS_NAMES, Run
+from goclaw_actors.statuses import ACTIVE, PENDING, STATUS_NAMES
 from goclaw_events.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from goclaw_actors.pathing import ChangePath
+    from goclaw_actors.workflow.state import Run
     from goclaw_events.plan import Plan
 
 _NOT_ENDED = frozenset({PENDING, ACTIVE})

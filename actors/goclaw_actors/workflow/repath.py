@@ -5,17 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.pathing import BEGUN, HELD_STILL, RESULT, ChangePath
+from goclaw_actors.statuses import ACTIVE, COMPLETED, FAILED, PENDING
 from goclaw_actors.workflow.path import APPLIED, WAITS, Changing, Path
-from goclaw_actors.workflow.state import (
-    ACTIVE,
-    COMPLETED,
-    FAILED,
-    PENDING,
-    RUNNING,
-    Run,
-    leave_room,
-    skip,
-)
+from goclaw_actors.workflow.state import RUNNING, Run, leave_room, skip
 from goclaw_events.facts import PathChangeAsked, PathChanged, PathKept, PathTaskAnswered
 
 if TYPE_CHECKING:

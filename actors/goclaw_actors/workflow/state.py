@@ -9,10 +9,21 @@ from array import array
 from sys import byteorder
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
+from goclaw_actors.blocked import Blocked
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.held_back import note, note_end, planned
 from goclaw_actors.pathing import PASSED as BY_HAND
-from goclaw_actors.workflow.blocked import Blocked
+from goclaw_actors.statuses import (
+    ACTIVE,
+    BLOCKED,
+    COMPLETED,
+    ENDED_AS,
+    FAILED,
+    PASSED,
+    SKIPPED,
+    STATUS_NAMES,
+)
 from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.watches import Watches
 from goclaw_events.facts import (
@@ -48,7 +59,7 @@ if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import MapChunks
     from goclaw_events.facts import PathFact
-    from goclaw_events.plan import Plan, PlannedTask
+    from goclaw_events.plan import Plan
     from goclaw_events.value import BlobRef, Value
 
 # States of the run.
@@ -60,20 +71,6 @@ PAUSED: Final = "paused"
 INTERRUPTED: Final = "interrupted"
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 
-# What the run knows of a task; one byte each.
-PENDING: Final = 0
-ACTIVE: Final = 1
-COMPLETED: Final = 2
-FAILED: Final = 3
-CANCELLED: Final = 4
-SKIPPED: Final = 5
-BLOCKED: Final = 6
-PASSED: Final = 7
-"""Skipped by hand: what needs it goes on as if it had completed."""
-STATUS_NAMES: Final = (
-    "pending", "active", "completed", "failed", "cancelled", "skipped", "skipped", "skipped",
-)  # fmt: skip
-_ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 TIMEOUT: Final = "timeout"
 NEEDS_FAILED: Final = "needs_failed"
 CHUNK_BITS: Final = 6
@@ -139,6 +136,11 @@ class Run:
         self.watches: Watches | None = None
         self.path: Path | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing of the run runs any more."""
+        return self.status in FINAL
+
 
 class Evolve:
     """Apply facts in place; a run's plan is looked up by the hash that its first fact names."""
@@ -157,14 +159,14 @@ class Evolve:
             case RunSubmitted():
                 self._submitted(run, fact)
             case TasksSkipped(tasks, reason):
-                for task in _planned(run, tasks):
+                for task in planned(run, tasks):
                     skip(run, run.plan, task.index, reason)
             case TaskSignalled(task):
                 assert run.plan is not None, "the first fact of a run is its submission"
                 run.told = run.told or set()
                 run.told.add(run.plan.index[task])
             case TasksBlocked() | TasksUnblocked():
-                _hold(run, fact)
+                note(run, fact)
             case RunInterrupted() | RunPaused() | RunResumed():
                 run.held = _HELD_BY[type(fact)]
                 run.was_held = True
@@ -232,7 +234,7 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
     plan = run.plan
     assert plan is not None, "the first fact of a run is its submission"
     index = plan.index[fact.task]
-    status = _ENDED_AS[fact.status]
+    status = ENDED_AS[fact.status]
     run.statuses[index] = status
     run.active -= 1
     run.ended += 1
@@ -253,27 +255,7 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
 
 def leave_room(run: Run, plan: Plan, index: int) -> None:
     """Hold a task back no more that will not ask its lane again."""
-    if run.blocked is not None and index in run.blocked.orders:
-        lane = run.blocked.remove(plan.tasks[index])
-        if lane not in run.blocked.counts:
-            run.blocked.left.add(lane)
-
-
-def _planned(run: Run, tasks: list[str]) -> list[PlannedTask]:
-    plan = run.plan
-    assert plan is not None, "the first fact of a run is its submission"
-    return [plan.tasks[plan.index[task]] for task in tasks]
-
-
-def _hold(run: Run, fact: TasksBlocked | TasksUnblocked) -> None:
-    """Hold tasks back, or no more."""
-    if run.blocked is None:
-        run.blocked = Blocked()
-    for task in _planned(run, fact.tasks):
-        if isinstance(fact, TasksBlocked):
-            run.blocked.add(fact.lane, task)
-        else:
-            run.blocked.remove(task)
+    note_end(run, plan.tasks[index])
 
 
 def skipped_as(reason: str) -> int:

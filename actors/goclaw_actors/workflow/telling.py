@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.collecting import MembersReported, ReportVote, UnwatchTasks, WatchTasks, end_all
 from goclaw_actors.decider import NOTHING, Decision, Send
+from goclaw_actors.statuses import ACTIVE, CANCELLED, COMPLETED, PENDING, STATUS_NAMES
 from goclaw_actors.votes import vote_of
-from goclaw_actors.workflow.state import (
-    ACTIVE,
-    CANCELLED,
-    COMPLETED,
-    FINAL,
-    PENDING,
-    STATUS_NAMES,
-    Run,
-)
+from goclaw_actors.workflow.state import FINAL, Run
 from goclaw_actors.workflow.watches import THE_RUN, Watches
 from goclaw_events.facts import TasksUnwatched, TasksWatched
 from goclaw_events.ids import task_stream

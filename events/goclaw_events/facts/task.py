@@ -126,6 +126,16 @@ class TaskRequeued(NamedTuple):
     queue_due_ns: int = 0
 
 
+class TaskRetried(NamedTuple):
+    """A task that failed begins anew, with the idempotency key that it had.
+
+    Its failures are forgotten, attempts are counted on. Times as in `TaskScheduled`.
+    """
+
+    total_due_ns: int = 0
+    queue_due_ns: int = 0
+
+
 class TaskJoined(NamedTuple):
     """Another task has the key: this one waits for its end, to end as it does or to come next."""
 
@@ -203,6 +213,7 @@ TaskFact: TypeAlias = (
     | AttemptLost
     | AttemptLimited
     | TaskRequeued
+    | TaskRetried
     | TaskJoined
     | TaskAdmitted
     | TaskRedirected

@@ -9,6 +9,7 @@ from goclaw_events.plan.compiler import check_input, compile_plan
 from goclaw_events.plan.model import (
     LaneLimits,
     Plan,
+    PlannedStep,
     PlannedTask,
     RetryPolicy,
     SlotNeeds,
@@ -29,6 +30,7 @@ __all__ = [
     "ParallelGroup",
     "Plan",
     "PlanChange",
+    "PlannedStep",
     "PlannedTask",
     "RetryPolicy",
     "SlotNeeds",

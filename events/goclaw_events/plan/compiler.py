@@ -39,9 +39,14 @@ def compile_plan(definition: WorkflowDefinition) -> Plan:
     Pure and deterministic: of the tasks that could come next, the first in the definition does.
     """
     checked = check(draft_of(definition))
-    findings = default_findings(definition) + checked.findings
+    findings = default_findings(definition.input) + checked.findings
     if findings:
         raise InvalidDefinition([finding.fault() for finding in findings], definition.name)
+    return plan_of(definition, checked)
+
+
+def plan_of(definition: WorkflowDefinition, checked: Checked) -> Plan:
+    """Return the plan of a definition without faults."""
     return assemble(_head(definition, checked), _tasks(definition, checked))
 
 
@@ -119,7 +124,7 @@ def planned_task(
         index=place.at,
         id=task_id,
         kind=kind,
-        agent=task.agent or task.workflow or "",
+        agent=task.agent or task.workflow or task.saga or "",
         params=compiled.params,
         wait=compiled.wait,
         needs=place.needs,

@@ -106,6 +106,20 @@ class PlannedTask:
     unique: UniqueKey | None = None
 
 
+class PlannedStep(NamedTuple):
+    """One step of a saga. `action`, `compensation` (-1: there is none) are indexes of tasks.
+
+    `needs` are indexes of steps. `policy`: when it is compensated; `in_doubt`: which actions that
+    did not complete may have taken effect.
+    """
+
+    action: int
+    compensation: int
+    needs: tuple[int, ...]
+    policy: str
+    in_doubt: str
+
+
 @dataclass(slots=True)
 class Plan:
     """A compiled definition; `tasks` stand in topological order.
@@ -113,7 +127,8 @@ class Plan:
     `roots` need nothing, `sinks` are needed by nothing; without `output` the sinks' results are
     the run's result. `lanes` holds the declared ones by lane id (`digest/io`).
     What a change of the path of a run made keeps the index of every task: then the order need not
-    be topological, and `removed` are those that are no part of it any more.
+    be topological, and `removed` are those that are no part of it any more. `steps` are those of a
+    saga, in topological order; (): it is a workflow.
     """
 
     name: str
@@ -131,6 +146,7 @@ class Plan:
     metadata: dict[str, Any]
     timeout_s: float | None = None
     removed: frozenset[int] = frozenset()
+    steps: tuple[PlannedStep, ...] = ()
 
 
 class PlanHead(NamedTuple):

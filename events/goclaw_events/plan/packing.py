@@ -4,8 +4,9 @@ One definition gives the same bytes each time: fields are positional, mappings k
 of the definition. What can be derived (dependents, index, roots, sinks) is not written.
 Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
 for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
-block or redirect. Each is written only where there is something of it: the bytes of any other plan,
-and so its hash and the digest of a submission, stay what they were.
+block or redirect; version 5 has the steps of a saga behind its tasks. Each is written only where
+there is something of it: the bytes of any other plan, and so its hash and the digest of a
+submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from goclaw_events.plan.model import (
     LaneLimits,
     Plan,
     PlanHead,
+    PlannedStep,
     PlannedTask,
     RetryPolicy,
     SlotNeeds,
@@ -33,8 +35,8 @@ from goclaw_events.templates import template_from
 from goclaw_events.value import pack, unpack
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 4
-_VERSIONS: Final = (1, 2, 3, 4)
+VERSION: Final = 5
+_VERSIONS: Final = (1, 2, 3, 4, 5)
 LANE_FIELDS_MIN: Final = 3
 _LANE_DEFAULTS: Final = tuple(LaneLimits(0, 0, ""))
 _HEADER_LENGTH: Final = len(MAGIC) + 1
@@ -56,7 +58,8 @@ def pack_plan(plan: Plan) -> bytes:
         plan.metadata,
         plan.timeout_s,
     ]
-    return MAGIC + bytes([version]) + pack([head, list(retries), tasks])
+    steps = [plan.steps] if plan.steps else []
+    return MAGIC + bytes([version]) + pack([head, list(retries), tasks, *steps])
 
 
 def task_fields(task: PlannedTask, retries: dict[RetryPolicy, int], version: int) -> list[Any]:
@@ -89,6 +92,8 @@ def lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
 
 def _version_of(plan: Plan) -> int:
     """Return the oldest version that can say what a plan says."""
+    if plan.steps:
+        return 5
     if any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values()):
         return 4
     if any(task.unique is not None for task in plan.tasks):
@@ -114,12 +119,20 @@ def unpack_plan(data: bytes) -> Plan:
         raise UnknownType(msg, hint="use the version of Goclaw that wrote the log", type="plan")
     body = unpack(data[_HEADER_LENGTH:])
     try:
-        head, retries, tasks = body
+        head, retries, tasks, *rest = body
         policies = [retry_from(item) for item in retries]
-        return assemble(_head(head), [task_from(i, item, policies) for i, item in enumerate(tasks)])
+        plan = assemble(_head(head), [task_from(i, item, policies) for i, item in enumerate(tasks)])
+        plan.steps = tuple(_step(*step) for steps in rest for step in steps)
     except (ValueError, TypeError, IndexError, AttributeError) as error:
         msg = f"a plan is not whole: {error}"
         raise LogDamaged(msg) from error
+    return plan
+
+
+def _step(
+    action: int, compensation: int, needs: list[int], policy: str, in_doubt: str
+) -> PlannedStep:
+    return PlannedStep(action, compensation, tuple(needs), policy, in_doubt)
 
 
 def _head(data: list[Any]) -> PlanHead:

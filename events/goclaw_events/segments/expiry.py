@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from goclaw_events.envelope import InvalidPosition
 from goclaw_events.errors import LogUnfinished
 from goclaw_events.frame import decode_frame
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream
 from goclaw_events.segments.baseline import DERIVED_ROWS, OWN, SEQS, write_baseline
 from goclaw_events.segments.fold import run_of
 from goclaw_events.segments.records import dropped_key
@@ -133,7 +133,7 @@ def _check(journal: Expirable, partition: int, below: int, sections: Mapping[str
         raise ValueError(msg)
     open_runs = []
     for run in runs_below(journal, partition, below):
-        if journal.get("open", open_key(partition, workflow_stream(run))) is not None:
+        if journal.get("open", open_key(partition, owner_stream(run))) is not None:
             open_runs.append(run)
             if len(open_runs) == UNFINISHED_NAMED_MAX:
                 break

@@ -1,4 +1,4 @@
-"""What is kept of a run that ended: its last fact's type, and a digest of its workflow stream."""
+"""What is kept of a run, or a saga, that ended: its last fact's type, a digest of its stream."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.codec import FACTS
-from goclaw_events.facts import RunCancelled, RunCompleted, RunFailed, RunSubmitted
-from goclaw_events.ids import PARTITION_STREAM, kind_of, routing_key, workflow_stream
+from goclaw_events.facts import (
+    RunCancelled,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    SagaCompensated,
+    SagaCompleted,
+    SagaResolved,
+    SagaSubmitted,
+)
+from goclaw_events.ids import OF_RUNS, OWNERS, PARTITION_STREAM, kind_of, owner_stream, routing_key
 from goclaw_events.poisoned import POISONED, poisoned
 from goclaw_events.replay import stream_turns
 from goclaw_events.segments.records import Ended
@@ -18,16 +27,19 @@ if TYPE_CHECKING:
 
     from goclaw_events.journal import Journal
 
-FINAL: Final = frozenset(FACTS.names[kind].name for kind in (RunCompleted, RunFailed, RunCancelled))
-"""The facts that end a run."""
-_SUBMITTED: Final = FACTS.names[RunSubmitted].name
+_ENDS: Final = (
+    RunCompleted, RunFailed, RunCancelled, SagaCompleted, SagaCompensated, SagaResolved,
+)  # fmt: skip
+FINAL: Final = frozenset(FACTS.names[kind].name for kind in _ENDS)
+"""The facts that end a run, or a saga."""
+_SUBMITTED: Final = frozenset(FACTS.names[kind].name for kind in (RunSubmitted, SagaSubmitted))
 _DIGEST_PLACE: Final = RunSubmitted._fields.index("digest")
 _DIGEST_BYTES: Final = 16
 
 
 def run_of(stream: str) -> str | None:
-    """Return the run that a stream is of (None: it is of no run)."""
-    return routing_key(stream) if kind_of(stream) in ("workflow", "task") else None
+    """Return the run, or the key of the saga, that a stream is of (None: it is of neither)."""
+    return routing_key(stream) if kind_of(stream) in OF_RUNS else None
 
 
 class RunFold:
@@ -52,7 +64,7 @@ class RunFold:
         self.seq = seq
         if kind in FINAL:
             self.state = kind
-        elif kind == _SUBMITTED:
+        elif kind in _SUBMITTED:
             self.body_digest = bytes(data[_DIGEST_PLACE])
         self.digest = blake2b(self.digest + packed, digest_size=_DIGEST_BYTES).digest()
 
@@ -73,7 +85,7 @@ class RunFolds:
         """Take in the turns of the next frame, as `read_turns` gives them."""
         for _, *facts in turns:
             stream = facts[0][0] if facts else ""
-            if stream.startswith("workflow/"):
+            if kind_of(stream) in OWNERS:
                 fold = self._folds.get(routing_key(stream))
                 if fold is not None:
                     for fact in facts:
@@ -96,7 +108,7 @@ class RunFolds:
             fold = self._folds[run]
             if fold.first != 1:
                 fold = self._read(journal, partition, run)
-            if fold.seq and not fold.state and poisoned(journal, partition, workflow_stream(run)):
+            if fold.seq and not fold.state and poisoned(journal, partition, owner_stream(run)):
                 fold.state = POISONED  # it has no word of its own for it
             if fold.state:
                 digests = fold.digest, fold.body_digest
@@ -104,7 +116,7 @@ class RunFolds:
 
     def _read(self, journal: Journal, partition: int, run: str) -> RunFold:
         fold = RunFold()
-        for turn in stream_turns(journal, workflow_stream(run), partition=partition):
+        for turn in stream_turns(journal, owner_stream(run), partition=partition):
             for fact in turn.facts:
                 fold.add(fact, self._pack(fact))
         return fold
@@ -113,5 +125,5 @@ class RunFolds:
 def _poisoned_by(facts: Iterable[Sequence[Any]]) -> Iterator[str]:
     """Yield the runs that facts of `$partition` give up."""
     for _, _, kind, _, data in facts:
-        if kind == POISONED and kind_of(data[0]) == "workflow":
+        if kind == POISONED and kind_of(data[0]) in OWNERS:
             yield routing_key(data[0])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from goclaw_events.envelope import InvalidPosition
 from goclaw_events.frame import GENESIS, hash_of, read_header, read_turns
-from goclaw_events.ids import routing_key, workflow_stream
+from goclaw_events.ids import owner_stream, routing_key
 from goclaw_events.journal import Journal
 from goclaw_events.segments.bloom import make_filter
 from goclaw_events.segments.cache import BlockCache, pack_frame
@@ -215,7 +215,7 @@ class _Sealing:
         return _Runs(keys, closed, above)
 
     def _is_open(self, run: str) -> bool:
-        key = open_key(self._partition, workflow_stream(run))
+        key = open_key(self._partition, owner_stream(run))
         return self._journal.get("open", key) is not None
 
     def _put_frames(self, file: FileWriter, folds: RunFolds) -> None:

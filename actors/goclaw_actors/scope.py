@@ -1,29 +1,30 @@
-"""What templates and conditions of a run may read."""
+"""What templates and conditions of a run, or of a saga, may read."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.workflow.state import STATUS_NAMES
+from goclaw_actors.statuses import STATUS_NAMES
+from goclaw_events.ids import plain_id
 from goclaw_events.templates import text_of
 from goclaw_events.value import BlobRef, SecretText, follow, references
 
 if TYPE_CHECKING:
-    from goclaw_actors.workflow.draft import Draft
+    from goclaw_actors.orders import Orders
     from goclaw_events.templates import Reference
     from goclaw_events.value import Value
 
 
 class Scope:
-    """Answer references for one task of a run (or for the run's output, without a task).
+    """Answer references for one task (or for the output of the whole, without a task).
 
-    It sees the run as the turn being decided makes it. A large value stays a reference, also
+    It sees its owner as the turn being decided makes it. A large value stays a reference, also
     when only a part of it is named.
     """
 
     __slots__ = ("_draft", "_index")
 
-    def __init__(self, draft: Draft, index: int | None) -> None:
+    def __init__(self, draft: Orders, index: int | None) -> None:
         self._draft = draft
         self._index = index
 
@@ -46,7 +47,7 @@ class Scope:
 
     def _id(self, root: str) -> str:
         if root == "run":
-            return self._draft.run.run_id
+            return plain_id(self._draft.run.run_id)
         return self._draft.plan.tasks[self._index].id if self._index is not None else ""
 
     def load(self, reference: Reference) -> Value:

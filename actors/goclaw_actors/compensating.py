@@ -1,0 +1,37 @@
+"""What is said to sagas, and what they say to the tasks that compensate."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+# To a saga, which also hears what runs hear.
+class TaskRested(NamedTuple):
+    """Of a task that ended no code runs any more."""
+
+    task: str
+
+
+class CompensateSaga(NamedTuple):
+    """Stop the saga and undo what it did, or let manual steps be compensated."""
+
+    reason: str
+    by: str
+
+
+class RetrySaga(NamedTuple):
+    """Try the compensations that failed again."""
+
+    by: str
+
+
+class ResolveSaga(NamedTuple):
+    """End a saga that needs a person: whatever is left to undo was seen to."""
+
+    reason: str
+    by: str
+
+
+# To a task.
+class RetryTask(NamedTuple):
+    """Begin the attempts of a task that failed anew, with the same idempotency key."""

@@ -1,0 +1,134 @@
+"""What begins a task: the same for whoever owns it, a run or a saga."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from goclaw_actors.decider import Send
+from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
+from goclaw_actors.messages import DeclareLane, ScheduleTask, WaitTask
+from goclaw_actors.scope import Scope
+from goclaw_events.durations import parse_duration
+from goclaw_events.envelope import maker
+from goclaw_events.ids import lane_stream, plain_id, unique_stream
+from goclaw_events.templates import render
+
+if TYPE_CHECKING:
+    from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import Moment
+    from goclaw_events.plan import Plan, PlannedTask, UniqueKey
+    from goclaw_events.templates import Template
+    from goclaw_events.value import BlobRef, Value
+
+_SCHEDULE: Final = maker(ScheduleTask, 10)
+DEPTH_MAX: Final = 16
+"""A run is at most so many runs below the one that was submitted from outside."""
+KEY_BYTES_MAX: Final = 200
+TENANT: Final = "tenant"
+"""The label of a run that says for whom it is."""
+CHILDREN: Final = ("workflow", "saga")
+"""Kinds of tasks that stand for something which is submitted."""
+
+
+class Owner(Protocol):
+    """Whoever has tasks; `run_id` is the first part of their names."""
+
+    run_id: str
+
+
+class Orders(ABC):
+    """Make the orders of tasks, as the turn being decided makes their owner."""
+
+    __slots__ = ()
+    run: Owner
+    plan: Plan
+    contents: Contents
+    moment: Moment
+    definition: BlobRef | None
+    input: Value
+    depth: int
+    deadline_ns: int
+    children: dict[str, BlobRef] | None
+    tenant: str
+
+    @abstractmethod
+    def status_of(self, index: int) -> int:
+        """Return what will be known of a task."""
+
+    @abstractmethod
+    def result_of(self, index: int) -> Value:
+        """Return the kept result of a task; None where there is none."""
+
+    def generation(self, index: int) -> int:  # noqa: ARG002 - who has others says so
+        """Return in which generation a task is; its first is 0."""
+        return 0
+
+    def order(self, index: int) -> ScheduleTask | WaitTask:
+        """Return what begins a task; raises what cannot be made of its templates."""
+        task = self.plan.tasks[index]
+        definition = self.definition
+        assert definition is not None, "the run was submitted"
+        if task.kind == "wait":
+            assert task.wait is not None, "a wait has a duration"
+            value = task.wait.body if task.wait.is_static else self.render(task.wait, index)
+            return WaitTask(definition, self.generation(index), self.moment.now_ns + wait_ns(value))
+        params = task.params.body if task.params.is_static else self.render(task.params, index)
+        child = self._child(task.agent) if task.kind in CHILDREN else None
+        said = (params, task.lane, task.priority, self.deadline_ns, child)
+        key = ""
+        if task.slot.key is not None:
+            key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
+        unique = None if task.unique is None else self._unique(task, task.unique, index)
+        generation = self.generation(index)
+        return _SCHEDULE((definition, generation, *said, self.tenant, key, unique))
+
+    def _unique(self, task: PlannedTask, unique: UniqueKey, index: int) -> list[Any]:
+        """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""
+        template, window_s, on_duplicate = unique
+        key = self._key(task, template, index, "that makes it unique")
+        keys = unique_stream(self.plan.name, task.id)
+        return [keys, key, int((window_s or 0.0) * 1e9), on_duplicate]
+
+    def _key(self, task: PlannedTask, template: Template, index: int, what: str) -> str:
+        """Return a key of a task; raises `LaneKeyInvalid`."""
+        value = self.render(template, index)
+        is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
+        text = str(value) if is_text else ""
+        if not 0 < len(text.encode()) <= KEY_BYTES_MAX:
+            msg = f"the key of {task.id} {what} is not 1 to {KEY_BYTES_MAX} bytes"
+            raise LaneKeyInvalid(msg, hint="make it a short text or a number", task=task.id)
+        return text
+
+    def _child(self, name: str) -> list[Any]:
+        """Return the run that a task stands for: [plan, depth, plans by name]."""
+        plan = (self.children or {}).get(name)
+        if plan is None:
+            msg = f"no definition {name!r} was known when the run was submitted"
+            raise ChildUnknown(msg, hint="register it, and submit the run again", name=name)
+        if self.depth >= DEPTH_MAX:
+            msg = f"{plain_id(self.run.run_id)} is {self.depth} runs below the first one"
+            raise ChildTooDeep(msg, hint="end the recursion with `when`", depth=self.depth)
+        return [plan, self.depth + 1, self.children]
+
+    def render(self, template: Any, index: int | None) -> Value:
+        """Return what a template of a task comes to (None: one of the whole)."""
+        scope = self.scope(index)
+        return render(template, scope.lookup, scope.text)
+
+    def scope(self, index: int | None) -> Scope:
+        """Return what the templates of a task may read."""
+        return Scope(self, index)
+
+
+def declared_lanes(plan: Plan) -> list[Send]:
+    """Return what tells the lanes of a definition their limits."""
+    return [
+        Send(lane_stream(lane), DeclareLane(*limits[:3], plan.name, *limits[3:]))
+        for lane, limits in plan.lanes.items()
+    ]
+
+
+def wait_ns(value: Value) -> int:
+    """Return how long a `wait` lasts, in nanoseconds; raises `BadDuration`."""
+    return int(parse_duration(value) * 1e9)

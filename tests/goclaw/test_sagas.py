@@ -1,0 +1,278 @@
+"""Sagas through the engine, clients, the command line and the views."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import goclaw
+from goclaw.cli import main
+from goclaw.config import SagaSettings, Settings
+from goclaw.errors import SagaNotFound, UsageInvalid
+from goclaw.results import CommandRefused
+from goclaw.sagas import SagaUnsuccessful
+from goclaw_actors.errors import ChildUnknown
+from goclaw_events.facts import AttemptStarted, SagaCompensated
+from tests.goclaw.processes import last_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+WAIT_S = 30.0
+calls: list[tuple[Any, ...]] = []
+broken: set[str] = set()
+patience: dict[str, float] = {}
+
+
+async def book(ctx: goclaw.TaskContext, what: str = "") -> dict[str, str]:
+    """Book something, unless that is broken; `wait` takes its time."""
+    calls.append(("book", ctx.task_id, ctx.run_id))
+    if what == "wait":
+        await asyncio.sleep(patience["wait"])
+    if ctx.task_id in broken:
+        raise goclaw.Fail("no room", code="sold_out")
+    return {"id": f"{ctx.task_id}-1"}
+
+
+async def cancel(ctx: goclaw.TaskContext, id: str | None = None, key: str = "") -> None:  # noqa: A002 - the word of the service
+    """Cancel what was booked, unless that is broken."""
+    calls.append(("cancel", id, key))
+    if ctx.task_id in broken:
+        raise goclaw.Fail("line is dead", code="dead", retryable=False)
+
+
+@pytest.fixture(autouse=True)
+def _agents() -> None:
+    calls.clear()
+    broken.clear()
+    patience["wait"] = 3600.0
+    goclaw.agent("book")(book)
+    goclaw.agent("cancel")(cancel)
+
+
+async def recorded(engine: goclaw.Engine, fact: type) -> None:
+    """Return once a fact of a type is in the log."""
+    async with aclosing(engine.subscribe()) as found:  # type: ignore[type-var] # it is a generator
+        async for one in found:
+            if isinstance(one.fact, fact):
+                return
+
+
+def trip(name: str = "trip", what: str = "") -> goclaw.Saga:
+    """Return a saga of two steps."""
+    saga = goclaw.Saga(name)
+    undo = {"agent": "cancel", "with": {"id": saga.action.result["id"], "key": saga.action.key}}
+    flight = saga.step("flight", {"agent": "book", "with": {"what": what}}, undo=undo)
+    saga.step("hotel", {"agent": "book"}, undo=undo, needs=[flight])
+    return saga
+
+
+@pytest.fixture(params=[1, 4])
+async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[goclaw.Engine]:
+    """Give an engine on a directory, with one partition and with four."""
+    settings = Settings(partitions=request.param)
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d", settings=settings) as opened:
+        yield opened
+
+
+async def test_a_saga_completes_or_is_undone(engine: goclaw.Engine) -> None:
+    """Its result is that of its last step; a failure undoes what was done, by its key."""
+    assert (await engine.sagas.run(trip())).unwrap() == {"id": "hotel-1"}
+    broken.add("hotel")
+    outcome = await engine.sagas.run(trip(), saga_id="s")
+    assert (outcome.saga_id, outcome.status, outcome.ok) == ("s", "compensated", False)
+    assert outcome.error is not None
+    assert (outcome.error.code, outcome.error.task) == ("sold_out", "hotel")
+    assert calls[-1] == ("cancel", "flight-1", "~s/flight/0")
+    assert ("book", "flight", "s") in calls
+    with pytest.raises(SagaUnsuccessful, match="sold_out"):
+        outcome.unwrap()
+
+
+async def test_the_views_tell_what_became_of_a_saga(engine: goclaw.Engine) -> None:
+    """Listed by state and name; shown with its steps and what happened."""
+    await engine.sagas.run(trip(), saga_id="good")
+    broken.add("hotel")
+    await engine.sagas.run(trip(), saga_id="bad", labels={"for": "me"})
+    listed = await engine.sagas.list(status="compensated")
+    assert [(saga["saga_id"], saga["labels"]) for saga in listed] == [("bad", {"for": "me"})]
+    assert [saga["saga_id"] for saga in await engine.sagas.list(name="trip")] == ["bad", "good"]
+    found = await engine.sagas.show("@last")
+    assert found["error"] == {"code": "sold_out", "message": "no room", "step": "hotel"}
+    steps = found["steps"]
+    assert steps["flight"]["compensation"]["status"] == "completed"
+    assert (steps["hotel"]["action"]["status"], steps["hotel"]["in_doubt"]) == ("failed", False)
+    assert steps["hotel"]["compensation"]["status"] == "pending"
+    assert (await engine.sagas.show("goo"))["status"] == "completed"
+    assert engine.views.counts.of("trip").tasks["completed"] == 4
+    with pytest.raises(SagaNotFound):
+        await engine.sagas.show("nobody")
+    with pytest.raises(SagaNotFound):
+        await engine.sagas.result("nobody")
+
+
+async def test_a_person_decides_about_a_dead_letter(engine: goclaw.Engine) -> None:
+    """An alarm is shown; `retry` goes on, `resolve` ends it; both are recorded with who said so."""
+    broken.update(("hotel", "flight.compensation"))
+    for name in ("one", "two"):
+        assert (await engine.sagas.run(trip(), saga_id=name)).status == "compensation_failed"
+    found = await engine.sagas.show("one")
+    alarm = {"step": "flight", "code": "dead", "message": "line is dead"}
+    assert (found["alarm"], found["left"]) == ([alarm], ["flight"])
+    broken.clear()
+    assert (await engine.sagas.retry("one"))["repeated"] is False
+    assert (await engine.sagas.result("one")).status == "compensated"
+    assert {call[2] for call in calls if call[0] == "cancel" and call[2].startswith("~one")} == {
+        "~one/flight/0"
+    }
+    await engine.sagas.resolve("two", reason="called them")
+    found = await engine.sagas.show("two")
+    assert (found["status"], found["alarm"]) == ("resolved", [])
+    assert found["resolved"]["reason"] == "called them"
+    assert found["resolved"]["by"].startswith("uid:")
+    with pytest.raises(CommandRefused) as refused:
+        await engine.sagas.retry("two")
+    assert refused.value.code == "saga_finished"
+
+
+async def test_manual_steps_wait_for_a_person(tmp_path: Path) -> None:
+    """`run` comes back when only a person can go on; `compensate` does."""
+    saga = goclaw.Saga("trip", policy="manual")
+    flight = saga.step("flight", {"agent": "book"}, undo={"agent": "cancel"})
+    saga.step("hotel", {"agent": "book"}, needs=[flight])
+    broken.add("hotel")
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        assert (await engine.sagas.run(saga, saga_id="s")).status == "awaiting_compensation"
+        assert (await engine.sagas.show("s"))["awaited"] == ["flight"]
+        await engine.sagas.compensate("s", reason="do it")
+        await recorded(engine, SagaCompensated)
+        assert (await engine.sagas.result("s")).status == "compensated"
+    assert ("cancel", None, "") in calls
+
+
+async def test_a_saga_goes_on_in_the_next_engine(tmp_path: Path) -> None:
+    """Also one that waits for a slot: it is stored, and visible."""
+    settings = Settings(sagas=SagaSettings(concurrent_max=1))
+    async with goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+        for name in ("first", "second"):
+            await engine.sagas.submit(trip(what="wait"), saga_id=name)
+        states = {saga["saga_id"]: saga["status"] for saga in await engine.sagas.list()}
+        assert states == {"first": "running", "second": "created"}
+        lane = await engine.lanes.show("/sagas")
+        assert (lane["running"], lane["queued"]) == (1, 1)
+    patience["wait"] = 0.0
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+        for name in ("first", "second"):
+            assert (await engine.sagas.result(name)).ok
+
+
+async def test_a_workflow_begins_a_saga_and_hears_of_its_end(engine: goclaw.Engine) -> None:
+    """A task of kind `saga` has its result, or fails with what it came to."""
+    await engine.register(trip())
+    flow = goclaw.Workflow("holiday")
+    booked = flow.task("book", saga="trip")
+    flow.output = booked.result["id"]
+    assert (await engine.run(flow)).unwrap() == "hotel-1"
+    broken.add("hotel")
+    outcome = await engine.run(flow)
+    assert outcome.error is not None
+    assert outcome.error.code == "saga_compensated"
+    broken.add("flight.compensation")
+    outcome = await engine.run(flow)
+    assert outcome.error is not None
+    assert outcome.error.code == "saga_compensation_failed"
+    parent = (await engine.sagas.list())[0]["parent"]
+    assert parent == {"run_id": outcome.run_id, "task": "book"}
+
+
+async def test_to_cancel_a_run_undoes_its_saga(engine: goclaw.Engine) -> None:
+    """The run has ended only when everything is undone."""
+    await engine.register(trip(what="wait"))
+    flow = goclaw.Workflow("holiday")
+    flow.task("book", saga="trip")
+    await engine.submit(flow, run_id="r")
+    await recorded(engine, AttemptStarted)
+    await engine.cancel("r")
+    assert (await engine.result("r")).status == "cancelled"
+    assert [saga["status"] for saga in await engine.sagas.list()] == ["compensated"]
+    assert calls[-1][0] == "cancel"
+
+
+async def test_sagas_begin_sagas(tmp_path: Path) -> None:
+    """A saga within one has no slot of its own: it would wait for that of the one that waits."""
+    settings = Settings(sagas=SagaSettings(concurrent_max=1))
+    outer = goclaw.Saga("outer")
+    outer.step("all", {"saga": "trip"})
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+        await engine.register(trip())
+        assert (await engine.sagas.run(outer)).unwrap() == {"id": "hotel-1"}
+
+
+async def test_a_saga_is_no_workflow_and_a_workflow_no_saga(engine: goclaw.Engine) -> None:
+    """Each is run by its own words, and named by its own key."""
+    flow = goclaw.Workflow("flow")
+    flow.task("a", agent="book")
+    for wrong in (engine.submit(trip()), engine.submit_saga(flow)):
+        with pytest.raises(UsageInvalid):
+            await wrong
+    await engine.register(flow)
+    mixed = goclaw.Workflow("mixed")
+    mixed.task("a", saga="flow")
+    with pytest.raises(ChildUnknown, match="is a workflow"):
+        await engine.submit(mixed)
+
+
+async def test_a_client_runs_sagas(tmp_path: Path) -> None:
+    """Another program asks the same, by name or with a definition; the same id is the same saga."""
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.register(trip())
+        async with goclaw.Client(tmp_path / "d") as client:
+            assert (await client.sagas.run("trip", saga_id="s")).ok
+            assert (await client.sagas.submit("trip", saga_id="s"))["repeated"] is True
+            assert (await client.sagas.run(trip(), idempotency_key="k")).ok
+            assert len(await client.sagas.list()) == 2
+        found = await asyncio.to_thread(_blocking, tmp_path / "d")
+        assert found == ("completed", 3)
+
+
+def _blocking(data_dir: Path) -> tuple[str, int]:
+    with goclaw.SyncClient(data_dir) as client:
+        ended = client.sagas.run("trip", saga_id="sync")
+        return ended.status, len(client.sagas.list())
+
+
+def test_the_command_line_runs_and_resumes_sagas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without an engine a command is one for as long as it waits; another one goes on."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trip.yaml").write_text(
+        "{name: trip, policy: manual, steps: {a: {action: {agent: goclaw.echo},"
+        " compensation: {agent: goclaw.echo}}, b: {action: {agent: goclaw.fail}, needs: [a]}}}"
+    )
+
+    def called(*words: str) -> tuple[int, Any]:
+        code = main([*words, "--json"])
+        return code, last_json(capsys.readouterr().out)
+
+    assert called("validate", "trip.yaml")[1]["tasks"] == 3
+    assert called("plan", "trip.yaml")[0] == 0
+    assert "steps" in called("schema", "saga")[1]["properties"]
+    code, found = called("sagas", "run", "trip.yaml", "--saga-id", "s")
+    assert (code, found["status"], found["awaited"]) == (1, "awaiting_compensation", ["a"])
+    assert "sagas_wait" in {finding["code"] for finding in called("doctor")[1]["findings"]}
+    assert called("sagas", "compensate", "s", "--reason", "yes")[1]["repeated"] is False
+    found = called("doctor")[1]["findings"]
+    assert "sagas_unfinished" in {finding["code"] for finding in found}
+    assert called("sagas", "compensate", "s")[1]["repeated"] is True
+    code, found = called("sagas", "resume")
+    assert (code, found["resumed"]) == (1, [{"saga_id": "s", "status": "compensated"}])
+    assert called("sagas", "resume") == (0, {"resumed": []})
+    assert called("sagas", "list", "--status", "compensated")[1][0]["saga_id"] == "s"
+    assert main(["sagas", "show", "@last", "--timeline"]) == 0
+    assert "saga.compensation_awaited" in capsys.readouterr().out
+    assert called("replay", "--verify")[0] == 0
