@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.errors import Interrupted as Interrupted
     from goclaw_actors.executors.errors import RateLimited as RateLimited
     from goclaw_actors.executors.errors import RetryAfter as RetryAfter
+    from goclaw_actors.executors.stepping import step_key as step_key
 
 _HOMES = {
     "Client": "goclaw.client",
@@ -49,6 +50,7 @@ _HOMES = {
     "Workflow": "goclaw.builder",
     "agent": "goclaw.agents",
     "run": "goclaw.run_once",
+    "step_key": "goclaw_actors.executors.stepping",
 }
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "Workflow",
     "agent",
     "run",
+    "step_key",
 ]
 
 

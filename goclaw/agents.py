@@ -33,6 +33,7 @@ def agent(
     never_retry: tuple[type[BaseException], ...] = (),
     description: str = "",
     executor: Literal["", "thread", "process"] = "",
+    strict_steps: bool = False,
     registry: AgentRegistry = REGISTRY,
 ) -> Callable[[Function], Function]: ...
 
@@ -44,6 +45,7 @@ def agent(
     never_retry: tuple[type[BaseException], ...] = (),
     description: str = "",
     executor: Literal["", "thread", "process"] = "",
+    strict_steps: bool = False,
     registry: AgentRegistry = REGISTRY,
 ) -> Any:
     """Register a function as an agent and return it unchanged: `@agent` or `@agent("a.name")`.
@@ -57,9 +59,11 @@ def agent(
     `never_retry`: exceptions that fail the task without another attempt (as `goclaw.Fail` does).
     `executor`: `process` runs the function, async or not, in a worker process, which can be
     killed; `thread` keeps a plain one in a thread where the settings put them into processes.
+    `strict_steps`: an attempt fails that ends without asking for a durable step that was recorded
+    before it.
     Raises `InvalidId`, `AgentTaken`, `AgentInvalid`.
     """
-    options = AgentOptions(never_retry, description, executor)
+    options = AgentOptions(never_retry, description, executor, strict_steps)
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
         called = name if isinstance(name, str) else getattr(function, "__name__", None)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw.logs import rfc3339
 from goclaw_events import facts
 from goclaw_projections.states import RUN_ENDED, TASK_ENDED, run_after, task_after
 
@@ -138,6 +139,8 @@ class RunBoard:
                 line.note = "lost with its process, starts again"
             case facts.AttemptLimited():
                 line.note = f"rate limited: {fact.message}"
+            case facts.AttemptSlept():
+                line.note = f"asleep until {rfc3339(fact.due_ns)}"
             case facts.TaskFailed():
                 line.note = f"{fact.code}: {fact.message}"
             case facts.TaskCompleted():

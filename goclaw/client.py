@@ -194,9 +194,16 @@ class Client(Signalling, Collecting, Outputting):
         }
         return dict(await self._ask_again("runs.list", params))
 
-    async def show(self, run: str, *, timeline: bool = False) -> dict[str, Any]:
+    async def show(
+        self, run: str, *, timeline: bool = False, steps: bool = False
+    ) -> dict[str, Any]:
         """Return the record of a run: an id, the beginning of one, or `@last`."""
-        params = {"run": run, "timeline": timeline, "min_position": _READ_YOUR_WRITES}
+        params = {
+            "run": run,
+            "timeline": timeline,
+            "steps": steps,
+            "min_position": _READ_YOUR_WRITES,
+        }
         return dict(await self._ask_again("runs.show", params))
 
     async def why(self, run: str, task: str | None = None) -> dict[str, Any]:

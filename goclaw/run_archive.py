@@ -13,6 +13,7 @@ from goclaw.run_records import (
     run_summary,
     time_text,
 )
+from goclaw.step_records import step_records
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
@@ -170,7 +171,7 @@ class RunArchive:
         return critical_path(run.submitted_at_ns, run.ended_at_ns, tasks, needs, failed_task)
 
     def record_of(
-        self, run: RunView, *, timeline: bool = False, critical: bool = False
+        self, run: RunView, *, timeline: bool = False, critical: bool = False, steps: bool = False
     ) -> dict[str, Any]:
         """Return everything that is known of a run, as JSON data; values are whole.
 
@@ -192,6 +193,9 @@ class RunArchive:
             record["path"] = [path_record(one) for one in changes]
         if critical:
             record["critical_path"] = critical_path_record(self.critical_path_of(run))
+        if steps:
+            told = self.views.timeline.entries(run.run_id)
+            record["steps"] = step_records(self._journal, run.run_id, told, self._load)
         if timeline:
             record["timeline"] = [
                 {

@@ -74,7 +74,7 @@ class Story:
                 self.state, self.attempt = OFFERED, fact.attempt
             case facts.StateSaved() if self.state == CONSUMED:
                 self._is_done = True
-            case facts.AttemptFailed() | facts.AttemptLost():
+            case facts.AttemptFailed() | facts.AttemptLost() | facts.AttemptSlept():
                 self._goes_back()
 
     def _goes_back(self) -> None:

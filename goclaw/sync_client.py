@@ -122,9 +122,11 @@ class SyncClient(SyncSignalling):
         """Return `{"runs": [...], "cursor": ...}`: as `Client.runs`."""
         return dict(self.ask("runs.list", **{"min_position": "now", **wanted}))
 
-    def show(self, run: str, *, timeline: bool = False) -> dict[str, Any]:
+    def show(self, run: str, *, timeline: bool = False, steps: bool = False) -> dict[str, Any]:
         """Return the record of a run: an id, the beginning of one, or `@last`."""
-        return dict(self.ask("runs.show", run=run, timeline=timeline, min_position="now"))
+        return dict(
+            self.ask("runs.show", run=run, timeline=timeline, steps=steps, min_position="now")
+        )
 
     def why(self, run: str, task: str | None = None) -> dict[str, Any]:
         """Return what a run, or a task of it, waits for: as `Engine.why`."""

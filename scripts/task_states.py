@@ -28,13 +28,15 @@ from goclaw_actors.messages import (
 from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import Task, task_decider
-from goclaw_actors.work import AttemptToken, Consumed, Outcome, Progress, Saved
+from goclaw_actors.work import SLEPT, AttemptToken, Consumed, Outcome, Progress, Saved, Stepped
 from goclaw_events.facts import (
     AttemptFailed,
+    AttemptSlept,
     AttemptStarted,
     ChildStarted,
     SignalAccepted,
     SignalConsumed,
+    StepRecorded,
     TaskAdjusted,
     TaskAdmitted,
     TaskCancelled,
@@ -73,6 +75,7 @@ def task() -> Aggregate:
     patch = SendSignal("a", "p", "params", "steer", {"n": 1}, "", b"", names=["n"], definition=REF)
     message = SendSignal("a", "m", "message", "steer", "hi", "", b"", definition=REF)
     current = AttemptToken(0, 1, TOKEN)
+    step = StepRecorded(1, TOKEN, "s", "", b"", 1)
     said = SignalAccepted("m", "message", "steer", "hi", "")
     states: dict[str, Sequence[Any]] = {
         "pending": (),
@@ -92,6 +95,8 @@ def task() -> Aggregate:
         "scheduled (its times are over)": (patient,),
         "child": child,
         "cancelling (a child)": (*child, TaskCancelRequested("why")),
+        "running (a step is recorded)": (*running, step),
+        "waiting (asleep)": (*running, AttemptSlept(1, TOKEN, retry_ns)),
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
         "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
         "retrying (abandoned)": (*running, stuck),
@@ -129,6 +134,10 @@ def task() -> Aggregate:
         "Outcome failed (rate limited)": _outcome("failed", TOKEN)._replace(limited=True),
         "Outcome cancelled": _outcome("cancelled", TOKEN, "bad_params"),
         "Outcome failed (abandoned)": _outcome("failed", TOKEN, "e")._replace(abandoned=True),
+        "Outcome completed (a step is unused)": _outcome("completed", TOKEN)._replace(
+            unused=(("s", ""),)
+        ),
+        "Outcome slept": _outcome(SLEPT, TOKEN)._replace(result=retry_ns),
         "Outcome returned": _outcome("returned", TOKEN),
         "Outcome of another attempt": _outcome("completed", TOKEN - 1),
         "Progress": Progress("task/r/a", AttemptToken(0, 1, TOKEN), 0.5, "half"),
@@ -162,6 +171,7 @@ def task() -> Aggregate:
         "ResumeWork": ResumeWork("a", "me", definition=REF),
         "Consumed": Consumed("task/r/a", current, ["m"]),
         "Saved": Saved("task/r/a", current, 1, {"n": 1}),
+        "Stepped": Stepped("task/r/a", current, "s", "", b"", 1),
         "ReportVote": ReportVote("collector/c", []),
         "CheckAttempt": CheckAttempt(TOKEN),
         "CheckSlot": CheckSlot(),

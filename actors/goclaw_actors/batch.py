@@ -18,6 +18,7 @@ from goclaw_actors.work import (
     Outcome,
     Saved,
     StartAttempt,
+    Stepped,
     StopAttempt,
     TellAttempt,
 )
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
 
 
-_REPORTED: Final = frozenset({Outcome, Consumed, Saved})
+_REPORTED: Final = frozenset({Outcome, Consumed, Saved, Stepped})
 """What an attempt says that is not said again: it is kept from a commit that fails."""
 
 

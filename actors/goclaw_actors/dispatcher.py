@@ -26,7 +26,7 @@ from goclaw_actors.messages import (
 from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns
-from goclaw_actors.work import Outcome, Saved
+from goclaw_actors.work import Outcome, Saved, Stepped
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Position
 from goclaw_events.errors import JournalBroken, JournalUnavailable
@@ -204,7 +204,7 @@ class Dispatcher:
     def accept_outcome(self, outcome: Report) -> None:
         """Take in what an executor says of an attempt."""
         message = Message(outcome.stream, outcome)
-        if isinstance(outcome, (Outcome, Saved)):
+        if isinstance(outcome, (Outcome, Saved, Stepped)):
             message.blobs = outcome.blobs
         self.commands.append(message)
 

@@ -32,7 +32,7 @@ from goclaw_actors.signalling import (
     SendSignal,
     WithdrawSignal,
 )
-from goclaw_actors.work import Consumed, Outcome, Progress, Saved
+from goclaw_actors.work import Consumed, Outcome, Progress, Saved, Stepped
 from goclaw_events.codec import Codec
 from goclaw_events.facts import WAITERS_MAX_DEFAULT
 
@@ -128,10 +128,7 @@ class RoomRefused(NamedTuple):
 
 
 class JudgeRun(NamedTuple):
-    """The auditor looked at the run. `evidence` that it is stuck as in `RunStuck`; none: it is not.
-
-    Whoever says so has looked again before.
-    """
+    """The auditor looked at the run twice. `evidence` as in `RunStuck`; none: it is not stuck."""
 
     evidence: list[list[str]]
 
@@ -498,3 +495,4 @@ MESSAGES.register(Outcome, "task.outcome")
 MESSAGES.register(Progress, "task.progress")
 MESSAGES.register(Consumed, "task.consumed")
 MESSAGES.register(Saved, "task.saved")
+MESSAGES.register(Stepped, "task.stepped")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 
 RETURNED: Final = "returned"
+SLEPT: Final = "slept"
 GRACE: Final = "grace"
 
 
@@ -41,13 +42,23 @@ class Signal(NamedTuple):
     parts: tuple[str, ...] = ()
 
 
+class StepRecord(NamedTuple):
+    """A durable step as a task has recorded it; see `StepRecorded`."""
+
+    name: str
+    key: str
+    digest: bytes
+    result: Value
+
+
 class StartAttempt(NamedTuple):
     """Run one attempt of a task; sent only after its `AttemptStarted` is durable.
 
     `kind` is that of the task (`agent`, `exec`, `http`) and decides who runs it; `agent` is empty
     for all others. `timeout_s` is what is left of the narrowest limit, `timeout_of` says which
     that is. `heartbeat_s`: how long the attempt may be silent. `lane` is where its slot is from.
-    `signals` wait for it. `state` is what an attempt before it saved last.
+    `signals` wait for it. `state` is what an attempt before it saved last. `steps` are those that
+    attempts before it recorded.
     """
 
     stream: str
@@ -65,6 +76,7 @@ class StartAttempt(NamedTuple):
     lane: str = ""
     signals: tuple[Signal, ...] = ()
     state: Value = None
+    steps: tuple[StepRecord, ...] = ()
 
     @property
     def idempotency_key(self) -> str:
@@ -115,7 +127,21 @@ class Limit(NamedTuple):
     left_of: str
 
 
-Word: TypeAlias = Offer | Retract | Interrupt | Written | Limit
+class Recorded(NamedTuple):
+    """Steps, each (name, key), are durable: their results may be used."""
+
+    steps: tuple[tuple[str, str], ...]
+
+
+class Unrecorded(NamedTuple):
+    """A step is not recorded, because a secret is in its result."""
+
+    name: str
+    key: str
+    message: str
+
+
+Word: TypeAlias = Offer | Retract | Interrupt | Written | Limit | Recorded | Unrecorded
 
 
 class TellAttempt(NamedTuple):
@@ -126,13 +152,15 @@ class TellAttempt(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How an attempt ended. `status`: completed, failed, cancelled, or `returned`.
+    """How an attempt ended. `status`: completed, failed, cancelled, `slept`, or `returned`.
 
     `blobs` holds the packed bytes of every `BlobRef` in `result`. `abandoned`: its code could
     not be stopped and may still run, so it keeps its slot. For such an attempt `returned` follows:
     its code has ended, or (code `grace`) has held the slot for as long as it may. `retryable` False
     overrules the retry policy; `retry_after_s` takes the place of its backoff. `limited`: a
     service told it to come back after these; it does not count, and its lane is held meanwhile.
+    `slept`: it goes on, in another attempt, at the time in nanoseconds that is its `result`.
+    `unused`: recorded steps, each (name, key), that one which completed did not ask for.
     """
 
     stream: str
@@ -147,6 +175,7 @@ class Outcome(NamedTuple):
     retryable: bool = True
     retry_after_s: float | None = None
     limited: bool = False
+    unused: tuple[tuple[str, str], ...] = ()
 
 
 class Progress(NamedTuple):
@@ -179,6 +208,21 @@ class Saved(NamedTuple):
     blobs: dict[bytes, bytes] | None = None
 
 
+class Stepped(NamedTuple):
+    """A durable step of the handler ended; comes before the outcome. `blobs` as in `Outcome`.
+
+    The rest as in `StepRecorded`.
+    """
+
+    stream: str
+    token: AttemptToken
+    name: str
+    key: str
+    digest: bytes
+    result: Value
+    blobs: dict[bytes, bytes] | None = None
+
+
 class Emitted(NamedTuple):
     """A chunk of the attempt's output, numbered from 1; `size` is that of its bytes.
 
@@ -194,7 +238,7 @@ class Emitted(NamedTuple):
     size: int
 
 
-Report: TypeAlias = Outcome | Progress | Consumed | Saved | Emitted
+Report: TypeAlias = Outcome | Progress | Consumed | Saved | Stepped | Emitted
 """What an executor says of an attempt."""
 
 

@@ -12,7 +12,7 @@ from goclaw.cli.output import emit, json_line, print_table, printable, say
 from goclaw.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from goclaw.config import Settings
 
@@ -80,15 +80,17 @@ def list_runs(
 @click.option(
     "--critical", is_flag=True, help="Show which tasks decided how long it took, and why."
 )
+@click.option("--steps", is_flag=True, help="Show the durable steps of its tasks.")
 @settings_options
 @json_option
-def show(settings: Settings, run: str, timeline: bool, critical: bool, as_json: bool) -> None:
+def show(
+    settings: Settings, run: str, timeline: bool, critical: bool, steps: bool, as_json: bool
+) -> None:
     """Show a run and its tasks. RUN is an id, the beginning of one, or @last."""
     from goclaw.asking import ask
 
-    record = ask(
-        settings, "runs.show", run=run, timeline=timeline, critical=critical, min_position="now"
-    )
+    parts = {"timeline": timeline, "critical": critical, "steps": steps}
+    record = ask(settings, "runs.show", run=run, **parts, min_position="now")
     if as_json:
         emit(record)
     else:
@@ -262,6 +264,9 @@ def _print_record(record: Mapping[str, Any]) -> None:
     if "critical_path" in record:
         click.echo()
         _print_critical_path(record["critical_path"])
+    if "steps" in record:
+        click.echo()
+        _print_steps(record["steps"])
     if "timeline" in record:
         click.echo()
         print_table(
@@ -272,6 +277,23 @@ def _print_record(record: Mapping[str, Any]) -> None:
                 for entry in record["timeline"]
             ],
         )  # fmt: skip
+
+
+def _print_steps(steps: Iterable[Mapping[str, Any]]) -> None:
+    print_table(
+        ("task", "step", "key", "attempt", "recorded", "result"),
+        [
+            (
+                step["task"],
+                step["step"],
+                step["key"],
+                step["attempt"],
+                _seconds(step["recorded_at"]),
+                _short(step["result"]),
+            )
+            for step in steps
+        ],
+    )
 
 
 def _stuck(place: Mapping[str, str]) -> str:

@@ -73,6 +73,8 @@ class ShowRun(NameRun):
     """With what happened, fact by fact."""
     critical: bool = False
     """With the path that decided when it ended."""
+    steps: bool = False
+    """With the durable steps of its tasks."""
 
 
 class ResultOf(NameRun):
@@ -108,7 +110,8 @@ def _list(ground: Ground, asked: ListRuns) -> dict[str, Any]:
 def _show(ground: Ground, asked: ShowRun) -> dict[str, Any]:
     ground.wait_for(asked.min_position)
     run = ground.runs.find(asked.run)
-    return ground.runs.record_of(run, timeline=asked.timeline, critical=asked.critical)
+    parts = {"timeline": asked.timeline, "critical": asked.critical, "steps": asked.steps}
+    return ground.runs.record_of(run, **parts)
 
 
 def _find(ground: Ground, asked: NameRun) -> dict[str, Any]:

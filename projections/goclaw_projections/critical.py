@@ -32,6 +32,7 @@ _AFTER: Final = {
     "task.attempt_started": "run",
     "task.attempt_failed": "backoff",
     "task.waiting": "wait",
+    "task.attempt_slept": "wait",
     "task.child_started": "wait",
 }
 _ENDS: Final = {

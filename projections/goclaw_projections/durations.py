@@ -122,6 +122,7 @@ _ATTEMPT_ENDS: Final = frozenset(
         facts.AttemptFailed,
         facts.AttemptLost,
         facts.AttemptLimited,
+        facts.AttemptSlept,
         facts.TaskCancelled,
     }
 )

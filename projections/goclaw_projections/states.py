@@ -25,6 +25,7 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.ChildStarted: "waiting",
     facts.AttemptLost: "scheduled",
     facts.AttemptLimited: "scheduled",
+    facts.AttemptSlept: "waiting",
     facts.TaskRequeued: "scheduled",
     facts.TaskRetried: "scheduled",
     facts.TaskCancelRequested: "cancelling",

@@ -146,6 +146,8 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
             row[_STATUS], row[_ATTEMPTS], row[_WAKE] = "running", fact.attempt, None
             if row[_STARTED] is None:
                 row[_STARTED] = time_ns
+        case facts.AttemptSlept():
+            row[_STATUS], row[_WAKE] = "waiting", fact.due_ns
         case facts.TaskCompleted():
             _end(row, "completed", time_ns)
             row[_ERROR], row[_RESULT] = None, number
@@ -171,6 +173,8 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
             | facts.SignalEnded()
             | facts.StateSaved()
             | facts.TaskAdjusted()
+            | facts.StepRecorded()
+            | facts.StepsUnused()
         ):
             pass
         case _:

@@ -101,6 +101,15 @@ def _brief_adjusted(fact: facts.TaskAdjusted) -> str:
     return _by(f"{fact.signal}: {', '.join(sorted(fact.changes))}", fact.sender)
 
 
+def _brief_step(name: str, key: str) -> str:
+    return f"{name} ({key})"[:BRIEF_CHARS_MAX] if key else name
+
+
+def _brief_unused(fact: facts.StepsUnused) -> str:
+    some = ", ".join(_brief_step(*step) for step in fact.steps)
+    return f"{fact.unused}: {some}"[:BRIEF_CHARS_MAX]
+
+
 def _brief_room(fact: facts.TasksBlocked | facts.TasksUnblocked) -> str:
     return f"{fact.lane}: {len(fact.tasks)} {', '.join(fact.tasks[:10])}"[:BRIEF_CHARS_MAX]
 
@@ -165,6 +174,9 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "task.signal_ended": lambda fact: _short(f"{fact.signal} {fact.state}", fact.reason),
     "task.adjusted": _brief_adjusted,
     "task.moved": lambda fact: fact.lane,
+    "task.step_recorded": lambda fact: _brief_step(fact.name, fact.key),
+    "task.steps_unused": _brief_unused,
+    "task.attempt_slept": lambda fact: f"attempt {fact.attempt}",
     "task.state_saved": lambda fact: f"attempt {fact.attempt}",
     "task.failed": lambda fact: _short(fact.code, fact.message),
     "task.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],

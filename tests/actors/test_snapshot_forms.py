@@ -115,7 +115,8 @@ LAYOUT = {
     (11, "task"): (
         "adjusted attempt child child_run deadline_ns definition due_ns error failures generation "
         "hold holder hops in_doubt kept kept_in key lane limited lost params priority progress "
-        "queue_due_ns result run_id signals status stream task_id tenant token total_due_ns unique"
+        "queue_due_ns result run_id signals status steps stream task_id tenant token total_due_ns "
+        "unique"
     ),
     (7, "lane"): (
         "capacity concurrency control declared_by entries head leased limits next oldest overflow "

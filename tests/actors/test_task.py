@@ -62,6 +62,8 @@ REFUSED = {
         "Outcome cancelled",
         "Outcome failed (abandoned)",
         "Outcome failed (rate limited)",
+        "Outcome completed (a step is unused)",
+        "Outcome slept",
         "Outcome of another attempt",
     )
 }
@@ -72,6 +74,12 @@ TOLD = ADJUSTED | {
     for how in ("parameters", "message", "rejecting", "merging")
 }
 TOLD_AT_WORK = {name: said for name, said in TOLD.items() if "rejecting" not in name}
+STEPS = {
+    "Stepped": ["StepRecorded"],
+    "Outcome completed (a step is unused)": ["StepsUnused", "TaskCompleted"],
+    "Outcome slept": ["AttemptSlept"],
+}
+"""In a state in which an attempt runs."""
 LATE = {"Outcome of another attempt": ["OutcomeRefused"]}
 ASKING = {
     "HoldWork interrupt": ["TaskCancelled"],
@@ -130,9 +138,11 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "EndSignals": ["SignalEnded"],
         "Consumed": ["SignalConsumed"],
         "Saved": ["StateSaved"],
+        **STEPS,
         "SendSignal (parameters)": ["SignalAccepted"],
         "SendSignal (merging)": ["SignalAccepted"],
         **LATE,
+        "Outcome completed (a step is unused)": ["SignalEnded", "StepsUnused", "TaskCompleted"],
     },
     "running (it was taken)": {
         **ADJUSTED,
@@ -151,6 +161,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         "Saved": ["StateSaved"],
+        **STEPS,
         "SendSignal (parameters)": ["SignalAccepted"],
         "SendSignal (merging)": ["SignalAccepted"],
         **LATE,
@@ -201,6 +212,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         "Saved": ["StateSaved"],
+        **STEPS,
         **TOLD_AT_WORK,
         **LATE,
     },
@@ -216,8 +228,10 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "LoseAttempt (once too often)": ["AttemptLost", "TaskCancelled"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "TaskCancelled"],
         "Saved": ["StateSaved"],
+        **STEPS,
         **TOLD_AT_WORK,
         **LATE,
+        "Outcome slept": ["TaskCancelled"],
     },
     "scheduled (for another lane)": {
         "KeyTaken": ["TaskFailed"],
@@ -265,6 +279,15 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "ChildEnded cancelled": ["TaskCancelled"],
         **TOLD_AT_WORK,
         **REFUSED,
+    },
+    "waiting (asleep)": {
+        "TimerFired": ["TaskRequeued"],
+        "HoldWork interrupt": ["TaskInterrupted"],
+        "HoldWork interrupt (with its run)": ["TaskInterrupted"],
+        "HoldWork pause": ["TaskPaused"],
+        "CancelTask": ["TaskCancelled"],
+        **TOLD,
+        **LATE,
     },
     "waiting": {
         "HoldWork interrupt": ["TaskInterrupted"],
@@ -314,9 +337,11 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],
         "ResumeWork": ["TaskResumed"],
         "Saved": ["StateSaved"],
+        **STEPS,
         "CancelTask": ["TaskCancelRequested"],
         **TOLD_AT_WORK,
         **LATE,
+        "Outcome slept": ["AttemptSlept", "TaskPaused"],
     },
     "interrupting": {
         "Outcome failed (rate limited)": ["TaskInterrupted"],
@@ -332,9 +357,11 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "HoldWork interrupt": ["TaskInterruptRequested"],
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],
         "Saved": ["StateSaved"],
+        **STEPS,
         "CancelTask": ["TaskCancelRequested"],
         **TOLD_AT_WORK,
         **LATE,
+        "Outcome slept": ["TaskInterrupted"],
     },
     "interrupted": {
         **QUEUED,
@@ -368,6 +395,9 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     "cancelled": REFUSED,
     "skipped": REFUSED,
 }
+EXPECTED["running (a step is recorded)"] = {
+    message: facts for message, facts in EXPECTED["running"].items() if message != "Stepped"
+}
 
 
 _ASIDE: dict[str, list[str]] = {
@@ -395,10 +425,12 @@ ON_ANOTHER_PATH: dict[str, dict[str, list[str]]] = {
     "running": _STOPPED,
     "running (a message waits)": _STOPPED,
     "running (it was taken)": _STOPPED,
+    "running (a step is recorded)": _STOPPED,
     "running (to be paused)": _STOPPED,
     "interrupting": _STOPPED,
     "child": _STOPPED,
     "paused (a child)": _STOPPED,
+    "waiting (asleep)": _ENDED,
     "retrying": _ENDED,
     "retrying (abandoned)": _ENDED,
     "interrupted": _ENDED,

@@ -526,7 +526,7 @@ def test_a_record_that_cannot_be_written_does_not_fail_an_agent(shared: Workers,
     "said",
     [
         ["done", 1, False, "completed", b"\xc1", None, "", "", "", False, True, None],
-        ["done", 1, False, "completed", None, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        ["done", 1, False, "completed", None, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
         ["progress", 1],
         [],
         7,

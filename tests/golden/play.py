@@ -16,7 +16,7 @@ from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Re
 from goclaw_actors.path_order import Wanted, order_change
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.work import RETURNED, Consumed, Outcome, Progress, Saved
+from goclaw_actors.work import RETURNED, SLEPT, Consumed, Outcome, Progress, Saved, Stepped
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
 from goclaw_events.facts import SegmentSealed, SegmentsExpired
@@ -115,6 +115,7 @@ def _everything(stage: Stage) -> Stage:
     _judged(stage)
     _held(stage)
     _adjusted(stage)
+    _stepped(stage)
     _collected(stage)
     _changed(stage)
     _undone(stage)
@@ -323,6 +324,27 @@ def _adjusted(stage: Stage) -> None:
         body = AdjustTask(task, f"{run}-{task}", said, "golden", b"digest")
         stage.node.accept(Message(f"workflow/{run}", body))
         stage.rest()
+
+
+def _stepped(stage: Stage) -> None:
+    """Let a handler do two steps, sleep, and not ask for one of them when it wakes."""
+    stage.submit(ONE, "stepped")
+    stage.rest()
+    running = _running(stage, "stepped")
+    place, due_ns = (running.stream, running.token), stage.clock.ns + 10**10
+    stage.node.accept_outcomes(
+        [
+            Stepped(*place, "charge", "order-1", b"digest", {"paid": 5}),
+            Stepped(*place, "$sleep", "#1", b"", due_ns),
+            Outcome(*place, SLEPT, due_ns),
+        ]
+    )
+    del stage.executor.held[running.token]
+    stage.rest()
+    stage.clock.ns = due_ns
+    stage.rest()
+    stage.end(_running(stage, "stepped"), unused=(("charge", "order-1"),))
+    stage.rest()
 
 
 def _collected(stage: Stage) -> None:

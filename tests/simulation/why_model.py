@@ -39,6 +39,7 @@ ASIDE = (
     "task.progress_reported", "task.outcome_refused", "task.attempt_returned",
     "task.signal_accepted", "task.signal_consumed", "task.signal_ended", "task.state_saved",
     "task.adjusted", "task.moved",
+    "task.step_recorded", "task.steps_unused",
 )  # fmt: skip
 HOLDS = frozenset(
     {"task.interrupted", "task.interrupt_requested", "task.paused", "task.resumed",
@@ -240,13 +241,13 @@ class _Model:
         stream, where = f"task/{run_id}/{task.id}", f"{run_id}/{task.id}: {reason}"
         assert reason.subject == stream, where
         own = [e for e in self.streams.get(stream, []) if e.fact.type not in ASIDE]
+        above = self.streams[f"workflow/{run_id}"]
+        if HOLDS & {entry.fact.type for entry in (*own, *above)}:
+            return  # what stands still, or went on after that, is not modelled
         if _begun(own) and reason.kind not in (*MESSAGES, "ended", "dependency", "run_stopping"):
             assert reason.since_ns == own[-1].time_ns, where
         if self._bugs and (reason.kind in ("nothing", "given_up") or reason.lost):
             return  # a bug may lose a message
-        above = self.streams[f"workflow/{run_id}"]
-        if HOLDS & {entry.fact.type for entry in (*own, *above)}:
-            return  # what stands still, or went on after that, is not modelled
         over = self._over(run_id)
         unmet = {plan.tasks[need].id for need in task.needs} - set(over)
         if task.id in over:
@@ -283,7 +284,7 @@ class _Model:
         last, kind = own[-1], own[-1].fact.type
         if kind in QUEUED or kind in ("task.attempt_lost", "task.joined"):
             return self._asking(own, reason, now_ns)
-        if kind == "task.waiting":
+        if kind in ("task.waiting", "task.attempt_slept"):
             assert reason.kind in MESSAGES or reason.until_ns == last.decoded.due_ns, reason
             return ("timer",)
         if kind == "task.attempt_failed":

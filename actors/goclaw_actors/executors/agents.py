@@ -30,11 +30,13 @@ class AgentOptions:
     `never_retry`: exceptions that fail the task at once. `description`: one line for people;
     left out, the first line of the docstring. `executor`: where it runs (`process`, or `thread`
     for what is not async); left out, async on the loop, others where the settings say.
+    `strict_steps`: an attempt that ends without asking for steps that were recorded has failed.
     """
 
     never_retry: tuple[type[BaseException], ...] = ()
     description: str = ""
     executor: Literal["", "thread", "process"] = ""
+    strict_steps: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from goclaw_actors.executors.errors import INTERRUPTED, ExecutorExhausted
 from goclaw_actors.executors.invoke import bind, mapping_of
 from goclaw_actors.executors.outcomes import (
     cancelled,
-    completed,
     failed,
     refused,
     silent,
@@ -209,9 +208,12 @@ class AsyncExecutor:
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
             context = run.begin(TaskContext(run.attempt, params, self._shared.ports))
-            outcome = completed(attempt, await agent.function(context, **arguments))
+            if run.task is not None:
+                context.runs_as(run.task)
+            outcome = context.concluded(agent, await agent.function(context, **arguments))
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
-            outcome = run.ending or failed(agent, attempt, error)
+            why = error if run.context is None else run.context.left_with(error)
+            outcome = run.ending or failed(agent, attempt, why)
         self._settle(run, outcome)
 
     async def _given(self, params: Value) -> Value:

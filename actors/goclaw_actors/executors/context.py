@@ -17,8 +17,20 @@ from goclaw_actors.executors.mailbox import Mailbox, ids_of, patch_of
 from goclaw_actors.executors.outcomes import chunk_of, stored
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
+from goclaw_actors.executors.sleeping import Sleeping
 from goclaw_actors.executors.window import Room, Window, is_on_loop
-from goclaw_actors.work import Consumed, Emitted, Interrupt, Limit, Offer, Saved, Signal, Written
+from goclaw_actors.work import (
+    Consumed,
+    Emitted,
+    Interrupt,
+    Limit,
+    Offer,
+    Recorded,
+    Saved,
+    Signal,
+    Unrecorded,
+    Written,
+)
 from goclaw_events.ids import plain_id
 
 if TYPE_CHECKING:
@@ -26,7 +38,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.executors.progress import After
     from goclaw_actors.executors.resolve import Load, Reveal
-    from goclaw_actors.work import Progress, StartAttempt, Word
+    from goclaw_actors.work import Progress, StartAttempt, Stepped, Word
     from goclaw_events.value import Value
 
 RUN_ID: Final[ContextVar[str]] = ContextVar("run_id", default="")
@@ -44,13 +56,14 @@ class ContextPorts(NamedTuple):
 
     load: Load
     input_of: Callable[[str], Value]
-    emit: Callable[[Progress | Consumed | Saved | Emitted], None]
+    emit: Callable[[Progress | Consumed | Saved | Stepped | Emitted], None]
     after: After
     clock: Callable[[], float] = time.monotonic
     reveal: Reveal | None = None
+    now_ns: Callable[[], int] = time.time_ns
 
 
-class TaskContext:
+class TaskContext(Sleeping):
     """Tell an agent about its attempt. The first argument of every agent.
 
     Reading is safe from any thread; so are `progress`, `cancelled`, `log` and `save`.
@@ -73,7 +86,6 @@ class TaskContext:
         "_seen",
         "_state",
         "_stopped",
-        "_stopped_event",
         "_window",
     )
 
@@ -83,7 +95,8 @@ class TaskContext:
         self._ports = ports
         self._beat_s = ports.clock()
         self._stopped = False
-        self._stopped_event: threading.Event | None = None
+        self._steps = None
+        self._main = None
         self._ended = False
         self._meter: ProgressMeter | None = None
         self._log: TaskLog | None = None
@@ -171,16 +184,6 @@ class TaskContext:
         """Raise `Cancelled` once the attempt was asked to stop: for the loops of sync agents."""
         if self._stopped:
             raise Cancelled
-
-    def sleep(self, seconds: float) -> None:
-        """Wait in a sync agent; a boundary: raises as soon as the attempt is asked to stop."""
-        with _LAZY:
-            event = self._stopped_event
-            if event is None:
-                event = self._stopped_event = threading.Event()
-        if not self._is_told_to_stop():
-            event.wait(seconds)  # whoever sets it has set the flag before
-        self._leave_if_asked()
 
     def progress(self, fraction: float | None = None, message: str = "") -> None:
         """Report how far the attempt is: `fraction` 0.0 to 1.0, `message` at most 1 KiB.
@@ -370,6 +373,9 @@ class TaskContext:
         if isinstance(word, Limit):
             self._bound(word.left_s)
             return
+        if isinstance(word, (Recorded, Unrecorded)):
+            self.stepped(word)
+            return
         mailbox = self._box()
         if isinstance(word, Interrupt):
             self._interrupted = word.reason
@@ -397,8 +403,6 @@ class TaskContext:
         self._wake()
 
     def _wake(self) -> None:
-        if self._stopped_event is not None:
-            self._stopped_event.set()
         if self._mailbox is not None:
             self._mailbox.wake()
 
@@ -408,6 +412,7 @@ class TaskContext:
             self._ended = True
         if self._meter is not None:
             self._meter.end()
+        self.end_steps()
         if self._mailbox is not None:
             self._mailbox.end()
 

@@ -57,6 +57,42 @@ class OutputFull(ActorsError):
     code = "output_full"
 
 
+class StepInvalid(ActorsError):
+    """A durable step has a name or key that it may not have, or the task has too many steps."""
+
+    code = "step_invalid"
+
+
+class StepRepeated(ActorsError):
+    """An attempt asked twice for one durable step: each needs a name or key of its own."""
+
+    code = "step_repeated"
+
+
+class StepChanged(ActorsError):
+    """A durable step was recorded with other arguments than it is asked for with now."""
+
+    code = "step_changed"
+
+
+class StepSecret(ActorsError):
+    """What a durable step came to holds a secret, which is never written down."""
+
+    code = "step_secret"
+
+
+class StepMissing(ActorsError):
+    """The key of the durable step that runs was asked for where none does."""
+
+    code = "step_missing"
+
+
+class StepsLeft(ActorsError):
+    """An agent with `strict_steps` ended without asking for durable steps that were recorded."""
+
+    code = "steps_unused"
+
+
 class ExecutorMissing(ActorsError):
     """A task is of a kind that this engine has no executor for."""
 
@@ -188,6 +224,17 @@ class Interrupted(BaseException):
     Catch it to save state and to tidy up, and let it through: the task stands still then, and can
     be resumed. A `BaseException`, as `Cancelled` is.
     """
+
+
+class Asleep(BaseException):
+    """Leave an agent that sleeps for long: it is called again when it wakes, and gets its steps.
+
+    A `BaseException`, as `Cancelled` is. `due_ns` is when it wakes.
+    """
+
+    def __init__(self, due_ns: int) -> None:
+        super().__init__(f"it sleeps until {due_ns}")
+        self.due_ns = due_ns
 
 
 class Cancelled(BaseException):

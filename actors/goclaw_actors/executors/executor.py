@@ -22,11 +22,12 @@ from goclaw_actors.executors.kept import Kept
 from goclaw_actors.executors.outbox import Outbox
 from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
 from goclaw_actors.executors.run import ExecutorLimits, Shared, limited
+from goclaw_actors.executors.steps import check_secret
 from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
 from goclaw_actors.why.sight import HERE
-from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Retract
+from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Retract, Stepped
 from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
@@ -356,7 +357,9 @@ class AgentExecutor:
         else:  # begun between the order to stop and now
             self._stop([(token, reason)], code, None)
 
-    def _emit(self, said: Progress | Consumed | Saved | Emitted) -> None:
+    def _emit(self, said: Progress | Consumed | Saved | Stepped | Emitted) -> None:
+        if isinstance(said, Stepped):
+            check_secret(said, self._outbox.redactor)
         self._outbox.put([said])
 
     def _delivered(self, items: list[Item]) -> None:

@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, TypeAlias
 
 from goclaw_actors.executors.redaction import KNOWN
-from goclaw_actors.work import Consumed, Emitted, Outcome, Progress, Saved
+from goclaw_actors.work import Consumed, Emitted, Outcome, Progress, Saved, Stepped
 from goclaw_events.errors import ValueNotStorable
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def _withheld(item: Item, error: Exception) -> Item:
         return item
     if isinstance(item, Emitted):
         return item._replace(value=None)
+    if isinstance(item, Stepped):
+        return item._replace(result=None, blobs=None)
     if isinstance(item, Saved):
         return item._replace(state=None, blobs=None)
     return Outcome(

@@ -17,6 +17,7 @@ from goclaw_actors.executors.errors import (
     RATE_LIMITED,
     TIMEOUT,
     AddressForbidden,
+    Asleep,
     BadParams,
     ExecNotAllowed,
     Fail,
@@ -25,10 +26,14 @@ from goclaw_actors.executors.errors import (
     RateLimited,
     ResponseTooLarge,
     RetryAfter,
+    StepChanged,
+    StepInvalid,
+    StepRepeated,
+    StepSecret,
 )
 from goclaw_actors.executors.redaction import CUT
 from goclaw_actors.executors.secrets import SecretMissing, SecretUnfit
-from goclaw_actors.work import Outcome
+from goclaw_actors.work import SLEPT, Outcome
 from goclaw_events.errors import CodedError, ValueNotStorable, ValueTooLarge
 from goclaw_events.value import INLINE_BYTES_MAX, BlobRef, pack, store
 
@@ -46,7 +51,8 @@ _OWN_FRAMES: Final = 1
 _CUT: Final = CUT.encode()
 _NEVER_RETRY: Final = (
     AddressForbidden, BadParams, ExecNotAllowed, ProgramNotFound, ResponseTooLarge, SecretMissing,
-    SecretUnfit, ValueNotStorable, ValueTooLarge,
+    SecretUnfit, StepChanged, StepInvalid, StepRepeated, StepSecret, ValueNotStorable,
+    ValueTooLarge,
 )  # fmt: skip
 
 
@@ -85,6 +91,8 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
         return limited(attempt, error)
     if isinstance(error, Interrupted):
         return cancelled(attempt, str(error), INTERRUPTED)
+    if isinstance(error, Asleep):
+        return Outcome(attempt.stream, attempt.token, SLEPT, error.due_ns)
     code, retryable, retry_after_s = AGENT_ERROR, True, None
     if isinstance(error, Fail):
         code, retryable = error.code, error.retryable

@@ -16,6 +16,7 @@ from goclaw_actors.executors.errors import (
     INTERRUPTED,
     ExecutorExhausted,
     LauncherDied,
+    StepSecret,
     WorkerDied,
     WorkerFailed,
 )
@@ -23,6 +24,7 @@ from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, sile
 from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
+from goclaw_actors.executors.steps import check_secret
 from goclaw_actors.executors.worker import (
     BEAT,
     CONSUMED,
@@ -34,8 +36,10 @@ from goclaw_actors.executors.worker import (
     READY,
     RUN,
     SAVED,
+    STEPPED,
     STOP,
     TELL,
+    VALUE,
 )
 from goclaw_actors.work import (
     Consumed,
@@ -45,19 +49,23 @@ from goclaw_actors.work import (
     Offer,
     Outcome,
     Progress,
+    Recorded,
     Retract,
     Saved,
+    Stepped,
+    Unrecorded,
     Written,
 )
-from goclaw_events.errors import CodedError, ValueTooLarge
-from goclaw_events.value import pack, unpack
+from goclaw_events.errors import BlobMissing, CodedError, ValueTooLarge
+from goclaw_events.value import BlobRef, pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.children.children import Children
     from goclaw_actors.executors.children.launcher import Exit
+    from goclaw_actors.executors.context import ContextPorts
     from goclaw_actors.executors.crew import ProcessLimits, WorkerProgram
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.run import Shared
@@ -173,7 +181,8 @@ class ProcessExecutor(ChildExecutor[Run]):
         reference = self._reference(run.agent)
         early = [Offer(attempt.signals), *(run.early or ())] if attempt.signals else run.early
         try:
-            worker.send([RUN, run.number, fields, reference, packed, run.attempt.timeout_s])
+            steps = pack([list(step) for step in attempt.steps])
+            worker.send([RUN, run.number, fields, reference, packed, run.attempt.timeout_s, steps])
             for word in early or ():
                 _say(worker, run, word)
         except FrameTooLarge as fault:
@@ -204,10 +213,17 @@ class ProcessExecutor(ChildExecutor[Run]):
             self._done(worker, run, *message[2:])
         elif kind in (CONSUMED, SAVED, EMITTED):
             self._reported(run, message)
+        elif kind == STEPPED:
+            self._stepped(worker, run, *message[2:])
         elif kind == PROGRESS:
             self._progress(run, message[2], message[3])
         elif kind == INPUT:
-            self._tell_input(worker, run)
+            ports, run_id = self._shared.ports, run.attempt.run_id
+            read = partial(_read_input, ports, run_id)
+            self._answer(worker, run, INPUT, read, f"the input of run {run_id!r}")
+        elif kind == VALUE:
+            read = partial(_read_step, self._shared.ports, run.attempt, message[2])
+            self._answer(worker, run, VALUE, read, "the result of a step")
         elif kind == BEAT:
             self._beat(run, message[2])
 
@@ -293,20 +309,40 @@ class ProcessExecutor(ChildExecutor[Run]):
         if left_s is not None:
             run.timer = self._children.loop.call_later(left_s, self._time_out, run)
 
-    def _tell_input(self, worker: WorkerLink, run: Run) -> None:
-        ports, run_id, number = self._shared.ports, run.attempt.run_id, run.number
+    def _stepped(
+        self,
+        worker: WorkerLink,
+        run: Run,
+        name: str,
+        key: str,
+        digest: bytes,
+        *rest: Any,
+    ) -> None:
+        attempt, (result, blobs) = run.attempt, rest
+        if attempt.token not in self._runs:
+            return
+        said = Stepped(attempt.stream, attempt.token, name, key, digest, unpack(result), blobs)
+        try:
+            check_secret(said, self._shared.outbox.redactor)
+        except StepSecret as error:
+            _say(worker, run, Unrecorded(name, key, error.message))
+        else:
+            self._put(said)
 
-        def read() -> bytes:
-            return pack(resolved(ports.input_of(run_id), ports.load))
+    def _answer(
+        self, worker: WorkerLink, run: Run, kind: str, read: Callable[[], bytes], what: str
+    ) -> None:
+        """Tell a worker what it asked for, or None: it cannot be read."""
+        number = run.number
 
         def then(value: Value, error: Exception | None) -> None:
             if error is not None:
-                _log.warning("the input of run %r cannot be read: %s", run_id, error)
+                _log.warning("%s cannot be read: %s", what, error)
             try:
-                worker.control([INPUT, number, value])
+                worker.control([kind, number, value])
             except FrameTooLarge as fault:
-                _log.warning("the input of run %r cannot be handed over: %s", run_id, fault)
-                worker.control([INPUT, number, None])
+                _log.warning("%s cannot be handed over: %s", what, fault)
+                worker.control([kind, number, None])
 
         self._children.load_in_thread(read, then)
 
@@ -408,6 +444,19 @@ class ProcessExecutor(ChildExecutor[Run]):
         return known[1]
 
 
+def _read_input(ports: ContextPorts, run_id: str) -> bytes:
+    return pack(resolved(ports.input_of(run_id), ports.load))
+
+
+def _read_step(ports: ContextPorts, attempt: StartAttempt, sha256: bytes) -> bytes:
+    """Return the result of a recorded step of the attempt, and nothing else that is kept."""
+    for step in attempt.steps:
+        if isinstance(step.result, BlobRef) and step.result.sha256 == sha256:
+            return pack(ports.load(step.result))
+    msg = "the attempt has no such step"
+    raise BlobMissing(msg)
+
+
 def _say(worker: WorkerLink, run: Run, word: Word) -> None:
     """Tell a worker something, a signal at a time: each fits into a frame."""
     if isinstance(word, Interrupt):
@@ -415,6 +464,12 @@ def _say(worker: WorkerLink, run: Run, word: Word) -> None:
         return
     if isinstance(word, Limit):
         worker.control([TELL, run.number, {"limit": list(word)}])
+        return
+    if isinstance(word, Recorded):
+        worker.control([TELL, run.number, {"recorded": word.steps}])
+        return
+    if isinstance(word, Unrecorded):
+        worker.control([TELL, run.number, {"unrecorded": list(word)}])
         return
     if isinstance(word, Written):
         worker.control([TELL, run.number, word.size])

@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, quote_plus
 
-from goclaw_actors.work import Consumed, Emitted, Progress, Saved
+from goclaw_actors.work import Consumed, Emitted, Progress, Saved, Stepped
 from goclaw_events.value import BlobRef, pack, store, unpack
 
 if TYPE_CHECKING:
@@ -120,6 +120,9 @@ class Redactor:
             return item._replace(message=self.marked(item.message))
         if isinstance(item, Emitted):
             return item._replace(value=self._kept(item.value, None)[0])
+        if isinstance(item, Stepped):  # it was looked at before: see `holds_secret`
+            result, blobs = self._kept(item.result, item.blobs)
+            return item._replace(result=result, blobs=blobs)
         if isinstance(item, Saved):
             state, blobs = self._kept(item.state, item.blobs)
             return item._replace(state=state, blobs=blobs)
@@ -127,6 +130,12 @@ class Redactor:
             item = item._replace(message=self.marked(item.message), trace=self.marked(item.trace))
         result, blobs = self._kept(item.result, item.blobs)
         return item if result is item.result else item._replace(result=result, blobs=blobs)
+
+    def holds_secret(self, value: Value, blobs: dict[bytes, bytes] | None) -> bool:
+        """Tell whether a secret is in a value, or in the large ones that it refers to."""
+        if self._bytes is None or value is None:
+            return False
+        return any(map(self._is_in, blobs.values() if blobs else (pack(value),)))
 
     def _kept(
         self, value: Value, blobs: dict[bytes, bytes] | None

@@ -13,7 +13,8 @@ class Support(NamedTuple):
     `logs`: how they reach the engine. `heartbeat`: its signs of life. `limits`: what bounds it.
     `live`, `signals`, `boundary` and `save` are parameters that change while it runs, messages to
     it, points at which it may be steered or interrupted, and saved state: what has none of these
-    declines a signal at once. `output`: how it emits chunks while it runs.
+    declines a signal at once. `output`: how it emits chunks while it runs. `steps`: what it does
+    once and for all, and what it sleeps without a slot.
     """
 
     runs: str
@@ -29,6 +30,7 @@ class Support(NamedTuple):
     boundary: str = ""
     save: str = ""
     output: str = ""
+    steps: str = ""
 
 
 SUPPORTS: Final[dict[str, Support]] = {
@@ -46,6 +48,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         boundary="`ctx.boundary()`, `ctx.stream()`",
         save="`ctx.save()`, `ctx.resumed_state`",
         output="`await ctx.emit()`",
+        steps="`await ctx.step()`, `ctx.sleep()`, `ctx.now()`, `ctx.random()`, `ctx.uuid()`",
     ),
     "thread": Support(
         runs="other agents",
@@ -61,6 +64,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         boundary="`ctx.boundary()`",
         save="`ctx.save()`, `ctx.resumed_state`",
         output="`ctx.emit()`, which may wait",
+        steps="`ctx.step()`, which waits; so do the others",
     ),
     "process": Support(
         runs='agents that say `executor="process"`, async or not',
@@ -76,6 +80,7 @@ SUPPORTS: Final[dict[str, Support]] = {
         boundary="as on the loop and in a thread",
         save="`ctx.save()`, `ctx.resumed_state`",
         output="as on the loop and in a thread",
+        steps="as on the loop and in a thread",
     ),
     "exec": Support(
         runs="tasks of kind `exec`",
@@ -112,5 +117,6 @@ COLUMNS: Final = {
     "boundary": "boundary",
     "save": "save",
     "output": "output",
+    "steps": "durable steps",
 }
 """What the columns are called in the table."""

@@ -14,7 +14,6 @@ from goclaw_actors.executors.errors import INTERRUPTED, ExecutorExhausted
 from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
 from goclaw_actors.executors.outcomes import (
     cancelled,
-    completed,
     failed,
     refused,
     silent,
@@ -178,7 +177,8 @@ class ThreadExecutor:
                 context = run.begin(TaskContext(run.attempt, params, ports))
             if run.ending is not None:  # stopped while the parameters were loaded
                 return run.ending
-            return completed(attempt, plain_result(agent, agent.function(context, **arguments)))
+            result = plain_result(agent, agent.function(context, **arguments))
+            return context.concluded(agent, result)
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the engine
             return run.ending or failed(agent, attempt, error)
 

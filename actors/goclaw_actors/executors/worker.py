@@ -21,7 +21,7 @@ from goclaw_actors.executors.children.wire import READ_BYTES, Frames, framed
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, ContextPorts, TaskContext
 from goclaw_actors.executors.errors import Cancelled
 from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
-from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, bounded, completed, failed
+from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, bounded, failed
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.work import (
     AttemptToken,
@@ -32,9 +32,13 @@ from goclaw_actors.work import (
     Offer,
     Outcome,
     Progress,
+    Recorded,
     Retract,
     Signal,
     StartAttempt,
+    Stepped,
+    StepRecord,
+    Unrecorded,
     Written,
 )
 from goclaw_events.errors import BlobMissing, CodedError
@@ -62,12 +66,14 @@ TELL: Final = "tell"
 CONSUMED: Final = "consumed"
 SAVED: Final = "saved"
 EMITTED: Final = "emitted"
+STEPPED: Final = "stepped"
+VALUE: Final = "value"
 READY: Final = "ready"
 DONE: Final = "done"
 PROGRESS: Final = "progress"
 LOG: Final = "log"
 LOG_BYTES_MAX: Final = 8 * 1024
-_INPUT_S: Final = 60.0
+_ANSWER_S: Final = 60.0
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _log = logging.getLogger("goclaw.executors")
 
@@ -90,10 +96,11 @@ class Worker:
         self._early: list[tuple[int, Word]] = []
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._input: bytes | None = None
+        self._answer: bytes | None = None
         self._answered = threading.Event()
+        self._asking = threading.Lock()
         timers = Timers()
-        self._ports = ContextPorts(_no_blob, self._ask_input, self._emit, timers.after)
+        self._ports = ContextPorts(self._ask_value, self._ask_input, self._emit, timers.after)
 
     def serve(self) -> None:
         """Say that it is ready, and run what comes."""
@@ -117,8 +124,8 @@ class Worker:
         for message in _messages(self._control):
             if message[0] == STOP:
                 self._stop(message[1])
-            elif message[0] == INPUT and message[1] == self._number:
-                self._input = message[2]
+            elif message[0] in (INPUT, VALUE) and message[1] == self._number:
+                self._answer = message[2]
                 self._answered.set()
             elif message[0] == TELL:
                 self._told(message[1], message[2])
@@ -153,15 +160,16 @@ class Worker:
         reference: Sequence[str],
         params: bytes,
         timeout_s: float | None,
+        steps: bytes,
     ) -> None:
         stream, run_id, task_id, generation, count, name = fields
         token = AttemptToken(0, 0, number)
         attempt = StartAttempt(
-            stream, run_id, task_id, generation, count, token, name, None, timeout_s
-        )
+            stream, run_id, task_id, generation, count, token, name, None, timeout_s,
+            steps=tuple(StepRecord(*step) for step in unpack(steps)),
+        )  # fmt: skip
         with self._state:
             self._number, self._stopped, self._context = number, False, None
-            self._input = None
             self._answered.clear()
         if self._cpu_s_max is not None:
             _bound_cpu(self._cpu_s_max)
@@ -201,15 +209,15 @@ class Worker:
             context.check_cancelled()
             result = agent.function(context, **arguments)
             if agent.is_async:
-                result = self._await(result)
-            return completed(attempt, plain_result(agent, result))
+                result = self._await(result, context)
+            return context.concluded(agent, plain_result(agent, result))
         except BaseException as error:  # noqa: BLE001 - nothing of an agent ends the worker
-            return failed(agent, attempt, error)
+            return failed(agent, attempt, error if context is None else context.left_with(error))
         finally:
             if context is not None:
                 context.end()
 
-    def _await(self, awaitable: Any) -> Any:
+    def _await(self, awaitable: Any, context: TaskContext) -> Any:
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
             asyncio.set_event_loop(self._loop)
@@ -218,6 +226,7 @@ class Worker:
             return await awaitable
 
         task = self._loop.create_task(call())
+        context.runs_as(task)
         with self._state:
             self._task = task
             if self._stopped:
@@ -229,15 +238,28 @@ class Worker:
                 self._task = None
 
     def _ask_input(self, _run_id: str) -> Value:
-        self.send([INPUT, self._number])
-        if not self._answered.wait(_INPUT_S) or self._input is None:
-            if self._stopped:
-                raise Cancelled
-            msg = "the input of the run could not be read"
-            raise BlobMissing(msg, hint="see the log of the engine")
-        return unpack(self._input)
+        return self._asked([INPUT, self._number], "the input of the run")
 
-    def _emit(self, said: Progress | Consumed | Saved | Emitted) -> None:
+    def _ask_value(self, ref: BlobRef) -> Value:
+        """Return the result of a step that is too large to come with the attempt."""
+        return self._asked([VALUE, self._number, ref.sha256], "the result of a step")
+
+    def _asked(self, question: list[Any], what: str) -> Value:
+        """Return what the engine answers; agents' threads ask one after the other."""
+        with self._asking:
+            self._answer = None
+            self._answered.clear()
+            self.send(question)
+            self._answered.wait(_ANSWER_S)
+            answer: bytes | None = self._answer
+        if answer is not None:
+            return unpack(answer)
+        if self._stopped:
+            raise Cancelled
+        msg = f"{what} could not be read"
+        raise BlobMissing(msg, hint="see the log of the engine")
+
+    def _emit(self, said: Progress | Consumed | Saved | Stepped | Emitted) -> None:
         number = said.token.number
         if isinstance(said, Progress):
             self.send([PROGRESS, number, said.fraction, said.message])
@@ -245,6 +267,9 @@ class Worker:
             self.send([CONSUMED, number, said.signals])
         elif isinstance(said, Emitted):
             self.send([EMITTED, number, said.number, said.value, said.size])
+        elif isinstance(said, Stepped):
+            step = (said.name, said.key, said.digest)
+            self.send([STEPPED, number, *step, pack(said.result), said.blobs])
         else:
             self.send([SAVED, number, said.number, pack(said.state), said.blobs])
 
@@ -268,13 +293,23 @@ def _word(said: Any) -> Word:
     if isinstance(said, dict) and "limit" in said:
         return Limit(*said["limit"])
     if isinstance(said, dict):
-        return Interrupt(said["interrupt"], 0.0)
+        return _word_by_name(**said)
     if isinstance(said, int):
         return Written(said)
     if isinstance(said, str):
         return Retract(said)
     name, kind, mode, body, sender, redelivered, _ = said
     return Offer((Signal(name, kind, mode, body, sender, redelivered),))
+
+
+def _word_by_name(
+    interrupt: str = "",
+    recorded: Sequence[Sequence[str]] | None = None,
+    unrecorded: Sequence[str] | None = None,
+) -> Word:
+    if recorded is not None:
+        return Recorded(tuple((name, key) for name, key in recorded))
+    return Interrupt(interrupt, 0.0) if unrecorded is None else Unrecorded(*unrecorded)
 
 
 def _logged(record: logging.LogRecord) -> list[Any]:
@@ -340,8 +375,3 @@ def _flush() -> bool:
             if isinstance(stream, Noticed):
                 stream.noticed = False
     return printed
-
-
-def _no_blob(ref: BlobRef) -> Value:
-    msg = f"a worker was given a reference to {ref.hex} instead of its value"
-    raise BlobMissing(msg)

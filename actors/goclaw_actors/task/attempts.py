@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Decision, Moment, OpenAttempt, Send, SetTimer
 from goclaw_actors.messages import Release
-from goclaw_actors.task import child, hearing
+from goclaw_actors.task import child, hearing, terms
 from goclaw_actors.task.ending import cleared, end, release, time_out
 from goclaw_actors.task.limits import QUEUE, after_ns, left_s, overdue
-from goclaw_actors.task.state import SCHEDULED, Task
+from goclaw_actors.task.state import SCHEDULED, Task, evolve
 from goclaw_actors.work import AttemptToken, StartAttempt
 from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
-from goclaw_events.facts import AttemptStarted, ChildStarted, TaskFailed, TaskRequeued
+from goclaw_events.facts import AttemptStarted, ChildStarted, TaskFailed, TaskMoved, TaskRequeued
 from goclaw_events.ids import lane_stream
 from goclaw_events.value import BlobRef
 
@@ -26,7 +27,7 @@ _DECISION: Final = maker(Decision, 4)
 _TOKEN: Final = maker(AttemptToken, 3)
 _STARTED: Final = maker(AttemptStarted, 3)
 _OPEN: Final = maker(OpenAttempt, 4)
-_START: Final = maker(StartAttempt, 15)
+_START: Final = maker(StartAttempt, 16)
 LEASE_S: Final = 30.0
 """Of an attempt that need not give signs of life."""
 
@@ -57,15 +58,18 @@ class Attempts:
         return _DECISION((facts, (), (*forgotten, *effects), None))
 
     def again(self, task: Task, moment: Moment) -> Decision:
-        """Make another attempt after a backoff."""
+        """Make another attempt after a backoff, or a sleep."""
         if not task.lane:
             return self.start_child(task, moment)
+        moved = (TaskMoved(terms.wanted_lane(task)),) if terms.moves(task) else ()
+        if moved:
+            evolve(task := copy(task), moved[0])
         planned = self.asking.planned(task)
         asks = self.asking.enqueue(task, task, planned, at_head=True)
         queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s)
         timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         fact = TaskRequeued(task.attempt + 1, queue_ns)
-        return Decision((fact,), (asks,), timers)
+        return Decision((*moved, fact), (asks,), timers)
 
     def start_child(self, task: Task, moment: Moment) -> Decision:
         """Submit the run that the task stands for, or fail if it cannot be."""
@@ -109,6 +113,7 @@ class Attempts:
                 task.lane,
                 (),
                 None,
+                () if task.steps is None else task.steps.records(),
             )
         )
         if signals is not None:

@@ -37,7 +37,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.task import hearing, holding, voting, yielding
+from goclaw_actors.task import hearing, holding, stepping, voting, yielding
 from goclaw_actors.task.adjusting import Adjusting, leave, tell_limit
 from goclaw_actors.task.asking import Asking
 from goclaw_actors.task.attempts import Attempts
@@ -83,6 +83,7 @@ from goclaw_actors.work import (
     Outcome,
     Progress,
     Saved,
+    Stepped,
 )
 from goclaw_events.envelope import maker
 from goclaw_events.facts import (
@@ -143,6 +144,7 @@ class _Decide:
             Consumed: hearing.consumed,
             Saved: hearing.saved,
             RetryTask: self._retry,
+            Stepped: stepping.stepped,
             **voting.decisions(contents),
             StandAside: yielding.stand_aside,
             TellResult: yielding.tell_result,
@@ -234,6 +236,8 @@ class _Decide:
         return decision._replace(effects=(*decision.effects, *limit))
 
     def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
+        if message.id == TIMER and task.status == WAITING and task.attempt:
+            return self._attempts.again(task, moment)  # it slept
         if message.id == TIMER and task.status == WAITING:
             return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
         if message.id == TIMER and task.status == RETRYING:
@@ -243,7 +247,7 @@ class _Decide:
             return time_out(task, waited(task, self._asking.planned(task)))
         # what runs has the same limit where it runs, and a child a deadline of its own
         total_over = 0 < task.total_due_ns <= moment.now_ns
-        waits = task.status in (SCHEDULED, RETRYING, *ASKING) or task.status in HELD
+        waits = task.status in (SCHEDULED, RETRYING, WAITING, *ASKING) or task.status in HELD
         if message.id == TOTAL and waits and total_over and not holding.is_held_child(task):
             return time_out(task, overdue(task, self._asking.planned(task)))
         return hearing.timer(task, message.id, moment)

@@ -1,7 +1,8 @@
 """Whether a task that did not complete may have taken effect: what a saga has to undo, too.
 
 An attempt that says itself that it failed is believed. Nobody knows of one that was stopped, timed
-out or lost, nor of what a service did whose answer did not come, or was no success.
+out or lost, or sleeps half-way, nor of what a service did whose answer did not come, or was no
+success.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
+    AttemptSlept,
     TaskCancelled,
     TaskInterrupted,
 )
@@ -46,4 +48,4 @@ def leaves_doubt(task: Task, fact: Any) -> bool:
         case TaskInterrupted():
             return task.status == INTERRUPTING
         case _:
-            return isinstance(fact, AttemptLost)
+            return isinstance(fact, (AttemptLost, AttemptSlept))

@@ -19,7 +19,15 @@ from goclaw_actors.task.signals import (
     without_attempt,
 )
 from goclaw_actors.task.state import ATTEMPTED, FINAL
-from goclaw_actors.work import AttemptToken, Interrupt, Offer, Retract, Signal, TellAttempt
+from goclaw_actors.work import (
+    AttemptToken,
+    Interrupt,
+    Offer,
+    Recorded,
+    Retract,
+    Signal,
+    TellAttempt,
+)
 from goclaw_events.facts import (
     AttemptLost,
     SignalAccepted,
@@ -297,6 +305,8 @@ def again(task: Task, moment: Moment) -> tuple[TellAttempt, ...]:
         patch = task.signals.patch
         given = (Signal("", PARAMS, STEER, patch, ""),) if patch else ()
         tells.append(_tell(task, moment, Offer((*given, *task.signals.ready(moment.now_ns)))))
+    if task.steps is not None:
+        tells.append(_tell(task, moment, Recorded(tuple(task.steps.numbers))))
     if task.status == INTERRUPTING and task.hold is not None:
         tells.append(_tell(task, moment, Interrupt(task.hold.reason, 0.0)))
     return tuple(tells)

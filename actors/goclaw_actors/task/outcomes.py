@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Moment, SetTimer
-from goclaw_actors.task import child, hearing, holding, terms
+from goclaw_actors.task import child, hearing, holding, stepping, terms
 from goclaw_actors.task.adjusting import leave
 from goclaw_actors.task.ending import TIMER, end, release
 from goclaw_actors.task.hold import INTERRUPTING
@@ -15,7 +15,7 @@ from goclaw_actors.task.retry import delay_s, may_retry
 from goclaw_actors.task.signals import without_attempt
 from goclaw_actors.task.state import ATTEMPTED, CANCELLING, CHILD, COMPLETED, SCHEDULED, Task
 from goclaw_actors.task.stopping import returned
-from goclaw_actors.work import RETURNED, Outcome
+from goclaw_actors.work import RETURNED, SLEPT, Outcome
 from goclaw_events.envelope import maker
 from goclaw_events.facts import (
     AttemptFailed,
@@ -72,12 +72,15 @@ class Outcomes:
         """Take what an attempt, or a child, came to."""
         if outcome.status == COMPLETED:
             fact = _COMPLETED((task.attempt, outcome.token.number, outcome.result))
-            return end(task, (fact,), COMPLETED, closed, result=outcome.result)
+            facts = (*stepping.unused(task, outcome), fact) if outcome.unused else (fact,)
+            return end(task, facts, COMPLETED, closed, result=outcome.result)
         if task.status == CANCELLING:
             cancelled = TaskCancelled("", outcome.abandoned)
             return end(task, (cancelled,), "cancelled", closed, kept=outcome.abandoned)
         if task.status == INTERRUPTING:
             return holding.stopped(task, outcome, closed)
+        if outcome.status == SLEPT:
+            return stepping.slept(task, outcome, closed)
         return self._failed(task, outcome, moment, closed)
 
     def _failed(

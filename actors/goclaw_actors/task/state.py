@@ -11,11 +11,13 @@ from goclaw_actors.task import terms
 from goclaw_actors.task.doubt import leaves_doubt
 from goclaw_actors.task.hold import INTERRUPTING, Hold
 from goclaw_actors.task.signals import Signals
+from goclaw_actors.task.steps import Steps, rows_of
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLimited,
     AttemptLost,
     AttemptReturned,
+    AttemptSlept,
     AttemptStarted,
     ChildStarted,
     OutcomeRefused,
@@ -24,6 +26,8 @@ from goclaw_events.facts import (
     SignalConsumed,
     SignalEnded,
     StateSaved,
+    StepRecorded,
+    StepsUnused,
     TaskAdjusted,
     TaskAdmitted,
     TaskCancelled,
@@ -47,7 +51,9 @@ from goclaw_events.facts import (
 from goclaw_events.ids import kept_slot
 
 if TYPE_CHECKING:
+    from goclaw_actors.chunked import Chunked
     from goclaw_actors.decider import MapChunks
+    from goclaw_events.facts import StepFact
     from goclaw_events.value import BlobRef, Value
 
 PENDING: Final = "pending"
@@ -77,18 +83,19 @@ class Task:
     to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
     a slot still. `hold`: why it stands still or is to. `signals` is None until somebody says
-    something to the task, or its handler saves its state. `unique` as in `TaskScheduled`.
-    `adjusted` is what somebody changed (as in `TaskAdjusted`), None: nothing; `kept_in` the lanes
-    of kept slots, by their names, that are not of the lane by now. `in_doubt`: an attempt that did
-    not complete may have had effects. Other times, too; 0: there is none.
+    something to the task, or its handler saves its state, `steps` until one is recorded, and once
+    the task has completed. `unique` as in `TaskScheduled`. `adjusted` is what somebody changed (as
+    in `TaskAdjusted`), None: nothing; `kept_in` the lanes of kept slots, by their names, that are
+    not of the lane by now. `in_doubt`: an attempt that did not complete may have had effects. Other
+    times, too; 0: there is none.
     """
 
     __slots__ = (
         "adjusted", "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
         "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept", "kept_in", "key",
         "lane", "limited", "lost", "params", "priority", "progress", "queue_due_ns", "result",
-        "run_id", "signals",
-        "status", "stream", "task_id", "tenant", "token", "total_due_ns", "unique",
+        "run_id", "signals", "status", "steps", "stream", "task_id", "tenant", "token",
+        "total_due_ns", "unique",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -125,6 +132,7 @@ class Task:
         self.unique: list[Any] | None = None
         self.adjusted: dict[str, Any] | None = None
         self.kept_in: dict[str, str] = {}
+        self.steps: Steps | None = None
 
     @property
     def ends_ns(self) -> int:
@@ -159,16 +167,13 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
              task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
              task.tenant, task.key, task.unique) = fact  # fmt: skip
             task.status = SCHEDULED if fact.unique is None else CLAIMING
+            task.steps = None
         case AttemptStarted():
             task.status = RUNNING
             task.attempt, task.token, task.holder = fact
             task.queue_due_ns = 0
             if task.signals is not None:
                 talk.attempt_started(task.signals, task.attempt)
-        case TaskCompleted():
-            task.status = COMPLETED
-            task.result = fact.result
-            task.due_ns = 0
         case TaskWaiting(definition, generation, due_ns):
             _begin_again(task, generation)
             task.status = WAITING
@@ -193,19 +198,14 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _sent(task, fact)
         case TaskCancelRequested():
             task.status = CANCELLING
-        case TaskFailed(code, message):
-            task.status = FAILED
-            task.error = [code, message]
-        case TaskCancelled():
-            task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
-            task.status = CANCELLED
-            task.due_ns = 0
-            if fact.abandoned:
-                task.kept.append(task.token)
+        case TaskCompleted() | TaskFailed() | TaskCancelled():
+            _ended(task, fact)
         case AttemptReturned(token):
             _returned(task, token)
         case OutcomeRefused():
             pass
+        case AttemptSlept() | StepRecorded() | StepsUnused():
+            _stepped(task, fact)
         case SignalAccepted() | SignalConsumed() | SignalEnded() | StateSaved():
             task.signals = task.signals or Signals()
             talk.evolve(task.signals, fact)
@@ -217,6 +217,26 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
         case _:
             assert_never(fact)
     return task
+
+
+def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled) -> None:
+    """Note how the task ended; one that failed may be tried again, and gets its steps then."""
+    match fact:
+        case TaskCompleted():
+            task.status = COMPLETED
+            task.steps = None
+            task.result = fact.result
+            task.due_ns = 0
+        case TaskFailed(code, message):
+            task.status = FAILED
+            task.error = [code, message]
+        case TaskCancelled():
+            task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
+            task.status = CANCELLED
+            task.due_ns = 0
+            task.steps = None
+            if fact.abandoned:
+                task.kept.append(task.token)
 
 
 def _returned(task: Task, token: int) -> None:
@@ -272,6 +292,18 @@ def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued | TaskRetried) ->
         task.total_due_ns = fact.total_due_ns
 
 
+def _stepped(task: Task, fact: StepFact) -> None:
+    """Keep a step, or wait with what is kept for the end of a sleep."""
+    if isinstance(fact, StepRecorded):
+        task.steps = task.steps or Steps()
+        task.steps.add(fact)
+    elif isinstance(fact, AttemptSlept):
+        task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
+        task.status = WAITING
+        task.due_ns = fact.due_ns
+        _attempt_over(task, lost=False)
+
+
 def _attempt_over(task: Task, *, lost: bool) -> None:
     if task.hold is not None:
         task.hold.since = ""  # a child ended while its task stood still
@@ -281,10 +313,11 @@ def _attempt_over(task: Task, *, lost: bool) -> None:
 
 def encode(task: Task) -> dict[str, Any]:
     """Return the task as plain data: equal tasks give equal data."""
-    names = (name for name in Task.__slots__ if name not in ("stream", "hold", "signals"))
+    names = (name for name in Task.__slots__ if name not in ("stream", "hold", "signals", "steps"))
     data = {name: getattr(task, name) for name in names}
     data["hold"] = None if task.hold is None else task.hold.as_list()
     data["signals"] = None if task.signals is None else task.signals.as_list()
+    data["steps"] = None if task.steps is None else task.steps.as_list()
     return data
 
 
@@ -299,16 +332,18 @@ _ROOT: Final = (
 def _root(task: Task) -> Value:
     signals = None if task.signals is None else task.signals.as_list()
     hold = None if task.hold is None else task.hold.as_list()
-    return [hold, signals, *(getattr(task, name) for name in _ROOT)]
+    steps = 0 if task.steps is None else len(task.steps)
+    return [hold, signals, steps, *(getattr(task, name) for name in _ROOT)]
 
 
-def _maps(_task: Task) -> tuple[()]:
-    return ()
+def _maps(task: Task) -> tuple[Chunked[Any], ...]:
+    return rows_of(task.steps)
 
 
-def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
+def _restore(stream: str, root: Value, maps: MapChunks) -> Task:
     task = Task(stream)
-    hold, signals, *fields = root
+    hold, signals, steps, *fields = root
+    task.steps = Steps.of_chunks(steps, maps.get(0, {})) if steps else None
     task.hold = None if hold is None else Hold(*hold)
     task.signals = None if signals is None else Signals.of_list(signals)
     for name, value in zip(_ROOT, fields, strict=True):
@@ -317,4 +352,4 @@ def _restore(stream: str, root: Value, _maps: MapChunks) -> Task:
 
 
 FORM: Final = SnapshotForm(11, _root, _maps, _restore)
-"""How a task is kept: a task has no large part."""
+"""How a task is kept: its steps piece by piece."""

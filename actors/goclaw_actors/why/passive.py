@@ -17,6 +17,8 @@ from goclaw_events.facts import (
     SignalConsumed,
     SignalEnded,
     StateSaved,
+    StepRecorded,
+    StepsUnused,
     TaskAdjusted,
     TaskMoved,
 )
@@ -35,7 +37,7 @@ TURNS_MAX: Final = 32
 ASIDE: Final = frozenset(
     {
         AttemptReturned, OutcomeRefused, ProgressReported, SignalAccepted, SignalConsumed,
-        SignalEnded, StateSaved, TaskAdjusted, TaskMoved,
+        SignalEnded, StateSaved, StepRecorded, StepsUnused, TaskAdjusted, TaskMoved,
     }
 )  # fmt: skip
 """Facts of a task that leave it in the state that it is in."""

@@ -77,6 +77,7 @@ from goclaw_events.facts.signal import (
     SignalFact,
     StateSaved,
 )
+from goclaw_events.facts.step import AttemptSlept, StepFact, StepRecorded, StepsUnused
 from goclaw_events.facts.task import (
     AttemptFailed,
     AttemptLimited,
@@ -131,6 +132,7 @@ __all__ = [
     "AttemptLimited",
     "AttemptLost",
     "AttemptReturned",
+    "AttemptSlept",
     "AttemptStarted",
     "CatalogueFact",
     "ChildStarted",
@@ -198,7 +200,10 @@ __all__ = [
     "SlotKept",
     "StateSaved",
     "StepEnded",
+    "StepFact",
+    "StepRecorded",
     "StepRested",
+    "StepsUnused",
     "StepsUnwound",
     "StreamPoisoned",
     "TaskAdjustFact",

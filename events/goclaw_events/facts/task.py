@@ -13,6 +13,7 @@ from goclaw_events.facts.adjust import TaskAdjustFact
 from goclaw_events.facts.hold import TaskHoldFact
 from goclaw_events.facts.path import TaskDropped
 from goclaw_events.facts.signal import SignalFact
+from goclaw_events.facts.step import StepFact
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
@@ -117,7 +118,7 @@ class AttemptLimited(NamedTuple):
 
 
 class TaskRequeued(NamedTuple):
-    """The task asks its lane for a slot again, because its backoff is over.
+    """The task asks its lane for a slot again, because its backoff, or its sleep, is over.
 
     `queue_due_ns`: when the wait for it has to have ended (0: there is no such time).
     """
@@ -227,4 +228,5 @@ TaskFact: TypeAlias = (
     | TaskHoldFact
     | TaskAdjustFact
     | TaskDropped
+    | StepFact
 )
