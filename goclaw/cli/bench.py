@@ -188,6 +188,20 @@ def process(
     _print(measure_processes(directory, load, say), as_json=as_json)
 
 
+@bench.command("steps")
+@_number("--in-flight", 1, 2_000, 64, "How many agents take steps at once.")
+@_number("--steps", 1, 10_000, 200, "How many steps each takes.")
+@_number("--samples", 10, 10_000, 500, "How many steps one agent takes alone.")
+@_directory_option
+@json_option
+def steps(in_flight: int, steps: int, samples: int, directory: Path, as_json: bool) -> None:
+    """Measure durable steps: how many a second, and how long one takes."""
+    from goclaw.bench.steps import StepLoad, measure_steps
+
+    figures = measure_steps(directory, StepLoad(in_flight, steps, samples), say)
+    _print(figures, as_json=as_json)
+
+
 @bench.command("signals")
 @_number("--samples", 1, 100_000, 200, "How many signals the latencies come from.")
 @_number("--kills", 1, 1_000, 10, "How many processes are killed.")

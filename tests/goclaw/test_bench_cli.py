@@ -154,6 +154,18 @@ def test_bench_process_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bench_steps_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many durable steps a second, and how long one takes, alone and among many."""
+    args = ["bench", "steps", "--in-flight", "4", "--steps", "10", "--samples", "10"]
+    assert main([*args, "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    for key in ("latency_ms", "alone_ms"):
+        assert 0 < found[key]["p50"] <= found[key]["p99"], key
+    assert found["steps_per_s"] > 0
+    assert found["step_cpu_ms"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bench_signals_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """How soon a handler hears, on the loop and in a process, and stops; signals a second."""
     args = ["bench", "signals", "--samples", "5", "--kills", "1", "--signals", "50"]
