@@ -98,10 +98,17 @@ COMMON: Final = (
     "room kept for a run",
     "key claimed",
     "task waits for its key",
+    "step done",
+    "step handed back",
+    "attempt sleeps",
+    "task awake",
 )
 """What must come up within every hundred seeds."""
 
 RARE: Final = (
+    "step done again",
+    "step done and never said",
+    "sleep cancelled before it was due",
     "lane turns a task away",
     "damaged snapshot passed over",
     "flipped bit in snapshots",
@@ -268,8 +275,8 @@ def _task(entries: list[Entry]) -> Iterator[str]:
     due_ns = 0
     for at, entry in enumerate(entries):
         name, fact, before = entry.fact.type, entry.decoded, types[at - 1] if at else ""
-        if name in ("task.attempt_failed", "task.waiting"):
-            due_ns = fact.due_ns if name == "task.waiting" else fact.retry_due_ns or 0
+        if name in ("task.attempt_failed", "task.waiting", "task.attempt_slept"):
+            due_ns = fact.retry_due_ns or 0 if name == "task.attempt_failed" else fact.due_ns
             if getattr(fact, "abandoned", False):
                 yield "attempt abandoned"
         if name == "task.requeued" or (name == "task.completed" and before == "task.waiting"):
@@ -277,7 +284,7 @@ def _task(entries: list[Entry]) -> Iterator[str]:
             if entry.time_ns - due_ns > 60 * 10**9:
                 yield "timer a minute late or more"
         if name == "task.requeued":
-            yield "task retried"
+            yield "task awake" if before == "task.attempt_slept" else "task retried"
         if name == "task.failed" and fact.code == "timeout" and "_timeout" in fact.message:
             yield "task waited too long"
         if name == "task.failed":
@@ -287,6 +294,7 @@ def _task(entries: list[Entry]) -> Iterator[str]:
         if name == "task.cancelled":
             yield {
                 "task.waiting": "wait cancelled before it was due",
+                "task.attempt_slept": "sleep cancelled before it was due",
                 "task.scheduled": "task cancelled in its queue",
                 "task.requeued": "task cancelled in its queue",
             }.get(before, "task cancelled while it ran")

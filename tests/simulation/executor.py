@@ -32,6 +32,7 @@ class SimExecutor:
         self.mail: dict[AttemptToken, list[Word]] = {}
         self.taken: dict[AttemptToken, set[str]] = {}
         self.saves: dict[AttemptToken, int] = {}
+        self.asked: dict[AttemptToken, set[tuple[str, str]]] = {}
         self._disk = disk
         self._points = points
         self._ever = ever

@@ -14,6 +14,7 @@ from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
 from tests.simulation.operators import control
 from tests.simulation.pathways import change
+from tests.simulation.steppers import step
 from tests.simulation.talkers import hold, talk
 
 if TYPE_CHECKING:
@@ -212,5 +213,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "hold": hold,
     "adjust": adjust,
     "path": change,
+    "step": step,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

@@ -14,6 +14,7 @@ from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts,
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.pathways import check_path, generations, is_changed
+from tests.simulation.steppers import check_steps
 from tests.simulation.talkers import KNOB, check_signals
 from tests.simulation.task_rules import check_task
 from tests.simulation.unique_model import check_unique, keys_of
@@ -41,6 +42,7 @@ def check_log(world: World) -> None:
     for stream, entries in world.history.of_kind("task"):
         for facts in generations(entries):
             check_task(stream, facts)
+            check_steps(world, stream, facts)
         check_signals(stream, entries)
     priorities = {
         stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")

@@ -14,6 +14,7 @@ OF_AN_ATTEMPT = {
     "task.attempt_failed",
     "task.attempt_lost",
     "task.attempt_limited",
+    "task.attempt_slept",
 }
 
 
@@ -40,6 +41,8 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             running = False
             if name == "task.attempt_failed" and fact.retry_due_ns is not None:
                 due_ns = fact.retry_due_ns
+            elif name == "task.attempt_slept":
+                due_ns = fact.due_ns
         elif name == "task.interrupted":
             running = False
         elif name == "task.waiting":

@@ -65,6 +65,7 @@ class World:
         self.told: dict[tuple[str, str, str], bytes] = {}
         self.adjusted: set[tuple[str, str, str]] = set()
         self.path_blobs: dict[bytes, bytes] = {}
+        self.ledger: dict[tuple[str, int, str, str], int] = {}
         self.ever_started: dict[AttemptToken, StartAttempt] = {}
         self.handed_over: dict[tuple[int, int, int], str] = {}
         self.posts: deque[tuple[Callable[[Any], None], Any]] = deque()
