@@ -25,7 +25,7 @@ from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import verify_directory
 from goclaw_events.rocks.backup import restore
-from scripts.harness.ledger import effects_of, faults_of, read, totals
+from scripts.harness.ledger import effects_of, faults_of, is_of_step, read, totals
 from scripts.harness.programs import program
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def play(request: dict[str, Any], talk: Talk) -> None:
     for fault in faults:
         talk.say("wrong", fault)
     counts.update(entry.kind for entry in entries)
+    counts["steps"] = sum(is_of_step(key) for key in effects_of(entries)[0])
     counts["repeated"] = counts["effect"] - len(effects_of(entries)[0])
     talk.say("audited", {"facts": report.facts, "tasks": _tasks(programs), **counts})
 

@@ -66,6 +66,8 @@ class EngineCounts:
     facts: int = 0
     begun: int = 0
     effects: int = 0
+    steps: int = 0
+    """Different durable steps that were done."""
     repeated_effects: int = 0
     """Effects of attempts whose outcome was lost: the same key again, with the same effect."""
     seconds: float = 0.0
@@ -232,6 +234,7 @@ class _World:
         counts.facts += found["facts"]
         counts.begun += found.get("begin", 0)
         counts.effects += found.get("effect", 0)
+        counts.steps += found["steps"]
         counts.repeated_effects += found["repeated"]
         counts.cancels += len(self.cancelled)
         counts.backups += len(self.backups)

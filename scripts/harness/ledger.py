@@ -132,6 +132,11 @@ def _most(attempts: Iterable[_Attempt]) -> int:
     return most
 
 
+def is_of_step(key: str) -> bool:
+    """Tell whether an idempotency key is that of a durable step: it stands below its task's."""
+    return key.count("/") > 2  # noqa: PLR2004 - run/task/generation/name/key
+
+
 def effects_of(entries: Iterable[Entry]) -> tuple[dict[str, Effect], list[str]]:
     """Return the effect of each idempotency key, once, and the keys whose attempts disagree."""
     from scripts.harness.programs import Effect

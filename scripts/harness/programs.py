@@ -2,7 +2,8 @@
 
 DAGs to depth 6 and fan-out 20, of tasks that pass numbers on and add them to counters of the
 ledger. Some wait, some have conditions, some fail a few times and then succeed, some fail for good,
-some return large values, some go through narrow lanes; agents are coroutines and threads.
+some return large values, some go through narrow lanes, some do trees of durable steps that each add
+to a counter, and sleep in between; agents are coroutines and threads.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ COUNTERS: Final = 5
 MODULUS: Final = 1_000_003
 SHARED: Final = "shared"
 SHARED_SLOTS: Final = 6
+STEP_DEPTH_MAX: Final = 3
+STEP_FAN_OUT_MAX: Final = 4
 _WIDTHS: Final = (1, 2, 3, 4, 5, 8, 12, FAN_OUT_MAX)
 
 
@@ -120,7 +123,7 @@ class _Maker:
         return self._agent(task_id, needs, when, status)
 
     def _agent(self, task_id: str, needs: list[_Known], when: str | None, status: str) -> _Known:
-        rng, program = self.rng, self.program
+        rng, program, begins = self.rng, self.program, status == "completed"
         amount = rng.randrange(1, 1000)
         total = (amount + sum(known.amount or 0 for known in needs)) % MODULUS
         effect = Effect(f"c{rng.randrange(COUNTERS)}", total, f"{program.run_id}/{task_id}")
@@ -148,6 +151,9 @@ class _Maker:
             program.failures[task_id] = (0, params["flakes"])
         elif way < 0.2:  # noqa: PLR2004
             params["ballast"] = 70_000
+        if begins and rng.random() < 0.3:  # noqa: PLR2004
+            params["steps"] = self._steps(key, STEP_DEPTH_MAX, "s")
+            params["sleep"] = rng.random() < 0.5  # noqa: PLR2004
         if status == "completed":
             program.effects[key] = effect
         handle = self.workflow.task(
@@ -161,6 +167,16 @@ class _Maker:
             retry=retry,
         )
         return _Known(handle, status, total if status == "completed" else None)
+
+    def _steps(self, key: str, depth: int, name: str) -> list[Any]:
+        """Return a tree of steps: [name, counter, amount, those that come after it, at once]."""
+        rng = self.rng
+        counter, amount = f"c{rng.randrange(COUNTERS)}", rng.randrange(1, 1000)
+        step_key = f"{key}/add/{name}"
+        self.program.effects[step_key] = Effect(counter, amount, step_key)
+        many = rng.randint(0, STEP_FAN_OUT_MAX) if depth > 1 else 0
+        below = [self._steps(key, depth - 1, f"{name}{place}") for place in range(many)]
+        return [name, counter, amount, below]
 
     def _lane(self, params: dict[str, Any]) -> str | None:
         lane = self.rng.choice([None, None, "narrow", f"/{SHARED}"])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.agents import agent, register_builtins
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.executors.errors import Fail
+from goclaw_actors.executors.stepping import step_key
 from scripts.harness.programs import MODULUS
 
 if TYPE_CHECKING:
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
     from goclaw_actors.executors.context import TaskContext
     from scripts.harness.ledger import Ledger
+
+
+SLEEP_S: Final = 0.02
+"""Longer than the child lets an agent keep its slot."""
 
 
 class Flake(Exception):
@@ -40,6 +45,33 @@ class _Work:
             yield
         finally:
             self._ledger.write("end", key, attempt)
+
+    async def steps(self) -> None:
+        """Do the tree of durable steps, what stands side by side at once, and sleep after it."""
+        if "steps" in self._params:
+            await self._step(*self._params["steps"])
+            if self._params["sleep"]:
+                await self._ctx.sleep(SLEEP_S)
+
+    async def _step(self, name: str, counter: str, amount: int, below: list[Any]) -> None:
+        await self._ctx.step("add", self._add, counter, amount, key=name)
+        await asyncio.gather(*(self._step(*step) for step in below))
+
+    def steps_in_thread(self) -> None:
+        """Do the same in a thread, one after the other."""
+        waiting = [self._params["steps"]] if "steps" in self._params else []
+        sleeps = bool(waiting) and self._params["sleep"]
+        while waiting:
+            name, counter, amount, below = waiting.pop()
+            self._ctx.step("add", self._add, counter, amount, key=name)
+            waiting += below
+        if sleeps:
+            self._ctx.sleep(SLEEP_S)
+
+    def _add(self, counter: str, amount: int) -> int:
+        key = step_key()
+        self._ledger.write("effect", key, self._ctx.attempt, [counter, amount, key])
+        return amount
 
     def work(self) -> dict[str, Any]:
         """Fail if the attempt is to fail; otherwise have the effect, and return the result."""
@@ -67,6 +99,7 @@ def agents_on(ledger: Ledger) -> AgentRegistry:
         work = _Work(ledger, ctx)
         with work.recorded():
             await asyncio.sleep(work.half_s)
+            await work.steps()
             result = work.work()
             await asyncio.sleep(work.half_s)
             return result
@@ -76,6 +109,7 @@ def agents_on(ledger: Ledger) -> AgentRegistry:
         work = _Work(ledger, ctx)
         with work.recorded():
             ctx.sleep(work.half_s)
+            work.steps_in_thread()
             result = work.work()
             ctx.sleep(work.half_s)
             return result
