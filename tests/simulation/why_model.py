@@ -318,6 +318,8 @@ class _Model:
             return ("lane", *MESSAGES)
         if reason.kind in MESSAGES:
             return MESSAGES  # the lane's refusal is on its way
+        if self._bugs and any(each.kind == "given_up" for each in reason.because):
+            return ("lane",)  # a bug ended the lane, and nothing of it is said in its own stream
         found = {
             each.kind
             for each in reason.because
