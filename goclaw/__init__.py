@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from goclaw.builder import Workflow as Workflow
     from goclaw.client import Client as Client
     from goclaw.collected import Collected as Collected
-    from goclaw.collected import CollectUnmet as CollectUnmet
     from goclaw.collected import Gathered as Gathered
     from goclaw.config import Settings as Settings
     from goclaw.engine import Engine as Engine
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from goclaw.sagas import SagaResult as SagaResult
     from goclaw.sync_client import SyncClient as SyncClient
     from goclaw_actors.executors.context import TaskContext as TaskContext
+    from goclaw_actors.executors.errors import CollectUnmet as CollectUnmet
     from goclaw_actors.executors.errors import Fail as Fail
     from goclaw_actors.executors.errors import Interrupted as Interrupted
     from goclaw_actors.executors.errors import RateLimited as RateLimited
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Client": "goclaw.client",
-    "CollectUnmet": "goclaw.collected",
+    "CollectUnmet": "goclaw_actors.executors.errors",
     "Collected": "goclaw.collected",
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",

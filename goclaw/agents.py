@@ -7,6 +7,7 @@ import contextlib
 import math
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
+from goclaw.collect_agents import register_collectors
 from goclaw_actors.executors.agents import AgentOptions, AgentRegistry
 from goclaw_actors.executors.errors import AgentInvalid, Fail
 
@@ -84,6 +85,7 @@ def register_builtins(registry: AgentRegistry) -> None:
     registry.register("goclaw.sleep", _sleep, builtin=True)
     registry.register("goclaw.echo", _echo, builtin=True)
     registry.register("goclaw.fail", _fail, builtin=True)
+    register_collectors(registry)
 
 
 async def _sleep(ctx: TaskContext, seconds: Any = 0.0) -> None:  # noqa: ARG001

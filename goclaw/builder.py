@@ -187,6 +187,7 @@ class Workflow:
         workflow: str | None = None,
         saga: str | None = None,
         approval: Mapping[str, Any] | None = None,
+        collect: Mapping[str, Any] | None = None,
         description: str = "",
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
@@ -195,6 +196,7 @@ class Workflow:
 
         `agent` is a registered name or a function decorated with `@goclaw.agent`. Tasks whose
         results are read in `with_`, `when`, `stdin`, ... are needed, named in `needs` or not.
+        `collect` is as in a file; its `tasks` may be handles, its `reduce` a decorated function.
         """
         return self._add(
             task_id,
@@ -207,6 +209,7 @@ class Workflow:
                 "workflow": workflow,
                 "saga": saga,
                 "approval": approval,
+                "collect": _collect(collect),
                 "with": with_,
                 "when": when if when is None else str(when),
                 "lane": lane,
@@ -300,6 +303,19 @@ def agent_name(agent: str | Callable[..., Any]) -> str:
         msg = f"{agent!r} is no agent: decorate it with @goclaw.agent, or give its registered name"
         raise TypeError(msg)
     return name
+
+
+def _collect(said: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what is collected, with tasks and agents by their names."""
+    if said is None:
+        return None
+    found = dict(said)
+    if "tasks" in found:
+        tasks = found["tasks"]
+        found["tasks"] = [task.id if isinstance(task, TaskHandle) else task for task in tasks]
+    if found.get("reduce") is not None:
+        found["reduce"] = agent_name(found["reduce"])
+    return found
 
 
 def plain(value: Any) -> Any:

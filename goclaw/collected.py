@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from goclaw.errors import GoclawError
+from goclaw_actors.executors.errors import CollectUnmet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,12 +16,6 @@ class CollectorNotFound(GoclawError):
     """No collector has this id."""
 
     code = "collector_not_found"
-
-
-class CollectUnmet(GoclawError):
-    """What was to be collected cannot come any more; `details["errors"]` has every failure."""
-
-    code = "collect_unmet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +54,8 @@ class Collected:
     `status`: `met`, `unmet` (it could not come any more), `partial` (the deadline came first),
     `cancelled`, or `open`: nobody runs the engine that would go on. `reason` says why. `vote` is
     that of a majority. `gathered` are the members that ended, in that order; `missing` are the
-    others, `RUN/TASK` or `RUN`.
+    others, `RUN/TASK` or `RUN`. `result` is what `merge` or `reduce` made of it, `failure` is
+    (code, message) where that failed.
     """
 
     collector_id: str
@@ -68,11 +64,13 @@ class Collected:
     vote: str
     gathered: tuple[Gathered, ...]
     missing: tuple[str, ...]
+    result: Any = None
+    failure: tuple[str, str] | None = None
 
     @property
     def ok(self) -> bool:
-        """Tell whether what was wanted is there."""
-        return self.status == "met"
+        """Tell whether what was wanted is there, and what was to be made of it too."""
+        return self.status == "met" and self.failure is None
 
     @property
     def results(self) -> list[Any]:
@@ -88,7 +86,8 @@ class Collected:
         """Return the results if what was wanted is there; raises `CollectUnmet` otherwise."""
         if self.ok:
             return self.results
-        raise unmet(self.collector_id, self.status, self.reason, self.gathered, self.missing)
+        reason = self.reason if self.failure is None else f"{self.failure[1]} [{self.failure[0]}]"
+        raise unmet(self.collector_id, self.status, reason, self.gathered, self.missing)
 
 
 def errors_of(gathered: Sequence[Gathered]) -> dict[str, tuple[str, str]]:

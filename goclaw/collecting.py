@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from goclaw.collected import Gathered
 
 Rule = Literal["all", "any", "first_n", "quorum", "majority"]
+Merge = Literal["list", "object", "by_member"]
 
 
 class Collection:
@@ -58,6 +59,11 @@ class Collection:
         params = {"collector_id": self.id, "reason": reason}
         await self._asker._ask_collect("collect.cancel", params)  # noqa: SLF001
 
+    async def close(self) -> None:
+        """Take no further members of a live one; what is there by now is collected."""
+        await self.open()
+        await self._asker._ask_collect("collect.close", {"collector_id": self.id})  # noqa: SLF001
+
     async def __aiter__(self) -> AsyncIterator[Gathered]:
         failed: list[Gathered] = []
         ended: dict[str, Any] | None = None
@@ -82,10 +88,21 @@ class Collection:
             async for part in parts:
                 found += map(gathered_from, part["gathered"])
                 ended = part["ended"] or ended
-        missing = tuple(ended["missing"])
+        missing, made = tuple(ended["missing"]), await self._made(ended.get("run"))
         return Collected(
-            self.id, ended["status"], ended["reason"], ended["vote"], tuple(found), missing
+            self.id, ended["status"], ended["reason"], ended["vote"], tuple(found), missing, *made
         )
+
+    async def _made(self, run_id: str | None) -> tuple[Any, tuple[str, str] | None]:
+        """Return what a run made of what was collected, once it has, or why it could not."""
+        if run_id is None:
+            return None, None
+        params = {"run_id": run_id, "timeout_s": None}
+        made = await self._asker._ask_collect("result", params)  # noqa: SLF001
+        if made["status"] == "completed":
+            return made["result"], None
+        code, message, _ = made["error"] or ["cancelled", f"run {run_id} was cancelled", ""]
+        return None, (code, message)
 
     async def _parts(self, after: int) -> AsyncGenerator[Any, None]:
         await self.open()
@@ -103,32 +120,53 @@ class Collecting:
         *members: str,
         labels: Mapping[str, str] | None = None,
         tasks: Sequence[str] = (),
+        task_labels: Mapping[str, str] | None = None,
+        live: bool = False,
         rule: Rule = "all",
         count: int | None = None,
         by: str = "",
         failures_max: int | None = None,
         deadline_s: float | None = None,
+        merge: Merge | None = None,
+        reduce: str | None = None,
+        task: Mapping[str, Any] | None = None,
         collector_id: str | None = None,
     ) -> Collection:
         """Return what collects the outcomes of members, durably: await it, or iterate over it.
 
         A member is `RUN/TASK` (the task may be a pattern such as `draft-*`), or `RUN`: the run
-        itself, or with `tasks` (names or patterns) these of it. `labels`: so all runs that have
-        these labels now. `rule`: `all` have ended; `any` has completed; `first_n`: `count` have;
+        itself, or with `tasks` (names or patterns) or `task_labels` these of it. `labels`: so all
+        runs that have these labels now; with `live` also those that get them until it is closed, or
+        its deadline. `rule`: `all` have ended; `any` has completed; `first_n`: `count` have;
         `quorum`: `count` have (None: more than half); `majority`: `count` (None: more than half)
         of the results say the same, at the place `by` (such as `answer.label`; '': as a whole).
         It ends `unmet` once more than `failures_max` have failed, or what is wanted cannot come
-        any more; and after `deadline_s` with what there is. `collector_id` (a new one, unless
-        given) makes a repeat harmless, and is what `collection` finds it by.
+        any more; and after `deadline_s` with what there is.
+
+        `merge` (`list`, `object`, `by_member`), or `reduce` (an agent; its parameter `collected`),
+        makes a result of it once it has ended, in a run that has the id of the collector; `task` is
+        what else its task is, as in a definition: `with`, `lane`, `retry`, `on_unmet`... It is the
+        `result` of what is awaited.
+
+        `collector_id` (a new one, unless given) makes a repeat harmless, and is what `collection`
+        finds it by.
         """
         # chosen here, so that it can be asked twice
         chosen = new_id("col", time.time_ns()) if collector_id is None else collector_id
         request = {
             "collector_id": chosen, "members": list(members), "labels": dict(labels or {}),
-            "tasks": list(tasks), "rule": rule, "count": count, "by": by,
-            "failures_max": failures_max, "deadline_s": deadline_s,
+            "tasks": list(tasks), "task_labels": dict(task_labels or {}), "live": live,
+            "rule": rule, "count": count, "by": by, "failures_max": failures_max,
+            "deadline_s": deadline_s, "merge": merge, "reduce": reduce, "task": dict(task or {}),
         }  # fmt: skip
         return Collection(self, chosen, request)
+
+    async def collectors(
+        self, *, status: str | None = None, limit: int = 100, cursor: str | None = None
+    ) -> dict[str, Any]:
+        """Return `{"collectors": [...], "cursor": ...}`, in order of their ids."""
+        asked = {"status": status, "limit": limit, "cursor": cursor, "min_position": "now"}
+        return dict(await self._ask_collect("collect.list", asked))
 
     def collection(self, collector_id: str, *, after: int = 0) -> Collection:
         """Return what was opened under an id, whenever; its iteration begins behind a cursor.

@@ -26,10 +26,12 @@ from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
 from goclaw.results import RunResult, Submitted, accepted_of
 from goclaw.sagas import Sagas
+from goclaw.selecting import Selecting
 from goclaw.signalling import Signalling
 from goclaw.submission import request_of, require_kind, run_id_for
 from goclaw.waiting import resolve
 from goclaw.wire.listener import listen
+from goclaw_actors.decider import SelectMembers
 from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
@@ -55,7 +57,7 @@ if TYPE_CHECKING:
     from goclaw.catalogue import Registered
     from goclaw.parts import Parts
     from goclaw.submission import Prepared, Submittable, Unregistered
-    from goclaw_actors.decider import Accepted
+    from goclaw_actors.decider import Accepted, RunBegun
     from goclaw_actors.message import Reply
     from goclaw_events.envelope import Cursor, Position
     from goclaw_events.loading import Format
@@ -81,11 +83,32 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
     process holds the directory, `LogDamaged`, `LogMismatch`, `LogBehindWatermark`.
     """
 
+    _selecting: Selecting | None = None
+
     async def start(self) -> None:
         """Open the log, and go on with whatever is unfinished."""
+        self._selecting = Selecting(self)
         await super().start()
+        if not self._idle:
+            self._selecting.start()
         if self._data_dir is not None and not self._idle:
             self.listener = await listen(EngineDesk(self), self._data_dir)
+
+    async def _rested(self) -> None:
+        if self._selecting is not None:
+            await self._selecting.stop()
+
+    def _search(self, search: RunBegun | SelectMembers) -> None:
+        selecting = self._selecting
+        if selecting is None or self._idle or self._bridge is None:
+            return
+        if isinstance(search, SelectMembers) or selecting.is_live:
+            self._bridge.post(selecting.hear, search)
+
+    def _look_again(self) -> None:
+        super()._look_again()
+        if self._selecting is not None:
+            self._selecting.look_again()
 
     @property
     def views(self) -> Views:

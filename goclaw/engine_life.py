@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from goclaw.wire.listener import Listener
-    from goclaw_actors.decider import RunEnded
+    from goclaw_actors.decider import RunBegun, RunEnded, SelectMembers
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_events.envelope import Position
 
@@ -87,6 +87,7 @@ class EngineLife:
             self._run_ended,
             self._died,
             self._reopened,
+            self._search,
             idle=self._idle,
         )
         try:
@@ -111,8 +112,12 @@ class EngineLife:
             self._parts.views.runner.release()
             if self.listener is not None:
                 await self.listener.close()
+            await self._rested()
             await asyncio.to_thread(self._parts.close)
         self._parts = None
+
+    async def _rested(self) -> None:
+        """End what reads the log, before it is closed."""
 
     def _open_parts(self) -> Parts:
         if self._death is not None:
@@ -166,6 +171,9 @@ class EngineLife:
             )
         if self._waiting.wants(ended.run_id) and self._bridge is not None:
             self._bridge.post(self._waiting.tell, ended, position)
+
+    def _search(self, search: RunBegun | SelectMembers) -> None:
+        """Hear, on the dispatchers' thread, of what may concern collectors."""
 
     def _reopened(self) -> None:
         if self._bridge is not None:

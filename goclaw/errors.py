@@ -232,6 +232,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "collect_unmet": _FAILED,
     "child_too_deep": _FAILED,
     "lane_key_invalid": _FAILED,
+    "collect_invalid": _FAILED,
     "http_status": _FAILED,
     "host_unresolved": _FAILED,
     "connection_failed": _FAILED,

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw.collected import gathered_from, unmet
+from goclaw.collector_records import collector_at
 from goclaw.recorded_end import recorded_end
+from goclaw_actors.collector.state import Member
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     from goclaw_actors.collector import Collector
     from goclaw_actors.decider import Decider
     from goclaw_events.journal import Journal
-    from goclaw_events.value import Value
+    from goclaw_events.value import CollectedRef, Value
 
 AT_ONCE: Final = 16
 UNKNOWN: Final = "unknown"
@@ -41,19 +44,44 @@ class Gathering:
         """
         found: list[dict[str, Any]] = []
         for number in range(after, min(collector.tally.ended, after + AT_ONCE)):
-            outcome = collector.outcomes.get(number)
-            assert outcome is not None, "outcomes are numbered without a gap"
-            place, generation, status, vote = outcome
-            run_id, task = collector.members[place]
-            result, error = self._end_of(run_id, task, status)
-            found.append({
-                "run_id": run_id, "task": task, "status": status,
-                "result": resolved(result, self._load), "error": error,
-                "generation": generation, "vote": vote, "cursor": number + 1,
-            })  # fmt: skip
+            record = self._record(collector, number)
+            result = record["result"]
+            found.append({**record, "result": resolved(result, self._load), "cursor": number + 1})
             if isinstance(result, BlobRef):
                 break
         return found
+
+    def collected(self, ref: CollectedRef) -> dict[str, Any]:
+        """Return what a task is given of a collector, in the order of its members.
+
+        Large results stay references. Raises `CollectUnmet` where the task is not to go on with
+        what there is.
+        """
+        collector = collector_at(self._journal, ref.collector)
+        gathered = [self._record(collector, n) for n in range(collector.tally.ended)]
+        missing = [Member(*member).name for member in collector.missing()]
+        status = collector.status
+        allowed = {"met": True, "unmet": ref.unmet, "partial": ref.partial}
+        if not allowed.get(status, False):
+            ends = [gathered_from({**record, "cursor": 0}) for record in gathered]
+            raise unmet(ref.collector, status, collector.reason, ends, missing)
+        gathered.sort(key=lambda r: collector.places[r["run_id"], r["task"]])
+        return {
+            "collector_id": ref.collector, "status": status, "reason": collector.reason,
+            "vote": collector.vote, "gathered": gathered, "missing": missing,
+        }  # fmt: skip
+
+    def _record(self, collector: Collector, number: int) -> dict[str, Any]:
+        """Return how the member ended that did so as the `number`th."""
+        outcome = collector.outcomes.get(number)
+        assert outcome is not None, "outcomes are numbered without a gap"
+        place, generation, status, vote = outcome
+        run_id, task = collector.members[place]
+        result, error = self._end_of(run_id, task, status)
+        return {
+            "run_id": run_id, "task": task, "status": status, "result": result, "error": error,
+            "generation": generation, "vote": vote,
+        }  # fmt: skip
 
     def _end_of(self, run_id: str, task: str, status: str) -> tuple[Value, list[str] | None]:
         """Return the result of a member, and why it failed: [code, message]."""

@@ -16,7 +16,7 @@ from goclaw_events.faults import Suggester
 from goclaw_events.frame import decode_frame
 from goclaw_events.ids import PARTITION_STREAM, partition_of, workflow_stream
 from goclaw_events.tables import log_key
-from goclaw_events.value import BlobRef, SecretText
+from goclaw_events.value import BlobRef, CollectedRef, SecretText
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -201,10 +201,8 @@ def _records(frames: Iterable[bytes], partition: int, wanted: Selection) -> Iter
 
 def plain(value: Any) -> Any:
     """Return a stored value as JSON has it: references and bytes are marked as such."""
-    if isinstance(value, BlobRef):
-        return {"$blob": value.hex, "bytes": value.size, "path": list(value.path)}
-    if isinstance(value, SecretText):
-        return {"$secret": str(value)}
+    if isinstance(value, (BlobRef, SecretText, CollectedRef)):
+        return _marked(value)
     if isinstance(value, bytes):
         return {"$bytes": value.hex()}
     if isinstance(value, dict):
@@ -212,3 +210,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return value
+
+
+def _marked(value: BlobRef | SecretText | CollectedRef) -> dict[str, Any]:
+    if isinstance(value, BlobRef):
+        return {"$blob": value.hex, "bytes": value.size, "path": list(value.path)}
+    if isinstance(value, SecretText):
+        return {"$secret": str(value)}
+    return {"$collected": value.collector}

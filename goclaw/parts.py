@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 from goclaw.auditing import Auditing
 from goclaw.catalogue import CatalogueReader
 from goclaw.cli.version import goclaw_version
+from goclaw.collect_agents import register_collectors
 from goclaw.datadir import DataDirectory
 from goclaw.errors import RunNotFound, UsageInvalid
 from goclaw.explaining import Live, Stored
 from goclaw.garbage import collect_seldom
+from goclaw.gathering import Gathering
 from goclaw.handover import Handover
 from goclaw.noted import CLOCK_JUMPED, note
 from goclaw.outputs import Outputs
@@ -58,7 +60,7 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
     from goclaw.explaining import Explainer
     from goclaw.housekeeping import Housekeeping
-    from goclaw_actors.decider import RunEnded
+    from goclaw_actors.decider import RunBegun, RunEnded, SelectMembers
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.kind import KindFactory
     from goclaw_actors.work import AttemptToken, Report
@@ -66,7 +68,7 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
     from goclaw_events.journal import Journal
     from goclaw_events.plan import Plan
-    from goclaw_events.value import BlobRef, Value
+    from goclaw_events.value import BlobRef, CollectedRef, Value
 
 log = getLogger(__name__)
 MEMORY: Final = ":memory:"
@@ -76,7 +78,7 @@ _LIMITS: Final = {field.name for field in fields(ExecutorLimits)}
 
 
 class Parts:
-    """Everything of one engine, open. `run_ended`, `died`, `reopened`: on the engine's threads."""
+    """Everything of one engine, open; what it calls, it calls on threads of its own."""
 
     _sagas_declared = False
 
@@ -88,12 +90,14 @@ class Parts:
         run_ended: Callable[[RunEnded, Position], None],
         died: Callable[[BaseException], None],
         reopened: Callable[[], None],
+        searches: Callable[[RunBegun | SelectMembers], None] = lambda _: None,
         *,
         idle: bool = False,
     ) -> None:
         self.settings = settings
         self.data_dir = data_dir
         self.agents = agents
+        register_collectors(agents)
         self.secrets = Secrets(SecretSource(settings.secrets.file))
         self.secrets.learn()
         self.journal = _open_journal(data_dir, settings, idle=idle)
@@ -116,16 +120,7 @@ class Parts:
         self.thread = NodeThread(died)
         # before any task starts again: what an engine that was killed left running is killed
         self.children = Children(DataDirectory(data_dir).processes if data_dir else None)
-        self.executor = AgentExecutor(
-            agents,
-            self._sink,
-            load=self.load,
-            input_of=lru_cache(maxsize=1024)(self.input_of),
-            limits=ExecutorLimits(**settings.executors.model_dump(include=_LIMITS)),
-            kinds=executors_by_kind(settings, self.children),
-            processes=process_executor(settings.executors, agents, self.children),
-            secrets=self.secrets,
-        )
+        self.executor = self._make_executor()
         self._idle = idle
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(
@@ -140,6 +135,7 @@ class Parts:
             self._committed,
             self.contents,
             reopened,
+            searches,
         )
         self.node = Node(ports, Limits(**settings.engine.model_dump()))
         self.handover = Handover(self.thread.post, self.node.accept_outcomes)
@@ -150,6 +146,21 @@ class Parts:
         if isinstance(self.journal, RocksJournal):
             house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
             self.retention = Retention(house)
+
+    def _make_executor(self) -> AgentExecutor:
+        """Return what runs attempts: agents, and other kinds of work."""
+        settings = self.settings
+        return AgentExecutor(
+            self.agents,
+            self._sink,
+            load=self.load,
+            input_of=lru_cache(maxsize=1024)(self.input_of),
+            limits=ExecutorLimits(**settings.executors.model_dump(include=_LIMITS)),
+            kinds=executors_by_kind(settings, self.children),
+            processes=process_executor(settings.executors, self.agents, self.children),
+            secrets=self.secrets,
+            gather=self._gather,
+        )
 
     def _live(self) -> Live:
         """Return who says why something waits."""
@@ -228,6 +239,10 @@ class Parts:
     def load(self, ref: BlobRef) -> Value:
         """Return a fresh copy of the whole value under a reference's hash."""
         return unpack(self.journal.blob(ref))
+
+    def _gather(self, ref: CollectedRef) -> Value:
+        """Return what a task is given of a collector; raises `CollectUnmet`."""
+        return Gathering(self.journal, deciders(StoredContents(self.journal))).collected(ref)
 
     def input_of(self, run_id: str) -> Value:
         """Return the input that a run was submitted with."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.durations import format_duration
+from goclaw_events.plan.collects import collected_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,8 @@ def plan_as_json(plan: Plan, analysis: Analysis, weights: Mapping[str, Weight]) 
                 "kind": task.kind,
                 "agent": task.agent or None,
                 "needs": [plan.tasks[i].id for i in task.needs],
+                "collects": collected_in(task),
+                "labels": task.labels,
                 "dependents": [plan.tasks[i].id for i in task.dependents],
                 "lane": task.lane or None,
                 "priority": task.priority,
@@ -83,6 +86,7 @@ def plan_as_mermaid(plan: Plan, analysis: Analysis) -> str:
         for need in task.needs:
             arrow = "==>" if (plan.tasks[need].id, task.id) in steps else "-->"
             lines.append(f"    t{need} {arrow} t{task.index}")
+        lines += (f"    t{plan.index[one]} -.-> t{task.index}" for one in collected_in(task))
     lines.append("    classDef critical stroke-width:3px")
     return "\n".join(lines) + "\n"
 
@@ -100,6 +104,7 @@ def plan_as_dot(plan: Plan, analysis: Analysis) -> str:
             pair = (plan.tasks[need].id, task.id)
             bold = " [penwidth=3]" if pair in steps else ""
             lines.append(f'  "{pair[0]}" -> "{pair[1]}"{bold};')
+        lines += (f'  "{one}" -> "{task.id}" [style=dashed];' for one in collected_in(task))
     lines.append("}")
     return "\n".join(lines) + "\n"
 
@@ -154,6 +159,11 @@ def _source(weight: Weight) -> str:
 
 
 def _work(task: PlannedTask) -> str:
+    if task.kind == "collect":
+        names = collected_in(task)
+        more = f" and {len(names) - _NEEDS_SHOWN_MAX} more" if names[_NEEDS_SHOWN_MAX:] else ""
+        shown = " " + ", ".join(names[:_NEEDS_SHOWN_MAX]) + more if names else ""
+        return f"collect{shown}, {task.agent}"
     return f"{task.kind} {task.agent}" if task.agent else task.kind
 
 

@@ -15,6 +15,7 @@ from goclaw.saga_builder import Saga
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.ids import check_id
 from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
+from goclaw_events.plan.model import RUN_BY_AGENTS
 from goclaw_events.saga import SagaDefinition, compile_saga
 from goclaw_events.saga.loading import load_any, load_file
 from goclaw_events.templates import Template, references
@@ -116,7 +117,7 @@ def _prepared(plan: Plan, data: bytes) -> Prepared:
 
 def prepared_of(plan: Plan, data: bytes, tasks: Sequence[PlannedTask]) -> Prepared:
     """Return a plan with what some tasks of it use; `data` is its stored form."""
-    agents = dict.fromkeys(task.agent for task in tasks if task.kind == "agent")
+    agents = dict.fromkeys(task.agent for task in tasks if task.kind in RUN_BY_AGENTS)
     return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(tasks), programs_of(tasks))
 
 

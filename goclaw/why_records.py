@@ -166,6 +166,15 @@ def _unique(told: Mapping[str, Any]) -> str:
     return f"its key {told['key']!r}{other} (on_duplicate: {told['on_duplicate']})"
 
 
+def _collects(told: Mapping[str, Any]) -> str:
+    if "members" not in told:
+        return f"waits for collector {told['collector']}"
+    more = ", and others may come" if told["more"] else ""
+    left = told["members"] - told["ended"]
+    names = f": {_names(told['missing'], left)} not yet" if left else ""
+    return f"collects ({told['rule']}), {told['ended']} of {told['members']} ended{names}{more}"
+
+
 def _tenant(told: Mapping[str, Any]) -> str:
     fair_by = "workflow" if "workflow" in told else "tenant"
     party = told.get(fair_by) or "(none)"
@@ -206,6 +215,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
         f"is {told['status']}" + (f": {told['reason']}" if told.get("reason") else "")
     ),
     kinds.UNIQUE: _unique,
+    kinds.COLLECT: _collects,
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_FULL: _full,
     kinds.LANE_PAUSED: lambda _: "the lane is paused (goclaw lanes resume)",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.collecting import (
+    AddMembers,
     AskMembers,
     CancelCollector,
+    CloseCollector,
     LeaveMembers,
     MembersReported,
     OpenCollector,
+    WatchCollector,
 )
 from goclaw_actors.collector import Collector, collector_decider
 from goclaw_actors.messages import TimerFired
@@ -29,6 +32,7 @@ def collector() -> Aggregate:
         "unknown": (),
         "open": (opened,),
         "open (one has failed)": (opened, failed),
+        "open (others may come)": (opened._replace(select={}),),
         "met": (opened, MembersEnded([[0, 0, "completed", ""]]), CollectorEnded("met", "", "")),
         "unmet": (opened, CollectorEnded("unmet", "too_many_failed", "")),
         "partial": (opened, CollectorEnded("partial", "deadline", "")),
@@ -40,6 +44,10 @@ def collector() -> Aggregate:
         "MembersReported b completed": MembersReported("r", [["b", 0, "completed", ""]]),
         "MembersReported b failed": MembersReported("r", [["b", 0, "failed", ""]]),
         "MembersReported of nobody's": MembersReported("r", [["z", 0, "failed", ""]]),
+        "AddMembers": AddMembers([["r", ["d"]], ["s", [""]]], is_all=False),
+        "AddMembers (known, no others)": AddMembers([["r", ["a"]]], is_all=True),
+        "CloseCollector": CloseCollector(),
+        "WatchCollector": WatchCollector("task/r/z"),
         "AskMembers": AskMembers(0),
         "LeaveMembers": LeaveMembers(0),
         "CancelCollector": CancelCollector("why"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
-from goclaw_actors.collecting import ReportVote
+from goclaw_actors.collecting import CollectorDone, ReportVote
 from goclaw_actors.messages import (
     AskAgain,
     CancelTask,
@@ -65,6 +65,7 @@ def task() -> Aggregate:
     """Return the task with its states and messages."""
     scheduled = TaskScheduled(REF, 0, {}, "w/io", 0)
     unique = scheduled._replace(unique=["unique/w/a", "k", 0, "join"])
+    collects = scheduled._replace(collect=["c", True])
     started = AttemptStarted(1, TOKEN, "node:boot")
     running = (scheduled, started)
     retry_ns = NOW_NS + 1_000_000_000
@@ -85,6 +86,7 @@ def task() -> Aggregate:
         "running (it was taken)": (*running, said, SignalConsumed("m", 1, TOKEN)),
         "claiming": (unique,),
         "joined": (unique, TaskJoined("task/s/a")),
+        "collecting": (collects,),
         "scheduled (it has its key)": (unique, TaskAdmitted()),
         "running": running,
         "cancelling": (*running, TaskCancelRequested("why")),
@@ -123,6 +125,7 @@ def task() -> Aggregate:
         "KeyEnded completed": KeyEnded("completed", 1, None),
         "KeyEnded failed": KeyEnded("failed", None, ["e", "m"]),
         "KeyTaken": KeyTaken("task/s/a"),
+        "CollectorDone": CollectorDone("c", "met"),
         "SlotLeased": SlotLeased(),
         "SlotRefused": SlotRefused("lane_full"),
         "SlotRedirected": SlotRedirected("w/other"),

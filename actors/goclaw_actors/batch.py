@@ -9,7 +9,9 @@ from goclaw_actors.decider import (
     ClearTimer,
     CloseAttempt,
     OpenAttempt,
+    RunBegun,
     RunEnded,
+    SelectMembers,
     SetOpen,
     SetTimer,
 )
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
 
 
+_SEARCHES: Final = frozenset({RunBegun, SelectMembers})
 _REPORTED: Final = frozenset({Outcome, Consumed, Saved, Stepped})
 """What an attempt says that is not said again: it is kept from a commit that fails."""
 
@@ -47,7 +50,8 @@ class Batch:
 
     __slots__ = (
         "_open", "_pack", "_timers", "after", "attempts", "builder", "ended", "fired", "frame",
-        "messages", "now_ns", "outcomes", "replies", "sent", "starts", "stops", "tells", "touched",
+        "messages", "now_ns", "outcomes", "replies", "searches", "sent", "starts", "stops", "tells",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, first: int, now_ns: int, pack: Callable[[object], bytes]) -> None:
@@ -62,6 +66,7 @@ class Batch:
         self.stops: list[StopAttempt] = []
         self.tells: list[TellAttempt] = []
         self.ended: list[RunEnded] = []
+        self.searches: list[RunBegun | SelectMembers] = []
         self.outcomes: list[Message] = []
         self.after: list[Callable[[CodedError | None], None]] = []
         self.attempts: dict[int, AttemptRow] = {}
@@ -91,6 +96,8 @@ class Batch:
             self.tells.append(effect)
         elif kind is RunEnded:
             self.ended.append(effect)
+        elif kind in _SEARCHES:
+            self.searches.append(effect)
         else:
             self._change_row(stream, effect)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 if TYPE_CHECKING:
     from goclaw_events.value import Value
@@ -20,12 +20,34 @@ class OpenCollector(NamedTuple):
     members: Value
     digest: bytes
     opened_by: str
+    task: str = ""
+    select: Value = None
+    live: bool = False
+    run: str = ""
+    members_count: int = 0
+
+
+class AddMembers(NamedTuple):
+    """Collect from further members: [[run, [task, ...]], ...]; `is_all`: others will not come."""
+
+    members: list[list[Any]]
+    is_all: bool
+
+
+class CloseCollector(NamedTuple):
+    """Take no further members; what is there is collected."""
 
 
 class CancelCollector(NamedTuple):
     """Collect no more."""
 
     reason: str
+
+
+class WatchCollector(NamedTuple):
+    """Tell a task of the end."""
+
+    task: str
 
 
 class MembersReported(NamedTuple):
@@ -63,11 +85,35 @@ class UnwatchTasks(NamedTuple):
 
 
 # To a task.
+class CollectorDone(NamedTuple):
+    """A collector has ended, or is not there (`unknown`)."""
+
+    collector: str
+    status: str
+
+
 class ReportVote(NamedTuple):
     """Tell a collector what the task, which completed, votes for."""
 
     collector: str
     by: list[str | int]
+
+
+COLLECT_MESSAGES: Final = (
+    (OpenCollector, "collector.open"),
+    (AddMembers, "collector.add_members"),
+    (CloseCollector, "collector.close"),
+    (CancelCollector, "collector.cancel"),
+    (WatchCollector, "collector.watch"),
+    (MembersReported, "collector.members_reported"),
+    (AskMembers, "collector.ask_members"),
+    (LeaveMembers, "collector.leave_members"),
+    (WatchTasks, "run.watch_tasks"),
+    (UnwatchTasks, "run.unwatch_tasks"),
+    (ReportVote, "task.report_vote"),
+    (CollectorDone, "task.collector_done"),
+)
+"""Each with its name, which may stand in a log."""
 
 
 def end_all(watch: WatchTasks, status: str) -> list[list[int | str]]:

@@ -107,6 +107,19 @@ class RunEnded(NamedTuple):
     error: tuple[str, str, str] | None
 
 
+class RunBegun(NamedTuple):
+    """Tell whoever looks for runs by their labels that one was submitted."""
+
+    run_id: str
+    labels: dict[str, str]
+
+
+class SelectMembers(NamedTuple):
+    """Tell whoever finds members that a collector wants some."""
+
+    collector: str
+
+
 class Refused(NamedTuple):
     """Say no to a command: a value, never an exception, and not remembered."""
 

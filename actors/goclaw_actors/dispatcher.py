@@ -451,6 +451,8 @@ class Dispatcher:
         position = Position(self.partition, batch.frame.last)
         for ended in batch.ended:
             self._ports.run_ended(ended, position)
+        for search in batch.searches:
+            self._ports.searches(search)
         self.turns.directory.passivate(list(batch.touched.values()), batch.frame.last)
         for done in batch.after:
             done(None)

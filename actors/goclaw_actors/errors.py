@@ -60,6 +60,12 @@ class LaneKeyInvalid(ActorsError):
     code = "lane_key_invalid"
 
 
+class CollectInvalid(ActorsError):
+    """What a task says of whom to collect from cannot be used."""
+
+    code = "collect_invalid"
+
+
 class StreamBroken(ActorsError):
     """An actor cannot be rebuilt from its stream."""
 

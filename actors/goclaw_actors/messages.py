@@ -5,16 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.adjusting import AdjustTask, LeaveQueue, LeftQueue, LimitRun, Rerank
-from goclaw_actors.collecting import (
-    AskMembers,
-    CancelCollector,
-    LeaveMembers,
-    MembersReported,
-    OpenCollector,
-    ReportVote,
-    UnwatchTasks,
-    WatchTasks,
-)
+from goclaw_actors.collecting import COLLECT_MESSAGES
 from goclaw_actors.compensating import (
     CompensateSaga,
     ResolveSaga,
@@ -147,6 +138,10 @@ class ScheduleTask(NamedTuple):
     tenant: str = ""
     key: str = ""
     unique: list[Any] | None = None
+    collect: list[Any] | None = None
+    wish: Value = None
+    """Of the collector that the task opens: [rule, wanted, by, failures_max, deadline in s,
+    members, select, live], as in `CollectorOpened`."""
 
 
 class WaitTask(NamedTuple):
@@ -475,15 +470,8 @@ for _cls, _name in (
     (ClaimKey, "unique.claim_key"),
     (FreeKey, "unique.free_key"),
     (RegisterDefinition, "definition.register"),
-    (OpenCollector, "collector.open"),
-    (CancelCollector, "collector.cancel"),
-    (MembersReported, "collector.members_reported"),
-    (AskMembers, "collector.ask_members"),
-    (LeaveMembers, "collector.leave_members"),
-    (WatchTasks, "run.watch_tasks"),
-    (UnwatchTasks, "run.unwatch_tasks"),
-    (ReportVote, "task.report_vote"),
     *PATH_MESSAGES,
+    *COLLECT_MESSAGES,
     (AdjustTask, "task.adjust"),
     (LeftQueue, "task.left_queue"),
     (LimitRun, "run.limit"),

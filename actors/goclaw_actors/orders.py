@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from goclaw_actors.collects import Collects, collects, own_collector
 from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
 from goclaw_actors.messages import DeclareLane, ScheduleTask, WaitTask
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from goclaw_events.templates import Template
     from goclaw_events.value import BlobRef, Value
 
-_SCHEDULE: Final = maker(ScheduleTask, 10)
+_SCHEDULE: Final = maker(ScheduleTask, 12)
 DEPTH_MAX: Final = 16
 """A run is at most so many runs below the one that was submitted from outside."""
 KEY_BYTES_MAX: Final = 200
@@ -74,6 +75,9 @@ class Orders(ABC):
             value = task.wait.body if task.wait.is_static else self.render(task.wait, index)
             return WaitTask(definition, self.generation(index), self.moment.now_ns + wait_ns(value))
         params = task.params.body if task.params.is_static else self.render(task.params, index)
+        collect = wish = None
+        if task.kind == "collect":
+            params, collect, wish = self._collects(params, index)
         child = self._child(task.agent) if task.kind in CHILDREN else None
         said = (params, task.lane, task.priority, self.deadline_ns, child)
         key = ""
@@ -81,7 +85,15 @@ class Orders(ABC):
             key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
         unique = None if task.unique is None else self._unique(task, task.unique, index)
         generation = self.generation(index)
-        return _SCHEDULE((definition, generation, *said, self.tenant, key, unique))
+        rest = (self.tenant, key, unique, collect, wish)
+        return _SCHEDULE((definition, generation, *said, *rest))
+
+    def _collects(self, rendered: Any, index: int) -> Collects:
+        """Return what a task collects; only what is handed on may stay a reference."""
+        whole = self.scope(None).whole(rendered["collect"])
+        run_id, task_id = self.run.run_id, self.plan.tasks[index].id
+        own = own_collector(run_id, task_id, self.generation(index))
+        return collects({"with": rendered["with"], "collect": whole}, run_id, own)
 
     def _unique(self, task: PlannedTask, unique: UniqueKey, index: int) -> list[Any]:
         """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from goclaw_actors.contents import StoredContents
-    from goclaw_actors.decider import Decider, RunEnded
+    from goclaw_actors.decider import Decider, RunBegun, RunEnded, SelectMembers
     from goclaw_actors.env import Clock, Identity
     from goclaw_actors.work import Executor
     from goclaw_events.envelope import Position
@@ -54,3 +54,5 @@ class Ports:
     contents: StoredContents
     reopened: Callable[[], None] = lambda: None
     """Hear that the log was opened again: what a failed commit had stored was told to nobody."""
+    searches: Callable[[RunBegun | SelectMembers], None] = lambda _: None
+    """Hear what concerns whoever finds members for collectors; as `run_ended`."""

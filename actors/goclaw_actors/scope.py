@@ -52,21 +52,21 @@ class Scope:
 
     def load(self, reference: Reference) -> Value:
         """Return what a reference reads, large values included, for comparing and for text."""
-        return self._whole(self.lookup(reference))
+        return self.whole(self.lookup(reference))
 
     def text(self, value: Value) -> str:
         """Write a value into text; a large one is read for it. Raises `TemplateFailed`."""
-        return text_of(self._whole(value))
+        return text_of(self.whole(value))
 
-    def _whole(self, value: Value) -> Value:
+    def whole(self, value: Value) -> Value:
         """Put large values in place of the references to them."""
         if isinstance(value, BlobRef):
             return self._draft.contents.value(value)
         if next(references(value), None) is None:
             return value
         if isinstance(value, dict):
-            return {key: self._whole(item) for key, item in value.items()}
-        return [self._whole(item) for item in value]
+            return {key: self.whole(item) for key, item in value.items()}
+        return [self.whole(item) for item in value]
 
     def _needs(self, path: tuple[str | int, ...]) -> Value:
         draft = self._draft

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VOTE_CHARS_MAX: Final = 200
 """What is longer is told apart by its hash."""
+HASHED: Final = "blake2b:"
+"""How the vote then begins."""
 
 
 def vote_of(result: Value, by: Sequence[str | int] | None, contents: Contents) -> str:
@@ -34,4 +36,4 @@ def vote_of(result: Value, by: Sequence[str | int] | None, contents: Contents) -
     if len(text) <= VOTE_CHARS_MAX:
         return text
     digest = blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16)
-    return "blake2b:" + digest.hexdigest()
+    return HASHED + digest.hexdigest()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events import dag
+from goclaw_events.collect_checks import TEMPLATES, collected
 from goclaw_events.conditions import (
     BadCondition,
     Condition,
@@ -44,6 +45,7 @@ _NOT_APPLICABLE: Final = {
     "saga": ("stdin", "heartbeat_timeout"),
     "wait": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
     "approval": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
+    "collect": ("stdin", "unique"),
 }
 _ROOTS_OF_CONDITION: Final = frozenset(("input", "tasks", "needs", "run", "task"))
 _ROOTS_OF_OUTPUT: Final = frozenset(("input", "tasks", "run"))
@@ -60,6 +62,7 @@ class CheckedTask:
     when: Condition | None = None
     key: Template | None = None
     unique: Template | None = None
+    agent: str = ""
 
 
 @dataclass(slots=True)
@@ -84,10 +87,13 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
             draft["http"] = task.http.model_dump()
         if task.approval is not None:
             draft["approval"] = task.approval.model_dump()
+        if task.collect is not None:
+            draft["collect"] = task.collect.model_dump()
         lane = task.lane
         draft |= {
             "needs": task.needs,
             "with": task.with_,
+            "labels": task.labels,
             "when": task.when,
             "stdin": task.stdin,
             "timeout": task.timeout,
@@ -126,6 +132,7 @@ class _Checker:
         self._lanes = _mapping(draft.get("lanes"))
         self._suggest = Suggester()
         self._meant: set[tuple[int, int]] = set()
+        self._collects: dict[int, list[int]] = {}
         self._reads: list[tuple[int, int]] = []
         self._read_places: list[Where] = []
         index = self._out.index
@@ -200,6 +207,10 @@ class _Checker:
         if len(out.order) < len(needs):
             for cycle in dag.find_cycles(needs):
                 self._add_cycle(cycle)
+        elif self._collects:
+            waits = [[*each, *self._collects.get(node, ())] for node, each in enumerate(needs)]
+            for cycle in dag.find_cycles(waits):
+                self._add_collect_cycle(cycle)
         for i in dag.unreachable_pairs(needs, out.order, self._reads):
             node, other = self._reads[i]
             if node == other:
@@ -220,6 +231,14 @@ class _Checker:
         where: Where = ("tasks", out.ids[cycle[0]], "needs", given.index(out.ids[cycle[1]]))
         message = f"each of these needs the next: {names}"
         self._add("cycle", message, where, "remove one of these needs")
+
+    def _add_collect_cycle(self, cycle: list[int]) -> None:
+        """Report a circle of needs through tasks that collect; `cycle` ends where it begins."""
+        names = " -> ".join(self._out.ids[node] for node in cycle)
+        first = next(node for node in cycle if node in self._collects)
+        message = f"each of these needs or collects the next: {names}"
+        hint = "collect only what does not wait for it"
+        self._add_at_key("cycle", message, ("tasks", self._out.ids[first], "collect"), hint)
 
     # Kinds and lanes
 
@@ -331,6 +350,8 @@ class _Checker:
             if task.get("stdin") is not None:
                 fields["stdin"] = self._compile(node, task["stdin"], (*base, "stdin"))
             out.params = template_of_fields(fields)
+        elif isinstance(task.get("collect"), dict):
+            self._compile_collect(node, task)
         else:
             key = next((key for key in ("http", "approval") if task.get(key) is not None), "with")
             if task.get(key):
@@ -341,6 +362,28 @@ class _Checker:
         when = task.get("when")
         if isinstance(when, str):
             self._compile_when(node, when, (*base, "when"))
+
+    def _compile_collect(self, node: int, task: Mapping[str, Any]) -> None:
+        """Compile what a task collects, and what it makes a result of it with."""
+        out, base = self._out, ("tasks", self._out.ids[node])
+        found = collected(out.ids, self._tasks, node, task["collect"], _mapping(task.get("with")))
+        out.findings += found.findings
+        if found.own:
+            self._collects[node] = [out.index[task_id] for task_id in found.own]
+        fields = {
+            "with": self._compile(node, found.params, (*base, "with")),
+            "collect": template_of_fields({
+                **{
+                    name: self._compile(node, task["collect"][name], (*base, "collect", name),
+                                        _ROOTS_OF_CONDITION)
+                    for name in TEMPLATES if task["collect"].get(name)
+                },
+                "tasks": Template(STATIC, found.own),
+                "how": Template(STATIC, found.how),
+            }),
+        }  # fmt: skip
+        out.tasks[node].params = template_of_fields(fields)
+        out.tasks[node].agent = found.agent
 
     def _compile_when(self, node: int, when: str, where: Where) -> None:
         try:

@@ -172,6 +172,8 @@ for _cls, _name in (
     (facts.SagaResolved, "saga.resolved"),
     (facts.DefinitionRegistered, "definition.registered"),
     (facts.CollectorOpened, "collector.opened"),
+    (facts.MembersAdded, "collector.members_added"),
+    (facts.CollectorWatched, "collector.watched"),
     (facts.MembersEnded, "collector.members_ended"),
     (facts.MembersAsked, "collector.members_asked"),
     (facts.CollectorEnded, "collector.ended"),

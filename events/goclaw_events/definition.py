@@ -30,8 +30,12 @@ PRIORITY_MAX: Final = 1_000
 ID_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 LANE_PATTERN: Final = r"^/?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 
-Kind: TypeAlias = Literal["agent", "exec", "http", "workflow", "saga", "wait", "approval"]
-KINDS: Final[tuple[Kind, ...]] = ("agent", "exec", "http", "workflow", "saga", "wait", "approval")
+Kind: TypeAlias = Literal[
+    "agent", "exec", "http", "workflow", "saga", "wait", "approval", "collect"
+]
+KINDS: Final[tuple[Kind, ...]] = (
+    "agent", "exec", "http", "workflow", "saga", "wait", "approval", "collect",
+)  # fmt: skip
 
 
 def _duration(value: object) -> float:
@@ -259,6 +263,60 @@ class ApprovalRequest(Part):
     on_deadline: Literal["fail", "approve", "reject"] = "fail"
 
 
+class CollectedRuns(Part):
+    """Runs by their labels, or tasks of them."""
+
+    labels: dict[Label, str] = Field(min_length=1, description="all runs that have these")
+    tasks: tuple[str, ...] = Field(
+        default=(), strict=False, description="these tasks of them, or patterns; else the runs"
+    )
+    task_labels: dict[Label, str] = Field(
+        default_factory=dict, description="tasks of them that have these labels"
+    )
+    live: bool = Field(
+        default=False, description="also those that are submitted later, until it is closed"
+    )
+
+
+class CollectDefinition(Part):
+    """What is collected: the task waits for it without a slot, and then makes a result of it."""
+
+    tasks: tuple[str, ...] = Field(
+        default=(), strict=False, description="tasks of this run, or patterns such as draft-*"
+    )
+    labels: dict[Label, str] = Field(
+        default_factory=dict, description="tasks of this run that have these labels"
+    )
+    members: Annotated[tuple[str, ...], Field(strict=False)] | str = Field(
+        default=(), description="RUN/TASK or RUN; templates, or one that yields all"
+    )
+    runs: CollectedRuns | None = None
+    collector: str | None = Field(
+        default=None, min_length=1, description="a collector that was opened already; a template"
+    )
+    rule: Literal["all", "any", "first_n", "quorum", "majority"] = "all"
+    count: int | None = Field(
+        default=None, ge=1, description="how many have to complete, or agree; else more than half"
+    )
+    by: str = Field(default="", description="where in a result a majority's vote stands: answer.id")
+    failures_max: int | None = Field(default=None, ge=0, description="with more it is unmet")
+    deadline: PositiveDuration | None = Field(
+        default=None, description="it ends after so long with what there is"
+    )
+    on_deadline: Literal["go_on", "fail"] = Field(
+        default="go_on", description="whether the task goes on with what there is by then"
+    )
+    on_unmet: Literal["go_on", "fail"] = Field(
+        default="fail", description="whether it goes on if what was wanted cannot come any more"
+    )
+    merge: Literal["list", "object", "by_member"] | None = Field(
+        default=None, description="the task's result is made of those of the members"
+    )
+    reduce: Id | None = Field(
+        default=None, description="an agent that makes the result; its parameter `collected`"
+    )
+
+
 def _lane_form(value: object) -> str:
     return "keyed" if isinstance(value, dict | KeyedLane) else "name"
 
@@ -286,6 +344,9 @@ class TaskDefinition(Part):
     saga: Id | None = Field(default=None, description="a saga to run as a child")
     wait: Wait | None = Field(default=None, description="a timer")
     approval: ApprovalRequest | None = None
+    collect: CollectDefinition | None = Field(
+        default=None, description="waits for how tasks and runs end"
+    )
     needs: tuple[Id, ...] = Field(default=(), strict=False, description="tasks to complete first")
     with_: dict[str, Any] = Field(
         default_factory=dict, alias="with", description="parameters; may hold templates"

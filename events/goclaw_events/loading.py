@@ -12,6 +12,8 @@ from goclaw_events.checks import check
 from goclaw_events.collector import collector_paused
 from goclaw_events.definition import (
     ApprovalRequest,
+    CollectDefinition,
+    CollectedRuns,
     HttpCall,
     InputDefinition,
     KeyedLane,
@@ -74,6 +76,8 @@ _MODELS: Final[Models] = (
     (("tasks", "*", "retry"), RetryDefinition),
     (("tasks", "*", "http"), HttpCall),
     (("tasks", "*", "approval"), ApprovalRequest),
+    (("tasks", "*", "collect"), CollectDefinition),
+    (("tasks", "*", "collect", "runs"), CollectedRuns),
     (("tasks", "*", "lane"), KeyedLane),
 )
 WORKFLOW: Final = Form(

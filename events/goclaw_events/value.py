@@ -19,13 +19,14 @@ BLOB_ROW_BYTES_MAX: Final = 1024 * 1024
 VALUE_BYTES_MAX: Final = 64 * 1024 * 1024
 EXT_BLOB: Final = 1
 EXT_SECRET: Final = 2
+EXT_COLLECTED: Final = 3
 _EXT_BYTES_MIN: Final = 40
 EXTS_MAX: Final = 256
 
 Value: TypeAlias = Any
 """None, bool, int of 64 bits, float, str, bytes, list, dict with string keys, or a `BlobRef`.
 
-The parameters of a task may hold a `SecretText` as well.
+The parameters of a task may hold a `SecretText` or a `CollectedRef` as well.
 """
 
 
@@ -59,11 +60,26 @@ class SecretText:
         return "".join(text for pair in zip(literals, [*named, ""], strict=True) for text in pair)
 
 
+@dataclass(frozen=True, slots=True)
+class CollectedRef:
+    """Stand for what a collector came to, which is read where the task runs.
+
+    `unmet` and `partial`: whether what ended so is given to the task too, or fails it.
+    """
+
+    collector: str
+    unmet: bool
+    partial: bool
+
+
 def _default(value: object) -> object:
     if type(value) is BlobRef:  # the first fact of each task has one
         return _ext_of(value.sha256, value.size, value.path)
     if isinstance(value, SecretText):
         return msgpack.ExtType(EXT_SECRET, msgpack.packb(value.parts))
+    if isinstance(value, CollectedRef):
+        fields = (value.collector, value.unmet, value.partial)
+        return msgpack.ExtType(EXT_COLLECTED, msgpack.packb(fields))
     return _default_of_users(value)
 
 
@@ -88,9 +104,11 @@ def _ext_of(sha256: bytes, size: int, path: tuple[str | int, ...]) -> msgpack.Ex
     return msgpack.ExtType(EXT_BLOB, data)
 
 
-def _ext_hook(code: int, data: bytes) -> BlobRef | SecretText:
+def _ext_hook(code: int, data: bytes) -> BlobRef | SecretText | CollectedRef:
     if code == EXT_SECRET:
         return SecretText(tuple(msgpack.unpackb(data)))
+    if code == EXT_COLLECTED:
+        return CollectedRef(*msgpack.unpackb(data))
     if code != EXT_BLOB or len(data) < _EXT_BYTES_MIN:
         msg = f"unknown msgpack extension {code} of {len(data)} bytes"
         raise LogDamaged(msg)
@@ -98,10 +116,13 @@ def _ext_hook(code: int, data: bytes) -> BlobRef | SecretText:
     return BlobRef(data[:32], int.from_bytes(data[32:40], "big"), path)
 
 
-def _ext_hook_of_users(code: int, data: bytes) -> BlobRef | SecretText:
+def _ext_hook_of_users(code: int, data: bytes) -> BlobRef | SecretText | CollectedRef:
     if code == EXT_SECRET:
         msg = "a value cannot name a secret"
         raise ValueNotStorable(msg, hint="write ${secret.NAME} in the definition of the task")
+    if code == EXT_COLLECTED:
+        msg = "a value cannot name a collector"
+        raise ValueNotStorable(msg, hint="write `collect:` in the definition of the task")
     return _ext_hook(code, data)
 
 

@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "path": Entry("goclaw.cli.path:path", "Change a run while it goes on."),
     "signal": Entry("goclaw.cli.signal:signal", "Talk to work that goes on."),
     "collect": Entry("goclaw.cli.collect:collect", "Gather how tasks and runs end."),
+    "collectors": Entry("goclaw.cli.collectors:collectors", "List collectors; close one."),
     "workflows": Entry("goclaw.cli.workflows:workflows", "Register workflows; list them."),
     "engine": Entry("goclaw.cli.engine:engine", "Start an engine to talk to; stop it."),
     "lanes": Entry("goclaw.cli.lanes:lanes", "List lanes; change, pause, drain one."),

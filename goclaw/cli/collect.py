@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
 
 RULES: Final = ("all", "any", "first_n", "quorum", "majority")
+MERGES: Final = ("list", "object", "by_member")
 _EXITS: Final = {"met": EXIT_OK, "partial": EXIT_TIMEOUT, "open": EXIT_UNAVAILABLE}
 
 
@@ -52,7 +53,20 @@ _EXITS: Final = {"met": EXIT_OK, "partial": EXIT_TIMEOUT, "open": EXIT_UNAVAILAB
     help="Leave out what ended up to this cursor.",
 )  # fmt: skip
 @click.option("--detach", is_flag=True, help="Begin, print the id, and leave it to the engine.")
-@click.option("--cancel", is_flag=True, help="Collect no more under --id.")
+@click.option(
+    "--task-label", "task_labels", multiple=True, callback=key_values, metavar="KEY=VALUE",
+    help="The tasks with this label of each run named without one; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--live", is_flag=True,
+    help="Take in runs with the labels that are submitted later, until it is closed.",
+)  # fmt: skip
+@click.option("--merge", type=click.Choice(MERGES), help="Make one result of those of the members.")
+@click.option("--reduce", "reducer", metavar="AGENT", help="Have an agent make one result.")
+@click.option("--lane", metavar="LANE", help="The lane of what makes it, such as /judges.")
+@click.option(
+    "--attempts", type=click.IntRange(1, 1000), metavar="N", help="Try so often to make it."
+)
 @settings_options
 @json_option
 def collect(
@@ -68,27 +82,33 @@ def collect(
     collector_id: str | None,
     after: int,
     detach: bool,
-    cancel: bool,
+    task_labels: Mapping[str, str],
+    live: bool,
+    merge: str | None,
+    reducer: str | None,
+    lane: str | None,
+    attempts: int | None,
     as_json: bool,
 ) -> int:
     """Gather how tasks and runs end, in the order of their ends.
 
     A member is RUN/TASK (TASK may be a pattern), or RUN for the run itself. It is recorded: who
-    leaves comes back with --id. Exits 0 if the rule is met, 1 if it cannot be any more, 4 if the
-    deadline came first, 5 if no engine runs that would go on.
+    leaves comes back with --id. With --merge or --reduce a task makes one result of it. Exits 0 if
+    the rule is met, 1 if it cannot be any more, 4 if the deadline came first, 5 if no engine runs
+    that would go on.
     """
     from goclaw_events.durations import parse_duration
 
     if collector_id is None and not (members or labels):
         msg = "name runs, or tasks of runs, or a collector by --id"
         raise click.UsageError(msg)
-    if cancel:
-        return _cancel(settings, collector_id, as_json=as_json)
     if members or labels:
         request = {
             "members": list(members), "labels": dict(labels), "tasks": list(tasks), "rule": rule,
-            "count": count, "by": by, "failures_max": failures_max,
+            "count": count, "by": by, "failures_max": failures_max, "live": live,
             "deadline_s": None if deadline is None else parse_duration(deadline),
+            "task_labels": dict(task_labels), "merge": merge, "reduce": reducer,
+            "task": _task(lane, attempts),
         }  # fmt: skip
         collector_id = _open(settings, collector_id, request)
         if detach:
@@ -116,18 +136,10 @@ def _say_id(collector_id: str, *, as_json: bool) -> None:
         click.echo(collector_id)
 
 
-def _cancel(settings: Settings, collector_id: str | None, *, as_json: bool) -> int:
-    from goclaw.asking import ask
-
-    if collector_id is None:
-        msg = "--cancel needs --id"
-        raise click.UsageError(msg)
-    found = ask(settings, "collect.cancel", collector_id=collector_id)
-    if as_json:
-        emit(found)
-    else:
-        say(f"collector {collector_id} is cancelled")
-    return EXIT_OK
+def _task(lane: str | None, attempts: int | None) -> dict[str, Any]:
+    """Return what else the task is that makes a result."""
+    task: dict[str, Any] = {} if lane is None else {"lane": lane}
+    return task if attempts is None else {**task, "retry": {"attempts": attempts}}
 
 
 def _follow(settings: Settings, collector_id: str, after: int, *, as_json: bool) -> int:
@@ -143,10 +155,39 @@ def _follow(settings: Settings, collector_id: str, after: int, *, as_json: bool)
                 gathered.append(record)
             else:
                 click.echo(_line(record))
+    run_id = ended.pop("run", None)
+    made = {} if run_id is None else _made(settings, run_id)
     if as_json:
-        emit({"collector_id": collector_id, **ended, "cursor": cursor, "gathered": gathered})
+        said = {**ended, "cursor": cursor, "gathered": gathered, **made}
+        emit({"collector_id": collector_id, **said})
+    elif made.get("result") is not None:
+        click.echo(printable(json_line(made["result"])))
     _say_end(collector_id, ended, cursor)
-    return _EXITS.get(ended["status"], EXIT_FAILED)
+    return _exit(ended["status"], run_id, made)
+
+
+def _exit(status: str, run_id: str | None, made: Mapping[str, Any]) -> int:
+    """Return the exit code, after what was to be made of it."""
+    if run_id is not None and not made:
+        say(f"its result is made by run {run_id} when an engine runs (goclaw engine start)")
+        return EXIT_UNAVAILABLE
+    if made.get("error") is not None:
+        code, message, _ = made["error"]
+        say(f"what was to be made of it failed: {message} [{code}]")
+        return EXIT_FAILED
+    return _EXITS.get(status, EXIT_FAILED)
+
+
+def _made(settings: Settings, run_id: str) -> dict[str, Any]:
+    """Return what a run made of what was collected, once it has; empty where no engine runs."""
+    from goclaw.asking import ask
+    from goclaw.errors import EngineNotRunning
+
+    try:
+        found = ask(settings, "result", run_id=run_id, timeout_s=None)
+    except EngineNotRunning:
+        return {}
+    return {"result": found["result"], "error": found["error"]}
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -143,6 +143,7 @@ def _prepared(
     from goclaw.submission import Preparer
     from goclaw_events.faults import Finding, InvalidDefinition
     from goclaw_events.loading import load_definition, locate, read_definition_file
+    from goclaw_events.plan.model import RUN_BY_AGENTS
 
     data, text_format = read_definition_file(file)
     prepared = Preparer().prepare(load_definition(data, text_format, str(file)))
@@ -151,12 +152,13 @@ def _prepared(
     load_modules([*settings.agents.modules, *modules], trusted)
     findings = []
     for task in prepared.plan.tasks:
-        if task.kind == "agent" and REGISTRY.get(task.agent) is None:
+        if task.kind in RUN_BY_AGENTS and REGISTRY.get(task.agent) is None:
             close = REGISTRY.close_to(task.agent)
             meant = f"did you mean {close[0]!r}? otherwise " if close else ""
             hint = f"{meant}name its module with --module, or trust the folder with --trust-dir"
             message = f"no agent is registered as {task.agent!r}"
-            findings.append(Finding("agent_unknown", message, ("tasks", task.id, "agent"), hint))
+            said = ("agent",) if task.kind == "agent" else ("collect", "reduce")
+            findings.append(Finding("agent_unknown", message, ("tasks", task.id, *said), hint))
     if findings:
         raise InvalidDefinition(locate(findings, data, text_format), str(file))
     require_allowed(prepared.plan.name, prepared.programs, settings)

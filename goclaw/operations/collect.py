@@ -4,38 +4,40 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from fnmatch import fnmatchcase
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from goclaw.collected import CollectorNotFound
-from goclaw.errors import NotFound, RunNotFound, UsageInvalid
+from goclaw.collector_records import collector_at, collector_record
+from goclaw.errors import RunNotFound, UsageInvalid
 from goclaw.following import follow_log
 from goclaw.gathering import Gathering
-from goclaw.operations.ground import NOW, ground_of
-from goclaw.operations.operation import Params, act, follow
-from goclaw_actors.collecting import CancelCollector, OpenCollector
+from goclaw.members import Members, Selection
+from goclaw.operations.ground import ground_of
+from goclaw.operations.operation import Params, act, follow, read
+from goclaw.operations.runs import MinPosition
+from goclaw.reducer import reducer_of
+from goclaw_actors.collecting import CancelCollector, CloseCollector, OpenCollector
 from goclaw_actors.collector.state import FINAL, Collector
+from goclaw_actors.collector.tally import HALF
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.rebuild import actor_at
+from goclaw_events.collect_checks import MEMBERS_MAX, place_of
 from goclaw_events.ids import check_id, collector_stream, partition_of
 from goclaw_events.value import pack, store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator
 
     from goclaw.engine import Engine
     from goclaw.operations.ground import Ground
-    from goclaw.parts import Parts
     from goclaw_actors.actor import Entity
 
-MEMBERS_MAX: Final = 10_000
 FACTS_AT_ONCE: Final = 64
-LABELLED_MAX: Final = 10_001
-_WILD: Final = frozenset("*?[")
+MISSING_SHOWN_MAX: Final = 100
 
 
 class Open(Params):
@@ -49,6 +51,10 @@ class Open(Params):
     """All runs that have these labels now; empty: none but `members`."""
     tasks: Annotated[list[str], Field(default_factory=list)]
     """Which tasks of runs that are named without one; empty: the runs themselves."""
+    task_labels: Annotated[dict[str, str], Field(default_factory=dict)]
+    """Or which by their labels."""
+    live: bool = False
+    """Take in runs with the labels that are submitted later, until it is closed."""
     rule: Literal["all", "any", "first_n", "quorum", "majority"] = "all"
     """When there is enough."""
     count: Annotated[int, Field(ge=1)] | None = None
@@ -59,8 +65,29 @@ class Open(Params):
     """With more failures it ends; nil: whatever fails."""
     deadline_s: Annotated[float, Field(gt=0)] | None = None
     """It ends after so long with what there is."""
+    merge: Literal["list", "object", "by_member"] | None = None
+    """Make one result of those of the members."""
+    reduce: str | None = None
+    """Or have an agent make it."""
+    task: Annotated[dict[str, Any], Field(default_factory=dict)]
+    """What else the task that makes it is, as in a definition: `lane`, `retry`, `with`..."""
     opened_by: str = ""
     """Who collects; it is recorded."""
+
+    @property
+    def makes_result(self) -> bool:
+        """Tell whether a run makes a result of what was collected."""
+        return self.merge is not None or self.reduce is not None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Open:
+        if self.merge is not None and self.reduce is not None:
+            raise ValueError("give either `merge` or `reduce`")
+        if self.task and not self.makes_result:
+            raise ValueError("`task` needs `merge` or `reduce`")
+        if self.tasks and self.task_labels:
+            raise ValueError("tasks are chosen by `tasks` or by `task_labels`, not by both")
+        return self
 
 
 class NameCollector(Params):
@@ -77,6 +104,24 @@ class Cancel(NameCollector):
     """Why; it is recorded."""
 
 
+class ListCollectors(Params):
+    """Which collectors."""
+
+    status: Annotated[str, Field(pattern="^(open|met|unmet|partial|cancelled)$")] | None = None
+    """Only those in this state."""
+    limit: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """At most so many."""
+    cursor: str | None = None
+    """Go on where a page ended."""
+    min_position: MinPosition = None
+
+
+class ShowCollector(NameCollector):
+    """A collector to show."""
+
+    min_position: MinPosition = None
+
+
 class Results(NameCollector):
     """Whose results, and from where on."""
 
@@ -85,35 +130,46 @@ class Results(NameCollector):
 
 
 async def _open(engine: Engine, asked: Open) -> dict[str, Any]:
-    parts = engine.parts
-    check_id(asked.collector_id, "collector id")
-    ground = ground_of(parts, None)
-    members = await asyncio.to_thread(_members, ground, parts, asked)
+    parts, name = engine.parts, check_id(asked.collector_id, "collector id")
+    reducer = reducer_of(asked.merge, asked.reduce, asked.task) if asked.makes_result else None
+    prepared = None if reducer is None else engine.prepare(reducer)
+    selection = Selection(asked.members, asked.labels, asked.tasks, asked.task_labels)
+    members = await asyncio.to_thread(Members(parts, ground_of(parts, None)).strictly, selection)
     count = sum(len(tasks) for _, tasks in members)
     wanted = _wanted(asked, count)
-    digest = blake2b(pack(asked.model_dump())).digest()
     ns = 0 if asked.deadline_s is None else parts.clock.now_ns() + int(asked.deadline_s * 1e9)
     blobs: dict[bytes, bytes] = {}
     body = OpenCollector(
         asked.rule,
         wanted,
-        _place(asked.by) if asked.rule == "majority" else None,
+        place_of(asked.by) if asked.rule == "majority" else None,
         asked.failures_max,
         ns,
         store(members, blobs),
-        digest,
+        blake2b(pack(asked.model_dump())).digest(),
         asked.opened_by,
+        select=selection._replace(members=[])._asdict() if asked.live else None,
+        live=asked.live,
+        run=name if prepared else "",
+        members_count=count,
     )
-    accepted, _ = await engine.command(collector_stream(asked.collector_id), body, blobs=blobs)
-    return {
-        "collector_id": asked.collector_id, "members": count, "repeated": accepted.repeated,
-    }  # fmt: skip
+    accepted, _ = await engine.command(collector_stream(name), body, blobs=blobs)
+    if prepared is not None:
+        # afterwards, so that it finds it; who heard nothing asks again, and this is done then
+        await engine.submit(prepared, input={"collector": name}, run_id=name)
+    return {"collector_id": name, "members": count, "repeated": accepted.repeated}
 
 
 def _wanted(asked: Open, members: int) -> int:
     """Return how many have to complete, or to agree; raises `UsageInvalid`."""
     rule, count = asked.rule, asked.count
-    if not members:
+    if asked.live and not asked.labels:
+        raise UsageInvalid("`live` needs labels", hint="say which runs it takes in")
+    if not members and not asked.live:
+        said = ", ".join(f"{key}={value}" for key, value in asked.labels.items())
+        if said:
+            msg = f"no run has the labels {said}, or no task of them is meant"
+            raise RunNotFound(msg, hint="goclaw runs list --label")
         raise UsageInvalid("there is nothing to collect", hint="name runs, or tasks of runs")
     if members > MEMBERS_MAX:
         msg = f"{members} members are more than the {MEMBERS_MAX} that one collector takes"
@@ -124,67 +180,40 @@ def _wanted(asked: Open, members: int) -> int:
         return int(rule == "any")
     if rule == "first_n" and count is None:
         raise UsageInvalid("`first_n` needs a count", hint="say how many are enough")
+    if asked.live:
+        return HALF if count is None else count
     wanted = members // 2 + 1 if count is None else count
     if wanted > members:
         raise UsageInvalid(f"{wanted} of {members} members cannot complete", hint="want fewer")
     return wanted
 
 
-def _place(by: str) -> list[str | int]:
-    """Read where a vote stands: names and numbers, with a dot between."""
-    return [int(step) if step.isdecimal() else step for step in by.split(".") if step]
+async def _close(engine: Engine, asked: NameCollector) -> dict[str, Any]:
+    name = check_id(asked.collector_id, "collector id")
+    await engine.command(collector_stream(name), CloseCollector())
+    return {"collector_id": name}
 
 
-def _members(ground: Ground, parts: Parts, asked: Open) -> list[list[Any]]:
-    """Return [run, [task, ...]] of every member, each once, as they were named."""
-    found: dict[str, dict[str, None]] = {}
-    for name in asked.members:
-        run, slash, task = name.partition("/")
-        run_id = _run_id(ground, parts, run)
-        tasks = [task] if slash else asked.tasks
-        found.setdefault(run_id, {}).update(_tasks(parts, run_id, tasks))
-    for run_id in _labelled(ground, asked.labels):
-        found.setdefault(run_id, {}).update(_tasks(parts, run_id, asked.tasks))
-    return [[run_id, list(tasks)] for run_id, tasks in found.items()]
+def _list(ground: Ground, asked: ListCollectors) -> dict[str, Any]:
+    ground.wait_for(asked.min_position)
+    page = ground.views.collectors.list(status=asked.status, limit=asked.limit, cursor=asked.cursor)
+    return {"collectors": [collector_record(found) for found in page.items], "cursor": page.cursor}
 
 
-def _run_id(ground: Ground, parts: Parts, text: str) -> str:
-    """Return the run that is meant: an id, or what the views know by it; raises `RunNotFound`."""
-    try:
-        check_id(text, "run id") and parts.plan_of(text)
-    except RunNotFound:
-        ground.wait_for(NOW)
-        return ground.runs.find(text).run_id
-    return text
+def _show(ground: Ground, asked: ShowCollector) -> dict[str, Any]:
+    ground.wait_for(asked.min_position)
+    found = ground.views.collectors.get(asked.collector_id)
+    if found is None:
+        raise _not_found(asked.collector_id)
+    collector = collector_at(ground.journal, asked.collector_id)
+    missing = [member.name for member in collector.missing()[:MISSING_SHOWN_MAX]]
+    return {**collector_record(found), "missing": missing}
 
 
-def _labelled(ground: Ground, labels: dict[str, str]) -> Iterator[str]:
-    if not labels:
-        return
-    ground.wait_for(NOW)
-    page = ground.views.runs.list(labels=labels, limit=LABELLED_MAX)
-    if not page.runs:
-        said = ", ".join(f"{key}={value}" for key, value in labels.items())
-        raise RunNotFound(f"no run has the labels {said}", hint="goclaw runs list --label")
-    yield from (run.run_id for run in reversed(page.runs))
-
-
-def _tasks(parts: Parts, run_id: str, wanted: list[str]) -> dict[str, None]:
-    """Return the tasks of a run that are meant; '' is the run itself. Raises `NotFound`."""
-    if not wanted:
-        return {"": None}
-    plan = parts.plan_of(run_id)
-    found: dict[str, None] = {}
-    for pattern in wanted:
-        if not _WILD & set(pattern):
-            matching = [pattern] if pattern in plan.index else []
-        else:
-            matching = [task.id for task in plan.tasks if fnmatchcase(task.id, pattern)]
-        if not matching:
-            msg = f"run {run_id} has no task {pattern!r}"
-            raise NotFound(msg, hint=f"goclaw runs show {run_id}", task=pattern)
-        found.update(dict.fromkeys(matching))
-    return found
+def _not_found(name: str) -> CollectorNotFound:
+    return CollectorNotFound(
+        f"there is no collector {name}", hint="goclaw collectors list", collector=name
+    )
 
 
 async def _cancel(engine: Engine, asked: Cancel) -> dict[str, Any]:
@@ -202,8 +231,7 @@ async def _results(ground: Ground, asked: Results) -> AsyncGenerator[dict[str, A
     # the end of the log first: what comes between is told twice, and not missed
     actor = await asyncio.to_thread(actor_at, ground.journal, kinds, where, stream)
     if not actor.seq:
-        msg = f"there is no collector {asked.collector_id}"
-        raise CollectorNotFound(msg, hint="goclaw collect --help", collector=asked.collector_id)
+        raise _not_found(asked.collector_id)
     collector: Collector = actor.state
     cursor = asked.after
     following = follow_log(ground.tail, ground.bridge, end, stream=stream, at_once=FACTS_AT_ONCE)
@@ -230,10 +258,10 @@ def _apply(actor: Entity, seq: int, fact: Any) -> None:
 
 
 def _ended(collector: Collector) -> dict[str, Any]:
-    missing = [f"{run}/{task}" if task else run for run, task in collector.missing()]
+    missing = [member.name for member in collector.missing()]
     return {
         "status": collector.status, "reason": collector.reason, "vote": collector.vote,
-        "missing": missing,
+        "missing": missing, "run": collector.run or None,
     }  # fmt: skip
 
 
@@ -241,8 +269,15 @@ OPERATIONS: Final = (
     act("collect.open", Open, _open, "Begin to collect; answers once that is durable.",
         "`{collector_id, members, repeated}`", idle=True),
     act("collect.cancel", Cancel, _cancel, "Collect no more.", "`{collector_id}`", idle=True),
+    act("collect.close", NameCollector, _close,
+        "Take no further members; what is there is collected.", "`{collector_id}`", idle=True),
+    read("collect.list", ListCollectors, _list, "List collectors.",
+         "`{collectors: [collector], cursor}`"),
+    read("collect.show", ShowCollector, _show, "Show a collector, and who has not ended.",
+         "a collector, with `missing: [RUN/TASK]`"),
     follow("collect.results", Results, _results,
            "Give how members ended, each once, in order, until the collector ends.",
            "parts `{gathered: [{run_id, task, status, result, error: [code, message], generation, "
-           "vote, cursor}], cursor, ended: nil or {status, reason, vote, missing: [RUN/TASK]}}`"),
+           "vote, cursor}], cursor, ended: nil or {status, reason, vote, missing: [RUN/TASK], "
+           "run}}`"),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from goclaw_projections.collectors import CollectorsProjection
 from goclaw_projections.counts import CountsProjection
 from goclaw_projections.durations import DurationsProjection
 from goclaw_projections.lanes import LanesProjection
@@ -28,4 +29,5 @@ def all_projections() -> list[Projection]:
         CountsProjection(),
         WorkersProjection(),
         DurationsProjection(),
+        CollectorsProjection(),
     ]

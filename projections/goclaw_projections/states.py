@@ -19,7 +19,7 @@ RUN_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 TASK_ENDED: Final = RUN_ENDED | {"skipped"}
 
 _TASK_AFTER: Final[dict[type, str]] = {
-    facts.TaskScheduled: "scheduled",
+    facts.TaskAdmitted: "scheduled",
     facts.TaskWaiting: "waiting",
     facts.AttemptStarted: "running",
     facts.ChildStarted: "waiting",
@@ -53,6 +53,8 @@ _RUN_AFTER: Final[dict[type, str]] = {
 
 def task_after(fact: Any) -> str | None:
     """Return the state of a task after a fact of its own; None: the one it had."""
+    if isinstance(fact, facts.TaskScheduled):
+        return "scheduled" if fact.collect is None else "waiting"
     if isinstance(fact, facts.AttemptFailed):
         return None if fact.retry_due_ns is None else "retrying"
     if isinstance(fact, facts.TaskPaused):

@@ -140,7 +140,8 @@ def _poison(fact: facts.StreamPoisoned, time_ns: int, rows: Rows) -> None:
 def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> None:
     match fact:
         case facts.TaskScheduled():
-            _open(row, "scheduled", fact.generation, time_ns)
+            waits = fact.collect is not None
+            _open(row, "waiting" if waits else "scheduled", fact.generation, time_ns)
             row[_LANE] = fact.lane
         case facts.AttemptStarted():
             row[_STATUS], row[_ATTEMPTS], row[_WAKE] = "running", fact.attempt, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from goclaw_projections.collectors import CollectorsReader
 from goclaw_projections.counts import CountsReader
 from goclaw_projections.durations import DurationsReader
 from goclaw_projections.every import all_projections
@@ -45,6 +46,7 @@ class Views:
         self.counts = CountsReader(store)
         self.workers = WorkersReader(store)
         self.durations = DurationsReader(store)
+        self.collectors = CollectorsReader(store)
 
     @classmethod
     def open(

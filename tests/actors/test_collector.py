@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.collecting import (
+    AddMembers,
     AskMembers,
     CancelCollector,
+    CloseCollector,
+    CollectorDone,
     MembersReported,
     OpenCollector,
+    WatchCollector,
     WatchTasks,
 )
 from goclaw_actors.collector import collector_decider
@@ -20,6 +24,7 @@ from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message
 from goclaw_actors.messages import FailRun, TimerFired
 from goclaw_actors.votes import vote_of
+from goclaw_events.collect_checks import MEMBERS_MAX
 from goclaw_events.ids import collector_stream, workflow_stream
 from goclaw_events.verify import verify
 from tests.actors.given import NOW_NS, Scenario, Shelf, kinds
@@ -123,6 +128,96 @@ def test_a_deadline_ends_it_with_what_there_is() -> None:
     assert kinds(scenario.when(TimerFired("deadline")).facts) == ["CollectorEnded"]
     assert (scenario.state.status, scenario.state.reason) == ("partial", "deadline")
     assert [member.task for member in scenario.state.missing()] == ["0", "2"]
+
+
+def live(rule: str = "all", **more: Any) -> Scenario[Collector]:
+    """Return a collector that has no members yet, and takes some in."""
+    scenario = Scenario(collector_decider(Shelf()), STREAM)
+    opened = opening([], rule, **more)._replace(select={"labels": {"k": "v"}}, live=True)
+    decision = scenario.when(opened)
+    assert "SelectMembers" in kinds(decision.effects)
+    return scenario
+
+
+def add(scenario: Scenario[Collector], *tasks: str, is_all: bool = False) -> list[str]:
+    """Add tasks of run `r`; return the kinds of the facts."""
+    decision = scenario.when(AddMembers([["r", list(tasks)]], is_all))
+    assert scenario.encoded() == scenario.replayed()
+    return kinds(decision.facts)
+
+
+def test_members_come_until_it_is_closed() -> None:
+    """Each once; nothing is met before that where it depends on how many there are."""
+    scenario = live()
+    assert add(scenario, "0", "1") == ["MembersAdded"]
+    assert add(scenario, "1", "2") == ["MembersAdded"]
+    assert add(scenario, "2") == []
+    assert [member.task for member in scenario.state.members] == ["0", "1", "2"]
+    assert end(scenario, (0, "completed"), (1, "completed"), (2, "failed")) == "open"
+    decision = scenario.when(CloseCollector())
+    assert kinds(decision.facts) == ["MembersAdded", "CollectorEnded"]
+    assert (scenario.state.status, decision.reply) == ("met", Accepted("c"))
+    assert scenario.when(CloseCollector()).reply == Accepted("c", repeated=True)
+    assert add(scenario, "3") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "wanted", "before", "after"),
+    [("any", 1, "met", "met"), ("first_n", 2, "open", "unmet"), ("quorum", -1, "open", "met")],
+)
+def test_a_count_may_be_met_before_it_is_closed(
+    rule: str, wanted: int, before: str, after: str
+) -> None:
+    """What cannot come any more is known only then; half of them, too."""
+    scenario = live(rule, wanted=wanted)
+    add(scenario, "0")
+    assert end(scenario, (0, "completed")) == before
+    scenario.when(CloseCollector())
+    assert scenario.state.status == after
+
+
+def test_a_live_one_that_nobody_joined_ends_without_members() -> None:
+    """Also on its deadline; one whose members have all ended by then is met."""
+    nobody = live()
+    nobody.when(CloseCollector())
+    assert (nobody.state.status, nobody.state.reason) == ("unmet", "no_members")
+    late = live(deadline_ns=NOW_NS + 5)
+    late.when(TimerFired("deadline"))
+    assert (late.state.status, late.state.reason) == ("partial", "deadline")
+    joined = live(deadline_ns=NOW_NS + 5)
+    add(joined, "0")
+    end(joined, (0, "completed"))
+    joined.when(TimerFired("deadline"))
+    assert joined.state.status == "met"
+    few = collector(0)
+    few.when(AskMembers(0))
+    assert few.state.reason == "no_members"
+
+
+def test_it_takes_in_so_many_members_and_no_more() -> None:
+    """With the last one that fits it is closed."""
+    scenario = live()
+    for at in range(0, MEMBERS_MAX, 1000):
+        add(scenario, *[str(number) for number in range(at, at + 1000)])
+    assert (len(scenario.state.members), scenario.state.more) == (MEMBERS_MAX, False)
+    assert add(scenario, "further") == []
+
+
+def test_tasks_are_told_of_the_end() -> None:
+    """Who opened it, and who asked; one that asks later, at once; of another one: unknown."""
+    scenario = Scenario(collector_decider(Shelf()), STREAM)
+    scenario.when(opening([["r", ["0"]]])._replace(task="task/r/own"))
+    for task in ("task/r/a", "task/r/b", "task/r/a"):
+        scenario.when(WatchCollector(task))
+    decision = scenario.when(MembersReported("r", [["0", 0, "completed", ""]]))
+    told = [(s.target, s.body) for s in decision.sends if isinstance(s.body, CollectorDone)]
+    done = CollectorDone("c", "met")
+    assert told == [(f"task/r/{task}", done) for task in ("own", "a", "b")]
+    late = scenario.when(WatchCollector("task/r/late"))
+    assert [(s.target, s.body) for s in late.sends] == [("task/r/late", done)]
+    nobody = Scenario(collector_decider(Shelf()), STREAM).when(WatchCollector("task/r/a"))
+    assert nobody.sends[0].body == CollectorDone("c", "unknown")
+    assert scenario.encoded() == scenario.replayed()
 
 
 def test_it_is_opened_once() -> None:

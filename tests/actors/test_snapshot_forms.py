@@ -127,6 +127,17 @@ LAYOUT = {
         "failures holds idempotency_key in_doubt input labels lane left name parent plan resolved "
         "result results run_id shape start_deadline_ns status statuses unmet unrest unwound"
     ),
+    (12, "task"): (
+        "adjusted attempt child child_run collect deadline_ns definition due_ns error failures "
+        "generation hold holder hops in_doubt kept kept_in key lane limited lost params priority "
+        "progress queue_due_ns result run_id signals status steps stream task_id tenant token "
+        "total_due_ns unique"
+    ),
+    (2, "collector"): (
+        "added ask_ns asked by deadline_ns digest failures_max given has_ended live members more "
+        "opened_by outcomes places reason rule run runs select status stream tally vote wanted "
+        "watchers"
+    ),
     (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
         "active blocked children deadline_ns definition depth digest ended error first_failed "

@@ -196,6 +196,13 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     },
     "claiming": {**ASKING, "KeyShared": ["TaskJoined"]},
     "joined": ASKING,
+    "collecting": {
+        **{message: said for message, said in ASKING.items() if not message.startswith("Key")},
+        "CollectorDone": ["TaskAdmitted"],
+        "DropTask": ["TaskDropped"],
+        "StandAside": ["TaskPaused"],
+        "StandAside (or stop)": ["TaskPaused"],
+    },
     "running": {
         "HoldWork interrupt": ["TaskInterruptRequested"],
         "HoldWork interrupt (with its run)": ["TaskInterruptRequested"],

@@ -13,6 +13,7 @@ from goclaw.config import Settings
 from goclaw.errors import NotFound, RunNotFound, UsageInvalid
 from goclaw.results import CommandRefused
 from goclaw_events.definition import WorkflowDefinition
+from goclaw_events.errors import CodedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -210,3 +211,102 @@ async def test_bad_requests_collect_nothing(engine: goclaw.Engine) -> None:
     with pytest.raises(CommandRefused, match="no collector"):
         await engine.collection("nope").cancel()
     let("a")
+
+
+async def test_a_live_collector_takes_in_runs_as_they_come(tmp_path: Path) -> None:
+    """From before it was opened, after, and after a restart; until it is closed."""
+    settings = Settings(partitions=4)
+    async with asyncio.timeout(WAIT_S):
+        async with goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+            await engine.submit(workflow(t0=0), run_id="r0", labels={"team": "red"})
+            live = engine.collect(labels={"team": "red"}, tasks=["t*"], live=True, collector_id="c")
+            assert await live.open() == 1
+            await engine.submit(workflow(t1=1), run_id="r1", labels={"team": "red"})
+            await engine.submit(workflow(t2=2), run_id="r2", labels={"team": "blue"})
+            let("t0", "t1", "t2", "t3")
+            seen = [one.member async for one in _some(live, 2)]
+            assert sorted(seen) == ["r0/t0", "r1/t1"]
+        async with goclaw.Engine(tmp_path / "d", settings=settings) as engine:
+            await engine.submit(workflow(t3=3), run_id="r3", labels={"team": "red", "x": "y"})
+            again = engine.collection("c", after=2)
+            assert [one.result async for one in _some(again, 1)] == [3]
+            assert (await engine.collectors(status="open"))["collectors"][0]["members"] == 3
+            await engine.collection("c").close()
+            found = await engine.collection("c")
+            assert (found.status, sorted(found.results)) == ("met", [0, 1, 3])
+            await engine.submit(workflow(t4=4), run_id="r4", labels={"team": "red"})
+            assert len((await engine.collection("c")).gathered) == 3
+            let("t4")
+
+
+async def _some(collection: goclaw.collecting.Collection, count: int) -> Any:
+    """Yield so many members, and leave."""
+    async for one in collection:
+        yield one
+        count -= 1
+        if not count:
+            return
+
+
+async def test_tasks_are_chosen_by_their_labels(engine: goclaw.Engine) -> None:
+    """Of the runs that are named, or have labels; a run without such a task gives none."""
+    tasks = {
+        "a": {"agent": "goclaw.echo", "labels": {"kind": "draft"}},
+        "b": {"agent": "goclaw.echo"},
+    }
+    data = {"name": "w", "labels": {"team": "red"}, "tasks": tasks}
+    marked = WorkflowDefinition.model_validate(data)
+    await engine.submit(marked, run_id="r1")
+    await engine.submit(workflow(z=1), run_id="r2", labels={"team": "red"})
+    let("z")
+    found = await engine.collect(labels={"team": "red"}, task_labels={"kind": "draft"})
+    assert [one.member for one in found.gathered] == ["r1/a"]
+    with pytest.raises(RunNotFound, match="no task of them is meant"):
+        await engine.collect(labels={"team": "red"}, task_labels={"kind": "nope"})
+
+
+def add_up(ctx: goclaw.TaskContext, collected: dict[str, Any], start: int) -> int:
+    """Add up what was collected."""
+    del ctx
+    return start + sum(int(one["result"]) for one in collected["gathered"])
+
+
+async def test_what_was_collected_is_merged_and_reduced(
+    engine: goclaw.Engine, tmp_path: Path
+) -> None:
+    """By a task with parameters and a lane, in a run that has the id of the collector."""
+    goclaw.agent("add_up")(add_up)
+    await engine.submit(workflow(a=1, b=2), run_id="r")
+    merging = engine.collect("r/*", merge="by_member")
+    await merging.open()
+    let("a", "b")
+    assert (await merging).result == {"r/a": 1, "r/b": 2}
+    async with goclaw.Client(tmp_path / "d") as client:
+        task = {"with": {"start": 4}, "lane": "/sums", "retry": {"attempts": 2}}
+        for _ in range(2):
+            asked = client.collect("r/*", reduce="add_up", task=task, collector_id="sum")
+            assert (await asked).result == 7
+        assert engine.parts.plan_of("sum").tasks[0].lane == "/sums"
+        failed = await client.collect("r/a", reduce="add_up", task={"with": {"start": "x"}})
+        assert failed.failure is not None
+        assert not failed.ok
+        with pytest.raises(goclaw.CollectUnmet):
+            failed.unwrap()
+
+
+async def test_bad_requests_for_a_result_collect_nothing(engine: goclaw.Engine) -> None:
+    """Each is told before anything is opened."""
+    await engine.submit(workflow(a=1), run_id="r")
+    let("a")
+    for more, code in (
+        ({"merge": "list", "reduce": "answer"}, "invalid_request"),
+        ({"task": {"lane": "/x"}}, "invalid_request"),
+        ({"merge": "list", "task": {"lan": "/x"}}, "invalid_definition"),
+        ({"reduce": "nobody"}, "agent_unknown"),
+        ({"live": True}, "usage"),
+    ):
+        with pytest.raises(CodedError) as raised:
+            await engine.collect("r/a", collector_id="c", **more).open()
+        assert raised.value.code == code
+    with pytest.raises(CollectorNotFound):
+        await engine.collection("c")

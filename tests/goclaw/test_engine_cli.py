@@ -75,6 +75,10 @@ def called(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, Any]
 CALLS: dict[str, tuple[str, int]] = {
     "backup": ("backup {new}", 0),
     "collect": ("collect hello1/greet hello1 --id c1", 0),
+    "collectors list": ("collectors list", 0),
+    "collectors show": ("collectors show c1", 0),
+    "collectors close": ("collectors close c1", 0),
+    "collectors cancel": ("collectors cancel c1", 7),
     "completion": ("completion bash", 0),
     "config schema": ("config schema", 0),
     "config show": ("config show", 0),

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from goclaw_actors import failures
 from goclaw_actors.adjusting import AdjustTask
-from goclaw_actors.collecting import OpenCollector
+from goclaw_actors.collecting import AddMembers, CloseCollector, OpenCollector
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.message import Message
 from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
@@ -365,8 +365,30 @@ def _collected(stage: Stage) -> None:
     for _ in range(2):
         stage.clock.ns += 61 * 10**9
         stage.rest()
+    _live(stage)
     for _ in CHAIN:
         stage.end(_running(stage, "gathered"), value={"n": 1})
+        stage.rest()
+    for _ in range(2):
+        stage.end(_running(stage, "collects"), value=["n"])
+        stage.rest()
+
+
+def _live(stage: Stage) -> None:
+    """Let tasks collect by collectors of their own and by one that takes in members as they come.
+
+    All of it ends when `gathered` does.
+    """
+    order = OpenCollector("all", 0, None, None, 0, [], b"live", "golden", "", {}, live=True)
+    stage.node.accept(Message(collector_stream("live"), order))
+    tasks: dict[str, Any] = {
+        "own": {"collect": {"members": ["gathered/a"], "reduce": "x"}, "labels": {"by": "golden"}},
+        "other": {"collect": {"collector": "live", "merge": "list"}},
+    }
+    stage.submit(tasks, "collects")
+    stage.rest()
+    for body in (AddMembers([["gathered", ["a", "c"]]], is_all=False), CloseCollector()):
+        stage.node.accept(Message(collector_stream("live"), body))
         stage.rest()
 
 

@@ -14,6 +14,8 @@ MAJORITY: Final = "majority"
 RULES: Final = (ALL, ANY, FIRST_N, QUORUM, MAJORITY)
 MET: Final = "met"
 UNMET: Final = "unmet"
+HALF: Final = -1
+"""More than half of the members are wanted."""
 
 
 class Verdict(NamedTuple):
@@ -22,6 +24,14 @@ class Verdict(NamedTuple):
     status: str
     reason: str = ""
     vote: str = ""
+
+
+class Wish(NamedTuple):
+    """What is wanted; as in `CollectorOpened`."""
+
+    rule: str
+    wanted: int
+    failures_max: int | None
 
 
 class Tally:
@@ -59,22 +69,24 @@ class Tally:
         copy.best = self.best
         return copy
 
-    def verdict(self, rule: str, wanted: int, members: int, failures_max: int | None) -> Verdict:
-        """Return how a collector with these counts ends; one without a status goes on."""
+    def verdict(self, wish: Wish, members: int, *, more: bool) -> Verdict:
+        """Return how a collector with these counts ends; one without a status goes on.
+
+        `more`: it may get further members.
+        """
+        rule, wanted, failures_max = wish
         left = members - self.ended
         if failures_max is not None and self.failed > failures_max:
             return Verdict(UNMET, "too_many_failed")
-        if rule == ALL:
-            return Verdict("") if left else self._all_ended()
-        reached = self.best[1] if rule == MAJORITY else self.completed
-        if reached >= wanted:
-            return Verdict(MET, "", self.best[0] if rule == MAJORITY else "")
-        if reached + left >= wanted:
+        if (rule == ALL and left) or (more and (rule == ALL or wanted == HALF)):
             return Verdict("")
-        if not left and not self.completed and self.failed:
-            return Verdict(UNMET, "all_failed")
+        wanted = members // 2 + 1 if wanted == HALF else wanted
+        reached = self.best[1] if rule == MAJORITY else self.completed
+        all_failed = not left and not self.completed and self.failed
+        if reached >= wanted and members and not (rule == ALL and all_failed):
+            return Verdict(MET, "", self.best[0] if rule == MAJORITY else "")
+        if more or (rule != ALL and left and reached + left >= wanted):
+            return Verdict("")
+        if all_failed or not members:
+            return Verdict(UNMET, "all_failed" if members else "no_members")
         return Verdict(UNMET, "no_majority" if rule == MAJORITY else "too_few")
-
-    def _all_ended(self) -> Verdict:
-        all_failed = self.failed and not self.completed
-        return Verdict(UNMET, "all_failed") if all_failed else Verdict(MET)

@@ -21,7 +21,7 @@ from goclaw_actors.executors.outcomes import (
     timed_out,
 )
 from goclaw_actors.executors.pool import ThreadPool
-from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
+from goclaw_actors.executors.resolve import HasReferences, plain_copy
 from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.watch import LoopWatch
 from goclaw_actors.work import Interrupt, Limit
@@ -225,7 +225,7 @@ class AsyncExecutor:
 
         def load(_: Worker) -> None:
             try:
-                value = resolved(params, ports.load, ports.reveal)
+                value = ports.whole(params)
             except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
                 self._call(_give, future, None, error)
             else:

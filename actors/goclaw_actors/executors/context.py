@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping, MutableMapping
 
     from goclaw_actors.executors.progress import After
-    from goclaw_actors.executors.resolve import Load, Reveal
+    from goclaw_actors.executors.resolve import Gather, Load, Reveal
     from goclaw_actors.work import Progress, StartAttempt, Stepped, Word
     from goclaw_events.value import Value
 
@@ -60,7 +60,12 @@ class ContextPorts(NamedTuple):
     after: After
     clock: Callable[[], float] = time.monotonic
     reveal: Reveal | None = None
+    gather: Gather | None = None
     now_ns: Callable[[], int] = time.time_ns
+
+    def whole(self, value: Value) -> Value:
+        """Return a private copy of what a task is given, with nothing left to look up; blocks."""
+        return resolved(value, self.load, self.reveal, self.gather)
 
 
 class TaskContext(Sleeping):

@@ -165,6 +165,12 @@ class LauncherDied(ActorsError):
     code = "launcher_died"
 
 
+class CollectUnmet(ActorsError):
+    """What was to be collected cannot come any more; `details["errors"]` has every failure."""
+
+    code = "collect_unmet"
+
+
 class Fail(Exception):  # the agent's own verdict, not a fault of the engine: no CodedError
     """Fail the attempt on purpose, with a code of one's own and, by default, without a retry.
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.kind import KindExecutor, KindFactory
     from goclaw_actors.executors.outbox import Item
     from goclaw_actors.executors.process_executor import ProcessExecutor
-    from goclaw_actors.executors.resolve import Load
+    from goclaw_actors.executors.resolve import Gather, Load
     from goclaw_actors.executors.secrets import Secrets
     from goclaw_actors.work import (
         AttemptToken,
@@ -90,7 +90,7 @@ class AgentExecutor:
     module the work waits instead of failing. `sink` is never called on the thread that calls
     `start_many` or `stop_many`. `load` reads the whole value under a reference's hash, a fresh one
     at each call; `input_of` gives the input of a run (it may hold references). Both may block.
-    Without `secrets` no task can name one.
+    Without `secrets` no task can name one, without `gather` none is given what was collected.
     """
 
     def __init__(
@@ -103,6 +103,7 @@ class AgentExecutor:
         limits: ExecutorLimits | None = None,
         processes: ProcessFactory | None = None,
         secrets: Secrets | None = None,
+        gather: Gather | None = None,
         kinds: Mapping[str, KindFactory] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -115,7 +116,7 @@ class AgentExecutor:
         self._closing = False
         self._empty = threading.Event()
         reveal = secrets.reveal if secrets is not None else None
-        ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock, reveal)
+        ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock, reveal, gather)
         limits = limits or ExecutorLimits()
         self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)
         shared = Shared(ports, self._outbox, self._timers, limits, self._kept)

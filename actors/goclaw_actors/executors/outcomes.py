@@ -19,6 +19,7 @@ from goclaw_actors.executors.errors import (
     AddressForbidden,
     Asleep,
     BadParams,
+    CollectUnmet,
     ExecNotAllowed,
     Fail,
     Interrupted,
@@ -50,9 +51,9 @@ TRACE_FRAMES_MAX: Final = 20
 _OWN_FRAMES: Final = 1
 _CUT: Final = CUT.encode()
 _NEVER_RETRY: Final = (
-    AddressForbidden, BadParams, ExecNotAllowed, ProgramNotFound, ResponseTooLarge, SecretMissing,
-    SecretUnfit, StepChanged, StepInvalid, StepRepeated, StepSecret, ValueNotStorable,
-    ValueTooLarge,
+    AddressForbidden, BadParams, CollectUnmet, ExecNotAllowed, ProgramNotFound, ResponseTooLarge,
+    SecretMissing, SecretUnfit, StepChanged, StepInvalid, StepRepeated, StepSecret,
+    ValueNotStorable, ValueTooLarge,
 )  # fmt: skip
 
 
@@ -108,7 +109,7 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
         "failed",
         code=code,
         message=_message(error),
-        trace="" if isinstance(error, BadParams) else _trace(error),
+        trace="" if isinstance(error, (BadParams, CollectUnmet)) else _trace(error),
         retryable=retryable,
         retry_after_s=retry_after_s,
     )

@@ -148,7 +148,7 @@ class ProcessExecutor(ChildExecutor[Run]):
         except HasReferences:
 
             def read() -> bytes:
-                return pack(resolved(given, ports.load, ports.reveal))
+                return pack(ports.whole(given))
 
             def then(value: Value, error: Exception | None) -> None:
                 if worker.run is run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgpack
 
 from goclaw_events.errors import ValueTooLarge
-from goclaw_events.value import BlobRef, SecretText, follow, pack, unpack
+from goclaw_events.value import BlobRef, CollectedRef, SecretText, follow, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     Reveal: TypeAlias = Callable[[SecretText], str]
     """Return a text with its secrets in it. May block; raises `SecretMissing`."""
+
+    Gather: TypeAlias = Callable[[CollectedRef], Value]
+    """Return what was collected, which may hold references. May block; raises `CollectUnmet`."""
 
 RESOLVED_BYTES_MAX: Final = 256 * 1024 * 1024
 
@@ -49,17 +52,19 @@ def _refuse(_: object) -> object:
     raise HasReferences
 
 
-def resolved(value: Value, load: Load, reveal: Reveal | None = None) -> Value:
+def resolved(
+    value: Value, load: Load, reveal: Reveal | None = None, gather: Gather | None = None
+) -> Value:
     """Return a private copy in which every reference, however deep, is replaced by its value.
 
-    Texts with secrets become what `reveal` makes of them; without it they stay. Blocks on the
-    disk. Raises `ValueTooLarge` once more than 256 MiB were loaded, and what `load` and `reveal`
-    raise.
+    Texts with secrets become what `reveal` makes of them, and what was collected what `gather`
+    finds; without these they stay. Blocks on the disk. Raises `ValueTooLarge` once more than
+    256 MiB were loaded, and what the three raise.
     """
     with contextlib.suppress(HasReferences):
         return plain_copy(value)
     top = [unpack(pack(value))]
-    fetch = _Fetch(load, reveal)
+    fetch = _Fetch(load, reveal, gather)
     waiting: list[list[Value] | dict[str, Value]] = [top]
     while waiting:
         box = waiting.pop()
@@ -73,11 +78,12 @@ def resolved(value: Value, load: Load, reveal: Reveal | None = None) -> Value:
 class _Fetch:
     """Load references and count what was loaded: small values may refer to large ones often."""
 
-    __slots__ = ("_left", "_load", "_reveal")
+    __slots__ = ("_gather", "_left", "_load", "_reveal")
 
-    def __init__(self, load: Load, reveal: Reveal | None) -> None:
+    def __init__(self, load: Load, reveal: Reveal | None, gather: Gather | None) -> None:
         self._load = load
         self._reveal = reveal
+        self._gather = gather
         self._left = RESOLVED_BYTES_MAX
 
     def whole(self, value: Value) -> Value:
@@ -85,6 +91,8 @@ class _Fetch:
             value = self._fetch(value)
         if self._reveal is not None and isinstance(value, SecretText):
             return self._reveal(value)
+        if self._gather is not None and isinstance(value, CollectedRef):
+            return self._gather(value)
         return value
 
     def _fetch(self, ref: BlobRef) -> Value:

@@ -20,7 +20,6 @@ from goclaw_actors.executors.outcomes import (
     timed_out,
 )
 from goclaw_actors.executors.pool import ThreadPool
-from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.run import Run
 from goclaw_actors.work import Interrupt, Limit
 
@@ -170,7 +169,7 @@ class ThreadExecutor:
         TASK_ID.set(attempt.task_id)
         try:
             ports = self._shared.ports
-            given = resolved(attempt.params, ports.load, ports.reveal) if attempt.params else {}
+            given = ports.whole(attempt.params) if attempt.params else {}
             params = mapping_of(agent, given)
             arguments = bind(agent, params)
             with self._lock:

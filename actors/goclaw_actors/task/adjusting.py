@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw_actors.adjusting import LeaveQueue, LimitRun, Rerank
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, Send, SetTimer
 from goclaw_actors.task import hearing, holding, terms
-from goclaw_actors.task.ending import ASKING, TOTAL
+from goclaw_actors.task.ending import TOTAL, UNREADY
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import left_s
 from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, Task, evolve
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from goclaw_actors.task.asking import Asking
     from goclaw_events.plan import PlannedTask
 
-_NOWHERE = (RETRYING, *ASKING)
+_NOWHERE = (RETRYING, *UNREADY)
 """States of a task that is in no lane, and will ask one."""
 _OF_TIME = frozenset({terms.TIMEOUT_S, terms.DEADLINE_NS})
 _OF_SLOTS = frozenset({terms.LANE, terms.PRIORITY})

@@ -28,6 +28,8 @@ _TOKEN: Final = maker(AttemptToken, 3)
 _STARTED: Final = maker(AttemptStarted, 3)
 _OPEN: Final = maker(OpenAttempt, 4)
 _START: Final = maker(StartAttempt, 16)
+_RUN_AS: Final = {"collect": "agent"}
+"""Kinds of work that are another one where they run."""
 LEASE_S: Final = 30.0
 """Of an attempt that need not give signs of life."""
 
@@ -107,7 +109,7 @@ class Attempts:
                 planned.agent,
                 task.params,
                 timeout_s,
-                planned.kind,
+                _RUN_AS.get(planned.kind, planned.kind),
                 timeout_of,
                 heartbeat_s,
                 task.lane,

@@ -6,6 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
+from goclaw_actors.collecting import CollectorDone
 from goclaw_actors.compensating import RetryTask
 from goclaw_actors.decider import (
     NOTHING,
@@ -37,7 +38,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.task import hearing, holding, stepping, voting, yielding
+from goclaw_actors.task import gathering, hearing, holding, stepping, voting, yielding
 from goclaw_actors.task.adjusting import Adjusting, leave, tell_limit
 from goclaw_actors.task.asking import Asking
 from goclaw_actors.task.attempts import Attempts
@@ -45,6 +46,7 @@ from goclaw_actors.task.ending import (
     ASKING,
     TIMER,
     TOTAL,
+    UNREADY,
     end,
     report,
     time_out,
@@ -56,6 +58,7 @@ from goclaw_actors.task.outcomes import Outcomes
 from goclaw_actors.task.state import (
     ATTEMPTED,
     CHILD,
+    COLLECTING,
     COMPLETED,
     FAILED,
     FINAL,
@@ -103,7 +106,7 @@ if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
 
 _DECISION: Final = maker(Decision, 4)
-_SCHEDULED: Final = maker(TaskScheduled, len(ScheduleTask._fields) + 2)
+_SCHEDULED: Final = maker(TaskScheduled, len(ScheduleTask._fields) + 1)
 
 
 class _Decide:
@@ -117,7 +120,8 @@ class _Decide:
         self._by_type: dict[type, Callable[[Task, Any, Moment], Decision]] = {
             ScheduleTask: self._schedule,
             WaitTask: _wait,
-            KeyGranted: self._admit,
+            KeyGranted: lambda task, _, moment: self._admit(task, ASKING, moment),
+            CollectorDone: lambda task, _, moment: self._admit(task, (COLLECTING,), moment),
             KeyShared: share,
             KeyRefused: key_refused,
             KeyEnded: key_ended,
@@ -164,12 +168,13 @@ class _Decide:
         message = asked_for(task, message)
         planned = self._asking.planned(task, message.definition)
         total_ns = total_of(task, after_ns(moment.now_ns, planned.timeouts.total_s))
-        asks_now = message.lane and message.unique is None and task.hold is None
+        waits_first = message.unique is not None or message.collect is not None
+        asks_now = message.lane and not waits_first and task.hold is None
         queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s) if asks_now else 0
-        fact = _SCHEDULED((*message[:6], total_ns, queue_ns, *message[6:]))
+        fact = _SCHEDULED((*message[:6], total_ns, queue_ns, *message[6:11]))
         timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
-        if message.unique is not None:
-            return Decision((fact,), (claim(task, message.unique),), timers)
+        if waits_first:
+            return Decision((fact,), (self._first(task, message, moment),), timers)
         if task.hold is not None:
             return Decision((fact, holding.held(task)), (), timers)
         if message.lane:
@@ -181,9 +186,15 @@ class _Decide:
         decision = self._attempts.start_child(scheduled, moment)
         return Decision((fact, *decision.facts), decision.sends, (*timers, *decision.effects))
 
-    def _admit(self, task: Task, _message: KeyGranted, moment: Moment) -> Decision:
-        """Go on now that the task has its key."""
-        if task.status not in ASKING:
+    def _first(self, task: Task, message: ScheduleTask, moment: Moment) -> Send:
+        """Return what asks for that which the task has to have before it asks its lane."""
+        if message.unique is not None:
+            return claim(task, message.unique)
+        return gathering.ask(task, message, self._asking.contents, moment)
+
+    def _admit(self, task: Task, states: tuple[str, ...], moment: Moment) -> Decision:
+        """Go on from one of `states` now that the task has its key, or what it collects."""
+        if task.status not in states:
             return NOTHING
         if task.hold is not None:
             return Decision((TaskAdmitted(), holding.held(task)))
@@ -247,7 +258,7 @@ class _Decide:
             return time_out(task, waited(task, self._asking.planned(task)))
         # what runs has the same limit where it runs, and a child a deadline of its own
         total_over = 0 < task.total_due_ns <= moment.now_ns
-        waits = task.status in (SCHEDULED, RETRYING, WAITING, *ASKING) or task.status in HELD
+        waits = task.status in (SCHEDULED, RETRYING, WAITING, *UNREADY) or task.status in HELD
         if message.id == TOTAL and waits and total_over and not holding.is_held_child(task):
             return time_out(task, overdue(task, self._asking.planned(task)))
         return hearing.timer(task, message.id, moment)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.decider import ClearTimer, Decision, Send
 from goclaw_actors.messages import FreeKey, KeepSlot, Release, TaskReported, Withdraw
 from goclaw_actors.task.doubt import leaves_doubt
+from goclaw_actors.task.gathering import left
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import QUEUE, TIMEOUT
-from goclaw_actors.task.state import CLAIMING, JOINED, SCHEDULED
+from goclaw_actors.task.state import CLAIMING, COLLECTING, JOINED, SCHEDULED
 from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskFailed
 from goclaw_events.ids import kept_slot, lane_stream, owner_stream
@@ -25,6 +26,8 @@ TIMER: Final = "due"
 TOTAL: Final = "total"
 ASKING: Final = (CLAIMING, JOINED)
 """States of a task that has not got its key."""
+UNREADY: Final = (*ASKING, COLLECTING)
+"""States of a task that asks no lane yet: it has not got its key, or not what it collects."""
 
 
 def cleared(*timers: tuple[str, int]) -> tuple[ClearTimer, ...]:
@@ -88,6 +91,8 @@ def end(
     sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
     if key and task.unique is not None:
         sends = (*sends, *freed(task, status, result, error))
+    if task.collect is not None:
+        sends = (*sends, *left(task))
     if task.total_due_ns:
         effects = (*effects, *cleared((TOTAL, task.total_due_ns)))
     return _DECISION((facts, sends, effects, None))

@@ -118,7 +118,7 @@ def _refusal(
     name = f"task {task.task_id} of run {task.run_id}"
     if task.status in FINAL:
         return Refused("task_finished", f"{name} is {task.status} already")
-    if planned.kind != "agent":
+    if planned.kind not in ("agent", "collect"):
         text = f"{name} is of kind {planned.kind}, which takes no parameters or messages"
         return Refused("signal_unsupported", text, "see docs/reference/executors.md")
     if 0 < message.deadline_ns <= moment.now_ns:

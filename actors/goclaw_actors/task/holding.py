@@ -8,7 +8,7 @@ from goclaw_actors.decider import NOTHING, Accepted, CloseAttempt, Decision, Ref
 from goclaw_actors.messages import CancelTask
 from goclaw_actors.pathing import CHANGER
 from goclaw_actors.task import hearing
-from goclaw_actors.task.ending import ASKING, TIMER, cleared, release
+from goclaw_actors.task.ending import TIMER, UNREADY, cleared, release
 from goclaw_actors.task.hold import HELD, INTERRUPTED, INTERRUPTING, PAUSED
 from goclaw_actors.task.limits import QUEUE
 from goclaw_actors.task.state import CANCELLING, CHILD, FINAL, PENDING, RUNNING, SCHEDULED
@@ -41,7 +41,7 @@ def hold(task: Task, message: HoldWork, moment: Moment) -> Decision:
     how = message.how
     if _is_so(task, how):
         return Decision(reply=Accepted(task.task_id, repeated=True))
-    if how == PAUSED or (message.of_run and task.status in ASKING):
+    if how == PAUSED or (message.of_run and task.status in UNREADY):
         decision = _pause(task, message)
     elif task.status in (RUNNING, INTERRUPTING):
         decision = _interrupt(task, message, moment)
@@ -63,11 +63,11 @@ def _is_so(task: Task, how: str) -> bool:
 def _is_queued(task: Task) -> bool:
     """Tell whether the task has not begun, also where it is paused."""
     status = task.hold.since if task.hold is not None and task.hold.since else task.status
-    return status in (PENDING, SCHEDULED, *ASKING)
+    return status in (PENDING, SCHEDULED, *UNREADY)
 
 
 def _pause(task: Task, message: HoldWork) -> Decision:
-    in_force = task.status not in (RUNNING, PENDING, *ASKING)
+    in_force = task.status not in (RUNNING, PENDING, *UNREADY)
     fact = TaskPaused(message.reason, message.sender, in_force)
     return _stand_still(task, fact, message) if in_force else Decision((fact,))
 

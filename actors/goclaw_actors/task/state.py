@@ -64,6 +64,7 @@ WAITING: Final = "waiting"
 RETRYING: Final = "retrying"
 CLAIMING: Final = "claiming"
 JOINED: Final = "joined"
+COLLECTING: Final = "collecting"
 CHILD: Final = "child"
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
@@ -84,18 +85,18 @@ class Task:
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
     a slot still. `hold`: why it stands still or is to. `signals` is None until somebody says
     something to the task, or its handler saves its state, `steps` until one is recorded, and once
-    the task has completed. `unique` as in `TaskScheduled`. `adjusted` is what somebody changed (as
-    in `TaskAdjusted`), None: nothing; `kept_in` the lanes of kept slots, by their names, that are
-    not of the lane by now. `in_doubt`: an attempt that did not complete may have had effects. Other
-    times, too; 0: there is none.
+    the task has completed. `unique` and `collect` as in `TaskScheduled`. `adjusted` is what
+    somebody changed (as in `TaskAdjusted`), None: nothing; `kept_in` the lanes of kept slots, by
+    their names, that are not of the lane by now. `in_doubt`: an attempt that did not complete may
+    have had effects. Other times, too; 0: there is none.
     """
 
     __slots__ = (
-        "adjusted", "attempt", "child", "child_run", "deadline_ns", "definition", "due_ns", "error",
-        "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept", "kept_in", "key",
-        "lane", "limited", "lost", "params", "priority", "progress", "queue_due_ns", "result",
-        "run_id", "signals", "status", "steps", "stream", "task_id", "tenant", "token",
-        "total_due_ns", "unique",
+        "adjusted", "attempt", "child", "child_run", "collect", "deadline_ns", "definition",
+        "due_ns", "error", "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept",
+        "kept_in", "key", "lane", "limited", "lost", "params", "priority", "progress",
+        "queue_due_ns", "result", "run_id", "signals", "status", "steps", "stream", "task_id",
+        "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -133,6 +134,7 @@ class Task:
         self.adjusted: dict[str, Any] | None = None
         self.kept_in: dict[str, str] = {}
         self.steps: Steps | None = None
+        self.collect: list[Any] | None = None
 
     @property
     def ends_ns(self) -> int:
@@ -158,15 +160,23 @@ def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected | TaskDro
             task.due_ns = 0
 
 
+def _scheduled(task: Task, fact: TaskScheduled) -> None:
+    """Note what the task waits for first: its key, what it collects, or a slot."""
+    (task.definition, task.generation, task.params, task.lane, task.priority,
+     task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
+     task.tenant, task.key, task.unique, task.collect) = fact  # fmt: skip
+    if fact.collect is not None:
+        task.status = COLLECTING
+    else:
+        task.status = SCHEDULED if fact.unique is None else CLAIMING
+
+
 def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 - one case a fact
     """Apply a fact in place."""
     match fact:
         case TaskScheduled():
             _begin_again(task, fact.generation)
-            (task.definition, task.generation, task.params, task.lane, task.priority,
-             task.deadline_ns, task.total_due_ns, task.queue_due_ns, task.child,
-             task.tenant, task.key, task.unique) = fact  # fmt: skip
-            task.status = SCHEDULED if fact.unique is None else CLAIMING
+            _scheduled(task, fact)
             task.steps = None
         case AttemptStarted():
             task.status = RUNNING
@@ -325,7 +335,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops", "unique", "adjusted", "kept_in", "in_doubt",
+    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect",
 )  # fmt: skip
 
 
@@ -351,5 +361,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(11, _root, _maps, _restore)
+FORM: Final = SnapshotForm(12, _root, _maps, _restore)
 """How a task is kept: its steps piece by piece."""

@@ -8,7 +8,7 @@ from goclaw_actors.compensating import TaskRested
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
 from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, Release, Withdraw
 from goclaw_actors.task import child, hearing
-from goclaw_actors.task.ending import ASKING, TIMER, cleared, end, release_kept, report
+from goclaw_actors.task.ending import TIMER, UNREADY, cleared, end, release_kept, report
 from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.limits import QUEUE
 from goclaw_actors.task.state import (
@@ -39,7 +39,7 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
         return Decision((), (told._replace(body=of_it),))
     if task.status in FINAL:
         return Decision((), (report(task, task.status, task.result, task.error),))
-    if message.queued_only and task.status not in (PENDING, SCHEDULED, *ASKING):
+    if message.queued_only and task.status not in (PENDING, SCHEDULED, *UNREADY):
         return NOTHING
     held_child = task.hold is not None and task.hold.since == CHILD
     if task.status in ATTEMPTED or task.status == CHILD or held_child:

@@ -18,7 +18,8 @@ from goclaw_actors.pathing import (
     TellResult,
 )
 from goclaw_actors.signalling import HoldWork
-from goclaw_actors.task.ending import ASKING, TIMER, TOTAL, cleared, freed, report
+from goclaw_actors.task.ending import TIMER, TOTAL, UNREADY, cleared, freed, report
+from goclaw_actors.task.gathering import left
 from goclaw_actors.task.hold import HELD, PAUSED
 from goclaw_actors.task.holding import hold
 from goclaw_actors.task.limits import QUEUE
@@ -30,7 +31,7 @@ from goclaw_events.ids import lane_stream, workflow_stream
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
 
-_UNBEGUN = (PENDING, SCHEDULED, WAITING, *ASKING)
+_UNBEGUN = (PENDING, SCHEDULED, WAITING, *UNREADY)
 
 
 def stand_aside(task: Task, message: StandAside, moment: Moment) -> Decision:
@@ -70,7 +71,7 @@ def drop(task: Task, message: DropTask, moment: Moment) -> Decision:
     status = task.hold.since if task.hold is not None and task.hold.since else task.status
     if task.attempt or status not in _UNBEGUN:
         return cancel(task, CancelTask(message.reason), moment)
-    sends = freed(task, "cancelled", None, None)
+    sends = (*freed(task, "cancelled", None, None), *left(task))
     in_lane = task.lane and (task.status == SCHEDULED or task.status in HELD)
     if message.leave and in_lane:
         sends = (Send(lane_stream(task.lane), Withdraw(task.stream)), *sends)

@@ -21,6 +21,7 @@ BACKOFF: Final = "backoff"
 CHILD_RUN: Final = "child_run"
 STATE: Final = "state"
 UNIQUE: Final = "unique"
+COLLECT: Final = "collect"
 LANE: Final = "lane"
 LANE_FULL: Final = "lane_full"
 LANE_PAUSED: Final = "lane_paused"
@@ -54,6 +55,7 @@ KINDS: Final[Mapping[str, str]] = {
     CHILD_RUN: "It stands for a run that has not ended.",
     STATE: "It is in a state that only a command ends.",
     UNIQUE: "Another task has its key: it ends as that does, or comes after it.",
+    COLLECT: "It collects how tasks and runs end, and too few have yet.",
     LANE: "It waits in a lane, for what is named below.",
     LANE_FULL: "The lane has no room in its queue, and blocks: its run holds it back until it has.",
     LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",

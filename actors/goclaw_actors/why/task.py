@@ -31,6 +31,7 @@ from goclaw_actors.task.state import (
     CANCELLING,
     CHILD,
     CLAIMING,
+    COLLECTING,
     FINAL,
     JOINED,
     PENDING,
@@ -39,6 +40,7 @@ from goclaw_actors.task.state import (
     SCHEDULED,
     WAITING,
 )
+from goclaw_actors.why.collect import without_collection
 from goclaw_actors.why.lane import held_up, lends_now, wake_ns_of
 from goclaw_actors.why.reason import (
     AGENT_MISSING,
@@ -303,10 +305,17 @@ def _asks_for_key(sight: Sight, task: Task) -> Reason:
     return found or nothing(task.stream, "its key is free, and nobody gives it", since)
 
 
+def _collects(sight: Sight, task: Task) -> Reason:
+    since = since_ns(sight, task)
+    found = without_collection(sight, task, since)
+    return found or nothing(task.stream, "its collector does not know that it waits", since)
+
+
 _BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
     SCHEDULED: _in_lane,
     CLAIMING: _asks_for_key,
     JOINED: _asks_for_key,
+    COLLECTING: _collects,
     RUNNING: _at_work,
     CANCELLING: _at_work,
     INTERRUPTING: _at_work,

@@ -21,6 +21,7 @@ from goclaw_actors.decider import (
     Moment,
     Pool,
     Refused,
+    RunBegun,
     RunEnded,
     Send,
     SetOpen,
@@ -162,6 +163,8 @@ class _Decide:
             opened.append(SetOpen("run", message.name))
             if deadline_ns:
                 opened.append(SetTimer(DEADLINE, deadline_ns))
+        if message.labels:
+            opened.append(RunBegun(run.run_id, message.labels))
         return Decision(
             decision.facts,
             [*declared, *decision.sends],

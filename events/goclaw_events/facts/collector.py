@@ -6,7 +6,7 @@ of the members themselves.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from goclaw_events.value import Value
@@ -16,10 +16,14 @@ class CollectorOpened(NamedTuple):
     """Somebody wants the outcomes of some tasks and runs.
 
     `rule`: `all`, `any`, `first_n`, `quorum` or `majority`; `wanted`: how many have to complete (of
-    `majority`: to agree), 0: none has to. `by`: where in a result the vote of `majority` stands.
-    `failures_max`: with more failures it ends; None: whatever fails. `deadline_ns`: when it ends
-    with what there is; 0: never. `members`: [[run, [task, ...]], ...], in order; the task '' is
-    the run itself. `ask_ns`: when members that have not ended are asked again.
+    `majority`: to agree), 0: none has to, -1: more than half of the members. `by`: where in a
+    result the vote of `majority` stands. `failures_max`: with more failures it ends; None: whatever
+    fails. `deadline_ns`: when it ends with what there is; 0: never. `members`: [[run, [task, ...]],
+    ...], in order; the task '' is the run itself. `ask_ns`: when members that have not ended are
+    asked again. `task`: the stream of a task that waits for its end, '': none does.
+    `select`: by what further members are found, which `MembersAdded` brings; None: there are none.
+    `live`: members are added until it is closed. `run`: which makes a result of it, '': none does.
+    `members_count`: how many members there are at first.
     """
 
     rule: str
@@ -31,6 +35,24 @@ class CollectorOpened(NamedTuple):
     digest: bytes
     opened_by: str
     ask_ns: int
+    task: str = ""
+    select: Value = None
+    live: bool = False
+    run: str = ""
+    members_count: int = 0
+
+
+class MembersAdded(NamedTuple):
+    """Further members were found: [[run, [task, ...]], ...]. `is_all`: no others will come."""
+
+    members: list[list[Any]]
+    is_all: bool
+
+
+class CollectorWatched(NamedTuple):
+    """A further task waits for the end, by its stream."""
+
+    task: str
 
 
 class MembersEnded(NamedTuple):
@@ -58,7 +80,8 @@ class CollectorEnded(NamedTuple):
 
     `status`: `met` (what was wanted is there), `unmet` (it cannot come any more), `partial` (the
     deadline came first), `cancelled`. `reason` says why: `all_failed`, `too_few`, `no_majority`,
-    `too_many_failed`, `deadline`, or what the one who cancelled it said. `vote`: of the majority.
+    `too_many_failed`, `no_members`, `deadline`, or what the one who cancelled it said. `vote`: of
+    the majority.
     """
 
     status: str
@@ -66,5 +89,7 @@ class CollectorEnded(NamedTuple):
     vote: str
 
 
-CollectorFact: TypeAlias = CollectorOpened | MembersEnded | MembersAsked | CollectorEnded
+CollectorFact: TypeAlias = (
+    CollectorOpened | MembersAdded | CollectorWatched | MembersEnded | MembersAsked | CollectorEnded
+)
 """What happened to a collector."""

@@ -27,6 +27,8 @@ class TaskScheduled(NamedTuple):
     `child`: [plan, depth, plans by name] of the run that the task stands for. `tenant`: the run's
     label, `key`: of a keyed lane; '' where there is none. `unique`: [stream of its keys, key,
     window in ns, what a duplicate does] of a task that is unique: it asks for its key first.
+    `collect`: [collector, whether the task opens it] of a task that collects: it waits for the
+    end of that first.
     """
 
     definition: BlobRef
@@ -41,6 +43,7 @@ class TaskScheduled(NamedTuple):
     tenant: str = ""
     key: str = ""
     unique: list[Any] | None = None
+    collect: list[Any] | None = None
 
 
 class TaskWaiting(NamedTuple):
@@ -144,7 +147,10 @@ class TaskJoined(NamedTuple):
 
 
 class TaskAdmitted(NamedTuple):
-    """The task has its key, and asks its lane for a slot. `queue_due_ns` as in `TaskScheduled`."""
+    """The task has its key, or what it collects, and asks its lane for a slot.
+
+    `queue_due_ns` as in `TaskScheduled`.
+    """
 
     queue_due_ns: int = 0
 

@@ -124,7 +124,7 @@ def planned_task(
         index=place.at,
         id=task_id,
         kind=kind,
-        agent=task.agent or task.workflow or task.saga or "",
+        agent=task.agent or task.workflow or task.saga or compiled.agent,
         params=compiled.params,
         wait=compiled.wait,
         needs=place.needs,
@@ -139,12 +139,13 @@ def planned_task(
         timeouts=_timeouts(task),
         slot=_slot(task, compiled),
         unique=_unique(task, compiled),
+        labels=dict(task.labels),
     )
 
 
 def _lane(task: TaskDefinition, kind: str, prefix: str, lane_default: str) -> str:
     if task.lane is None:
-        return lane_default if kind in ("agent", "exec", "http") else ""
+        return lane_default if kind in ("agent", "exec", "http", "collect") else ""
     name = task.lane if isinstance(task.lane, str) else task.lane.name
     return name if name.startswith("/") else prefix + name
 

@@ -22,6 +22,7 @@ from goclaw_events.definition import (
 )
 from goclaw_events.faults import Finding, InvalidDefinition
 from goclaw_events.loading import Format, fields_of, load_as
+from goclaw_events.plan.collects import collected_in
 from goclaw_events.plan.compiler import Placed, default_lane, lane_limits_of, planned_task
 from goclaw_events.plan.versions import PlanChange, changed_plan
 from goclaw_events.templates import references
@@ -174,7 +175,7 @@ class _Compiling:
         draft = draft_of(definition)
         known: dict[str, Any] = {
             task.id: {
-                _STAND_IN: "x",
+                **self._stand_in(task),
                 "needs": [
                     *(plan.tasks[need].id for need in task.needs),
                     *fragment.needs.get(task.id, ()),
@@ -188,6 +189,13 @@ class _Compiling:
         draft["output"] = fragment.output
         checked = check(draft)
         return checked, [*self._clashes(), *unsupported_findings(definition), *checked.findings]
+
+    def _stand_in(self, task: PlannedTask) -> dict[str, Any]:
+        """Return what a task of the plan is for the check: one that collects waits for others."""
+        kept = {other.id for other in self._kept}
+        own = [other for other in collected_in(task) if other in kept]
+        kind: dict[str, Any] = {"collect": {"tasks": own}} if own else {_STAND_IN: "x"}
+        return {**kind, "labels": task.labels}
 
     def _clashes(self) -> list[Finding]:
         """Return what the fragment says of tasks and lanes that are, or are not, there."""

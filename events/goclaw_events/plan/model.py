@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events.facts import WAITERS_MAX_DEFAULT
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from goclaw_events.templates import Template
 
 EXPECTED_S_DEFAULT: Final = 1.0
+RUN_BY_AGENTS: Final = frozenset({"agent", "collect"})
+"""Kinds of work whose `agent` is a registered one."""
 
 
 class RetryPolicy(NamedTuple):
@@ -80,8 +82,9 @@ class PlannedTask:
     """One task, resolved to indexes of the plan.
 
     `params` renders to the parameters of an agent or a child workflow, to `{argv, stdin}` of
-    exec, to the request of http, to the question of approval. `wait` renders to a duration.
-    `agent` names the agent, or the definition of a child workflow. `lane` is empty for what
+    exec, to the request of http, to the question of approval, to `{with, collect}` of collect.
+    `wait` renders to a duration. `agent` names the agent, also the one that makes a result of what
+    is collected, or the definition of a child workflow. `lane` is empty for what
     holds no slot (wait, approval, a child without a lane). `result_read`: some template,
     condition or the output reads the result, or it is part of the run's result.
     """
@@ -104,6 +107,7 @@ class PlannedTask:
     timeouts: Timeouts = NO_TIMEOUTS
     slot: SlotNeeds = NO_NEEDS
     unique: UniqueKey | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 class PlannedStep(NamedTuple):

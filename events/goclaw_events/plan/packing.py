@@ -4,9 +4,9 @@ One definition gives the same bytes each time: fields are positional, mappings k
 of the definition. What can be derived (dependents, index, roots, sinks) is not written.
 Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
 for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
-block or redirect; version 5 has the steps of a saga behind its tasks. Each is written only where
-there is something of it: the bytes of any other plan, and so its hash and the digest of a
-submission, stay what they were.
+block or redirect; version 5 has the steps of a saga behind its tasks; version 6 a fourth field, the
+labels of tasks, and tasks that collect. Each is written only where there is something of it: the
+bytes of any other plan, and so its hash and the digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ from goclaw_events.templates import template_from
 from goclaw_events.value import pack, unpack
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 5
-_VERSIONS: Final = (1, 2, 3, 4, 5)
+VERSION: Final = 6
+_VERSIONS: Final = (1, 2, 3, 4, 5, 6)
+LABELS_SINCE: Final = 6
 LANE_FIELDS_MIN: Final = 3
 _LANE_DEFAULTS: Final = tuple(LaneLimits(0, 0, ""))
 _HEADER_LENGTH: Final = len(MAGIC) + 1
@@ -79,6 +80,7 @@ def task_fields(task: PlannedTask, retries: dict[RetryPolicy, int], version: int
         task.result_read,
         task.expected_s,
         *(task.timeouts, task.slot, task.unique)[: version - 1],
+        *((task.labels,) if version >= LABELS_SINCE else ()),
     ]
 
 
@@ -92,11 +94,12 @@ def lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
 
 def _version_of(plan: Plan) -> int:
     """Return the oldest version that can say what a plan says."""
+    if any(task.labels or task.kind == "collect" for task in plan.tasks):
+        return 6
     if plan.steps:
         return 5
-    if any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values()):
-        return 4
-    if any(task.unique is not None for task in plan.tasks):
+    full = any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values())
+    if full or any(task.unique is not None for task in plan.tasks):
         return 4
     if any(task.slot is not NO_NEEDS for task in plan.tasks):
         return 3
@@ -175,7 +178,7 @@ def task_from(index: int, data: list[Any], policies: list[RetryPolicy]) -> Plann
         expected_s,
         *rest,
     ) = data
-    timeouts, slot, unique = (*rest, None, None, None)[:3]
+    timeouts, slot, unique, labels = (*rest, None, None, None, None)[:4]
     return PlannedTask(
         index,
         id_,
@@ -195,6 +198,7 @@ def task_from(index: int, data: list[Any], policies: list[RetryPolicy]) -> Plann
         Timeouts(*timeouts) if timeouts and any(timeouts) else NO_TIMEOUTS,
         _slot(*slot) if slot else NO_NEEDS,
         _unique(*unique) if unique else None,
+        labels or {},
     )
 
 

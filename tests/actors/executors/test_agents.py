@@ -171,7 +171,8 @@ def test_built_in_agents_may_be_registered_again() -> None:
     registry = AgentRegistry()
     register_builtins(registry)
     register_builtins(registry)
-    assert registry.names() == ["goclaw.echo", "goclaw.fail", "goclaw.sleep"]
+    builtins = ["collected", "echo", "fail", "merge", "sleep"]
+    assert registry.names() == [f"goclaw.{name}" for name in builtins]
 
 
 def _agent(function: Any) -> Agent:

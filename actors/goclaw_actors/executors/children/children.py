@@ -15,7 +15,7 @@ from goclaw_actors.executors.children.groups import kill_leftovers
 from goclaw_actors.executors.children.launcher import Launcher
 from goclaw_actors.executors.errors import ExecutorExhausted
 from goclaw_actors.executors.pool import ThreadPool
-from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
+from goclaw_actors.executors.resolve import HasReferences, plain_copy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ class Children:
         try:
             value = plain_copy(params)
         except HasReferences:
-            self.load_in_thread(lambda: resolved(params, ports.load, ports.reveal), then)
+            self.load_in_thread(lambda: ports.whole(params), then)
         else:
             then(value, None)
 
