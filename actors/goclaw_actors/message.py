@@ -36,10 +36,11 @@ class Message:
     """
 
     __slots__ = (
-        "__dict__", "body", "continues", "correlation", "fresh", "id", "row", "target",
-        "traceparent",
+        "__dict__", "body", "correlation", "fresh", "id", "target", "traceparent",
     )  # fmt: skip
 
+    continues = False
+    row: tuple[int, int] | None = None
     command_id: str | None = None
     digest: bytes | None = None
     reply_to: Callable[[Reply], None] | None = None
@@ -59,11 +60,9 @@ class Message:
         self.target = target
         self.body = body
         self.fresh = fresh
-        self.continues = False
         self.id = id
         self.correlation = correlation
         self.traceparent = traceparent
-        self.row: tuple[int, int] | None = None
 
     def answer_for(self, asked: Message) -> None:
         """Take over from a command who waits for its answer, and how a repeat is known."""

@@ -87,7 +87,8 @@ class Turns:
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
         """Deliver a message that was stored, in an inbox row or another partition's frame."""
         message = from_record(record)
-        message.row = row
+        if row is not None:
+            message.row = row
         self.deliver(message)
 
     def take_next(self) -> None:
@@ -99,7 +100,7 @@ class Turns:
         entity = self.ready[0]
         waiting = entity.waiting
         assert waiting, "who is in line has a message"
-        self.handle(entity, waiting.popleft())
+        self.handle(entity, waiting.pop(0))
         if not waiting:
             entity.waiting = None
             self.ready.popleft()
@@ -111,15 +112,16 @@ class Turns:
         entity = self.later.popleft()
         waiting, pool = entity.waiting, entity.decider.pool
         assert waiting, "who is in line has a message"
-        first, count = waiting.popleft(), 1
-        if waiting and pool is not None and _may_pool(first, pool.kinds):
-            taken, limit = [first], pool.messages_max
-            while waiting and len(taken) < limit and _may_pool(waiting[0], pool.kinds):
-                taken.append(waiting.popleft())
-            count = len(taken)
-            self._handle_together(entity, taken)
+        count, most = 1, 1 if pool is None else min(len(waiting), pool.messages_max)
+        if pool is not None and most > 1 and _may_pool(waiting[0], pool.kinds):
+            while count < most and _may_pool(waiting[count], pool.kinds):
+                count += 1
+        taken = waiting[:count]
+        del waiting[:count]
+        if count == 1:
+            self.handle(entity, taken[0])
         else:
-            self.handle(entity, first)
+            self._handle_together(entity, taken)
         if not waiting:
             entity.waiting = None
         elif _comes_later(waiting[0], entity.kinds):
@@ -355,9 +357,9 @@ class Turns:
         """Deliver what an actor says to another, here or in the other's partition."""
         target, body, fresh, passed_on = send
         number = (batch.builder.first, batch.sent)
-        message = Message(target, body, number, cause.correlation, cause.traceparent)
-        message.fresh = fresh
-        message.continues = target == sender
+        message = Message(target, body, number, cause.correlation, cause.traceparent, fresh=fresh)
+        if target == sender:
+            message.continues = True
         batch.sent += 1
         if passed_on:
             message.answer_for(cause)

@@ -46,7 +46,7 @@ class Attempts:
             return Decision((), (Send(lane_stream(message.lane), Release(task.stream)),))
         if task.status != SCHEDULED:
             return Decision((), (release(task),))
-        forgotten = cleared((QUEUE, task.queue_due_ns))
+        forgotten = cleared((QUEUE, task.queue_due_ns)) if task.queue_due_ns else ()
         if task.child is not None:
             decision = self.start_child(task, moment)
             if isinstance(decision.facts[0], ChildStarted):
@@ -56,7 +56,7 @@ class Attempts:
         if 0 < task.ends_ns <= moment.now_ns:
             return time_out(task, overdue(task, self.asking.planned(task)), slot=True)
         fact, effects = self.begin(task, moment, moment.number, task.signals)
-        facts = (fact, *hearing.overdue(task.signals, moment))
+        facts = (fact,) if task.signals is None else (fact, *hearing.overdue(task.signals, moment))
         return _DECISION((facts, (), (*forgotten, *effects), None))
 
     def again(self, task: Task, moment: Moment) -> Decision:

@@ -164,7 +164,7 @@ class Draft(Orders):
         A run that is being stopped schedules nothing, nor does one that stands still: it does that
         when it is resumed.
         """
-        if self.held or self.changing:
+        if not tasks or self.held or self.changing:
             return
         skipped: dict[str, list[int]] = {}
         waiting = list(reversed(tasks))
@@ -183,7 +183,8 @@ class Draft(Orders):
                 self._settle(index, skipped_as(reason))
                 self._take_leave(index, f"the task was skipped: {reason}")
                 self._flush(skipped)
-            waiting.extend(reversed(self.take_ready()))
+            if self._ready:
+                waiting.extend(reversed(self.take_ready()))
 
     def _take_leave(self, index: int, reason: str) -> None:
         """Let a task that does not begin decline what was said to it."""
