@@ -92,7 +92,6 @@ COMMON: Final = (
     "lane scaled",
     "task redirected",
     "task adjusted",
-    "task moved to another lane",
     "task held back",
     "task held back asks again",
     "room kept for a run",
@@ -106,6 +105,7 @@ COMMON: Final = (
 """What must come up within every hundred seeds."""
 
 RARE: Final = (
+    "task moved to another lane",
     "step done again",
     "step done and never said",
     "sleep cancelled before it was due",
