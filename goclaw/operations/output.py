@@ -93,6 +93,7 @@ class _Reader:
         self._run_id = asked.run_id
         self._task = _task_of(ground, asked)
         self._stream = task_stream(self._run_id, self._task)
+        self._of_run = workflow_stream(self._run_id)
         self._where = partition_of(self._stream, ground.journal.partitions)
         self._place = None if asked.after is None else Place.parse(asked.after)
         self._end = ground.tail.end()
@@ -129,6 +130,8 @@ class _Reader:
             self.ready.set()
 
     def _take(self, stream: str, fact: Any) -> None:
+        if stream not in (self._stream, self._of_run):
+            return  # another task of the run
         ended = _ENDS.get(type(fact), "")
         if ended and (stream == self._stream or not self.ended):
             self.ended = ended

@@ -151,3 +151,23 @@ async def test_bad_requests_are_refused(engine: goclaw.Engine) -> None:
     assert ended.error is not None
     assert ended.error.code == "value_too_large"
     assert [chunk async for chunk in engine.output(ended.run_id)] == []
+
+
+async def test_the_end_of_another_task_does_not_end_the_output(tmp_path: Path) -> None:
+    """Who reads one task of a run hears of that one's end, not of its siblings'."""
+    gate["go"] = threading.Event()
+    goclaw.agent("halting")(halting)
+    tasks = {
+        "a": {"agent": "halting", "retry": {"attempts": 2, "initial": "1ms"}},
+        "b": {"agent": "goclaw.echo"},
+    }
+    two = WorkflowDefinition.model_validate({"name": "talk", "tasks": tasks})
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d") as engine:
+        await engine.submit(two, run_id="r")
+        seen: list[Any] = []
+        async for chunk in engine.output("r", "a"):
+            seen.append(chunk.value)
+            if len(seen) == 1:
+                await engine.collect("r/b")
+                gate["go"].set()
+    assert seen == ["one of 1", "two", "one of 2", "two"]
