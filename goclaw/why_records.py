@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.run_records import time_text
 from goclaw_actors.why import reason as kinds
+from goclaw_events.ids import is_saga, plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,6 +60,8 @@ def subject_record(stream: str) -> dict[str, str]:
     if kind == "task":
         run_id, _, task = rest.partition("/")
         return {"run_id": run_id, "task": task}
+    if kind == "saga":
+        return {"saga_id": plain_id(rest)}
     return {"lane": rest} if kind == "lane" else {"run_id": rest}
 
 
@@ -78,7 +81,10 @@ def name_of(stream: str) -> str:
     kind, _, rest = stream.partition("/")
     if kind == "task":
         run_id, _, task = rest.partition("/")
-        return f"task {task} of run {run_id}"
+        owner = f"saga {plain_id(run_id)}" if is_saga(run_id) else f"run {run_id}"
+        return f"task {task} of {owner}"
+    if kind == "saga":
+        return f"saga {plain_id(rest)}"
     return f"{'run' if kind == 'workflow' else kind} {rest}"
 
 
@@ -89,7 +95,7 @@ def says(reason: Reason) -> str:
     kind, _, rest = reason.subject.partition("/")
     if kind == "task":
         return f"task {rest.partition('/')[2]} {text}"
-    if kind == "workflow" or reason.kind in _OF_THE_LANE:
+    if kind in ("workflow", "saga") or reason.kind in _OF_THE_LANE:
         return f"{name_of(reason.subject)} {text}"
     return text
 
@@ -210,7 +216,8 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     kinds.BACKOFF: lambda told: (
         f"is tried again after attempt {told['attempt']} failed: {told['message']} [{told['code']}]"
     ),
-    kinds.CHILD_RUN: lambda told: f"waits for run {told['run_id']}",
+    kinds.CHILD_RUN: lambda told: f"waits for {told['run_id']}",
+    kinds.SAGA: lambda told: f"is {told['status']}",
     kinds.STATE: lambda told: (
         f"is {told['status']}" + (f": {told['reason']}" if told.get("reason") else "")
     ),

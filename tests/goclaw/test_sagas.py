@@ -196,6 +196,7 @@ async def test_to_cancel_a_run_undoes_its_saga(engine: goclaw.Engine) -> None:
     flow.task("book", saga="trip")
     await engine.submit(flow, run_id="r")
     await recorded(engine, AttemptStarted)
+    assert "is running" in str(await engine.why("r"))
     await engine.cancel("r")
     assert (await engine.result("r")).status == "cancelled"
     assert [saga["status"] for saga in await engine.sagas.list()] == ["compensated"]

@@ -19,6 +19,7 @@ EXECUTOR_FULL: Final = "executor_full"
 TIMER: Final = "timer"
 BACKOFF: Final = "backoff"
 CHILD_RUN: Final = "child_run"
+SAGA: Final = "saga"
 STATE: Final = "state"
 UNIQUE: Final = "unique"
 COLLECT: Final = "collect"
@@ -52,7 +53,8 @@ KINDS: Final[Mapping[str, str]] = {
     EXECUTOR_FULL: "Its attempt has its slot, and waits for a place where it can run.",
     TIMER: "It waits until a time.",
     BACKOFF: "An attempt failed; the next one starts at a time.",
-    CHILD_RUN: "It stands for a run that has not ended.",
+    CHILD_RUN: "It stands for a run, or a saga, that has not ended.",
+    SAGA: "A saga that has not ended, or waits for a person; `goclaw sagas show` says more.",
     STATE: "It is in a state that only a command ends.",
     UNIQUE: "Another task has its key: it ends as that does, or comes after it.",
     COLLECT: "It collects how tasks and runs end, and too few have yet.",

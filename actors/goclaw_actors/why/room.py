@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw_actors.messages import LaneFull, RoomFor, RoomRefused, WaitForRoom
 from goclaw_actors.why.reason import LANE, LANE_FULL, MESSAGE, OTHER_PARTITION, Reason
 from goclaw_actors.why.sight import state_of
-from goclaw_events.ids import lane_stream, partition_of, workflow_stream
+from goclaw_events.ids import lane_stream, owner_stream, partition_of
 
 if TYPE_CHECKING:
     from goclaw_actors.lane.state import Lane
@@ -27,7 +27,7 @@ def on_its_way(sight: Sight, sender: str, receiver: str, body: Any) -> Reason:
 
 def held_back(sight: Sight, task: Task, lane: Lane | None, since: int) -> Reason | None:
     """Return why the run of a task holds it back; None: it does not, or nobody will tell it."""
-    stream, run_stream = lane_stream(task.lane), workflow_stream(task.run_id)
+    stream, run_stream = lane_stream(task.lane), owner_stream(task.run_id)
     coming = sight.coming(run_stream)
     for body in coming:
         if isinstance(body, LaneFull) and task.stream in body.tasks:
@@ -45,7 +45,7 @@ def held_back(sight: Sight, task: Task, lane: Lane | None, since: int) -> Reason
 
 
 def _is_held_back(sight: Sight, task: Task) -> bool:
-    run: Run | None = state_of(sight, workflow_stream(task.run_id))
+    run: Run | None = state_of(sight, owner_stream(task.run_id))
     if run is None or run.blocked is None or run.plan is None:
         return False
     return run.blocked.lane_of(run.plan.index[task.task_id]) == task.lane

@@ -14,6 +14,7 @@ from goclaw_actors.messages import (
     WaitTask,
 )
 from goclaw_actors.pathing import ConcludeChange, ScheduleActive, ScheduleReady
+from goclaw_actors.saga.state import ENDED as SAGA_ENDED
 from goclaw_actors.statuses import ACTIVE, PENDING, STATUS_NAMES
 from goclaw_actors.task.state import PENDING as NOT_SCHEDULED
 from goclaw_actors.why.reason import (
@@ -23,6 +24,7 @@ from goclaw_actors.why.reason import (
     GIVEN_UP,
     RUN,
     RUN_STOPPING,
+    SAGA,
     STATE,
     Reason,
 )
@@ -37,7 +39,7 @@ from goclaw_actors.why.task import (
     waits_for_child,
 )
 from goclaw_actors.workflow.state import FINAL, RUNNING
-from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.ids import is_saga, owner_stream, plain_id, task_stream, workflow_stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -169,9 +171,9 @@ class _Run:
         return nothing(stream, "it has ended, and its run was never told")
 
     def _child(self, task: Task) -> Reason:
-        sight, stream = self._sight, workflow_stream(task.child_run)
+        sight, stream = self._sight, owner_stream(task.child_run)
         since = since_ns(sight, task)
-        details = {"run_id": task.child_run, "attempt": task.attempt}
+        details = {"run_id": plain_id(task.child_run), "attempt": task.attempt}
         told = is_told_of_child(sight, task)
         if told is not None:
             below = on_its_way(sight, stream, task.stream, told)
@@ -180,8 +182,11 @@ class _Run:
         return Reason(CHILD_RUN, task.stream, since, 0, details, (), (below,))
 
     def _run_of(self, run_id: str, task: Task) -> Reason:
-        sight, stream = self._sight, workflow_stream(run_id)
-        found = explain(sight, run_id, tasks_max=self._tasks_max)
+        sight, stream = self._sight, owner_stream(run_id)
+        if is_saga(run_id):
+            found = _saga(sight, stream)
+        else:
+            found = explain(sight, run_id, tasks_max=self._tasks_max)
         if found is not None and found.kind != ENDED:
             return found
         for body in sight.coming(stream):
@@ -224,3 +229,14 @@ class _Run:
                     seen.add(need)
                     (found if self._run.statuses[need] == ACTIVE else left).append(need)
         return found, len(seen) - len(found) - 1
+
+
+def _saga(sight: Sight, stream: str) -> Reason | None:
+    """Return how a saga is that a task stands for; None: it never began."""
+    actor = sight.actor(stream)
+    if actor is None or actor.state.plan is None:
+        return None
+    status = actor.state.status
+    kind = ENDED if status in SAGA_ENDED else SAGA
+    details = {"name": actor.state.name, "status": status}
+    return Reason(kind, stream, sight.begun_ns(stream), 0, details)

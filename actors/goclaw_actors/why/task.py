@@ -64,7 +64,7 @@ from goclaw_actors.why.sight import LOST, state_of
 from goclaw_actors.why.unique import without_key
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import TimerRow
-from goclaw_events.ids import keeper_of, lane_stream, routing_key, workflow_stream
+from goclaw_events.ids import keeper_of, lane_stream, owner_stream, routing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,7 +212,7 @@ def _limit(sight: Sight, lane: Lane, found: HeldUp, since: int) -> Reason:
 def holder(sight: Sight, slot: str) -> Holder:
     """Return what is known of a task that holds something, perhaps by an abandoned attempt."""
     stream, kept = keeper_of(slot)
-    task, run = state_of(sight, stream), state_of(sight, workflow_stream(routing_key(stream)))
+    task, run = state_of(sight, stream), state_of(sight, owner_stream(routing_key(stream)))
     name = "" if run is None else run.name
     if task is None:
         return Holder(stream, name, "", 0)
