@@ -86,13 +86,16 @@ def resume_sagas(settings: Settings, *, modules: Sequence[str], trusted: Path | 
     from goclaw.agents import REGISTRY
     from goclaw.asking import ask, engine_runs
 
-    if not engine_runs(settings):
+    elsewhere = engine_runs(settings)
+    if not elsewhere:
         load_modules([*settings.agents.modules, *modules], trusted)
-        require_able(ask(settings, "sagas.unfinished"), settings, REGISTRY)
+    # asked before an engine is opened here: some end as soon as it is
+    waiting = ask(settings, "sagas.unfinished")
+    if not elsewhere:
+        require_able(waiting, settings, REGISTRY)
 
     async def main(interrupts: Interrupts) -> SagaEnding:
         async with _client(settings, interrupts, modules, trusted, attach=False) as client:
-            waiting = await client.ask("sagas.unfinished")
             ids = [saga["run_id"] for saga in waiting]
             return await _wait(client, ids, interrupts, None)
 
