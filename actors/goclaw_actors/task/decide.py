@@ -247,6 +247,8 @@ class _Decide:
         return decision._replace(effects=(*decision.effects, *limit))
 
     def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
+        if message.id == TIMER and task.generation and task.due_ns > moment.now_ns:
+            return NOTHING  # that of an earlier generation, which was on its way
         if message.id == TIMER and task.status == WAITING and task.attempt:
             return self._attempts.again(task, moment)  # it slept
         if message.id == TIMER and task.status == WAITING:
