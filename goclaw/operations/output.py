@@ -157,7 +157,9 @@ def _task_of(ground: Ground, asked: Output) -> str:
     if first is None:
         msg = f"there is no run {asked.run_id}"
         raise RunNotFound(msg, hint="goclaw runs list", run_id=asked.run_id)
-    plan = StoredContents(ground.journal).plan(first.facts[0].data[0])
+    known = ground.views.runs.get(asked.run_id)  # its path may have been changed
+    definition = first.facts[0].data[0] if known is None else known.definition
+    plan = StoredContents(ground.journal).plan(definition)
     if asked.task is not None:
         if asked.task not in plan.index:
             msg = f"run {asked.run_id} has no task {asked.task!r}"
