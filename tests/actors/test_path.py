@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from goclaw_actors.collecting import WatchTasks
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.errors import PathRefused
 from goclaw_actors.message import Message
 from goclaw_actors.path_order import Choice, Wanted, order_change
 from goclaw_actors.rebuild import actor_at
-from goclaw_events.facts import PathChanged, PathKept
+from goclaw_events.facts import ChildStarted, PathChanged, PathKept
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.plan import pack_plan
 from goclaw_events.plan.fragment import fragment_from
+from goclaw_events.value import blob_of
+from tests.actors.given import plan_of
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -294,3 +299,82 @@ def test_change_survives_a_crash_at_every_frame() -> None:
             if attempt.task_id == "a" and attempt.generation == 0 and stage.executor.stops:
                 stage.end(attempt, "cancelled")
         assert ended(stage)[0] == "completed", frames
+
+
+def test_collectors_hear_of_skipped_tasks() -> None:
+    """Who waits for a task in a lane hears that it was skipped."""
+    stage = Stage()
+    stage.submit({name: {"agent": "x", "lane": "io"} for name in "ab"}, **LANE)
+    watch = WatchTasks("collector/c", ["b"], None)
+    stage.node.accept(Message(workflow_stream("r"), watch))
+    stage.rest()
+    told: list[Any] = []
+    decide = stage.kinds["collector"].decide
+    stage.kinds["collector"] = replace(
+        stage.kinds["collector"],
+        decide=lambda state, body, moment: (told.append(body), decide(state, body, moment))[1],
+    )
+    change(stage, Wanted(skip={"b": None}))
+    assert [body.ended for body in told] == [[["b", 0, "skipped", ""]]]
+
+
+def test_a_child_runs_again() -> None:
+    """A task that stands for a run cancels it, and begins another one."""
+    stage = Stage()
+    child = plan_of({"w": {"agent": "x"}}, name="below")
+    message = stage.submission({"c": {"workflow": "below"}, "z": {"agent": "x"}})
+    ref = blob_of(pack_plan(child))
+    assert message.blobs is not None
+    message.blobs = {**message.blobs, ref.sha256: pack_plan(child)}
+    message.body = message.body._replace(children={"below": ref})
+    stage.node.accept(message)
+    stage.rest()
+    assert [task for task, _ in begun(stage)].count("w") == 1
+    change(stage, Wanted(rerun=("c",)))
+    for stop in list(stage.executor.stops):
+        stage.end(stage.executor.held[stop.token], "cancelled")
+    stage.rest()
+    runs = [fact.run_id for fact in stage.facts("task/r/c") if isinstance(fact, ChildStarted)]
+    assert len(set(runs)) == 2
+    assert ended(stage) == ("completed", {"c": 1, "z": 1})
+    assert stage.ended[runs[0]][0] == "cancelled"
+
+
+def test_a_unique_task_runs_again_within_its_window() -> None:
+    """The key that its first generation completed with is its own."""
+    stage = Stage()
+    unique = {"key": "${task.id}", "window": "1h", "on_duplicate": "refuse"}
+    stage.submit({"a": {"agent": "x", "unique": unique}, "z": {"agent": "x"}})
+    stage.rest()
+    (first,) = [a for a in stage.executor.held.values() if a.task_id == "a"]
+    stage.end(first, value=1)
+    stage.rest()
+    change(stage, Wanted(rerun=("a",)))
+    assert sorted(begun(stage)) == [("a", 1), ("z", 0)]
+    assert ended(stage) == ("completed", {"a": 1, "z": 1})
+
+
+def test_tasks_that_a_lane_has_no_room_for_are_skipped() -> None:
+    """A run that holds tasks back for a full lane asks for no room for them any more."""
+    stage = Stage()
+    lanes = {"io": {"concurrency": 1, "capacity": 1, "overflow": "block"}}
+    stage.submit({name: {"agent": "x", "lane": "io"} for name in "abcd"}, lanes=lanes)
+    stage.rest()
+    assert change(stage, Wanted(skip=dict.fromkeys("bcd"))) == Accepted("one")
+    assert ended(stage) == ("completed", {"a": 1, "b": None, "c": None, "d": None})
+    lane = actor_at(stage.journal, stage.kinds, 0, "lane/w/io").state
+    assert [len(lane.queued), len(lane.leased), len(lane.room.waiters)] == [0, 0, 0]
+
+
+def test_a_change_ends_with_its_run() -> None:
+    """A run that is cancelled while tasks are to stop gives the change up, and ends."""
+    stage = Stage()
+    stage.submit(CHAIN)
+    stage.rest()
+    change(stage, Wanted(rerun=("a",)))
+    stage.cancel("r")
+    stage.rest()
+    stage.end(next(iter(stage.executor.held.values())), "cancelled")
+    stage.rest()
+    assert stage.ended["r"][0] == "cancelled"
+    assert [type(fact) for fact in stage.facts("workflow/r")].count(PathKept) == 1
