@@ -73,6 +73,11 @@ class EngineLife:
     ) -> None:
         await self.stop()
 
+    @property
+    def idle(self) -> bool:
+        """Tell whether it takes commands and begins nothing."""
+        return self._idle
+
     async def start(self) -> None:
         """Open the log, and go on with whatever is unfinished."""
         self._bridge = Bridge(asyncio.get_running_loop())

@@ -197,7 +197,11 @@ def _print_dry(changed: Mapping[str, Any]) -> None:
     print_table(
         ("task", "work", "needs", "lane"),
         [
-            (task["id"], task["kind"], ", ".join(task["needs"]), task["lane"] or "-")
+            (task["id"], _work(task), ", ".join(task["needs"]), task["lane"] or "-")
             for task in changed["plan"]["tasks"]
         ],
     )
+
+
+def _work(task: Mapping[str, Any]) -> str:
+    return f"{task['kind']} {task['agent']}" if task["agent"] else str(task["kind"])

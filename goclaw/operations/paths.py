@@ -42,6 +42,10 @@ TRIES_MAX: Final = 5
 """A change that was made against a plan that another change replaced is made anew."""
 
 
+IDLE_S: Final = 1.0
+"""So long is waited for tasks where no engine runs: those in a lane answer at once."""
+
+
 class Branch(Params):
     """Of the tasks that need `after`, which are to run."""
 
@@ -258,8 +262,10 @@ async def _outcome(
     """
     known = await asyncio.to_thread(_known, engine.parts, asked)
     if known[2] == WAITS:
+        # what runs in no process is stopped by the engine that comes next
+        timeout_s = min(asked.timeout_s, IDLE_S) if engine.idle else asked.timeout_s
         try:
-            async with asyncio.timeout(asked.timeout_s):
+            async with asyncio.timeout(timeout_s):
                 known = await _concluded(engine, asked, end)
         except TimeoutError:
             return _answer(asked, WAITS, known[1], repeated=repeated)
