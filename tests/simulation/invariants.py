@@ -16,7 +16,7 @@ from tests.simulation.lane_model import check_lane
 from tests.simulation.pathways import check_path, generations, is_changed
 from tests.simulation.steppers import check_steps
 from tests.simulation.talkers import KNOB, check_signals
-from tests.simulation.task_rules import check_task
+from tests.simulation.task_rules import check_slots, check_task
 from tests.simulation.unique_model import check_unique, keys_of
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def check_log(world: World) -> None:
     _acknowledged_is_in_the_log(world)
     _no_outcome_is_lost(world)
     for stream, entries in world.history.of_kind("task"):
+        check_slots(stream, entries)
         for facts in generations(entries):
             check_task(stream, facts)
             check_steps(world, stream, facts)

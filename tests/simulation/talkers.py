@@ -139,7 +139,8 @@ def answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
 
 EXPECTED: Final = frozenset(
     {
-        "command_conflict", "params_undeclared", "run_finished", "run_not_found", "signal_consumed",
+        "command_conflict", "params_undeclared", "path_busy", "run_finished", "run_not_found",
+        "signal_consumed",
         "signal_invalid", "signal_not_found", "signal_unsupported", "signals_full", "task_busy",
         "task_finished", "task_not_found", "task_not_held",
     }

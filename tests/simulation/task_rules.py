@@ -21,7 +21,6 @@ OF_AN_ATTEMPT = {
 def check_task(stream: str, entries: list[Entry]) -> None:
     """Check one result, growing tokens, no overlap of attempts, and timers that are not early."""
     _one_result(stream, entries)
-    _slots_come_back_once(stream, entries)
     token = attempt = 0
     running = False
     stopping = False
@@ -55,7 +54,7 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             assert entry.time_ns >= due_ns, f"{stream} wakes {due_ns - entry.time_ns} ns early"
 
 
-def _slots_come_back_once(stream: str, entries: list[Entry]) -> None:
+def check_slots(stream: str, entries: list[Entry]) -> None:
     """Check that the slot of an attempt comes back apart from it only if it was abandoned."""
     token, kept = 0, set()
     for entry in entries:
