@@ -182,6 +182,7 @@ def task() -> Aggregate:
         "ScheduleTask of the next generation": ScheduleTask(REF, 1, {}, "w/io", 0),
         "StandAside": StandAside("p", REF, stop=False),
         "StandAside (or stop)": StandAside("p", REF, stop=True),
+        "StandAside of the next generation": StandAside("p", REF, stop=True, generation=1),
         "TellResult": TellResult("p"),
         "DropTask": DropTask("why", leave=True),
         "CancelTask of the next generation": CancelTask("why", generation=1),

@@ -88,11 +88,15 @@ class ScheduleActive(NamedTuple):
 
 # To a task.
 class StandAside(NamedTuple):
-    """Do not begin until the change is made or given up; `stop`: end, if you have begun."""
+    """Do not begin until the change is made or given up; `stop`: end, if you have begun.
+
+    `generation`: the one that the run knows the task to be in.
+    """
 
     change: str
     definition: BlobRef
     stop: bool
+    generation: int = 0
 
 
 class TellResult(NamedTuple):

@@ -11,15 +11,24 @@ from goclaw_actors.collecting import WatchTasks
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.errors import PathRefused
 from goclaw_actors.message import Message
+from goclaw_actors.messages import TaskReported
 from goclaw_actors.path_order import Choice, Wanted, order_change
+from goclaw_actors.pathing import PathAnswer, StandAside
 from goclaw_actors.rebuild import actor_at
-from goclaw_events.facts import ChildStarted, PathChanged, PathKept
+from goclaw_actors.task import task_decider
+from goclaw_events.facts import (
+    ChildStarted,
+    PathChanged,
+    PathKept,
+    TaskDropped,
+    TaskScheduled,
+)
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.plan import pack_plan
 from goclaw_events.plan.fragment import fragment_from
 from goclaw_events.value import blob_of
-from tests.actors.given import plan_of
+from tests.actors.given import Scenario, Shelf, plan_of
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -378,3 +387,16 @@ def test_a_change_ends_with_its_run() -> None:
     stage.rest()
     assert stage.ended["r"][0] == "cancelled"
     assert [type(fact) for fact in stage.facts("workflow/r")].count(PathKept) == 1
+
+
+def test_a_generation_that_nobody_scheduled_is_idle() -> None:
+    """A change that follows another at once is answered for the generation that is to come."""
+    shelf = Shelf()
+    ref = shelf.put_plan(plan_of(CHAIN))
+    task = Scenario(task_decider(shelf), "task/r/a")
+    task.given(TaskScheduled(ref, 0, {}, "w/io", 0), TaskDropped("why"))
+    asked = StandAside("p", ref, stop=True)
+    (told,) = task.when(asked).sends
+    assert isinstance(told.body, TaskReported)
+    (told,) = task.when(asked._replace(generation=1)).sends
+    assert told.body == PathAnswer("p", "a", "idle")

@@ -36,6 +36,8 @@ _UNBEGUN = (PENDING, SCHEDULED, WAITING, *UNREADY)
 
 def stand_aside(task: Task, message: StandAside, moment: Moment) -> Decision:
     """Stand still unless the task has begun; end if it has and is to stop."""
+    if message.generation > task.generation:  # the run has not scheduled that one
+        return Decision((), (_answer(task, message.change, IDLE),))
     if task.status in FINAL:
         return Decision((), (report(task, task.status, task.result, task.error),))
     status = task.hold.since if task.hold is not None and task.hold.since else task.status

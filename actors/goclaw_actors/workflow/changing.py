@@ -122,7 +122,8 @@ class PathChanges:
         for index in changing.asked[message.start : end]:
             stream = task_stream(run.run_id, plan.tasks[index].id)
             if run.statuses[index] == ACTIVE:
-                body: Any = StandAside(message.change, definition, stop=index in again)
+                generation = run.path.generations.get(index, 0) if run.path is not None else 0
+                body: Any = StandAside(message.change, definition, index in again, generation)
             else:
                 body = TellResult(message.change)
             sends.append(Send(stream, body))
