@@ -10,6 +10,7 @@ from goclaw_actors.message import Message, Reply
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.work import Consumed, Interrupt, Offer, Outcome, Retract, Saved, Signal
 from goclaw_events.ids import workflow_stream
+from tests.simulation.pathways import generations
 
 if TYPE_CHECKING:
     from goclaw_actors.work import AttemptToken
@@ -85,7 +86,7 @@ def resume_all(world: World) -> None:
             _, run_id, *task = stream.split("/", 2)
             if run_id in world.history.ended:
                 continue
-            if _stands_still([entry.fact.type for entry in entries]):
+            if _stands_still([entry.fact.type for entry in generations(entries)[-1]]):
                 _send(world, run_id, ResumeWork("".join(task), "sim"), "", b"")
 
 
