@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.collecting import WatchTasks
-from goclaw_actors.decider import Accepted, Refused
+from goclaw_actors.decider import Accepted, Decision, Moment, Refused
 from goclaw_actors.errors import PathRefused
 from goclaw_actors.message import Message
 from goclaw_actors.messages import TaskReported
@@ -318,11 +318,13 @@ def test_collectors_hear_of_skipped_tasks() -> None:
     stage.node.accept(Message(workflow_stream("r"), watch))
     stage.rest()
     told: list[Any] = []
-    decide = stage.kinds["collector"].decide
-    stage.kinds["collector"] = replace(
-        stage.kinds["collector"],
-        decide=lambda state, body, moment: (told.append(body), decide(state, body, moment))[1],
-    )
+    decider = stage.kinds["collector"]
+
+    def decide(state: Any, body: Any, moment: Moment) -> Decision:
+        told.append(body)
+        return decider.decide(state, body, moment)
+
+    stage.kinds["collector"] = replace(decider, decide=decide)
     change(stage, Wanted(skip={"b": None}))
     assert [body.ended for body in told] == [[["b", 0, "skipped", ""]]]
 
