@@ -41,7 +41,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "hold": 1.5,
     "adjust": 3.0,
     # Whoever changes the path of runs.
-    "path": 5.0,
+    "path": 3.0,
     # Handlers that do durable steps, and sleep.
     "step": 20.0,
     # Partitions.
