@@ -402,3 +402,20 @@ def test_a_generation_that_nobody_scheduled_is_idle() -> None:
     assert isinstance(told.body, TaskReported)
     (told,) = task.when(asked._replace(generation=1)).sends
     assert told.body == PathAnswer("p", "a", "idle")
+
+
+def test_what_stood_aside_in_a_run_that_fails_is_cancelled() -> None:
+    """A change that is given up because its run fails leaves nobody standing."""
+    stage = Stage()
+    tasks = {name: {"agent": "x", "lane": "io"} for name in "abc"}
+    stage.submit(tasks, on_failure="let_finish", lanes={"io": {"concurrency": 2}})
+    stage.rest()
+    first, second = stage.executor.held.values()
+    stage.node.accept(order(stage, Wanted(skip={"c": None}, rerun=(second.task_id,))))
+    stage.rest()
+    stage.end(first, "failed")
+    stage.rest()
+    stage.end(second, "cancelled")
+    stage.rest()
+    assert stage.ended["r"][0] == "failed"
+    assert stage.names("task/r/c")[-1] == "TaskCancelled"

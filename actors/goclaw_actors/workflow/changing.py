@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, Decision, Refused, Send
-from goclaw_actors.messages import LeaveRoom
+from goclaw_actors.messages import CancelTask, LeaveRoom
 from goclaw_actors.pathing import (
     CHANGER,
     REPLACED,
@@ -264,15 +264,17 @@ def _conflict(run: Run, message: ChangePath) -> Refused | None:
 
 
 def _given_up(run: Run, changing: Changing, refused: Refused) -> Decision:
-    """Leave the path as it was: what stood aside goes on."""
+    """Leave the path as it was: what stood aside goes on, unless the run will end."""
     assert run.plan is not None, "it was submitted"
     own = workflow_stream(run.run_id)
     sends = []
-    if run.status == RUNNING:
-        for index in changing.held:
-            task = run.plan.tasks[index].id
-            body = ResumeWork(task, CHANGER + changing.change, definition=run.definition)
-            sends.append(Send(task_stream(run.run_id, task), body))
+    for index in changing.held:
+        task = run.plan.tasks[index].id
+        body: Any = ResumeWork(task, CHANGER + changing.change, definition=run.definition)
+        if run.status != RUNNING:
+            generation = 0 if run.path is None else run.path.generations.get(index, 0)
+            body = CancelTask(f"the run is {run.status}", generation=generation)
+        sends.append(Send(task_stream(run.run_id, task), body))
     sends.append(Send(own, ScheduleActive(0)))
     return Decision((PathKept(changing.change, refused.code, refused.message),), sends)
 
