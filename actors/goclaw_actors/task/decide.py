@@ -247,14 +247,8 @@ class _Decide:
         return decision._replace(effects=(*decision.effects, *limit))
 
     def _timer(self, task: Task, message: TimerFired, moment: Moment) -> Decision:
-        if message.id == TIMER and task.generation and task.due_ns > moment.now_ns:
-            return NOTHING  # that of an earlier generation, which was on its way
-        if message.id == TIMER and task.status == WAITING and task.attempt:
-            return self._attempts.again(task, moment)  # it slept
-        if message.id == TIMER and task.status == WAITING:
-            return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
-        if message.id == TIMER and task.status == RETRYING:
-            return self._attempts.again(task, moment)
+        if message.id == TIMER:
+            return self._due(task, moment)
         queue_over = 0 < task.queue_due_ns <= moment.now_ns
         if message.id == QUEUE and task.status == SCHEDULED and queue_over:
             return time_out(task, waited(task, self._asking.planned(task)))
@@ -264,6 +258,15 @@ class _Decide:
         if message.id == TOTAL and waits and total_over and not holding.is_held_child(task):
             return time_out(task, overdue(task, self._asking.planned(task)))
         return hearing.timer(task, message.id, moment)
+
+    def _due(self, task: Task, moment: Moment) -> Decision:
+        """Wake a task that waits; one of another generation is not meant."""
+        is_early = task.generation and task.due_ns > moment.now_ns
+        if is_early or task.status not in (WAITING, RETRYING):
+            return NOTHING
+        if task.status == RETRYING or task.attempt:
+            return self._attempts.again(task, moment)
+        return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
 
     def _resume(self, task: Task, message: ResumeWork, moment: Moment) -> Decision:
         """Let a task go on where it stood still."""
