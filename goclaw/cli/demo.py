@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from goclaw.cli.options import json_option, process_option, settings_options
-from goclaw.cli.output import printable, program, say
-from goclaw.errors import UsageInvalid
+from goclaw.cli.output import emit, printable, program, say
+from goclaw.errors import EXIT_OK, UsageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,10 +25,15 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Instead: fetch documents from a local server, and count their words with programs.",
 )
+@click.option(
+    "--live",
+    is_flag=True,
+    help="Instead: steer a writer in mid-stream, interrupt and resume it; collect a majority.",
+)
 @settings_options
 @process_option
 @json_option
-def demo(settings: Settings, path: Path | None, pipeline: bool, as_json: bool) -> int:
+def demo(settings: Settings, path: Path | None, pipeline: bool, live: bool, as_json: bool) -> int:
     """Let a team of agents audit the Python source in PATH (by default the standard library).
 
     They scan, fan out by package, parse and measure, rank and report: some hundred tasks, each a
@@ -36,13 +41,16 @@ def demo(settings: Settings, path: Path | None, pipeline: bool, as_json: bool) -
 
     With --pipeline no agent runs at all: a YAML file makes requests (to a server that the demo
     starts), begins child runs, and hands what comes back from program to program.
+
+    With --live running work is talked to: a writer, whose model is a script, is steered while it
+    streams, interrupted with its words saved, and resumed; what most of a panel says is collected.
     """  # fmt: skip
-    if not pipeline:
+    if not (pipeline or live):
         return _audit(settings, path, as_json=as_json)
-    if path is not None:
-        msg = "--pipeline audits nothing: it takes no PATH"
-        raise UsageInvalid(msg, hint="goclaw demo --pipeline")
-    return _pipeline(settings, as_json=as_json)
+    if path is not None or (pipeline and live):
+        msg = "--pipeline and --live audit nothing, and are not shown together"
+        raise UsageInvalid(msg, hint="goclaw demo --pipeline, or goclaw demo --live")
+    return _live(settings, as_json=as_json) if live else _pipeline(settings, as_json=as_json)
 
 
 def _audit(settings: Settings, path: Path | None, *, as_json: bool) -> int:
@@ -73,6 +81,25 @@ def _audit(settings: Settings, path: Path | None, *, as_json: bool) -> int:
             ("demo --pipeline", "requests, programs and child runs, from a YAML file"),
         )
     return code
+
+
+def _live(settings: Settings, *, as_json: bool) -> int:
+    import asyncio
+    from dataclasses import asdict
+
+    from goclaw.demo.live import show
+
+    story = asyncio.run(show(settings, say if as_json else click.echo))
+    if as_json:
+        emit(asdict(story))
+        return EXIT_OK
+    _say_what_next(
+        settings,
+        (f"log show --run {story.run_id}", "every fact: what was said, and when it was heard"),
+        ("collectors list", "what was collected"),
+        ("demo --pipeline", "requests, programs and child runs, from a YAML file"),
+    )
+    return EXIT_OK
 
 
 def _pipeline(settings: Settings, *, as_json: bool) -> int:
