@@ -118,7 +118,7 @@ def _run_faults(
     faults = []
     kinds: Counter[type] = Counter()
     statuses: dict[str, str] = {}
-    for fact in _facts(journal, workflow_stream(made.run_id)):
+    for fact in facts_of(journal, workflow_stream(made.run_id)):
         kinds[type(fact)] += 1
         if isinstance(fact, TaskEnded):
             statuses[fact.task] = fact.status
@@ -133,7 +133,7 @@ def _run_faults(
     mine = [entry for entry in entries if entry.key.startswith(made.run_id + "/")]
     for task in made.statuses:
         key = f"{made.run_id}/{task}/0"
-        facts = _facts(journal, task_stream(made.run_id, task))
+        facts = facts_of(journal, task_stream(made.run_id, task))
         faults += _task_faults(made, task, facts, [e for e in mine if e.key == key])
     return faults
 
@@ -160,7 +160,8 @@ def _task_faults(made: Program, task: str, facts: list[Any], entries: list[Entry
     return faults
 
 
-def _facts(journal: Journal, stream: str) -> list[Any]:
+def facts_of(journal: Journal, stream: str) -> list[Any]:
+    """Return the facts of a stream, decoded."""
     return [
         FACTS.decode(fact.type, fact.version, fact.data)
         for turn in stream_turns(journal, stream)

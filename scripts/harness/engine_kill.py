@@ -209,26 +209,10 @@ class _World:
         """Compare log, views and ledger with what the programs expect."""
         boots = [[child.born_ns, child.dead_ns] for child in self.boots]
         runs = sorted(self.acknowledged)
-        child = self._nursery.start(
-            "audit",
-            self.home / "stderr",
-            home=str(self.home),
-            seed=self.seed,
-            boots=boots,
-            runs=runs,
-            cancelled=sorted(self.cancelled),
-            backups=self.backups,
-        )
-        lines: list[list[Any]] = []
-        end_s = time.monotonic() + DEADLINE_S
-        while child.talking and time.monotonic() < end_s:
-            lines += child.lines(end_s - time.monotonic())
-        child.kill()
-        wrong = ["\n".join(words[1:]) for words in lines if words[0] in ("wrong", "fault")]
-        if wrong or not lines:
-            more = f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else ""  # noqa: PLR2004
-            raise Harm("\n".join(wrong[:20]) + more if wrong else "the audit did not end")
-        found = lines[-1][1]
+        found = self._nursery.audit(
+            "audit", self.home / "stderr", DEADLINE_S, home=str(self.home), seed=self.seed,
+            boots=boots, runs=runs, cancelled=sorted(self.cancelled), backups=self.backups,
+        )  # fmt: skip
         counts.runs += len(runs)
         counts.tasks += found["tasks"]
         counts.facts += found["facts"]

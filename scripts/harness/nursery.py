@@ -139,6 +139,21 @@ class Nursery:
         theirs.close()
         return Child(self, answer["pid"], ours)
 
+    def audit(self, role: str, log: Path, within_s: float, **request: Any) -> dict[str, Any]:
+        """Have a child look at a world that is over; return what it counted, raise `Harm`."""
+        child = self.start(role, log, **request)
+        lines: list[list[Any]] = []
+        end_s = time.monotonic() + within_s
+        while child.talking and time.monotonic() < end_s:
+            lines += child.lines(end_s - time.monotonic())
+        child.kill()
+        wrong = ["\n".join(words[1:]) for words in lines if words[0] in ("wrong", "fault")]
+        if wrong or not lines:
+            more = f"\n... and {len(wrong) - 20} more" if len(wrong) > 20 else ""  # noqa: PLR2004
+            raise Harm("\n".join(wrong[:20]) + more if wrong else "the audit did not end")
+        found: dict[str, Any] = lines[-1][1]
+        return found
+
     def ask(self, words: Mapping[str, Any], *fds: int) -> dict[str, Any]:
         """Send a request and return its answer."""
         data = json.dumps(words).encode()

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw.datadir import DataDirectory
 from goclaw.replay_check import check_replay
-from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     AttemptFailed,
@@ -26,8 +25,8 @@ from goclaw_events.facts import (
     TaskInterruptRequested,
 )
 from goclaw_events.ids import task_stream, workflow_stream
-from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import verify_directory
+from scripts.harness.audit import facts_of
 from scripts.harness.ledger import read
 from scripts.harness.talk import HOLDS, RUNS, TASKS, number_of, word
 
@@ -57,7 +56,7 @@ def play(request: dict[str, Any], talk: Talk) -> None:
             if not ends or ends[-1] not in ("RunCompleted", "RunFailed"):
                 faults.append(f"s{run} did not end: {ends[-3:]}")
             for task in TASKS:
-                facts = _facts(journal, task_stream(f"s{run}", task))
+                facts = facts_of(journal, task_stream(f"s{run}", task))
                 acked = [n for of, name, n in request["acked"] if (of, name) == (run, task)]
                 mine = [entry for entry in entries if entry.key == f"s{run}/{task}/0"]
                 of_task = _Task(f"s{run}/{task}", facts)
@@ -181,13 +180,5 @@ def _handed(task: _Task, entries: list[Entry]) -> list[str]:
     return faults
 
 
-def _facts(journal: Journal, stream: str) -> list[Any]:
-    return [
-        FACTS.decode(fact.type, fact.version, fact.data)
-        for turn in stream_turns(journal, stream)
-        for fact in turn.facts
-    ]
-
-
 def _types(journal: Journal, stream: str) -> list[str]:
-    return [type(fact).__name__ for fact in _facts(journal, stream)]
+    return [type(fact).__name__ for fact in facts_of(journal, stream)]

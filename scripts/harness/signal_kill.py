@@ -121,19 +121,10 @@ class _World:
 
     def audit(self, counts: SignalCounts) -> None:
         """Compare log and ledger with what was acknowledged."""
-        child = self._nursery.start(
-            "signal_audit", self.home / "stderr", home=str(self.home), seed=self.seed,
+        found = self._nursery.audit(
+            "signal_audit", self.home / "stderr", DEADLINE_S, home=str(self.home), seed=self.seed,
             acked=sorted(self.acked),
         )  # fmt: skip
-        lines: list[list[Any]] = []
-        end_s = time.monotonic() + DEADLINE_S
-        while child.talking and time.monotonic() < end_s:
-            lines += child.lines(end_s - time.monotonic())
-        child.kill()
-        wrong = ["\n".join(words[1:]) for words in lines if words[0] in ("wrong", "fault")]
-        if wrong or not lines:
-            raise Harm("\n".join(wrong[:20]) if wrong else "the audit did not end")
-        found = lines[-1][1]
         counts.interrupts += found.get("TaskInterruptRequested", 0)
         counts.adjustments += found.get("TaskAdjusted", 0)
         counts.consumed += found.get("SignalConsumed", 0)
