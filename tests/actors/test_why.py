@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
+from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     LaneFull,
     Release,
@@ -22,11 +24,11 @@ from goclaw_actors.why.live import LiveSight
 from goclaw_actors.why.passive import Passive
 from goclaw_actors.why.run import DEPTH_MAX, TASKS_MAX
 from goclaw_actors.why.stored import StoredSight
+from goclaw_events.facts import TaskMoved
 from goclaw_events.ids import kind_of
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 
 if TYPE_CHECKING:
-    from goclaw_actors.message import Message
     from goclaw_actors.why import Reason, Sight
 
 SLEEPY: dict[str, Any] = {"a": {"agent": "x", "retry": {"attempts": 3, "initial": "10s"}}}
@@ -185,6 +187,29 @@ def test_what_is_on_its_way_is_no_reason_for_worry(partitions: int) -> None:
         stage.clock.ns += 10**7
     assert kinds.ENDED in seen
     assert partitions == 1 or kinds.OTHER_PARTITION in seen
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+def test_who_goes_to_another_lane_is_on_its_way(partitions: int) -> None:
+    """At no step between two lanes, or of being ranked anew, is a task taken for stuck."""
+    stage = Stage(partitions=partitions)
+    lanes = {name: {"concurrency": 1} for name in ("one", "two")}
+    stage.submit({f"t{n}": {"agent": "x", "lane": "one"} for n in range(6)}, lanes=lanes)
+    for step in range(240):
+        stage.node.run_once()
+        if step % 5 == 1:
+            each: list[dict[str, Any]] = [
+                {"lane": "w/two"}, {"priority": step}, {"lane": "w/one"},
+            ]  # fmt: skip
+            body = AdjustTask(f"t{step % 6}", f"j{step}", each[step // 5 % 3], "me", b"")
+            stage.node.accept(Message("workflow/r", body))
+        found = explain(live(stage), "r", tasks_max=100)
+        assert found is None or not found.lost, (step, found)
+        stage.commit()
+        if step % 20 == 19 and stage.executor.held:
+            stage.end(next(iter(stage.executor.held.values())))
+    facts = [fact for n in range(6) for fact in stage.facts(f"task/r/t{n}")]
+    assert sum(isinstance(fact, TaskMoved) for fact in facts) > 1
 
 
 @pytest.mark.parametrize(
