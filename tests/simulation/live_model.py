@@ -67,5 +67,7 @@ class Live:
     def check(self, fact: LaneAdvanced) -> None:
         """Check that a turn did nothing that the mode of the lane forbids."""
         assert not (fact.leased and self.is_paused), f"{self.stream} lends while it is paused"
-        new = [task for task, _, at_head, *_ in fact.queued if not at_head]
+        stayed = set(fact.withdrawn)  # they are ranked anew
+        came = [queued for queued in fact.queued if queued[0] not in stayed]
+        new = [task for task, _, at_head, *_ in came if not at_head]
         assert not (new and self.mode == "draining"), f"{self.stream} takes {new} in"
