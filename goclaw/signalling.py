@@ -126,8 +126,8 @@ class Signalling(Pathing):
 
         What runs is asked to stop, has `timeout_s` for it (None: as the settings say), and is made
         to stop then; at once without `graceful`. A task that has not begun is cancelled. Returns
-        the state of what was interrupted; with `wait_s` once the task has stopped, or that time is
-        over. `resume` lets it go on.
+        the state of what was interrupted; with `wait_s` once the task (or each of the run, and of
+        the runs below it) has stopped, or that time is over. `resume` lets it go on.
         """
         given = {"reason": reason, "graceful": graceful, "timeout_s": timeout_s, "wait_s": wait_s}
         return await self._hold("interrupt", run_id, task, signal_id, sender, **given)

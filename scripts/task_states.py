@@ -187,6 +187,7 @@ def task() -> Aggregate:
         "DropTask": DropTask("why", leave=True),
         "CancelTask of the next generation": CancelTask("why", generation=1),
         "CancelTask": CancelTask("why"),
+        "CancelTask (gracefully)": CancelTask("why", graceful=True),
         "CancelTask (only if queued)": CancelTask("why", queued_only=True),
     }
     about = (

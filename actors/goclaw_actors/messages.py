@@ -58,11 +58,12 @@ class ScheduleMore(NamedTuple):
 
 
 class StopMore(NamedTuple):
-    """Go on stopping active tasks, from a plan index; `queued_only` as in `CancelTask`."""
+    """Go on stopping active tasks, from a plan index; the rest as in `CancelTask`."""
 
     start: int
     reason: str
     queued_only: bool = False
+    graceful: bool = False
 
 
 class TaskReported(NamedTuple):
@@ -235,11 +236,13 @@ class CancelTask(NamedTuple):
     """The run wants the task to end without a result; `queued_only`: unless it has begun.
 
     `generation`: the one that the run knows it to be in.
+    `graceful`: an attempt that runs may save its state at its next boundary.
     """
 
     reason: str
     queued_only: bool = False
     generation: int = 0
+    graceful: bool = False
 
 
 class ChildEnded(NamedTuple):

@@ -104,10 +104,13 @@ class Retract(NamedTuple):
 
 
 class Interrupt(NamedTuple):
-    """Stop with your state saved, within `timeout_s`; then what you await is cancelled."""
+    """Stop with your state saved, within `timeout_s`; then what you await is cancelled.
+
+    None: within the grace of the executors, and at once where the code looks at no boundary.
+    """
 
     reason: str
-    timeout_s: float
+    timeout_s: float | None
 
 
 class Written(NamedTuple):

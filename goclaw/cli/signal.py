@@ -197,7 +197,7 @@ _reason = click.option("--reason", default="", metavar="TEXT", help="Why; it is 
     "--within", type=float, metavar="S", help="Let it stop by itself for S seconds."
 )  # fmt: skip
 @click.option("--wait", "wait_s", type=float, metavar="S",
-              help="Wait up to S seconds until TASK has stopped.")  # fmt: skip
+              help="Wait up to S seconds until what runs has stopped.")  # fmt: skip
 @_id
 @_sender
 @settings_options

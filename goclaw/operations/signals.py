@@ -17,19 +17,24 @@ from goclaw.operations.operation import Params, act
 from goclaw.signals import ACCEPTED, Level, Signalled, Story
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.task.hold import INTERRUPTED, PAUSED
-from goclaw_actors.task.state import ATTEMPTED
+from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, WAITING
 from goclaw_events.codec import FACTS
 from goclaw_events.ids import check_id, partition_of, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from goclaw.engine import Engine
     from goclaw.parts import Parts
 
 SENDER_CHARS_MAX: Final = 200
 REASON_CHARS_MAX: Final = 2_000
+_MOVING: Final = ATTEMPTED | {SCHEDULED, RETRYING, WAITING, CHILD}
+"""States of a task that will hear that its run stands still."""
 
 
 class NameTask(Params):
@@ -89,7 +94,7 @@ class Interrupt(Pause):
     timeout_s: Annotated[float, Field(gt=0)] | None = None
     """For so long; None: as the settings say."""
     wait_s: Annotated[float, Field(gt=0)] | None = None
-    """Answer when the task has stopped, or after so long."""
+    """Answer when the task, or every one of the run, has stopped, or after so long."""
 
 
 class Withdraw(NameTask):
@@ -175,7 +180,7 @@ async def _pause(engine: Engine, asked: Pause) -> dict[str, Any]:
 async def _interrupt(engine: Engine, asked: Interrupt) -> dict[str, Any]:
     timeout_s = asked.timeout_s or engine.settings.signals.interrupt_timeout_s
     found = await _hold(engine, asked, INTERRUPTED, timeout_s if asked.graceful else 0.0)
-    if asked.wait_s is not None and asked.task is not None:
+    if asked.wait_s is not None:
         with suppress(TimeoutError):
             async with asyncio.timeout(asked.wait_s):
                 await _stopped(engine, asked.run_id, asked.task)
@@ -219,19 +224,43 @@ async def _state_of(parts: Parts, asked: NameTask) -> str:
 
 
 def _read_state(parts: Parts, run_id: str, task: str | None) -> str:
-    stream = workflow_stream(run_id) if task is None else task_stream(run_id, task)
-    partition = partition_of(stream, parts.journal.partitions)
-    state = actor_at(parts.journal, parts.deciders, partition, stream).state
+    state = _read(parts, workflow_stream(run_id) if task is None else task_stream(run_id, task))
     return str(getattr(state, "held", "") or state.status)
 
 
-async def _stopped(engine: Engine, run_id: str, task: str) -> None:
-    """Return when no attempt of a task runs."""
+def _read(parts: Parts, stream: str) -> Any:
+    """Return the state of an actor, as its facts have it."""
+    partition = partition_of(stream, parts.journal.partitions)
+    return actor_at(parts.journal, parts.deciders, partition, stream).state
+
+
+async def _stopped(engine: Engine, run_id: str, task: str | None) -> None:
+    """Return when no attempt of a task runs; of all tasks of a run, and of runs below it."""
+    for name in [task] if task is not None else await asyncio.to_thread(_active, engine, run_id):
+        await _task_stopped(engine, run_id, name, ATTEMPTED if task is not None else _MOVING)
+        child = await asyncio.to_thread(_child_of, engine.parts, run_id, name)
+        if child:
+            await _stopped(engine, child, None)
+
+
+async def _task_stopped(engine: Engine, run_id: str, task: str, moving: Collection[str]) -> None:
     parts, end = engine.parts, engine.parts.tail.end()
     found = follow_log(parts.tail, engine.bridge, end, run_id=run_id, at_once=64)
     async with aclosing(found) as coming:
-        while await asyncio.to_thread(_read_state, parts, run_id, task) in ATTEMPTED:
+        while await asyncio.to_thread(_read_state, parts, run_id, task) in moving:
             await anext(coming)
+
+
+def _active(engine: Engine, run_id: str) -> list[str]:
+    """Return the tasks of a run that are ready, or more, and have not ended."""
+    run = _read(engine.parts, workflow_stream(run_id))
+    return [task.id for task in run.plan.tasks if run.statuses[task.index] == ACTIVE]
+
+
+def _child_of(parts: Parts, run_id: str, task: str) -> str:
+    """Return the run that a task stands for and that is not over; '': there is none."""
+    found = _read(parts, task_stream(run_id, task))
+    return "" if found.status in FINAL else str(found.child_run)
 
 
 async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from goclaw_actors.messages import (
     WaitForRoom,
 )
 from goclaw_actors.task import task_decider
+from goclaw_actors.work import Interrupt
 from goclaw_events.facts import (
     LaneAdvanced,
     LaneDeclared,
@@ -381,8 +382,10 @@ def test_a_task_that_is_refused_fails_as_the_policy_says(policy: str, completed:
     stage = Stage()
     stage.submit(wide(4), lanes=lanes(overflow="reject"), on_failure=policy)
     stage.rest()
-    for stop in stage.executor.stops:
-        stage.end(stage.executor.held[stop.token], "cancelled")
+    asked = [tell.token for tell in stage.executor.tells if isinstance(tell.word, Interrupt)]
+    assert len(asked) == (policy == "fail_fast")
+    for token in asked:
+        stage.end(stage.executor.held[token], "cancelled")
     stage.finish()
     assert stage.ended["r"][0] == "failed"
     ended = [fact for fact in stage.facts("workflow/r") if hasattr(fact, "generation")]

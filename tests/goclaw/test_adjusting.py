@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import json
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import goclaw
+from goclaw.cli import main
 from goclaw.errors import InvalidRequest, RunNotFound
 from goclaw.results import CommandRefused
 from goclaw_events.definition import WorkflowDefinition
@@ -178,3 +180,40 @@ async def test_an_adjustment_survives_a_restart(tmp_path: Path) -> None:
     async with goclaw.Engine(tmp_path / "d") as engine:
         again = await engine.adjust("r", {"retry": {"attempts": 3}}, signal_id="j")
         assert again.repeated
+
+
+def test_the_command_line_adjusts_a_task_where_no_engine_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options become changes as a definition writes them; what is wrong ends with code 2."""
+    monkeypatch.chdir(tmp_path)
+
+    async def submit() -> None:
+        async with goclaw.Engine(goclaw.Settings().data_dir, idle=True) as engine:
+            task = {"agent": "goclaw.echo"}
+            await engine.submit(workflow({"a": task}, lanes={"one": {}}), run_id="run_cli")
+
+    asyncio.run(submit())
+    words = ["signal", "adjust", "run_cli", "--priority", "5", "--lane", "one", "--timeout", "30"]
+    words += ["--deadline", "none", "--retries", "3", "--retry", "max=10s", "--sender", "me"]
+    assert main([*words, "--id", "j", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["signal"], told["task"], told["state"]) == ("j", "a", "consumed")
+    assert main([*words, "--id", "j"]) == 0
+    assert "is consumed (sent before)" in capsys.readouterr().err
+    adjusted = asyncio.run(_last_adjusted())
+    assert adjusted.sender == f"uid:{os.geteuid()}/me"
+    assert adjusted.changes == {
+        "priority": 5, "lane": "talk/one", "timeout_s": 30.0, "deadline_ns": 0,
+        "retry": {"attempts_max": 4, "max_s": 10.0},
+    }  # fmt: skip
+    assert main(["signal", "adjust", "run_cli", "--timeout", "soon"]) == 2
+    assert "'soon' is not a duration" in capsys.readouterr().err
+
+
+async def _last_adjusted() -> Any:
+    async with goclaw.Engine(goclaw.Settings().data_dir, idle=True) as engine:
+        async for recorded in engine.subscribe(run_id="run_cli"):
+            if recorded.type == "task.adjusted":
+                return recorded.fact
+    return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -333,3 +334,95 @@ async def test_a_blocking_client_says_the_same(engine: goclaw.Engine, tmp_path: 
     assert await asyncio.to_thread(talk) == ["consumed", "consumed", "interrupted"]
     result = (await engine.result("r", timeout_s=WAIT_S)).unwrap()
     assert result == [[1, "owls", True], ["stop", "owls", False]]
+
+
+class Siblings:
+    """Agents of a run in which one fails: two look at boundaries, one does not."""
+
+    def __init__(self) -> None:
+        self.failing = threading.Event()
+        self.cancelled: list[str] = []
+        for agent in (self.on_loop, self.in_thread, self.deaf, self.fails):
+            goclaw.agent(f"fast.{agent.__name__}")(agent)
+
+    async def on_loop(self, ctx: TaskContext) -> None:
+        """Let the other one fail once this one listens."""
+        try:
+            async for _ in ctx.signals():
+                self.failing.set()
+        except goclaw.Interrupted:
+            ctx.save("loop")
+            raise
+
+    def in_thread(self, ctx: TaskContext) -> None:
+        """Listen."""
+        try:
+            while True:
+                ctx.next_signal()
+        except goclaw.Interrupted:
+            ctx.save("thread")
+            raise
+
+    async def deaf(self, _: TaskContext) -> None:
+        """Look at no boundary."""
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            self.cancelled.append("deaf")
+            raise
+
+    def fails(self, _: TaskContext) -> None:
+        """Fail when it is time."""
+        self.failing.wait(WAIT_S)
+        msg = "no"
+        raise RuntimeError(msg)
+
+
+async def test_the_siblings_of_a_task_that_failed_may_save_their_state(
+    engine: goclaw.Engine,
+) -> None:
+    """They meet the interrupt at a boundary, also in a thread; who looks at none is cancelled."""
+    siblings = Siblings()
+    names = ("on_loop", "in_thread", "deaf", "fails")
+    await engine.submit(workflow(**{name: f"fast.{name}" for name in names}), run_id="r")
+    await engine.message("r", 1, task="in_thread", wait="consumed", timeout_s=WAIT_S)
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    await engine.message("r", 1, task="on_loop", wait="consumed", timeout_s=WAIT_S)
+    ended = await engine.result("r", timeout_s=WAIT_S)
+    assert ended.error is not None
+    assert ended.error.task == "fails"
+    assert loop.time() - began_s < 4, "somebody was waited for until its grace was over"
+    tasks = (await shown(engine, "r"))["tasks"]
+    assert {name: tasks[name]["status"] for name in names} == {
+        "on_loop": "cancelled", "in_thread": "cancelled", "deaf": "cancelled", "fails": "failed",
+    }  # fmt: skip
+    saved = {}
+    async for told in engine.subscribe(run_id="r"):
+        if told.type == "task.state_saved":
+            saved[told.stream] = told.fact.state
+        elif told.type == "run.failed":
+            break
+    assert saved == {"task/r/on_loop": "loop", "task/r/in_thread": "thread"}
+    assert siblings.cancelled == ["deaf"]
+
+
+async def test_an_interrupt_of_a_run_can_be_waited_for(engine: goclaw.Engine) -> None:
+    """Until each of its tasks, and of the runs below it, stands still with what it saved."""
+    goclaw.agent("count")(count)
+    child = workflow(deep="count").model_copy(update={"name": "child"})
+    await engine.register(child)
+    tasks = {f"t{n}": "count" for n in range(3)} | {"below": {"workflow": "child"}}
+    await engine.submit(workflow(**tasks), run_id="r")
+    for name in ("t0", "t1", "t2"):
+        await engine.message("r", 1, task=name, wait="consumed", timeout_s=WAIT_S)
+    async for told in engine.subscribe():
+        if told.type == "task.attempt_started" and told.stream.endswith("/deep"):
+            deep = told.stream.split("/")[1]
+            break
+    assert await engine.interrupt("r", reason="all", wait_s=WAIT_S) == "interrupted"
+    for name in ("t0", "t1", "t2"):
+        assert (await shown(engine, "r"))["tasks"][name]["status"] == "interrupted"
+    assert (await shown(engine, deep))["tasks"]["deep"]["status"] == "interrupted"
+    await engine.resume("r")
+    await engine.cancel("r")

@@ -286,11 +286,12 @@ class AsyncExecutor:
     def _interrupt(self, run: Run, word: Interrupt) -> None:
         """Ask a run to stop, and cancel it when it does not; at once if it has not begun."""
         ending, grace_s = cancelled(run.attempt, word.reason, INTERRUPTED), self._stop_grace_s
+        wait_s = run.patience_s(word, grace_s)
         if run.context is not None and run.ending is None:
             run.tell(word)
-            if word.timeout_s > 0:
+            if wait_s > 0:
                 end = partial(self._end, run, ending, grace_s)
-                run.escalate(self._loop.call_later(word.timeout_s, end))
+                run.escalate(self._loop.call_later(wait_s, end))
                 return
         self._end(run, ending, grace_s)
 

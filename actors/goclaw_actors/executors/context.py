@@ -71,7 +71,8 @@ class ContextPorts(NamedTuple):
 class TaskContext(Sleeping):
     """Tell an agent about its attempt. The first argument of every agent.
 
-    Reading is safe from any thread; so are `progress`, `cancelled`, `log` and `save`.
+    Reading is safe from any thread; so are `progress`, `cancelled`, `log` and `save`. `listens`:
+    the agent has looked at a boundary, or at what was said to it.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class TaskContext(Sleeping):
         "_state",
         "_stopped",
         "_window",
+        "listens",
     )
 
     def __init__(self, attempt: StartAttempt, params: dict[str, Any], ports: ContextPorts) -> None:
@@ -109,6 +111,7 @@ class TaskContext(Sleeping):
         self._state: Value = _UNREAD
         self._mailbox: Mailbox | None = None
         self._interrupted: str | None = None
+        self.listens = False
         self._window: Window | None = None
         self._saves = 0
         self._seen = 0
@@ -249,7 +252,7 @@ class TaskContext(Sleeping):
         body a list. Raises `Interrupted` in an agent that was interrupted, `Cancelled` in one that
         was asked to stop.
         """
-        self._leave_if_asked()
+        self._pass_boundary()
         return [] if self._mailbox is None else self._taken(self._mailbox.take_messages())
 
     def next_turn(self) -> Signal | None:
@@ -265,7 +268,7 @@ class TaskContext(Sleeping):
         mailbox = self._box()
         while (patches := mailbox.patches) == self._seen:
             seen = mailbox.changes
-            self._leave_if_asked()
+            self._pass_boundary()
             if mailbox.patches == self._seen:
                 await mailbox.change(seen)
         self._seen = patches
@@ -276,7 +279,7 @@ class TaskContext(Sleeping):
         mailbox = self._box()
         while True:
             seen = mailbox.changes
-            self._leave_if_asked()
+            self._pass_boundary()
             found = mailbox.take()
             if found is None:
                 await mailbox.change(seen)
@@ -292,7 +295,7 @@ class TaskContext(Sleeping):
         ends_s = None if timeout_s is None else self._ports.clock() + timeout_s
         while True:
             seen = mailbox.changes
-            self._leave_if_asked()
+            self._pass_boundary()
             found = mailbox.take()
             if found is not None:
                 return self._taken([found])[0]
@@ -344,10 +347,15 @@ class TaskContext(Sleeping):
     @property
     def interrupted(self) -> bool:
         """Tell whether somebody interrupted the task: save what you have, and leave."""
+        self.listens = True
         return self._interrupted is not None
 
     def _is_told_to_stop(self) -> bool:
         return self._stopped or self._interrupted is not None
+
+    def _pass_boundary(self) -> None:
+        self.listens = True
+        self._leave_if_asked()
 
     def _leave_if_asked(self) -> None:
         if self._interrupted is not None:

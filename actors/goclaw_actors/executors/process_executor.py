@@ -283,15 +283,14 @@ class ProcessExecutor(ChildExecutor[Run]):
 
     def _interrupt(self, run: Run, word: Interrupt, worker: WorkerLink | None) -> None:
         """Ask an agent to stop, and end it when it does not; at once if it has not begun."""
-        ending, grace_s = (
-            cancelled(run.attempt, word.reason, INTERRUPTED),
-            self._limits.kill_grace_s,
-        )
+        grace_s = self._limits.kill_grace_s
+        ending = cancelled(run.attempt, word.reason, INTERRUPTED)
         if worker is not None and run.ending is None:
             _say(worker, run, word)
-            if word.timeout_s > 0:
+            wait_s = grace_s if word.timeout_s is None else word.timeout_s
+            if wait_s > 0:
                 end = partial(self._end, run, ending, grace_s)
-                run.escalate(self._children.loop.call_later(word.timeout_s, end))
+                run.escalate(self._children.loop.call_later(wait_s, end))
                 return
         self._end(run, ending, grace_s)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.outbox import Outbox
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.timers import Timers
-    from goclaw_actors.work import Outcome, StartAttempt, Word
+    from goclaw_actors.work import Interrupt, Outcome, StartAttempt, Word
 
 
 OF_ATTEMPT: Final = "timeout"
@@ -128,6 +128,12 @@ class Run:
         self.early = None
         self.context = context
         return context
+
+    def patience_s(self, word: Interrupt, grace_s: float) -> float:
+        """Return how long it may take to stop by itself when it is interrupted."""
+        if word.timeout_s is not None:
+            return word.timeout_s
+        return grace_s if self.context is not None and self.context.listens else 0.0
 
     def limit(self, word: Limit, now_s: float) -> float | None:
         """Take another time in; return what is left of it, None: there is no limit.

@@ -128,8 +128,9 @@ class ThreadExecutor:
     def _interrupt(self, run: Run, word: Interrupt) -> None:
         """End a run that was asked to stop when it has not; at once if it waits for a thread."""
         stop = ((run.attempt.token, word.reason),)
-        wait_s = word.timeout_s if run.worker is not None else 0.0
-        end = (self._stop, stop, INTERRUPTED, self._shared.limits.stop_grace_s)
+        grace_s = self._shared.limits.stop_grace_s
+        wait_s = run.patience_s(word, grace_s) if run.worker is not None else 0.0
+        end = (self._stop, stop, INTERRUPTED, grace_s)
         run.escalate(self._shared.timers.after(wait_s, *end))
 
     def abandon_all(self, reason: str, code: str) -> None:

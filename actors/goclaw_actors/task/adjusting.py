@@ -8,7 +8,7 @@ runs has its slot for good, and hears of its time.
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import LeaveQueue, LimitRun, Rerank
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, Send, SetTimer
@@ -17,6 +17,7 @@ from goclaw_actors.task.ending import TOTAL, UNREADY
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import left_s
 from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, Task, evolve
+from goclaw_actors.task.stopping import slot_refused
 from goclaw_actors.work import AttemptToken, Limit, TellAttempt
 from goclaw_events.facts import TaskAdjusted, TaskMoved
 from goclaw_events.ids import lane_stream, owner_stream
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
     from goclaw_actors.task.asking import Asking
     from goclaw_events.plan import PlannedTask
 
-_NOWHERE = (RETRYING, *UNREADY)
+_NOWHERE: Final = (RETRYING, *UNREADY)
 """States of a task that is in no lane, and will ask one."""
-_OF_TIME = frozenset({terms.TIMEOUT_S, terms.DEADLINE_NS})
-_OF_SLOTS = frozenset({terms.LANE, terms.PRIORITY})
+_OF_TIME: Final = frozenset({terms.TIMEOUT_S, terms.DEADLINE_NS})
+_OF_SLOTS: Final = frozenset({terms.LANE, terms.PRIORITY})
 
 
 class Adjusting:
@@ -91,11 +92,11 @@ class Adjusting:
             return NOTHING
         return self._ask_there(task)
 
-    def refused(self, task: Task, message: SlotRefused) -> Decision | None:
-        """Ask the lane that somebody chose where the other one refuses; None: it was this one."""
-        del message
-        is_moving = task.status == SCHEDULED and terms.moves(task)
-        return self._ask_there(task) if is_moving else None
+    def refused(self, task: Task, message: SlotRefused, moment: Moment) -> Decision:
+        """Ask the lane that somebody chose where the other one refuses; else fail."""
+        if task.status == SCHEDULED and terms.moves(task):
+            return self._ask_there(task)
+        return slot_refused(task, message, moment)
 
     def _ask_there(self, task: Task) -> Decision:
         fact = TaskMoved(terms.wanted_lane(task))

@@ -77,7 +77,6 @@ from goclaw_actors.task.stopping import (
     cancel,
     check,
     check_slot,
-    slot_refused,
 )
 from goclaw_actors.task.terms import asked_for, moves
 from goclaw_actors.task.terms import total_ns as total_of
@@ -116,7 +115,7 @@ class _Decide:
         self._asking = asking = Asking(contents)
         self._attempts = attempts = Attempts(asking)
         outcomes = Outcomes(attempts)
-        self._adjusting = adjusting = Adjusting(asking)
+        adjusting = Adjusting(asking)
         self._by_type: dict[type, Callable[[Task, Any, Moment], Decision]] = {
             ScheduleTask: self._schedule,
             WaitTask: _wait,
@@ -127,7 +126,7 @@ class _Decide:
             KeyEnded: key_ended,
             KeyTaken: key_taken,
             SlotLeased: attempts.start,
-            SlotRefused: self._refused,
+            SlotRefused: adjusting.refused,
             SlotRedirected: asking.redirect,
             AskAgain: asking.ask_again,
             Outcome: outcomes.outcome,
@@ -234,10 +233,6 @@ class _Decide:
             return Decision(reply=refused)
         planned = self._asking.planned(task, message.definition)
         return hearing.take(task, message, planned, self._asking.contents, moment)
-
-    def _refused(self, task: Task, message: SlotRefused, moment: Moment) -> Decision:
-        elsewhere = self._adjusting.refused(task, message)
-        return slot_refused(task, message, moment) if elsewhere is None else elsewhere
 
     def _check(self, task: Task, message: CheckAttempt, moment: Moment) -> Decision:
         decision = check(task, message, moment)

@@ -21,7 +21,7 @@ from goclaw_actors.task.state import (
     RUNNING,
     SCHEDULED,
 )
-from goclaw_actors.work import AttemptToken, StopAttempt
+from goclaw_actors.work import AttemptToken, Interrupt, StopAttempt, TellAttempt
 from goclaw_events.facts import AttemptReturned, TaskCancelled, TaskCancelRequested, TaskFailed
 from goclaw_events.ids import is_saga, kept_slot, lane_stream, owner_stream
 
@@ -43,7 +43,7 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
         return NOTHING
     held_child = task.hold is not None and task.hold.since == CHILD
     if task.status in ATTEMPTED or task.status == CHILD or held_child:
-        return _cancel_active(task, message.reason, moment)
+        return _cancel_active(task, message, moment)
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
     effects = cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
     decision = end(task, cancelled, "cancelled", effects, slot=False)
@@ -53,11 +53,15 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     return decision._replace(sends=(withdraw, *decision.sends))
 
 
-def _cancel_active(task: Task, reason: str, moment: Moment) -> Decision:
+def _cancel_active(task: Task, message: CancelTask, moment: Moment) -> Decision:
     """Stop the attempt, or the child; again, too: what it came to may have been lost in a bug."""
+    reason = message.reason
     facts = () if task.status == CANCELLING else (TaskCancelRequested(reason),)
     if task.child_run:
         return Decision(facts, (child.cancel(task, reason),))
+    if message.graceful:
+        token = AttemptToken(moment.partition, moment.era, task.token)
+        return Decision(facts, (), (TellAttempt(token, Interrupt(reason, None)),))
     return Decision(facts, (), (_stop(task.token, reason, moment),))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_events.facts import TaskAdjusted, TaskMoved
 from goclaw_events.ids import kept_slot
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from goclaw_events.facts import TaskAdjustFact
     from goclaw_events.plan import PlannedTask
 
-PRIORITY = "priority"
-LANE = "lane"
-TIMEOUT_S = "timeout_s"
-RETRY = "retry"
-DEADLINE_NS = "deadline_ns"
+PRIORITY: Final = "priority"
+LANE: Final = "lane"
+TIMEOUT_S: Final = "timeout_s"
+RETRY: Final = "retry"
+DEADLINE_NS: Final = "deadline_ns"
 
 
 def adjusted(planned: PlannedTask, changes: dict[str, Any] | None) -> PlannedTask:
-    """Return a task as its plan has it under what was changed; its total_timeout is a time by then.
+    """Return a task as its plan has it, under what was changed of timeout and retry policy.
 
-    What was changed of its lane and priority the task itself knows.
+    What was changed of lane, priority and deadline the task itself knows.
     """
     if not changes:
         return planned

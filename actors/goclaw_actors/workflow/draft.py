@@ -127,10 +127,9 @@ class Draft(Orders):
                 self.first_failed = (fact.task, code, message)
             if self.status == RUNNING and self.plan.on_failure != "continue":
                 self.status = FAILING
-                self.stop(
-                    f"task {fact.task} failed",
-                    queued_only=self.plan.on_failure == "let_finish",
-                )
+                let_finish = self.plan.on_failure == "let_finish"
+                reason = f"task {fact.task} failed"
+                self.stop(reason, queued_only=let_finish, graceful=not let_finish)
         self._leave_room(index)
         self._settle(index, status)
 
@@ -254,16 +253,16 @@ class Draft(Orders):
             return self.results[index]
         return self.run.results.get(index)
 
-    def stop(self, reason: str, *, queued_only: bool = False) -> None:
+    def stop(self, reason: str, *, queued_only: bool = False, graceful: bool = False) -> None:
         """Have active tasks told to stop, in a turn of its own that sees what this one did."""
-        self._go_on_stopping(StopMore(0, reason, queued_only))
+        self._go_on_stopping(StopMore(0, reason, queued_only, graceful))
 
     def _go_on_stopping(self, message: StopMore) -> None:
         self.sends.append(Send(workflow_stream(self.run.run_id), message))
 
     def stop_from(self, message: StopMore) -> None:
         """Tell active tasks to stop, from a plan index on."""
-        start, reason, queued_only = message
+        start, reason, queued_only, graceful = message
         statuses = self.run.statuses
         index = statuses.find(ACTIVE, start)
         while index >= 0:
@@ -271,7 +270,7 @@ class Draft(Orders):
                 self._go_on_stopping(message._replace(start=index))
                 break
             stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
-            body = CancelTask(reason, queued_only, self.generation(index))
+            body = CancelTask(reason, queued_only, self.generation(index), graceful)
             self.sends.append(Send(stream, body))
             index = statuses.find(ACTIVE, index + 1)
 
