@@ -197,9 +197,9 @@ def test_every_problem_has_a_state_a_meaning_and_what_mends_it() -> None:
     for code, found in PROBLEMS.items():
         assert found.state in STATES - {"ok"}, code
         assert found.means.endswith("."), code
-        assert found.mend.format(path="P", user=1, view="V", run="R"), code
+        assert found.mend.format(path="P", user=1, view="V", run="R", saga="S"), code
         for command in re.findall(r"goclaw ([^`,]+)", found.mend):
-            words = shlex.split(command.format(path="P", user=1, view="lanes", run="R"))
+            words = shlex.split(command.format(path="P", user=1, view="lanes", run="R", saga="S"))
             parse(cli, "goclaw", words)
 
 
