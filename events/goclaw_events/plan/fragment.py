@@ -130,6 +130,7 @@ class _Compiling:
         self._freed = chosen.freed
         gone = plan.removed | chosen.removed
         self._kept = [task for task in plan.tasks if task.index not in gone]
+        self._kept_ids = {task.id for task in self._kept}
         self._own = _own_lanes(plan)
         fresh = (id_ for id_ in fragment.tasks if id_ not in plan.index)
         new = {id_: len(plan.tasks) + at for at, id_ in enumerate(fresh)}
@@ -192,8 +193,7 @@ class _Compiling:
 
     def _stand_in(self, task: PlannedTask) -> dict[str, Any]:
         """Return what a task of the plan is for the check: one that collects waits for others."""
-        kept = {other.id for other in self._kept}
-        own = [other for other in collected_in(task) if other in kept]
+        own = [other for other in collected_in(task) if other in self._kept_ids]
         kind: dict[str, Any] = {"collect": {"tasks": own}} if own else {_STAND_IN: "x"}
         return {**kind, "labels": task.labels}
 
@@ -201,7 +201,7 @@ class _Compiling:
         """Return what the fragment says of tasks and lanes that are, or are not, there."""
         plan, fragment = self._plan, self._fragment
         found = []
-        kept = {task.id for task in self._kept}
+        kept = self._kept_ids
         for id_ in fragment.tasks:
             if id_ in kept or (id_ in plan.index and plan.index[id_] not in self._removed):
                 message = f"the run has a task {id_!r} already"
