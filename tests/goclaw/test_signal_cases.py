@@ -43,8 +43,20 @@ async def slow(ctx: goclaw.TaskContext, hint: str = "") -> Any:
     return [message.body for message in ctx.boundary()]
 
 
+async def takes_turns(ctx: goclaw.TaskContext, go: bool = False) -> list[list[Any]]:
+    """Be busy until steered; return what was heard in that turn, and what in the next ones."""
+    del go
+    await ctx.steered()
+    busy = [message.body for message in ctx.boundary()]
+    turns: list[Any] = []
+    while (turn := ctx.next_turn()) is not None:
+        turns.append(turn.body)
+    return [busy, turns]
+
+
 @pytest.fixture(autouse=True)
 def _agents() -> None:
+    goclaw.agent("cases.takes_turns")(takes_turns)
     goclaw.agent("cases.listen")(listen)
     goclaw.agent("cases.slow")(slow)
 
@@ -145,6 +157,19 @@ async def _insist(engine: goclaw.Engine, run_id: str, body: Any, **named: Any) -
             await asyncio.sleep(0.001)
         else:
             return
+
+
+async def test_117756_what_is_queued_for_the_next_turn_is_heard_there(
+    engine: goclaw.Engine,
+) -> None:
+    """Not in the turn that goes on, and not never: in order, once the agent asks for its next."""
+    await engine.submit(workflow(a={"agent": "cases.takes_turns"}), run_id="r")
+    for number in range(3):
+        told = await engine.message("r", number, mode="followup", wait="offered", timeout_s=WAIT_S)
+        assert told.state == "offered"
+    await engine.message("r", "now", wait="offered", timeout_s=WAIT_S)
+    await engine.steer("r", {"go": True})
+    assert (await engine.result("r", timeout_s=WAIT_S)).unwrap() == [["now"], [0, 1, 2]]
 
 
 async def test_121831_a_message_in_the_middle_neither_kills_a_run_nor_is_dropped(
