@@ -10,7 +10,14 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.adjusting import LeaveQueue
-from goclaw_actors.collecting import MembersReported, WatchTasks, end_all
+from goclaw_actors.collecting import (
+    CollectorDone,
+    MembersReported,
+    OpenCollector,
+    WatchCollector,
+    WatchTasks,
+    end_all,
+)
 from goclaw_actors.decider import ClearOpen, Refused, RunEnded, Send
 from goclaw_actors.failures import failure_of, storable
 from goclaw_actors.given_up import POISONED, SHARED, Refusals, gives_up
@@ -82,6 +89,7 @@ class Bugs:
                 self._turns.send(batch, entity.stream, message, again)
             return
         if kind_of(entity.stream) in ("catalogue", "collector"):
+            self._tell_collecting(batch, message)
             return  # no run belongs to it; whoever wanted something was answered
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
@@ -140,8 +148,16 @@ class Bugs:
         if isinstance(message.body, WatchTasks):
             told = MembersReported(routing_key(message.target), end_all(message.body, "failed"))
             self._turns.send(batch, entity.stream, message, Send(message.body.collector, told))
+        self._tell_collecting(batch, message)
         self._tell_parent(batch, message, POISONED, text)
         batch.reply(message, Refused(POISONED, text, "see goclaw log show"), 0)
+
+    def _tell_collecting(self, batch: Batch, message: Message) -> None:
+        """Tell a task that its collector was not opened, or does not know that it waits."""
+        match message.body:
+            case OpenCollector(task=task) | WatchCollector(task=task) if task:
+                done = CollectorDone(message.target.partition("/")[2], "unknown")
+                self._turns.send(batch, message.target, message, Send(task, done))
 
     def _refuse_slot(self, batch: Batch, message: Message) -> None:
         match message.body:

@@ -72,6 +72,9 @@ def _members(said: Mapping[str, Any], run_id: str) -> tuple[list[list[Any]], lis
             patterns.append(name)
             continue
         run, slash, task = str(name).partition("/")
+        if run == run_id:
+            msg = f"member {name!r} is of the run itself, which would wait for itself"
+            raise CollectInvalid(msg, hint="name tasks of the same run under `tasks`")
         tasks = found.setdefault(_id_of(run, f"member {name!r}"), {})
         tasks[_id_of(task, f"member {name!r}") if slash else ""] = None
     count = sum(map(len, found.values()))

@@ -310,3 +310,15 @@ def test_the_builder_takes_handles_and_functions() -> None:
             {"name": "w", "tasks": {"x": {"collect": {"tasks": ["a"], "reduce": "total"}}}}
         ).tasks["x"].collect
     )  # fmt: skip
+
+
+async def test_a_run_does_not_wait_for_itself(tmp_path: Path) -> None:
+    """A member of the same run, named in full, would be a circle that nobody sees."""
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d") as engine:
+        for member in ("r1", "r2/a"):
+            run_id = member.partition("/")[0]
+            await engine.submit(panel({"members": [member]}, {"a": 1}), run_id=run_id)
+            let("a")
+            found = await engine.result(run_id, timeout_s=WAIT_S)
+            assert found.error is not None
+            assert found.error.code == "collect_invalid"
