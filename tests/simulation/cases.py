@@ -97,6 +97,11 @@ COMMON: Final = (
     "room kept for a run",
     "key claimed",
     "task waits for its key",
+    "collector ended: met",
+    "collector ended: unmet",
+    "collector ended: cancelled",
+    "collector takes members in",
+    "task collects",
     "step done",
     "step handed back",
     "attempt sleeps",
@@ -160,6 +165,8 @@ RARE: Final = (
     "key joined",
     "key wanted next",
     "run left the line",
+    "collector asks members again",
+    "collector ended: partial",
     "fan-out of twenty or more",
     "bug in decide",
     "bug in evolve: state half changed",
@@ -237,6 +244,8 @@ _SAID: Final = {
     "unique.key_wanted": "key wanted next",
     "run.tasks_blocked": "task held back",
     "run.tasks_unblocked": "task held back asks again",
+    "collector.members_added": "collector takes members in",
+    "collector.members_asked": "collector asks members again",
 }
 
 
@@ -247,6 +256,10 @@ def _fact(entry: Entry) -> Iterator[str]:
     match entry.fact.type:
         case "run.completed" | "run.failed" | "run.cancelled" as name:
             yield name.replace(".", " ")
+        case "collector.ended":
+            yield f"collector ended: {fact.status}"
+        case "task.scheduled" if fact.collect:
+            yield "task collects"
         case "run.tasks_skipped":
             yield f"task skipped: {fact.reason}"
         case "task.attempt_lost":

@@ -12,6 +12,7 @@ from tests.simulation.adjusters import adjust
 from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
+from tests.simulation.gatherers import gather
 from tests.simulation.operators import control
 from tests.simulation.pathways import change
 from tests.simulation.steppers import step
@@ -211,6 +212,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "control": control,
     "signal": talk,
     "hold": hold,
+    "collect": gather,
     "adjust": adjust,
     "path": change,
     "step": step,

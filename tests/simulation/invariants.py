@@ -11,6 +11,7 @@ from goclaw_events.replay import stream_turns
 from goclaw_events.value import BlobRef, follow, unpack
 from goclaw_events.verify import verify
 from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts, priorities_of
+from tests.simulation.collector_model import check_collector
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.pathways import check_path, generations, is_changed
@@ -55,6 +56,8 @@ def check_log(world: World) -> None:
         check_unique(stream, entries, dict(world.history.of_kind("task")))
     for stream, entries in world.history.of_kind("workflow"):
         _run(world, stream, entries)
+    for stream, entries in world.history.of_kind("collector"):
+        check_collector(world, stream, entries, _resolved)
     if not world.options.rate("bug"):
         found = [e.fact for e in world.history.entries if e.fact.type == "partition.message_failed"]
         assert not found, found
@@ -334,7 +337,7 @@ def check_live_is_replayed(world: World) -> None:
 
 def check_replay_reads_the_same(world: World) -> None:
     """Fold every stream as the journal hands it out: the same as from the frames."""
-    for kind in ("workflow", "task", "lane", "unique"):
+    for kind in ("workflow", "task", "lane", "unique", "collector"):
         decider = world.kinds[kind]
         for stream, entries in world.history.of_kind(kind):
             state = decider.initial(stream)

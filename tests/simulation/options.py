@@ -39,6 +39,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     # Whoever talks to tasks, and handlers that listen.
     "signal": 12.0,
     "hold": 1.5,
+    # Whoever collects how tasks and runs end.
+    "collect": 5.0,
     "adjust": 3.0,
     # Whoever changes the path of runs.
     "path": 3.0,
@@ -62,7 +64,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control", "limited", "signal", "hold", "adjust", "path", "step")
+LATER: Final = ("control", "limited", "signal", "hold", "adjust", "path", "step", "collect")
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

@@ -11,6 +11,7 @@ from tests.simulation import invariants
 from tests.simulation.cases import count_cases
 from tests.simulation.failpoints import Failpoints
 from tests.simulation.faults import FAULTS
+from tests.simulation.gatherers import close_all, collecting
 from tests.simulation.operators import resume
 from tests.simulation.options import Options, options_of
 from tests.simulation.snapshots import check_snapshots
@@ -123,6 +124,8 @@ def heal(world: World) -> None:
             if world.options.rate("hold"):
                 world.history.update(world.journal)
                 resume_all(world)
+            if world.options.rate("collect"):
+                close_all(world)
             if world.node.idle and _nothing_is_missing(world):
                 _close(world)
                 return
@@ -167,7 +170,7 @@ def _nothing_is_missing(world: World) -> bool:
     if set(world.clients.submitted) - world.clients.answered:
         return False
     world.history.update(world.journal)
-    return not invariants.unfinished(world)
+    return not invariants.unfinished(world) and not collecting(world)
 
 
 def _close(world: World) -> None:

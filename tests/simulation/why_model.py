@@ -302,6 +302,8 @@ class _Model:
     def _asking(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
         """Return what a task waits for that asked for its key, or for a slot."""
         last, kind = own[-1], own[-1].fact.type
+        if kind == "task.scheduled" and last.decoded.collect:
+            return ("collect", *MESSAGES)
         if kind == "task.joined" or (kind == "task.scheduled" and last.decoded.unique):
             return ("unique", *MESSAGES)
         return self._queued(own, reason, now_ns)

@@ -71,6 +71,8 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
     _limit_and_nest(definition)
     _limit_lanes(definition)
     _scale_lanes(definition)
+    if options.rate("collect"):
+        _make_collect(definition)
     return compile_plan(definition_from(definition, name))
 
 
@@ -173,6 +175,25 @@ def _scale_lanes(definition: dict[str, Any]) -> None:
             lane.pop("concurrency", None)
             least = rng.choice([1, 1, 2])
             lane["scale"] = {"min": least, "max": least + rng.choice([0, 2, 5]), "wait": "1s"}
+
+
+def _make_collect(definition: dict[str, Any]) -> None:
+    """Let some tasks collect how some of those before them end; drawn as in `_limit_lanes`."""
+    rng = random.Random(repr(definition) + "collect")
+    names = list(definition["tasks"])
+    for at, (name, before) in enumerate(list(definition["tasks"].items())):
+        if not at or "agent" not in before or rng.random() > 0.25:
+            continue
+        task = {key: value for key, value in before.items() if key not in ("agent", "unique")}
+        if rng.random() < 0.2:
+            collect: dict[str, Any] = {"members": [rng.choice(["r0", "r1/t0", "r9/none"])]}
+        else:
+            collect = {"tasks": rng.sample(names[:at], min(at, rng.choice([1, 2, 3])))}
+        collect["rule"] = rng.choice(["all", "any", "quorum", "majority"])
+        collect["on_unmet"] = rng.choice(["fail", "go_on"])
+        if rng.random() < 0.2:
+            collect["deadline"] = rng.choice(["1s", "10m"])
+        definition["tasks"][name] = {**task, "collect": {**collect, "reduce": "sim.agent"}}
 
 
 def _make_unique(rng: random.Random, definition: dict[str, Any]) -> None:

@@ -63,6 +63,8 @@ class World:
         self.clients = Clients(self)
         self.ended: dict[str, str] = {}
         self.told: dict[tuple[str, str, str], bytes] = {}
+        self.collectors: dict[str, Any] = {}
+        self.collecting: dict[str, bytes] = {}
         self.adjusted: set[tuple[str, str, str]] = set()
         self.path_blobs: dict[bytes, bytes] = {}
         self.ledger: dict[tuple[str, int, str, str], int] = {}
