@@ -162,6 +162,8 @@ class Connection:
         async with self._writing:
             try:
                 self._writer.write(data)
-                await asyncio.wait_for(self._writer.drain(), WRITE_S)
+                # `wait_for` of Python 3.11 forgets a cancellation that comes as the wait ends
+                async with asyncio.timeout(WRITE_S):
+                    await self._writer.drain()
             except (OSError, TimeoutError):
                 self._writer.transport.abort()
