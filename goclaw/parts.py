@@ -35,8 +35,8 @@ from goclaw_actors.executors.http.limits import HttpLimits
 from goclaw_actors.executors.idle import IdleExecutor
 from goclaw_actors.executors.run import ExecutorLimits
 from goclaw_actors.executors.secrets import Secrets
+from goclaw_actors.lending import DeclareLane
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane
 from goclaw_actors.node import Node, NodeThread
 from goclaw_actors.ports import Limits, Ports
 from goclaw_actors.saga.decide import SAGAS

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.adjusting import LeaveQueue, Rerank
 from goclaw_actors.lane import LANE, Lane
-from goclaw_actors.messages import (
+from goclaw_actors.lending import (
     ControlLane,
     DeclareLane,
     Defer,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.messages import ClaimKey, FreeKey, RefuseWaiting
+from goclaw_actors.lending import ClaimKey, FreeKey, RefuseWaiting
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_events.facts import KeyClaimed, KeyFreed, KeyJoined, KeyWanted
 from scripts.aggregates import NOW_NS, Aggregate

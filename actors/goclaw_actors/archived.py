@@ -8,7 +8,14 @@ from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import MembersReported, WatchTasks
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
-from goclaw_actors.messages import AskAgain, CancelRun, ChildEnded, ReturnRoom, RoomFor, SubmitRun
+from goclaw_actors.lending import ReturnRoom
+from goclaw_actors.messages import (
+    AskAgain,
+    CancelRun,
+    ChildEnded,
+    RoomFor,
+    SubmitRun,
+)
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import (

@@ -21,23 +21,25 @@ from goclaw_actors.collecting import (
 from goclaw_actors.decider import ClearOpen, Refused, RunEnded, Send
 from goclaw_actors.failures import failure_of, storable
 from goclaw_actors.given_up import POISONED, SHARED, Refusals, gives_up
+from goclaw_actors.lending import (
+    ClaimKey,
+    Defer,
+    Enqueue,
+    RefuseWaiting,
+    ReturnRoom,
+    WaitForRoom,
+)
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     AskAgain,
     CancelRun,
     ChildEnded,
-    ClaimKey,
-    Defer,
-    Enqueue,
     FailRun,
     KeyRefused,
-    RefuseWaiting,
-    ReturnRoom,
     RoomFor,
     RoomRefused,
     SlotRefused,
     SubmitRun,
-    WaitForRoom,
 )
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause

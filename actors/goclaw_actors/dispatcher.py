@@ -15,14 +15,9 @@ from goclaw_actors.decider import Refused
 from goclaw_actors.errors import OutcomeUnknown
 from goclaw_actors.exchange import Exchange
 from goclaw_actors.given_up import given_up
+from goclaw_actors.lending import RecheckSlots, RefuseWaiting
 from goclaw_actors.message import Message, Reply
-from goclaw_actors.messages import (
-    CheckAttempt,
-    LoseAttempt,
-    RecheckSlots,
-    RefuseWaiting,
-    TimerFired,
-)
+from goclaw_actors.messages import CheckAttempt, LoseAttempt, TimerFired
 from goclaw_actors.snapshotter import NEVER
 from goclaw_actors.timers import Timers
 from goclaw_actors.turns import Turns

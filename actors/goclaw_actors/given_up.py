@@ -7,11 +7,11 @@ from logging import getLogger
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_actors.decider import Send
+from goclaw_actors.lending import RefuseWaiting
 from goclaw_actors.messages import (
     MESSAGES,
     FailRun,
     KeyRefused,
-    RefuseWaiting,
     RoomRefused,
     SlotRefused,
 )

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from goclaw_actors.blocked import Blocked
 from goclaw_actors.decider import NOTHING, Decision, Send
+from goclaw_actors.lending import LeaveRoom, ReturnRoom, WaitForRoom
 from goclaw_actors.messages import (
     AskAgain,
     LaneFull,
-    LeaveRoom,
-    ReturnRoom,
     RoomFor,
     RoomRefused,
     SlotRefused,
-    WaitForRoom,
 )
 from goclaw_actors.statuses import ACTIVE
 from goclaw_events.facts import TasksBlocked, TasksUnblocked

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from goclaw_actors.collects import Collects, collects, own_collector
 from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
-from goclaw_actors.messages import DeclareLane, ScheduleTask, WaitTask
+from goclaw_actors.lending import DeclareLane
+from goclaw_actors.messages import ScheduleTask, WaitTask
 from goclaw_actors.scope import Scope
 from goclaw_events.durations import parse_duration
 from goclaw_events.envelope import maker

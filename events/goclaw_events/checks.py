@@ -19,6 +19,7 @@ from goclaw_events.conditions import (
 )
 from goclaw_events.definition import EDGES_MAX, KINDS
 from goclaw_events.faults import Finding, Suggester, Where
+from goclaw_events.lane_checks import LaneChecker, mapping
 from goclaw_events.templates import (
     STATIC,
     Reference,
@@ -122,21 +123,21 @@ class _Checker:
     """Gather findings over a draft; every method adds to `self._out`."""
 
     def __init__(self, draft: Mapping[str, Any]) -> None:
-        tasks = _mapping(draft.get("tasks"))
+        tasks = mapping(draft.get("tasks"))
         self._draft = draft
         self._noun = str(draft.get("noun", "task"))
-        self._tasks = [_mapping(task) for task in tasks.values()]
+        self._tasks = [mapping(task) for task in tasks.values()]
         ids = [str(task_id) for task_id in tasks]
         self._out = Checked(ids, {task_id: i for i, task_id in enumerate(ids)}, [])
-        self._inputs = _mapping(draft.get("input"))
-        self._lanes = _mapping(draft.get("lanes"))
+        self._inputs = mapping(draft.get("input"))
         self._suggest = Suggester()
+        self._lanes = LaneChecker(mapping(draft.get("lanes")), self._suggest, self._out.findings)
         self._meant: set[tuple[int, int]] = set()
         self._collects: dict[int, list[int]] = {}
         self._reads: list[tuple[int, int]] = []
         self._read_places: list[Where] = []
         index = self._out.index
-        undoes = _mapping(draft.get("undoes"))
+        undoes = mapping(draft.get("undoes"))
         self._undoes = {index[undo]: index[action] for undo, action in undoes.items()}
 
     def check(self) -> Checked:
@@ -151,9 +152,7 @@ class _Checker:
                 place = ("tasks", out.ids[node], "unique", "key")
                 out.tasks[node].unique = self._compile_key(node, unique.get("key"), place)
             self._compile_task(node, task)
-        for lane_id, lane in self._lanes.items():
-            self._check_overflow(str(lane_id), _mapping(lane))
-        self._check_redirect_cycles()
+        self._lanes.check()
         self._compile_output()
         self._check_graph()
         return out
@@ -269,8 +268,8 @@ class _Checker:
             template = self._compile_key(node, lane.get("key"), (*where, "key"))
             self._out.tasks[node].key = template
             lane, where = lane.get("name"), (*where, "name")
-        self._check_lane_known(lane, where)
-        self._check_units(node, task, lane)
+        self._lanes.check_known(lane, where)
+        self._lanes.check_units(self._out.ids[node], task, lane)
 
     def _compile_key(self, node: int, key: object, place: Where) -> Template | None:
         """Compile the key of a lane, or of a unique task."""
@@ -282,61 +281,6 @@ class _Checker:
             message = f"the key of {what} reads nothing, so it is always the same"
             self._add("bad_template", message, place, "write ${input.NAME}")
         return template
-
-    def _check_units(self, node: int, task: Mapping[str, Any], lane: object) -> None:
-        units = _mapping(task.get("units"))
-        if not units or (isinstance(lane, str) and lane.startswith("/")):
-            return  # what a shared lane has is told when the task comes
-        for name in self._redirects(lane if isinstance(lane, str) else "default"):
-            resources = _mapping(_mapping(self._lanes.get(name)).get("resources"))
-            for unit, count in units.items():
-                most = resources.get(unit, 0)
-                if isinstance(count, int) and isinstance(most, int) and count > most:
-                    message = f"{count} of {unit!r} are more than the {most} of lane {name!r}"
-                    where: Where = ("tasks", self._out.ids[node], "units", unit)
-                    hint = "ask for less, or declare more"
-                    self._add("lane_quota_exceeded", message, where, hint)
-
-    def _redirects(self, lane: str) -> list[str]:
-        """Return a lane of the definition, and those that it redirects to, one after the other."""
-        found = [lane]
-        while (lane := _mapping(self._lanes.get(lane)).get("redirect_to", "")) in self._lanes:
-            if lane in found:
-                break
-            found.append(lane)
-        return found
-
-    def _check_lane_known(self, lane: object, where: Where) -> None:
-        if isinstance(lane, str) and not lane.startswith("/") and lane not in self._lanes:
-            hint = self._suggest.hint(lane, self._lanes)
-            hint = hint or f"declare it under `lanes`, or write /{lane} for a shared one"
-            self._add("unknown_lane", f"there is no lane {lane!r}", where, hint)
-
-    def _check_overflow(self, lane_id: str, lane: Mapping[str, Any]) -> None:
-        where: Where = ("lanes", lane_id, "redirect_to")
-        target, redirects = lane.get("redirect_to"), lane.get("overflow") == "redirect"
-        if redirects and target is None:
-            message = "overflow: redirect does not say where to"
-            self._add("missing_key", message, ("lanes", lane_id, "overflow"), "give redirect_to")
-        elif target is not None and not redirects:
-            message = "redirect_to has no meaning without overflow: redirect"
-            self._add_at_key("not_applicable", message, where, "remove it")
-        else:
-            self._check_lane_known(target, where)
-        if lane.get("waiters_max") is not None and lane.get("overflow") != "block":
-            message = "waiters_max has no meaning without overflow: block"
-            place: Where = ("lanes", lane_id, "waiters_max")
-            self._add_at_key("not_applicable", message, place, "remove it")
-
-    def _check_redirect_cycles(self) -> None:
-        names = [str(name) for name in self._lanes]
-        index = {name: i for i, name in enumerate(names)}
-        targets = [_mapping(lane).get("redirect_to") for lane in self._lanes.values()]
-        graph = [[index[t]] if isinstance(t, str) and t in index else [] for t in targets]
-        for cycle in dag.find_cycles(graph):
-            shown = " -> ".join(names[node] for node in cycle)
-            where: Where = ("lanes", names[cycle[0]], "redirect_to")
-            self._add("cycle", f"full lanes redirect in a circle: {shown}", where)
 
     # Templates and conditions
 
@@ -366,7 +310,7 @@ class _Checker:
     def _compile_collect(self, node: int, task: Mapping[str, Any]) -> None:
         """Compile what a task collects, and what it makes a result of it with."""
         out, base = self._out, ("tasks", self._out.ids[node])
-        found = collected(out.ids, self._tasks, node, task["collect"], _mapping(task.get("with")))
+        found = collected(out.ids, self._tasks, node, task["collect"], mapping(task.get("with")))
         out.findings += found.findings
         if found.own:
             self._collects[node] = [out.index[task_id] for task_id in found.own]
@@ -463,7 +407,3 @@ class _Checker:
         if node is not None and other not in self._out.tasks[node].needs:
             self._reads.append((node, other))
             self._read_places.append(where)
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -23,8 +23,9 @@ from goclaw.garbage import collecting_seldom
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
 from goclaw_actors.lane import LANE as DECIDER
 from goclaw_actors.lane import Lane
+from goclaw_actors.lending import DeclareLane, Enqueue, LendFree, Release
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane, Enqueue, LendFree, Release, SlotLeased, TimerFired
+from goclaw_actors.messages import SlotLeased, TimerFired
 from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits
 from goclaw_events.facts import LaneDeclared

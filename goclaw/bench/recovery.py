@@ -25,8 +25,8 @@ from goclaw_actors.contents import StoredContents
 from goclaw_actors.decider import NOTHING
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, SystemClock
+from goclaw_actors.lending import DeclareLane, Enqueue
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane, Enqueue
 from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits, Ports
 

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.bench.recovery import lane_ports, turn
 from goclaw.datadir import DataDirectory
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
+from goclaw_actors.lending import DeclareLane, Enqueue, Release, WaitForRoom
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
-    DeclareLane,
-    Enqueue,
     LaneFull,
-    Release,
     RoomFor,
     SlotLeased,
     SlotRedirected,
     TimerFired,
-    WaitForRoom,
 )
 from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits

@@ -20,7 +20,7 @@ from goclaw.operations.views import Paged
 from goclaw.results import CommandRefused
 from goclaw.view_records import lane_record, named_limits
 from goclaw_actors.lane.control import DRAINING, OPEN, PAUSED
-from goclaw_actors.messages import ControlLane
+from goclaw_actors.lending import ControlLane
 from goclaw_events.faults import Suggester
 from goclaw_events.ids import is_id, lane_stream
 from goclaw_projections.errors import ProjectionsError

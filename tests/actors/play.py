@@ -6,9 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.decider import ClearOpen, RunEnded, SetOpen
+from goclaw_actors.lending import DeclareLane
 from goclaw_actors.messages import (
     CancelTask,
-    DeclareLane,
     ScheduleMore,
     ScheduleTask,
     StopMore,

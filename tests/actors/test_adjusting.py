@@ -10,16 +10,13 @@ from goclaw_actors.adjusting import AdjustTask, LeaveQueue, LeftQueue, LimitRun,
 from goclaw_actors.decider import Accepted, ClearTimer, Refused, SetTimer
 from goclaw_actors.lane import LANE
 from goclaw_actors.lane.decide import decide_together
+from goclaw_actors.lending import Defer, Enqueue, Release, ReturnRoom
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     AskAgain,
     CheckAttempt,
     CheckSlot,
-    Defer,
-    Enqueue,
     LoseAttempt,
-    Release,
-    ReturnRoom,
     ScheduleTask,
     SlotLeased,
     SlotRedirected,

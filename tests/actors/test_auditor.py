@@ -9,11 +9,11 @@ import pytest
 from goclaw_actors.auditor import EVIDENCE_MAX, Auditor
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
+from goclaw_actors.lending import Release
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     ChildEnded,
     JudgeRun,
-    Release,
     ScheduleTask,
     SlotLeased,
     TaskReported,

@@ -11,8 +11,8 @@ import pytest
 
 from goclaw_actors.directory import Directory
 from goclaw_actors.lane import LANE
+from goclaw_actors.lending import Release
 from goclaw_actors.message import Message
-from goclaw_actors.messages import Release
 
 if TYPE_CHECKING:
     from goclaw_actors.actor import Entity

@@ -9,7 +9,8 @@ import pytest
 
 from goclaw_actors.decider import Refused
 from goclaw_actors.given_up import given_up
-from goclaw_actors.messages import Defer, Release, ScheduleTask, TaskReported
+from goclaw_actors.lending import Defer, Release
+from goclaw_actors.messages import ScheduleTask, TaskReported
 from goclaw_actors.ports import Limits
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import LogDamaged

@@ -12,17 +12,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from goclaw_actors.decider import ClearOpen, SetOpen
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX
-from goclaw_actors.messages import (
-    CheckSlot,
+from goclaw_actors.lending import (
     DeclareLane,
     Enqueue,
     KeepSlot,
     RecheckSlots,
     Release,
-    SlotLeased,
-    SlotRefused,
     Withdraw,
 )
+from goclaw_actors.messages import CheckSlot, SlotLeased, SlotRefused
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused, SlotKept
 from tests.actors.given import NOW_NS, Scenario, kinds
 

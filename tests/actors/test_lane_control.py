@@ -8,15 +8,14 @@ import pytest
 
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.lane import LANE, Lane
-from goclaw_actors.messages import (
+from goclaw_actors.lending import (
     ControlLane,
     DeclareLane,
     Enqueue,
     LendFree,
     Release,
-    SlotLeased,
-    SlotRefused,
 )
+from goclaw_actors.messages import SlotLeased, SlotRefused
 from goclaw_events.facts import LaneControlled, LaneDeclared, LaneRefused
 from tests.actors.given import NOW_NS, Scenario, kinds
 

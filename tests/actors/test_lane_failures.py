@@ -12,8 +12,8 @@ import pytest
 
 from goclaw_actors.lane import LANE
 from goclaw_actors.lane.control import DRAINING
+from goclaw_actors.lending import ControlLane, Enqueue, Release
 from goclaw_actors.message import Message
-from goclaw_actors.messages import ControlLane, Enqueue, Release
 from goclaw_events.facts import (
     AttemptStarted,
     LaneAdvanced,

@@ -11,21 +11,23 @@ from goclaw_actors.lane import LANE
 from goclaw_actors.lane.decide import decide_together
 from goclaw_actors.lane.draft import HOPS_MAX
 from goclaw_actors.lane.room import PLACES_MAX, Room
-from goclaw_actors.message import Message
-from goclaw_actors.messages import (
-    AskAgain,
+from goclaw_actors.lending import (
     DeclareLane,
     Enqueue,
-    LaneFull,
     LeaveRoom,
     LendFree,
     RecheckSlots,
     Release,
     ReturnRoom,
+    WaitForRoom,
+)
+from goclaw_actors.message import Message
+from goclaw_actors.messages import (
+    AskAgain,
+    LaneFull,
     RoomFor,
     SlotRedirected,
     SlotRefused,
-    WaitForRoom,
 )
 from goclaw_actors.task import task_decider
 from goclaw_actors.work import Interrupt

@@ -10,14 +10,8 @@ from hypothesis import strategies as st
 
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.scaling import SCALE, Load, Scale, Scaling, next_slots, scaled
-from goclaw_actors.messages import (
-    ControlLane,
-    DeclareLane,
-    Enqueue,
-    Release,
-    SlotLeased,
-    TimerFired,
-)
+from goclaw_actors.lending import ControlLane, DeclareLane, Enqueue, Release
+from goclaw_actors.messages import SlotLeased, TimerFired
 from goclaw_events.facts import LaneDeclared, LaneScaled
 from tests.actors.given import NOW_NS, Scenario, kinds
 

@@ -12,15 +12,8 @@ from goclaw_actors.decider import ClearTimer, SetTimer
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.decide import decide_together
 from goclaw_actors.lane.entry import KEY, PARTY, UNITS
-from goclaw_actors.messages import (
-    DeclareLane,
-    Enqueue,
-    LendFree,
-    Release,
-    SlotLeased,
-    TimerFired,
-    Withdraw,
-)
+from goclaw_actors.lending import DeclareLane, Enqueue, LendFree, Release, Withdraw
+from goclaw_actors.messages import SlotLeased, TimerFired
 from goclaw_events.facts import LaneDeclared, LaneRefused
 from tests.actors.given import NOW_NS, Scenario, moment
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from goclaw_actors.decider import ClearOpen, SetOpen
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.decide import decide_together
-from goclaw_actors.messages import Enqueue, Release, SlotRefused, Withdraw
+from goclaw_actors.lending import Enqueue, Release, Withdraw
+from goclaw_actors.messages import SlotRefused
 from goclaw_events.facts import LaneAdvanced, LaneDeclared, LaneRefused
 from tests.actors.given import NOW_NS, Scenario, moment
 from tests.actors.stage import Stage

@@ -9,15 +9,8 @@ import pytest
 from goclaw_actors.decider import SetTimer
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.control import HOLD
-from goclaw_actors.messages import (
-    ControlLane,
-    Defer,
-    Enqueue,
-    LendFree,
-    Release,
-    SlotLeased,
-    TimerFired,
-)
+from goclaw_actors.lending import ControlLane, Defer, Enqueue, LendFree, Release
+from goclaw_actors.messages import SlotLeased, TimerFired
 from goclaw_actors.task.limits import HELD_S_MAX, LIMITED_MAX
 from goclaw_events.facts import (
     AttemptFailed,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from goclaw_actors.lending import DeclareLane
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane, FailRun
+from goclaw_actors.messages import FailRun
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.saga.turn import SENDS_MAX
 from goclaw_actors.work import RETURNED, Outcome

@@ -6,8 +6,8 @@ which it went, no timeout defeats what it calls for, and nothing is undone twice
 
 from __future__ import annotations
 
+from goclaw_actors.lending import DeclareLane
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_events.facts import CompensationBegun
 from goclaw_events.ids import lane_stream

@@ -13,7 +13,7 @@ from goclaw_actors.catalogue import CATALOGUE, Catalogue
 from goclaw_actors.collector import Collector, collector_decider
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
-from goclaw_actors.messages import DeclareLane, Enqueue, Release, Withdraw
+from goclaw_actors.lending import DeclareLane, Enqueue, Release, Withdraw
 from goclaw_actors.saga import Saga, saga_decider
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.unique import UNIQUE, Unique

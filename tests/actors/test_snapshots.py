@@ -9,8 +9,8 @@ import pytest
 
 from goclaw_actors.decider import NOTHING, Accepted
 from goclaw_actors.lane.state import FORM as LANE_FORM
+from goclaw_actors.lending import Enqueue, Withdraw
 from goclaw_actors.message import Message
-from goclaw_actors.messages import Enqueue, Withdraw
 from goclaw_actors.ports import Limits
 from goclaw_events.eras import era_rows
 from goclaw_events.errors import JournalFull, LogDamaged

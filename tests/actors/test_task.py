@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.decider import ClearTimer, CloseAttempt, OpenAttempt, SetTimer
+from goclaw_actors.lending import KeepSlot, Release
 from goclaw_actors.messages import (
     CancelTask,
     CheckAttempt,
     CheckSlot,
-    KeepSlot,
     LoseAttempt,
-    Release,
     ScheduleTask,
     SlotLeased,
     SlotRefused,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goclaw_actors.messages import ClaimKey, FreeKey, KeyEnded, KeyGranted, KeyRefused, KeyTaken
+from goclaw_actors.lending import ClaimKey, FreeKey
+from goclaw_actors.messages import KeyEnded, KeyGranted, KeyRefused, KeyTaken
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.unique import decide as deciding
 from goclaw_events.facts import KeyClaimed, TaskFailed, TaskJoined

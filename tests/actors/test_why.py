@@ -9,10 +9,10 @@ import pytest
 from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
+from goclaw_actors.lending import Release
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     LaneFull,
-    Release,
     RoomFor,
     ScheduleTask,
     SlotLeased,

@@ -9,13 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goclaw_actors.decider import Accepted, Refused, RunEnded
-from goclaw_actors.messages import (
-    CancelRun,
-    DeclareLane,
-    FailRun,
-    ScheduleMore,
-    SubmitRun,
-)
+from goclaw_actors.lending import DeclareLane
+from goclaw_actors.messages import CancelRun, FailRun, ScheduleMore, SubmitRun
 from goclaw_actors.workflow import workflow_decider
 from goclaw_actors.workflow.draft import FACTS_MAX, SENDS_MAX
 from goclaw_events.facts import RunCancelled, RunFailed, TaskEnded

@@ -11,8 +11,9 @@ from goclaw_actors import failures
 from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import AddMembers, CloseCollector, OpenCollector
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
+from goclaw_actors.lending import ControlLane, Release
 from goclaw_actors.message import Message
-from goclaw_actors.messages import ControlLane, JudgeRun, RegisterDefinition, Release, ScheduleTask
+from goclaw_actors.messages import JudgeRun, RegisterDefinition, ScheduleTask
 from goclaw_actors.path_order import Wanted, order_change
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal

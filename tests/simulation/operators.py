@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Refused
 from goclaw_actors.lane.control import DRAINING, OPEN, PAUSED
+from goclaw_actors.lending import ControlLane
 from goclaw_actors.message import Message, Reply
-from goclaw_actors.messages import ControlLane
 from tests.simulation.invariants import lane_of
 
 if TYPE_CHECKING:

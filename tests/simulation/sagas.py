@@ -13,8 +13,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.compensating import CompensateSaga, RetrySaga
+from goclaw_actors.lending import DeclareLane
 from goclaw_actors.message import Message
-from goclaw_actors.messages import DeclareLane
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.work import RETURNED, Outcome
 from goclaw_events.facts import CompensationBegun, SagaAlarmed, StepsUnwound

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.auditor import Auditor
+from goclaw_actors.lending import Enqueue, Release
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     ChildEnded,
-    Enqueue,
     JudgeRun,
-    Release,
     ScheduleTask,
     SlotLeased,
     TaskReported,

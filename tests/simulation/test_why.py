@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from goclaw_actors.lane import LANE, Lane
-from goclaw_actors.messages import Enqueue, LendFree, Release, TimerFired, Withdraw
+from goclaw_actors.lending import Enqueue, LendFree, Release, Withdraw
+from goclaw_actors.messages import TimerFired
 from goclaw_actors.why import reason as kinds
 from goclaw_actors.why.lane import held_up, lends_now
 from goclaw_events.envelope import Cause, Fact

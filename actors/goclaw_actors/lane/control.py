@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.decider import Accepted, ClearTimer, Decision, Refused, Send, SetTimer
 from goclaw_actors.lane.scaling import SCALE, Scaling, scale_of
-from goclaw_actors.messages import LendFree
+from goclaw_actors.lending import LendFree
 from goclaw_events.facts import LaneControlled, LaneDeclared, LaneHeld
 
 if TYPE_CHECKING:
-    from goclaw_actors.messages import ControlLane, DeclareLane
+    from goclaw_actors.lending import ControlLane, DeclareLane
     from goclaw_events.value import Value
 
 OPEN: Final = "open"

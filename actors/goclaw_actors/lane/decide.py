@@ -11,8 +11,7 @@ from goclaw_actors.lane.draft import LEASES_PER_TURN_MAX, Draft
 from goclaw_actors.lane.room import RoomDraft
 from goclaw_actors.lane.scaling import SCALE, Load, scaled
 from goclaw_actors.lane.state import FORM, Lane, encode, evolve
-from goclaw_actors.messages import (
-    CheckSlot,
+from goclaw_actors.lending import (
     ControlLane,
     DeclareLane,
     Defer,
@@ -24,11 +23,10 @@ from goclaw_actors.messages import (
     RefuseWaiting,
     Release,
     ReturnRoom,
-    SlotLeased,
-    TimerFired,
     WaitForRoom,
     Withdraw,
 )
+from goclaw_actors.messages import CheckSlot, SlotLeased, TimerFired
 from goclaw_events.facts import SlotKept
 from goclaw_events.ids import keeper_of
 

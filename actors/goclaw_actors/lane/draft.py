@@ -13,17 +13,13 @@ from goclaw_actors.lane.entry import TASK
 from goclaw_actors.lane.limits import TENANT, Limits, limits_of
 from goclaw_actors.lane.room import RoomDraft
 from goclaw_actors.lane.state import DROP_OLDEST, came_of, oldest, turn_of
+from goclaw_actors.lending import Defer, Enqueue, LendFree, Release, Withdraw
 from goclaw_actors.messages import (
-    Defer,
-    Enqueue,
     LaneFull,
-    LendFree,
-    Release,
     SlotLeased,
     SlotRedirected,
     SlotRefused,
     TimerFired,
-    Withdraw,
 )
 from goclaw_events.envelope import maker
 from goclaw_events.facts import LaneAdvanced, LaneHeld, LaneRedirected, LaneRefused

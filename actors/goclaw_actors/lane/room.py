@@ -11,7 +11,8 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.messages import LeaveRoom, ReturnRoom, RoomFor, WaitForRoom
+from goclaw_actors.lending import LeaveRoom, ReturnRoom, WaitForRoom
+from goclaw_actors.messages import RoomFor
 from goclaw_events.facts import LaneRoomChanged
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ from goclaw_actors.decider import (
     SetTimer,
 )
 from goclaw_actors.held_back import hold_back, let_ask, refuse
+from goclaw_actors.lending import Release
 from goclaw_actors.messages import (
     CancelRun,
     CheckSlot,
     FailRun,
     LaneFull,
-    Release,
     RoomFor,
     RoomRefused,
     ScheduleMore,

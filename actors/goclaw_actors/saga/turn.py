@@ -21,15 +21,13 @@ from goclaw_actors.decider import (
     SetTimer,
 )
 from goclaw_actors.held_back import left_room
+from goclaw_actors.lending import Enqueue, Release, Withdraw
 from goclaw_actors.messages import (
     CancelTask,
     ChildEnded,
-    Enqueue,
-    Release,
     ScheduleMore,
     SlotLeased,
     StopMore,
-    Withdraw,
 )
 from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.saga.scope import SagaScope

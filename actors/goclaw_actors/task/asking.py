@@ -6,7 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
-from goclaw_actors.messages import AskAgain, Enqueue, ReturnRoom, ScheduleTask, SlotRedirected
+from goclaw_actors.lending import Enqueue, ReturnRoom
 from goclaw_actors.task.state import SCHEDULED, Task, evolve
 from goclaw_actors.task.terms import adjusted, moves
 from goclaw_events.envelope import maker
@@ -15,6 +15,7 @@ from goclaw_events.ids import lane_stream, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
+    from goclaw_actors.messages import AskAgain, ScheduleTask, SlotRedirected
     from goclaw_events.plan import PlannedTask
     from goclaw_events.value import BlobRef
 

@@ -6,7 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Decision, Moment, OpenAttempt, Send, SetTimer
-from goclaw_actors.messages import Release
+from goclaw_actors.lending import Release
 from goclaw_actors.task import child, hearing, terms
 from goclaw_actors.task.ending import cleared, end, release, time_out
 from goclaw_actors.task.limits import QUEUE, after_ns, left_s, overdue

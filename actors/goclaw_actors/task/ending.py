@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import ClearTimer, Decision, Send
-from goclaw_actors.messages import FreeKey, KeepSlot, Release, TaskReported, Withdraw
+from goclaw_actors.lending import FreeKey, KeepSlot, Release, Withdraw
+from goclaw_actors.messages import TaskReported
 from goclaw_actors.task.doubt import leaves_doubt
 from goclaw_actors.task.gathering import left
 from goclaw_actors.task.hold import HELD

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Decision, Send
-from goclaw_actors.messages import ClaimKey, Withdraw
+from goclaw_actors.lending import ClaimKey, Withdraw
 from goclaw_actors.task.ending import ASKING, cleared, end
 from goclaw_actors.task.limits import QUEUE
 from goclaw_actors.task.state import CLAIMING, COMPLETED, SCHEDULED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goclaw_actors.decider import Decision, Send, SetTimer
-from goclaw_actors.messages import Defer
+from goclaw_actors.lending import Defer
 from goclaw_actors.task.limits import HELD_S_MAX, LIMITED_MAX, QUEUE, after_ns
 from goclaw_events.facts import AttemptLimited
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from goclaw_actors.compensating import TaskRested
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
-from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, Release, Withdraw
+from goclaw_actors.lending import Release, Withdraw
 from goclaw_actors.task import child, hearing
 from goclaw_actors.task.ending import TIMER, UNREADY, cleared, end, release_kept, report
 from goclaw_actors.task.hold import HELD, INTERRUPTING
@@ -27,7 +27,7 @@ from goclaw_events.ids import is_saga, kept_slot, lane_stream, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
-    from goclaw_actors.messages import SlotRefused
+    from goclaw_actors.messages import CancelTask, CheckAttempt, CheckSlot, SlotRefused
     from goclaw_actors.task.state import Task
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goclaw_actors.decider import NOTHING, Decision, Send
-from goclaw_actors.messages import CancelTask, Withdraw
+from goclaw_actors.lending import Withdraw
+from goclaw_actors.messages import CancelTask
 from goclaw_actors.pathing import (
     BEGUN,
     CHANGER,

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Decider, Decision, Send
+from goclaw_actors.lending import ClaimKey, FreeKey, RefuseWaiting
 from goclaw_actors.messages import (
-    ClaimKey,
-    FreeKey,
     KeyEnded,
     KeyGranted,
     KeyRefused,
     KeyShared,
     KeyTaken,
-    RefuseWaiting,
 )
 from goclaw_actors.unique.state import COMPLETED, FORM, Unique, encode, evolve
 from goclaw_events.facts import KeyClaimed, KeyFreed, KeyJoined, KeyWanted

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.messages import LaneFull, RoomFor, RoomRefused, WaitForRoom
+from goclaw_actors.lending import WaitForRoom
+from goclaw_actors.messages import LaneFull, RoomFor, RoomRefused
 from goclaw_actors.why.reason import LANE, LANE_FULL, MESSAGE, OTHER_PARTITION, Reason
 from goclaw_actors.why.sight import state_of
 from goclaw_events.ids import lane_stream, owner_stream, partition_of

@@ -11,19 +11,15 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.adjusting import LeaveQueue, LeftQueue
 from goclaw_actors.lane.control import HOLD, PAUSED
 from goclaw_actors.lane.scaling import SCALE
+from goclaw_actors.lending import Defer, Enqueue, KeepSlot, Release, Withdraw
 from goclaw_actors.messages import (
     AskAgain,
     ChildEnded,
-    Defer,
-    Enqueue,
-    KeepSlot,
     LoseAttempt,
-    Release,
     SlotLeased,
     SlotRedirected,
     SlotRefused,
     TimerFired,
-    Withdraw,
 )
 from goclaw_actors.task.ending import TIMER
 from goclaw_actors.task.hold import HELD, INTERRUPTING

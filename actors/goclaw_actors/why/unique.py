@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.messages import (
-    ClaimKey,
-    KeyEnded,
-    KeyGranted,
-    KeyRefused,
-    KeyShared,
-)
+from goclaw_actors.lending import ClaimKey
+from goclaw_actors.messages import KeyEnded, KeyGranted, KeyRefused, KeyShared
 from goclaw_actors.why.reason import GIVEN_UP, UNIQUE, Reason
 from goclaw_actors.why.room import on_its_way
 from goclaw_actors.why.sight import state_of

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, Decision, Refused, Send
-from goclaw_actors.messages import CancelTask, LeaveRoom
+from goclaw_actors.lending import LeaveRoom
+from goclaw_actors.messages import CancelTask
 from goclaw_actors.pathing import (
     CHANGER,
     REPLACED,

@@ -5,12 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Send
-from goclaw_actors.messages import (
-    CancelTask,
-    LeaveRoom,
-    ScheduleMore,
-    StopMore,
-)
+from goclaw_actors.lending import LeaveRoom
+from goclaw_actors.messages import CancelTask, ScheduleMore, StopMore
 from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.signalling import EndSignals
 from goclaw_actors.statuses import ACTIVE, BLOCKED, CANCELLED, COMPLETED, ENDED_AS, FAILED, SKIPPED
