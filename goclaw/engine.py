@@ -391,7 +391,8 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         timeout_s: float | None,
     ) -> RunResult:
         try:
-            known = await (ended if timeout_s is None else asyncio.wait_for(ended, timeout_s))
+            async with asyncio.timeout(timeout_s):
+                known = await ended
         except TimeoutError:
             what = "saga" if is_saga(run_id) else "run"
             msg = f"{what} {plain_id(run_id)} did not end within {timeout_s} s"

@@ -54,7 +54,9 @@ class Connection:
     async def serve(self) -> None:
         """Exchange hellos, then answer requests as they come, each in a task of its own."""
         try:
-            if not await asyncio.wait_for(self._hello(), HELLO_S):
+            async with asyncio.timeout(HELLO_S):
+                is_spoken_to = await self._hello()
+            if not is_spoken_to:
                 return
             while (message := await self._receive()) is not None:
                 await self._take(message)

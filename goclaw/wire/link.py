@@ -47,7 +47,8 @@ class Link:
             reader, writer = await asyncio.open_unix_connection(sock=connected)
             try:
                 writer.write(frame({"hello": PROTOCOL, "client": CLIENT}))
-                await asyncio.wait_for(_receive(reader), CONNECT_S)
+                async with asyncio.timeout(CONNECT_S):
+                    await _receive(reader)
             except (OSError, EOFError, TimeoutError) as error:
                 writer.close()
                 raise not_running(self._data_dir) from error

@@ -160,7 +160,7 @@ class AsyncExecutor:
                 _log.exception("a task that an agent left behind failed at the end")
         if self._last is not None:
             with contextlib.suppress(Exception):  # nothing hears of it any more
-                self._loop.run_until_complete(asyncio.wait_for(self._last, LEFT_BEHIND_S))
+                self._loop.run_until_complete(_briefly(self._last))
         for task in asyncio.all_tasks(self._loop):
             # reported as abandoned: what asyncio has to say about it at its end is noise
             task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
@@ -359,3 +359,8 @@ def _give(future: asyncio.Future[Value], value: Value, error: Exception | None) 
         future.set_result(value)
     else:
         future.set_exception(error)
+
+
+async def _briefly(work: Coroutine[Any, Any, None]) -> None:
+    async with asyncio.timeout(LEFT_BEHIND_S):
+        await work

@@ -81,7 +81,8 @@ class Sleeping(Stepping):
                 if wait_s <= 0:
                     return
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(mailbox.change(seen), wait_s)
+                    async with asyncio.timeout(wait_s):
+                        await mailbox.change(seen)
 
     def _sleep_in_thread(self, seconds: float, key: str) -> None:
         step, is_recorded = self._nap(seconds, key)
