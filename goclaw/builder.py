@@ -108,36 +108,32 @@ class TaskHandle:
         return f"TaskHandle({self.id!r})"
 
 
-class Workflow:
-    """Build a definition task by task. Faults are reported by `definition()`, all at once."""
+class Head:
+    """What the builders of workflows and sagas have in common: a name, inputs and lanes.
+
+    `said` is what stands at the head of the file, besides the name.
+    """
 
     def __init__(
         self,
         name: str,
-        *,
-        version: str | None = None,
-        description: str = "",
-        labels: Mapping[str, str] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        on_failure: OnFailure = "fail_fast",
-        timeout: str | float | None = None,
+        labels: Mapping[str, str] | None,
+        metadata: Mapping[str, Any] | None,
+        said: Mapping[str, Any],
     ) -> None:
         self.name = name
-        self._head: dict[str, Any] = {
-            "name": name,
-            "version": version,
-            "description": description,
-            "labels": dict(labels or {}),
-            "metadata": plain(metadata or {}),
-            "on_failure": on_failure,
-            "timeout": timeout,
-        }
+        named = {"name": name, "labels": dict(labels or {}), "metadata": plain(metadata or {})}
         self._inputs: dict[str, dict[str, Any]] = {}
         self._lanes: dict[str, dict[str, Any]] = {}
-        self._tasks: dict[str, dict[str, Any]] = {}
+        self._head: dict[str, Any] = {
+            **named,
+            **said,
+            "input": self._inputs,
+            "lanes": self._lanes,
+        }
         self.inputs = Inputs(self._inputs)
         self.output: object = None
-        """What a run results in; without it, the results of the tasks that none needs."""
+        """What a run results in; without it, the results of what nothing else needs."""
 
     def input(
         self,
@@ -161,6 +157,30 @@ class Workflow:
         refuse_twice(lane_id, self._lanes, "lanes")
         self._lanes[lane_id] = limits
         return lane_id
+
+
+class Workflow(Head):
+    """Build a definition task by task. Faults are reported by `definition()`, all at once."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str | None = None,
+        description: str = "",
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_failure: OnFailure = "fail_fast",
+        timeout: str | float | None = None,
+    ) -> None:
+        said = {
+            "version": version,
+            "description": description,
+            "on_failure": on_failure,
+            "timeout": timeout,
+        }
+        super().__init__(name, labels, metadata, said)
+        self._tasks: dict[str, dict[str, Any]] = {}
 
     def task(
         self,
@@ -245,16 +265,8 @@ class Workflow:
 
     def definition(self) -> WorkflowDefinition:
         """Return the definition; raises `InvalidDefinition` with every fault."""
-        return definition_from(
-            self._head
-            | {
-                "input": self._inputs,
-                "lanes": self._lanes,
-                "tasks": self._tasks,
-                "output": plain(self.output),
-            },
-            self.name,
-        )
+        said = self._head | {"tasks": self._tasks, "output": plain(self.output)}
+        return definition_from(said, self.name)
 
     def plan(self) -> Plan:
         """Return the compiled plan; raises `InvalidDefinition` with every fault."""

@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw.builder import (
-    UNSET,
     Expression,
-    Inputs,
+    Head,
     agent_name,
     plain,
     read_by,
@@ -23,7 +22,6 @@ from goclaw_events.saga import compile_saga, saga_from
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from goclaw_events.definition import InputType
     from goclaw_events.plan import Plan
     from goclaw_events.saga import SagaDefinition
     from goclaw_events.saga.definition import Policy
@@ -65,7 +63,7 @@ class Undone:
         return Expression("action")["in_doubt"]
 
 
-class Saga:
+class Saga(Head):
     """Build a saga step by step. Faults are reported by `definition()`, all at once."""
 
     action = Undone()
@@ -81,45 +79,14 @@ class Saga:
         policy: Policy = "auto",
         timeout: str | float | None = None,
     ) -> None:
-        self.name = name
-        self._head: dict[str, Any] = {
-            "name": name,
+        said = {
             "version": version,
             "description": description,
-            "labels": dict(labels or {}),
-            "metadata": plain(metadata or {}),
             "policy": policy,
             "timeout": timeout,
         }
-        self._inputs: dict[str, dict[str, Any]] = {}
-        self._lanes: dict[str, dict[str, Any]] = {}
+        super().__init__(name, labels, metadata, said)
         self._steps: dict[str, dict[str, Any]] = {}
-        self.inputs = Inputs(self._inputs)
-        self.output: object = None
-        """What a saga results in; without it, the results of the steps that none needs."""
-
-    def input(
-        self,
-        name: str,
-        *,
-        type: InputType = "any",  # noqa: A002 - the word that definitions use
-        default: Any = UNSET,
-        description: str = "",
-        required: bool | None = None,
-    ) -> Expression:
-        """Declare an input and return what stands for its value."""
-        refuse_twice(name, self._inputs, "input")
-        given = {"type": type, "description": description, "required": required}
-        if default is not UNSET:
-            given["default"] = default
-        self._inputs[name] = given
-        return self.inputs[name]
-
-    def lane(self, lane_id: str, **limits: Any) -> str:
-        """Declare a lane and return its id; `limits` as in a file (`concurrency=8`)."""
-        refuse_twice(lane_id, self._lanes, "lanes")
-        self._lanes[lane_id] = limits
-        return lane_id
 
     def step(
         self,
@@ -159,8 +126,8 @@ class Saga:
 
     def definition(self) -> SagaDefinition:
         """Return the definition; raises `InvalidDefinition` with every fault."""
-        parts = {"input": self._inputs, "lanes": self._lanes, "steps": self._steps}
-        return saga_from(self._head | parts | {"output": plain(self.output)}, self.name)
+        said = self._head | {"steps": self._steps, "output": plain(self.output)}
+        return saga_from(said, self.name)
 
     def plan(self) -> Plan:
         """Return the compiled plan; raises `InvalidDefinition` with every fault."""
