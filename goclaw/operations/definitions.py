@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw.asker import asker
 from goclaw.operations.operation import NoParams, Params, act, read
 from goclaw.operations.work import Document
 from goclaw.run_records import time_text
@@ -34,7 +35,7 @@ class NameDefinition(Params):
 async def _register(engine: Engine, asked: Register) -> dict[str, Any]:
     said = asked.definition
     prepared = await engine.document(said.text, said.format, said.source)
-    found = await engine.register(prepared, version=asked.version, registered_by="socket")
+    found = await engine.register(prepared, version=asked.version, registered_by=asker())
     return _summary(found)
 
 

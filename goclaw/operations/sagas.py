@@ -10,7 +10,7 @@ from goclaw.asker import asker
 from goclaw.errors import SagaNotFound
 from goclaw.operations.operation import NoParams, Params, act, read
 from goclaw.operations.runs import LIST_MAX, MinPosition
-from goclaw.operations.work import Submit
+from goclaw.operations.work import Submit, ended_data, submitted_data
 from goclaw.results import CommandRefused
 from goclaw.saga_records import find_saga, saga_record, saga_summary
 from goclaw.unfinished import unfinished_sagas
@@ -123,20 +123,11 @@ async def _submit(engine: Engine, asked: SubmitSaga) -> dict[str, Any]:
         labels=asked.labels,
         submitted_by=asker(),
     )
-    position = None if submitted.position is None else str(submitted.position)
-    return {"saga_id": submitted.run_id, "position": position, "repeated": submitted.repeated}
+    return submitted_data(submitted, "saga_id")
 
 
 async def _result(engine: Engine, asked: AwaitSaga) -> dict[str, Any]:
-    ended = await engine.saga_result(asked.saga_id, timeout_s=asked.timeout_s)
-    error = ended.error
-    return {
-        "saga_id": ended.run_id,
-        "status": ended.status,
-        "result": ended.result,
-        "error": None if error is None else [error.code, error.message, error.task],
-        "position": None if ended.position is None else str(ended.position),
-    }
+    return ended_data(await engine.saga_result(asked.saga_id, timeout_s=asked.timeout_s), "saga_id")
 
 
 def _list(ground: Ground, asked: ListSagas) -> dict[str, Any]:

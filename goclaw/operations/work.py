@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
+from goclaw.asker import asker
 from goclaw.following import follow_log
 from goclaw.operations.operation import NoParams, Params, act, follow, read
 from goclaw_events.codec import FACTS
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from goclaw.engine import Engine
     from goclaw.operations.ground import Ground
+    from goclaw.results import RunResult, Submitted
     from goclaw_projections.subscription import Recorded
 
 FACTS_AT_ONCE: Final = 64
@@ -100,17 +102,26 @@ async def _submit(engine: Engine, asked: Submit) -> dict[str, Any]:
         run_id=asked.run_id,
         idempotency_key=asked.idempotency_key,
         labels=asked.labels,
-        submitted_by="socket",
+        submitted_by=asker(),
     )
-    position = None if submitted.position is None else str(submitted.position)
-    return {"run_id": submitted.run_id, "position": position, "repeated": submitted.repeated}
+    return submitted_data(submitted, "run_id")
 
 
 async def _result(engine: Engine, asked: AwaitResult) -> dict[str, Any]:
-    ended = await engine.result(asked.run_id, timeout_s=asked.timeout_s)
+    return ended_data(await engine.result(asked.run_id, timeout_s=asked.timeout_s), "run_id")
+
+
+def submitted_data(submitted: Submitted, named: str) -> dict[str, Any]:
+    """Return the answer to who submitted; `named` is the key under which its id stands."""
+    position = None if submitted.position is None else str(submitted.position)
+    return {named: submitted.run_id, "position": position, "repeated": submitted.repeated}
+
+
+def ended_data(ended: RunResult, named: str) -> dict[str, Any]:
+    """Return the answer to who waits for an end; `named` is the key under which its id stands."""
     error = ended.error
     return {
-        "run_id": ended.run_id,
+        named: ended.run_id,
         "status": ended.status,
         "result": ended.result,
         "error": None if error is None else [error.code, error.message, error.task],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 import time
 from pathlib import Path
@@ -70,6 +71,8 @@ async def test_a_client_does_what_an_engine_does(tmp_path: Path) -> None:
             if len(there) == len(here):
                 break
         assert here == there
+        by = {getattr(r.fact, "submitted_by", getattr(r.fact, "registered_by", "")) for r in here}
+        assert by == {"", f"uid:{os.getuid()}"}  # who asked, as the socket proved it
         with pytest.raises(EngineOwned):
             await client.ask("engine.stop")
         copy = await client.backup(tmp_path / "copy")
