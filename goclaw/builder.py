@@ -10,6 +10,7 @@ plan = wf.plan()
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from goclaw_events.conditions import BadCondition, compile_condition, condition_references
@@ -252,15 +253,21 @@ class Workflow(Head):
     def wait(
         self,
         task_id: str,
-        duration: str | float | Expression,
+        duration: str | float | Expression | None = None,
         *,
+        until: str | datetime | Expression | None = None,
         needs: Iterable[TaskHandle | str] = (),
         when: object = None,
         description: str = "",
     ) -> TaskHandle:
-        """Add a timer: a duration, or what yields one."""
+        """Add a timer: a duration, or what yields one; or `until` a time with its zone."""
+        if (duration is None) == (until is None):
+            msg = f"{task_id} waits for a duration, or until a time: give one of the two"
+            raise TypeError(msg)
         text = when if when is None else str(when)
-        fields = {"wait": duration, "when": text, "description": description}
+        time = until.isoformat() if isinstance(until, datetime) else until
+        wait = duration if until is None else {"until": time}
+        fields = {"wait": wait, "when": text, "description": description}
         return self._add(task_id, needs, fields)
 
     def definition(self) -> WorkflowDefinition:

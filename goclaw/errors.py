@@ -188,6 +188,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "invalid_definition": _INVALID,
     "invalid_condition": _INVALID,
     "invalid_duration": _INVALID,
+    "invalid_time": _INVALID,
     "invalid_template": _INVALID,
     "agent_invalid": _INVALID,
     "agents_missing": _INVALID,

@@ -11,9 +11,10 @@ from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
 from goclaw_actors.lending import DeclareLane
 from goclaw_actors.messages import ScheduleTask, WaitTask
 from goclaw_actors.scope import Scope
-from goclaw_events.durations import parse_duration
+from goclaw_events.durations import DURATION_S_MAX, parse_duration
 from goclaw_events.envelope import maker
 from goclaw_events.ids import lane_stream, plain_id, unique_stream
+from goclaw_events.instants import BadInstant, parse_instant
 from goclaw_events.templates import render
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class Orders(ABC):
         if task.kind == "wait":
             assert task.wait is not None, "a wait has a duration"
             value = task.wait.body if task.wait.is_static else self.render(task.wait, index)
-            return WaitTask(definition, self.generation(index), self.moment.now_ns + wait_ns(value))
+            due_ns = wake_ns(value, self.moment.now_ns)
+            return WaitTask(definition, self.generation(index), due_ns)
         params = task.params.body if task.params.is_static else self.render(task.params, index)
         collect = wish = None
         if task.kind == "collect":
@@ -142,6 +144,15 @@ def declared_lanes(plan: Plan) -> list[Send]:
     ]
 
 
-def wait_ns(value: Value) -> int:
-    """Return how long a `wait` lasts, in nanoseconds; raises `BadDuration`."""
-    return int(parse_duration(value) * 1e9)
+def wake_ns(value: Value, now_ns: int) -> int:
+    """Return when a `wait` is over that begins now; one until a time that is past is over at once.
+
+    Raises `BadDuration`, `BadInstant`.
+    """
+    if not (isinstance(value, dict) and value.keys() == {"until"}):
+        return now_ns + int(parse_duration(value) * 1e9)
+    due_ns = parse_instant(value["until"])
+    if due_ns > now_ns + int(DURATION_S_MAX * 1e9):
+        msg = f"{value['until']} is more than ten years away"
+        raise BadInstant(msg, hint="no timer is further away", value=value["until"])
+    return max(due_ns, now_ns)

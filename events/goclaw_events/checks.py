@@ -17,7 +17,7 @@ from goclaw_events.conditions import (
     compile_condition,
     condition_references,
 )
-from goclaw_events.definition import EDGES_MAX, KINDS
+from goclaw_events.definition import EDGES_MAX, KINDS, WaitUntil
 from goclaw_events.faults import Finding, Suggester, Where
 from goclaw_events.lane_checks import LaneChecker, mapping
 from goclaw_events.templates import (
@@ -84,6 +84,8 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
     tasks = {}
     for task_id, task in definition.tasks.items():
         draft: dict[str, Any] = {kind: getattr(task, kind) for kind in KINDS}
+        if isinstance(task.wait, WaitUntil):
+            draft["wait"] = task.wait.model_dump()
         if task.http is not None:
             draft["http"] = task.http.model_dump()
         if task.approval is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Discriminator,
@@ -22,6 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from goclaw_events.durations import BadDuration, parse_duration
+from goclaw_events.instants import BadInstant, parse_instant
 
 TASKS_MAX: Final = 100_000
 EDGES_MAX: Final = 1_000_000
@@ -62,6 +64,20 @@ def _wait(value: object) -> float | str:
     return value if isinstance(value, str) and "${" in value else _duration(value)
 
 
+def _instant(value: str) -> str:
+    if "${" not in value:
+        try:
+            parse_instant(value)
+        except BadInstant as error:
+            said = {"said": error.message, "hint": error.hint}
+            raise PydanticCustomError("bad_instant", "{said}", said) from error
+    return value
+
+
+def _wait_form(value: object) -> str:
+    return "until" if isinstance(value, dict | WaitUntil) else "lasting"
+
+
 _DURATION_SCHEMA: Final[dict[str, Any]] = {
     "anyOf": [
         {
@@ -80,14 +96,6 @@ Duration: TypeAlias = Annotated[float, PlainValidator(_duration), WithJsonSchema
 PositiveDuration: TypeAlias = Annotated[
     float, PlainValidator(_positive_duration), WithJsonSchema(_DURATION_SCHEMA)
 ]
-Wait: TypeAlias = Annotated[
-    float | str,
-    PlainValidator(_wait),
-    WithJsonSchema(
-        {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
-        | {"description": "a duration, or a template that yields one"}
-    ),
-]
 
 
 class Part(BaseModel):
@@ -96,6 +104,29 @@ class Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
     )
+
+
+class WaitUntil(Part):
+    """A point in time at which a wait is over."""
+
+    until: Annotated[str, AfterValidator(_instant)] = Field(
+        description="such as 2026-12-01T09:00:00+01:00, or a template that yields one"
+    )
+
+
+Wait: TypeAlias = Annotated[
+    Annotated[
+        float | str,
+        PlainValidator(_wait),
+        WithJsonSchema(
+            {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
+            | {"description": "a duration, or a template that yields one"}
+        ),
+        Tag("lasting"),
+    ]
+    | Annotated[WaitUntil, Tag("until")],
+    Discriminator(_wait_form),
+]
 
 
 class RetryDefinition(Part):
@@ -342,7 +373,9 @@ class TaskDefinition(Part):
     http: HttpCall | None = None
     workflow: Id | None = Field(default=None, description="a definition to run as a child")
     saga: Id | None = Field(default=None, description="a saga to run as a child")
-    wait: Wait | None = Field(default=None, description="a timer")
+    wait: Wait | None = Field(
+        default=None, description="a timer: for so long, or until then; holds no slot"
+    )
     approval: ApprovalRequest | None = None
     collect: CollectDefinition | None = Field(
         default=None, description="waits for how tasks and runs end"

@@ -21,6 +21,7 @@ from goclaw_events.definition import (
     RateDefinition,
     RetryDefinition,
     TaskDefinition,
+    WaitUntil,
     WorkflowDefinition,
 )
 from goclaw_events.faults import Fault, Finding, InvalidDefinition, Places, Suggester
@@ -75,6 +76,7 @@ _MODELS: Final[Models] = (
     (("tasks", "*"), TaskDefinition),
     (("tasks", "*", "retry"), RetryDefinition),
     (("tasks", "*", "http"), HttpCall),
+    (("tasks", "*", "wait"), WaitUntil),
     (("tasks", "*", "approval"), ApprovalRequest),
     (("tasks", "*", "collect"), CollectDefinition),
     (("tasks", "*", "collect", "runs"), CollectedRuns),
@@ -247,7 +249,7 @@ def _finding(detail: ErrorDetails, raw: object, suggest: Suggester, models: Mode
         )
     if kind == "missing":
         return Finding("missing_key", f"{name} is missing", where)
-    if kind == "bad_duration":
+    if kind in ("bad_duration", "bad_instant"):
         return Finding(kind, detail["msg"], where, str(context.get("hint", "")))
     if kind == "string_pattern_mismatch":
         hint = "1 to 200 of A-Z a-z 0-9 _ . : - and the first one of A-Z a-z 0-9 _"

@@ -63,6 +63,8 @@ def test_a_large_value_stays_a_reference_until_it_is_read() -> None:
     [
         ({"agent": "x", "when": "${input.s} < 3"}, "condition_failed"),
         ({"wait": "${input.s}"}, "invalid_duration"),
+        ({"wait": {"until": "${input.s}"}}, "invalid_time"),
+        ({"wait": {"until": "2999-01-01T00:00:00Z"}}, "invalid_time"),
         ({"agent": "x", "with": {"t": "text ${tasks.a.result}"}}, "template_failed"),
     ],
 )
@@ -80,6 +82,20 @@ def test_a_wait_is_told_when_it_is_due() -> None:
     """Its duration counts from when it becomes ready."""
     play = Play({"w": {"wait": "2s"}})
     assert play.active["w"] == WaitTask(play.ref, 0, NOW_NS + 2_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("until", "due_ns"),
+    [
+        ("1970-01-01T01:00:01+01:00", 10**9),
+        ("${input.at}", 3_600 * 10**9),
+        ("2026-12-01T09:00:00.000001Z", 1_796_115_600_000_001_000),
+    ],
+)
+def test_a_wait_until_a_time_is_due_then(until: str, due_ns: int) -> None:
+    """Whatever its zone; what is past is due at once, and no earlier than now."""
+    play = Play({"w": {"wait": {"until": until}}}, {"at": "1970-01-01T01:00:00Z"}, input={"at": {}})
+    assert play.active["w"] == WaitTask(play.ref, 0, max(due_ns, NOW_NS))
 
 
 def test_the_output_is_the_run_s_result() -> None:

@@ -17,7 +17,7 @@ from goclaw_events.durations import (
     format_duration,
     parse_duration,
 )
-from goclaw_events.faults import Suggester, path_text
+from goclaw_events.faults import InvalidDefinition, Suggester, path_text
 from goclaw_events.loading import definition_from
 from goclaw_events.unsupported import Unsupported, require_supported, unsupported
 
@@ -112,6 +112,7 @@ def test_a_definition_survives_its_own_json() -> None:
             "tasks": {
                 "a": {"agent": "x", "with": {"n": "${input.n}"}, "timeout": "1m", "lane": "io"},
                 "b": {"wait": "2s", "needs": ["a"]},
+                "u": {"wait": {"until": "2026-12-01T09:00:00+01:00"}},
                 "c": {
                     "http": {"url": "http://x", "expect": [200]},
                     "lane": {"name": "io", "key": "${input.n}"},
@@ -122,6 +123,25 @@ def test_a_definition_survives_its_own_json() -> None:
     )
     text = definition.model_dump_json(by_alias=True, exclude_unset=True)
     assert definition_from(json.loads(text)) == definition
+
+
+@pytest.mark.parametrize(
+    ("wait", "path", "message"),
+    [
+        ({"until": "2026-12-01T09:00:00"}, "until", "does not say in which time zone"),
+        ({"until": "tomorrow"}, "until", "is not a point in time"),
+        ({"until": "1969-12-01T09:00:00Z"}, "until", "is before 1970"),
+        ({"until": 5}, "until", "not a number"),
+        ({"til": "2026-12-01T09:00:00Z"}, "til", "is not a key"),
+    ],
+)
+def test_a_wait_ends_at_a_time_that_is_one(wait: Any, path: str, message: str) -> None:
+    """A time without its zone is not known, only guessed; the fault names its place."""
+    raw = {"name": "d", "tasks": {"w": {"wait": wait}}}
+    with pytest.raises(InvalidDefinition) as caught:
+        definition_from(raw)
+    faults = {fault.path: fault.message for fault in caught.value.faults}
+    assert message in faults[f"tasks.w.wait.{path}"]
 
 
 def test_the_model_is_frozen_and_does_not_convert() -> None:

@@ -265,6 +265,18 @@ def test_what_is_no_plan_is_refused() -> None:
         unpack_plan(data[:11] + b"\x09" + data[12:])
 
 
+def test_a_wait_until_a_time_is_written_in_a_version_of_its_own() -> None:
+    """An older build refuses the plan, and does not take the time for a duration."""
+    until = {"until": "2026-12-01T09:00:00+01:00"}
+    lasting = pack_plan(plan_of({"w": {"wait": "5s"}}))
+    data = pack_plan(plan_of({"w": {"wait": until}, "v": {"wait": {"until": "${run.id}"}}}))
+    assert (lasting[11], data[11]) == (1, 7)
+    assert [task.wait for task in unpack_plan(data).tasks] == [
+        compile_template(until),
+        compile_template({"until": "${run.id}"}),
+    ]
+
+
 def test_what_cannot_be_stored_is_refused_when_packed() -> None:
     """Metadata handed over in Python is checked before it reaches a log."""
     plan = plan_of({"a": {"agent": "x"}}, metadata={"x": object()})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from goclaw.builder import Workflow
@@ -15,6 +17,17 @@ def scan_files() -> None:
 
 
 scan_files.__goclaw_agent__ = "digest.scan"  # type: ignore[attr-defined] # as the decorator does
+
+
+def test_a_wait_lasts_or_ends_at_a_time() -> None:
+    """A `datetime` is written with its zone; a time and a duration together are refused."""
+    wf = Workflow("w")
+    wf.wait("t", until=datetime(2026, 12, 1, 9, tzinfo=UTC))
+    text = "name: w\ntasks: {t: {wait: {until: 2026-12-01T09:00:00+00:00}}}"
+    assert pack_plan(wf.plan()) == pack_plan(compile_plan(load_definition(text)))
+    for given in ({}, {"duration": "5s", "until": "2026-12-01T09:00:00Z"}):
+        with pytest.raises(TypeError, match="one of the two"):
+            wf.wait("u", **given)
 
 
 def test_the_builder_and_a_file_give_the_same_plan() -> None:

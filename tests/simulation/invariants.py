@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.rebuild import fold
@@ -166,6 +167,11 @@ def _dependencies(world: World, run_id: str, plan: Plan, ended: dict[str, Entry]
         own = world.history.streams.get(f"task/{run_id}/{task.id}", [])
         scheduled = [e for e in own if e.fact.type in ("task.scheduled", "task.waiting")]
         assert len(scheduled) <= 1, f"{run_id}/{task.id} was scheduled twice"
+        if task.wait is not None and scheduled and isinstance(task.wait.body, dict):
+            at_ns = int(datetime.fromisoformat(task.wait.body["until"]).timestamp()) * 10**9
+            due_ns = scheduled[0].decoded.due_ns
+            is_past = at_ns < due_ns <= scheduled[0].time_ns
+            assert due_ns == at_ns or is_past, f"{run_id}/{task.id} ends elsewhen"
         for need in task.needs:
             name = plan.tasks[need].id
             if scheduled:

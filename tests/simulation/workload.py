@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.work import Outcome
 from goclaw_events.loading import definition_from
 from goclaw_events.plan import Plan, compile_plan
 from goclaw_events.value import store
+from tests.simulation.clock import START_NS
 
 if TYPE_CHECKING:
     from goclaw_actors.work import StartAttempt
@@ -69,11 +71,22 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
     if rng.random() < 0.2:
         definition["output"] = {"last": f"${{tasks.{list(tasks)[-1]}.result.n}}"}
     _limit_and_nest(definition)
+    _wait_until(definition)
     _limit_lanes(definition)
     _scale_lanes(definition)
     if options.rate("collect"):
         _make_collect(definition)
     return compile_plan(definition_from(definition, name))
+
+
+def _wait_until(definition: dict[str, Any]) -> None:
+    """Let some waits end at a time, which may be past; drawn as in `_limit_and_nest`."""
+    rng = random.Random("until" + repr(definition))
+    for task in definition["tasks"].values():
+        if "wait" in task and rng.random() < 0.4:
+            at_s = START_NS // 10**9 + rng.choice([-60, 1, 90, 600])
+            zone = timezone(timedelta(hours=rng.randint(-11, 11)))
+            task["wait"] = {"until": datetime.fromtimestamp(at_s, zone).isoformat()}
 
 
 def child_plan() -> Plan:

@@ -5,13 +5,14 @@ of the definition. What can be derived (dependents, index, roots, sinks) is not 
 Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
 for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
 block or redirect; version 5 has the steps of a saga behind its tasks; version 6 a fourth field, the
-labels of tasks, and tasks that collect. Each is written only where there is something of it: the
-bytes of any other plan, and so its hash and the digest of a submission, stay what they were.
+labels of tasks, and tasks that collect; version 7 waits that are over at a point in time. Each is
+written only where there is something of it: the bytes of any other plan, and so its hash and the
+digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.collector import collector_paused
 from goclaw_events.conditions import condition_from
@@ -34,9 +35,12 @@ from goclaw_events.plan.model import (
 from goclaw_events.templates import template_from
 from goclaw_events.value import pack, unpack
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 6
-_VERSIONS: Final = (1, 2, 3, 4, 5, 6)
+VERSION: Final = 7
+_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7)
 LABELS_SINCE: Final = 6
 LANE_FIELDS_MIN: Final = 3
 _LANE_DEFAULTS: Final = tuple(LaneLimits(0, 0, ""))
@@ -94,18 +98,33 @@ def lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
 
 def _version_of(plan: Plan) -> int:
     """Return the oldest version that can say what a plan says."""
-    if any(task.labels or task.kind == "collect" for task in plan.tasks):
-        return 6
-    if plan.steps:
-        return 5
+    return next((version for version, says in _SAID_SINCE if says(plan)), 1)
+
+
+def _limits_more(plan: Plan) -> bool:
+    lanes = plan.lanes.values()
+    return any(limits.more for limits in lanes) or any(t.slot is not NO_NEEDS for t in plan.tasks)
+
+
+def _is_until(task: PlannedTask) -> bool:
+    """Tell whether a task waits until a point in time, in place of so long."""
+    return task.wait is not None and isinstance(task.wait.body, dict)
+
+
+def _fills_up(plan: Plan) -> bool:
     full = any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values())
-    if full or any(task.unique is not None for task in plan.tasks):
-        return 4
-    if any(task.slot is not NO_NEEDS for task in plan.tasks):
-        return 3
-    if any(limits.more for limits in plan.lanes.values()):
-        return 3
-    return 2 if any(task.timeouts is not NO_TIMEOUTS for task in plan.tasks) else 1
+    return full or any(task.unique is not None for task in plan.tasks)
+
+
+_SAID_SINCE: Final[tuple[tuple[int, Callable[[Plan], bool]], ...]] = (
+    (7, lambda plan: any(_is_until(task) for task in plan.tasks)),
+    (6, lambda plan: any(task.labels or task.kind == "collect" for task in plan.tasks)),
+    (5, lambda plan: bool(plan.steps)),
+    (4, _fills_up),
+    (3, _limits_more),
+    (2, lambda plan: any(task.timeouts is not NO_TIMEOUTS for task in plan.tasks)),
+)
+"""What only a version from that one on can say, the newest first."""
 
 
 @collector_paused()
