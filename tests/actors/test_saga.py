@@ -14,6 +14,7 @@ from goclaw_actors.saga.turn import SENDS_MAX
 from goclaw_actors.work import RETURNED, Outcome
 from goclaw_events.facts import CompensationBegun, SagaAlarmed, SagaResolved, StepEnded
 from goclaw_events.ids import lane_stream
+from goclaw_events.memory_journal import MemoryJournal
 from tests.actors.sagas import CHAIN, UNDO, S, SagaStage, step
 
 TIMED_OUT = {"status": "failed", "code": "timeout"}
@@ -384,3 +385,24 @@ def test_the_same_submission_again_is_the_same_saga() -> None:
     assert [getattr(answer, "repeated", answer) for answer in answers[:2]] == [False, True]
     assert answers[2].code == "command_conflict"  # type: ignore[union-attr] # it is a refusal
     assert stage.names(S).count("SagaSubmitted") == 1
+
+
+def test_a_task_that_nobody_knows_yet_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What begins has no stream, forth and back; a compensation that is tried again has one."""
+    looked: list[str] = []
+    read = MemoryJournal.stream_frames
+
+    def reading(journal: MemoryJournal, partition: int, stream: str, seq: int) -> Any:
+        looked.append(stream)
+        return read(journal, partition, stream, seq)
+
+    monkeypatch.setattr(MemoryJournal, "stream_frames", reading)
+    stage = begun(CHAIN)
+    stage.done("a", "b")
+    stage.fail("c", "b" + UNDO)
+    assert [stream for stream in looked if stream.startswith("task/")] == []
+    stage = stage.crash()
+    stage.retry()
+    assert "task/~s/b" + UNDO in looked
+    stage.done("b" + UNDO, "a" + UNDO)
+    check_over(stage, "compensated")
