@@ -284,12 +284,33 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         message = self._submission(
             parts, workflow, input, run_id, idempotency_key, labels, submitted_by=""
         )
+        return await self._run(parts, message, timeout_s)
+
+    async def run_saga(
+        self,
+        saga: Submittable,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+        saga_id: str | None = None,
+        idempotency_key: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> RunResult:
+        """Begin a saga and wait for its end; see `submit_saga` and `saga_result`."""
+        parts = self._open_parts()
+        message = self._submission(
+            parts, saga, input, saga_id, idempotency_key, labels, submitted_by="", kind="saga"
+        )
+        found = await self._run(parts, message, timeout_s)
+        return replace(found, run_id=plain_id(found.run_id))
+
+    async def _run(self, parts: Parts, message: Message, timeout_s: float | None) -> RunResult:
         name = routing_key(message.target)
         # Waited for before it is sent: a run that ends at once is not looked up in the log.
         with self._waiting.end_of(name) as ended:
             accepted = accepted_of(await self._ask(parts, message))
             if accepted.repeated:
-                return await self.result(name, timeout_s=timeout_s)
+                return await self._result(name, timeout_s)
             return await self._wait(parts, name, ended, timeout_s)
 
     async def cancel(self, run_id: str, *, reason: str = "", command_id: str | None = None) -> None:

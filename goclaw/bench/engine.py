@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw.bench.lag import LagWatch
 from goclaw.bench.machine import describe_machine, percentiles
@@ -24,7 +24,8 @@ from goclaw.engine import Engine
 from goclaw_actors.executors.agents import AgentRegistry
 
 if TYPE_CHECKING:
-    from goclaw.submission import Prepared
+    from collections.abc import Awaitable, Callable
+
     from goclaw_actors.executors.context import TaskContext
 
 IN_FLIGHT_MAX: Final = 2_000
@@ -70,7 +71,7 @@ def measure_engine(directory: Path, load: Load, tell: Any = lambda _: None) -> d
         for shape in load.shapes:
             tell(f"{shape}: {load.runs} runs of {load.tasks} tasks")
             runs = [
-                asyncio.run(_throughput(root / f"{shape}-{at}", shape, load, stages=False))
+                asyncio.run(throughput(root / f"{shape}-{at}", shape, load, stages=False))
                 for at in range(load.runs)
             ]
             middle = sorted(runs, key=lambda run: run["tasks_per_s"])[len(runs) // 2]
@@ -108,36 +109,57 @@ def _settings(load: Load) -> Settings:
     return Settings(partitions=load.partitions)
 
 
-async def _throughput(path: Path, shape: str, load: Load, *, stages: bool) -> dict[str, Any]:
+async def throughput(path: Path, shape: str, load: Load, *, stages: bool) -> dict[str, Any]:
+    """Return the figures of one run of workflows of a shape, in a new directory."""
     agents = AgentRegistry()
 
     async def nothing(_ctx: TaskContext) -> None:
         return
 
     agents.register("bench.nothing", nothing)
-    workflows = max(1, load.tasks // TASKS[shape])
+    count = max(1, load.tasks // TASKS[shape])
     async with Engine(path, settings=_settings(load), agents=agents) as engine:
         prepared = engine.prepare(shape_of(shape))
-        for _ in range(min(WARM_UP, workflows)):
-            await engine.run(prepared)
-        before = _facts(engine)
-        clock = StageClock(engine.parts, inside=stages)
-        lag = LagWatch(engine)
-        started = time.perf_counter()
-        await _run_all(engine, prepared, workflows, min(load.in_flight, IN_FLIGHT_MAX))
-        passed = time.perf_counter() - started
-        behind = lag.stop()
-        facts = _facts(engine) - before
-        tasks = workflows * TASKS[shape]
-        return {
-            "tasks_per_s": round(tasks / passed),
-            "facts_per_s": round(facts / passed),
-            "facts_per_task": round(facts / tasks, 2),
-            "workflows_per_s": round(workflows / passed, 1),
-            "us_per_task": round(passed / tasks * 1e6, 1),
-            "views_lag_ms": behind,
-            "cpu_us_per_task": clock.per_task(tasks),
-        }
+
+        async def one() -> None:
+            (await engine.run(prepared)).unwrap()
+
+        many = Many(count, count * TASKS[shape], load.in_flight)
+        return await measure_many(engine, one, many, stages=stages)
+
+
+class Many(NamedTuple):
+    """How many workflows (or sagas) to run, and at once; `tasks`: of all of them together."""
+
+    runs: int
+    tasks: int
+    in_flight: int
+
+
+async def measure_many(
+    engine: Engine, one: Callable[[], Awaitable[None]], many: Many, *, stages: bool
+) -> dict[str, Any]:
+    """Return what it took to run many; `one` runs one of them, and waits for its end."""
+    for _ in range(min(WARM_UP, many.runs)):
+        await one()
+    before = _facts(engine)
+    clock = StageClock(engine.parts, inside=stages)
+    lag = LagWatch(engine)
+    started, cpu_s = time.perf_counter(), time.process_time()
+    await _run_all(one, many.runs, min(many.in_flight, IN_FLIGHT_MAX))
+    passed, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
+    behind = lag.stop()
+    facts, tasks = _facts(engine) - before, many.tasks
+    return {
+        "tasks_per_s": round(tasks / passed),
+        "facts_per_s": round(facts / passed),
+        "facts_per_task": round(facts / tasks, 2),
+        "workflows_per_s": round(many.runs / passed, 1),
+        "us_per_task": round(passed / tasks * 1e6, 1),
+        "process_cpu_us": round(cpu_s / tasks * 1e6, 1),
+        "views_lag_ms": behind,
+        "cpu_us_per_task": clock.per_task(tasks),
+    }
 
 
 def _facts(engine: Engine) -> int:
@@ -145,13 +167,13 @@ def _facts(engine: Engine) -> int:
     return sum(journal.durable(partition) for partition in range(journal.partitions))
 
 
-async def _run_all(engine: Engine, prepared: Prepared, count: int, in_flight: int) -> None:
+async def _run_all(one: Callable[[], Awaitable[None]], count: int, in_flight: int) -> None:
     """Run `count` workflows, `in_flight` at a time: as one ends, the next is submitted."""
     left = iter(range(count))
 
     async def lane() -> None:
         for _ in left:
-            (await engine.run(prepared)).unwrap()
+            await one()
 
     await asyncio.gather(*(lane() for _ in range(min(in_flight, count))))
 
@@ -188,6 +210,6 @@ async def _latencies(path: Path, load: Load, tell: Any) -> dict[str, Any]:
 
 def _stages(root: Path, load: Load) -> dict[str, float]:
     shape = "fan" if "fan" in load.shapes else load.shapes[0]
-    run = asyncio.run(_throughput(root / "stages", shape, load, stages=True))
+    run = asyncio.run(throughput(root / "stages", shape, load, stages=True))
     found: dict[str, float] = run["cpu_us_per_task"]
     return found

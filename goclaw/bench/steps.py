@@ -48,10 +48,13 @@ async def walk(ctx: TaskContext, steps: int) -> list[float]:
 
 def measure_steps(directory: Path, load: StepLoad, tell: Any = lambda _: None) -> Any:
     """Return the figures; `tell` hears of progress. The data is written below `directory`."""
-    return measure_on_disk(directory, load._asdict(), lambda path: _measure(path, load, tell), tell)
+    return measure_on_disk(
+        directory, load._asdict(), lambda path: measure_walks(path, load, tell), tell
+    )
 
 
-async def _measure(data_dir: Path, load: StepLoad, tell: Any) -> dict[str, Any]:
+async def measure_walks(data_dir: Path, load: StepLoad, tell: Any) -> dict[str, Any]:
+    """Return the figures of steps in a new directory."""
     agents = AgentRegistry()
     agents.register("bench.walk", walk)
     async with Engine(data_dir, agents=agents) as engine:

@@ -36,7 +36,7 @@ def _number(
 
 @click.group()
 def bench() -> None:
-    """Measure the log, the engine, lanes, or child processes on this machine."""
+    """Measure the log, the engine, lanes, sagas, or child processes on this machine."""
 
 
 @bench.command("log")
@@ -202,6 +202,30 @@ def steps(in_flight: int, steps: int, samples: int, directory: Path, as_json: bo
     _print(figures, as_json=as_json)
 
 
+@bench.command("sagas")
+@_number("--tasks", 20, 10_000_000, 10_000, "How many tasks a run has.")
+@_number("--in-flight", 1, 2_000, 500, "How many sagas, or workflows, run at once.")
+@_number("--rounds", 1, 100, 5, "How often both are measured; the median ratio counts.")
+@_number("--steps-in-flight", 1, 2_000, 64, "How many agents take durable steps at once.")
+@_number("--steps", 1, 10_000, 200, "How many durable steps each takes.")
+@_directory_option
+@json_option
+def sagas(
+    tasks: int,
+    in_flight: int,
+    rounds: int,
+    steps_in_flight: int,
+    steps: int,
+    directory: Path,
+    as_json: bool,
+) -> None:
+    """Measure actions and compensations a second beside plain tasks, and durable steps."""
+    from goclaw.bench.sagas import SagaLoad, measure_sagas
+
+    load = SagaLoad(tasks, in_flight, rounds, steps_in_flight, steps)
+    _print(measure_sagas(directory, load, say), as_json=as_json)
+
+
 @bench.command("signals")
 @_number("--samples", 1, 100_000, 200, "How many signals the latencies come from.")
 @_number("--kills", 1, 1_000, 10, "How many processes are killed.")
@@ -222,6 +246,7 @@ def signals(
 _GROUPS = (
     "stages_us_per_task", "shapes", "queued_wide", "queued_single", "waiting", "blocked", "machine",
 )  # fmt: skip
+_LEFT_OUT = (*_GROUPS, "rounds")
 
 
 def _print(figures: dict[str, Any], *, as_json: bool) -> None:
@@ -229,7 +254,7 @@ def _print(figures: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         emit(figures)
         return
-    rows = [(name, _shown(value)) for name, value in figures.items() if name not in _GROUPS]
+    rows = [(name, _shown(value)) for name, value in figures.items() if name not in _LEFT_OUT]
     for group in _GROUPS:
         found = figures.get(group, {})
         rows += [(f"{group} {name}", _shown(value)) for name, value in found.items()]

@@ -166,6 +166,20 @@ def test_bench_steps_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert list(tmp_path.iterdir()) == []
 
 
+def test_bench_sagas_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Sagas beside workflows of the same shapes, round by round, and durable steps."""
+    args = ["bench", "sagas", "--tasks", "60", "--rounds", "3", "--steps-in-flight", "4"]
+    assert main([*args, "--steps", "10", "--dir", str(tmp_path), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rounds = [one["ratio_to_engine"] for one in found["rounds"]]
+    assert len(rounds) == 3
+    assert 0 < found["ratio_to_engine"] == sorted(rounds)[1]
+    for key in ("step_ms", "cpu_ratio", "saga_tasks_per_s", "engine_tasks_per_s"):
+        assert found[key] > 0, key
+    assert 4 < found["facts_per_saga_task"] < 8
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bench_signals_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """How soon a handler hears, on the loop and in a process, and stops; signals a second."""
     args = ["bench", "signals", "--samples", "5", "--kills", "1", "--signals", "50"]

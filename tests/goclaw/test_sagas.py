@@ -11,7 +11,7 @@ import pytest
 import goclaw
 from goclaw.cli import main
 from goclaw.config import SagaSettings, Settings
-from goclaw.errors import SagaNotFound, UsageInvalid
+from goclaw.errors import SagaNotFound, TimedOut, UsageInvalid
 from goclaw.results import CommandRefused
 from goclaw.sagas import SagaUnsuccessful
 from goclaw_actors.errors import ChildUnknown
@@ -91,6 +91,19 @@ async def test_a_saga_completes_or_is_undone(engine: goclaw.Engine) -> None:
     assert ("book", "flight", "s") in calls
     with pytest.raises(SagaUnsuccessful, match="sold_out"):
         outcome.unwrap()
+
+
+async def test_a_saga_is_begun_and_waited_for_at_once(engine: goclaw.Engine) -> None:
+    """`run_saga` is `submit_saga` and `saga_result`; the same request again has the same answer."""
+    broken.add("hotel")
+    first = await engine.run_saga(trip(), saga_id="s")
+    assert (first.run_id, first.status) == ("s", "compensated")
+    again = await engine.run_saga(trip(), saga_id="s")
+    assert (again.run_id, again.status, again.error) == ("s", "compensated", first.error)
+    with pytest.raises(TimedOut, match="saga t "):
+        await engine.run_saga(trip("wait", "wait"), saga_id="t", timeout_s=0.05)
+    with pytest.raises(CommandRefused, match="another definition"):
+        await engine.run_saga(trip("other"), saga_id="s")
 
 
 async def test_the_views_tell_what_became_of_a_saga(engine: goclaw.Engine) -> None:
