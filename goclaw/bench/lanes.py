@@ -109,11 +109,13 @@ def measure_lanes(
                 tell(f"round {at + 1}: {'with limits' if limited else 'plain'}")
                 found = _through(Path(root) / f"{at}-{limited}", load, limited=limited)
                 best[limited] = found.least(best.get(limited, found))
-        by_size = {}
+        by_size: dict[str, dict[str, Cost]] = {"plain": {}, "limited": {}}
         for size in sizes:
-            tell(f"{size} tasks in the lane")
             grown = replace(load, in_flight=size)
-            by_size[size] = _through(Path(root) / f"s{size}", grown, limited=True)
+            for kind, costs in by_size.items():
+                tell(f"{size} tasks in the lane, {kind}")
+                root_of = Path(root) / f"{kind}{size}"
+                costs[str(size)] = _through(root_of, grown, limited=kind == "limited")
         storms: dict[str, dict[str, float]] = {"redirect": {}, "block": {}}
         for overflow, found_us in storms.items():
             for size in sizes or (load.tasks,):
@@ -129,17 +131,20 @@ def measure_lanes(
         "cpu_ratio": round(full.cpu_us / plain.cpu_us, 3),
         "lane_cpu_us": {"plain": round(plain.lane_us, 1), "limited": round(full.lane_us, 1)},
         "share_error": round(share_error(), 4),
-        "limited_per_s_by_size": {
-            str(size): round(1e6 / cost.wall_us) for size, cost in by_size.items()
-        },
-        "limited_cpu_us_by_size": {
-            str(size): round(cost.cpu_us, 1) for size, cost in by_size.items()
-        },
-        "lane_cpu_us_by_size": {
-            str(size): round(cost.lane_us, 1) for size, cost in by_size.items()
-        },
+        "per_s_by_size": _each(by_size, lambda cost: round(1e6 / cost.wall_us)),
+        "cpu_us_by_size": _each(by_size, lambda cost: round(cost.cpu_us, 1)),
+        "lane_cpu_us_by_size": _each(by_size, lambda cost: round(cost.lane_us, 1)),
         "storm_cpu_us_by_size": storms,
         "machine": describe_machine(),
+    }
+
+
+def _each(
+    by_size: dict[str, dict[str, Cost]], figure: Callable[[Cost], float]
+) -> dict[str, dict[str, float]]:
+    return {
+        kind: {size: figure(cost) for size, cost in costs.items()}
+        for kind, costs in by_size.items()
     }
 
 

@@ -121,8 +121,9 @@ def test_bench_lanes_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert found["cpu_ratio"] > 0
     assert min(found["cpu_us"]["plain"], found["cpu_us"]["limited"]) > 0
     assert found["share_error"] <= 0.05
-    assert found["limited_per_s_by_size"]["400"] > 0
-    assert found["limited_cpu_us_by_size"]["400"] > 0
+    for kind in ("plain", "limited"):
+        assert found["per_s_by_size"][kind]["400"] > 0
+        assert found["cpu_us_by_size"][kind]["400"] > 0
     storms = found["storm_cpu_us_by_size"]
     assert min(storms["redirect"]["400"], storms["block"]["400"]) > 0
     assert list(tmp_path.iterdir()) == []
