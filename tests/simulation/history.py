@@ -37,6 +37,8 @@ class History:
         self.frames: list[list[Frame]] = [[] for _ in range(partitions)]
         self.ended: dict[str, str] = {}
         self.poisoned: set[str] = set()
+        self.failed: dict[str, set[str]] = {}
+        """By stream, the types of messages to it that were parked."""
         self._last = [0] * partitions
 
     def update(self, disk: SimDisk) -> None:
@@ -62,6 +64,8 @@ class History:
             self.streams.setdefault(name, []).append(entry)
             if fact.type == "partition.stream_poisoned":
                 self.poisoned.add(decoded.stream)
+            elif fact.type == "partition.message_failed":
+                self.failed.setdefault(decoded.target, set()).add(decoded.message_type)
             if fact.type in RUN_ENDS:
                 run_id = fact.stream.partition("/")[2]
                 assert run_id not in self.ended, f"{run_id} ended twice"
