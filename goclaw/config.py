@@ -193,6 +193,9 @@ class ExecutorSettings(Section):
     """Leave its slot so long to work that was abandoned: a thread past its timeout, mostly."""
     stop_grace_s: Seconds = 5.0
     """Wait so long for running agents when the engine stops."""
+    output_unwritten_bytes_max: Annotated[int, Field(ge=1, le=1 << 34)] = 64 * 1024 * 1024
+    """Of what all agents emit let so much wait to be written; beyond it each waits for its last
+    chunk before it emits another."""
     http: HttpSettings = HttpSettings()
     sync_agents: Literal["thread", "process"] = "thread"
     """Run synchronous agents that do not say where they run in threads, or in worker processes."""
@@ -334,6 +337,9 @@ class RetentionSettings(Section):
     submission again is then a new run; off: never."""
     output_s: Age | None = 30 * 86_400.0
     """Forget what tasks emitted so long ago; off: never. Results are kept with the facts."""
+    output_bytes_max: Annotated[int, Field(ge=1, le=1 << 50)] | None = 4 * 1024**3
+    """Keep so many bytes of what tasks emitted; beyond it the oldest goes, down to nine tenths;
+    off: no limit."""
     check_every_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Look so often for what is old enough."""
 

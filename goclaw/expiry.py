@@ -16,6 +16,7 @@ from goclaw_actors.baseline import SECTION
 from goclaw_actors.expiring import actor_rows, safe_place
 from goclaw_events.facts import SegmentsExpired
 from goclaw_events.rocks.archiving import drop_expired
+from goclaw_events.rocks.forgetting import forget_output_of
 from goclaw_events.segments.expiry import runs_below, seal_baseline, segments_of
 from goclaw_projections.baseline import LogBaselines, fold_views, section_of
 from goclaw_projections.every import all_projections
@@ -123,6 +124,8 @@ class Expirer:
         self._archiver.record(partition, fact)
         self.step("drop")
         drop_expired(self._journal, partition)
+        # nobody can ask for it any more
+        forget_output_of(self._journal, partition, plan.runs, self._archiver.check)
         extra = {"action": "segments_expired", "facts": plan.facts, "runs": sealed.runs}
         log.info("gave up %d:1 to %d", partition, below - 1, extra=extra)
 

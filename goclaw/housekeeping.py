@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections import Counter
+from logging import getLogger
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw.datadir import DataDirectory
 from goclaw_events.rocks.collection import collect_blobs
 from goclaw_events.rocks.compaction import compact_tables
-from goclaw_events.rocks.forgetting import forget_ended, forget_output
+from goclaw_events.rocks.forgetting import (
+    SLOT_NS,
+    first_kept_ns,
+    forget_ended,
+    forget_output,
+    output_sizes,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +27,11 @@ if TYPE_CHECKING:
     from goclaw_actors.env import Clock
     from goclaw_events.rocks import RocksJournal
     from goclaw_events.segments.records import SegmentInfo
+
+
+log = getLogger(__name__)
+OUTPUT_LEFT: Final = 0.9
+"""Where there is too much output, leave this part of what may be kept."""
 
 
 class Compacted(NamedTuple):
@@ -84,7 +97,29 @@ class Housekeeping:
         age_s = self.settings.output_s
         if age_s is None:
             return 0
-        before_ns = self.clock.now_ns() - int(age_s * 1e9)
+        return self._forget_output(self.clock.now_ns() - int(age_s * 1e9))
+
+    def bound_output(self) -> int:
+        """Delete the oldest output beyond `retention.output_bytes_max`; return the bytes left.
+
+        Reads the whole table. Returns 0 where there is no limit.
+        """
+        bytes_max = self.settings.output_bytes_max
+        if bytes_max is None:
+            return 0
+        with self.archiver.busy:
+            sizes = Counter[int]()
+            for partition in range(self.journal.partitions):
+                sizes += output_sizes(self.journal, partition, self.archiver.check)
+        if sizes.total() <= bytes_max:
+            return sizes.total()
+        first_ns = first_kept_ns(sizes, int(bytes_max * OUTPUT_LEFT))
+        chunks = self._forget_output(first_ns)
+        extra = {"action": "output_bounded", "chunks": chunks, "bytes": sizes.total()}
+        log.warning("output took %d bytes: the oldest was deleted", sizes.total(), extra=extra)
+        return sum(size for slot, size in sizes.items() if slot * SLOT_NS >= first_ns)
+
+    def _forget_output(self, before_ns: int) -> int:
         with self.archiver.busy:
             return sum(
                 forget_output(self.journal, partition, before_ns, self.archiver.check)
@@ -101,6 +136,7 @@ class Housekeeping:
         before = _sizes(directory)
         runs = self.forget()
         self.forget_output()
+        self.bound_output()
         collected = collect_blobs(self.journal, self.archiver.check)
         compact_tables(self.journal, self.archiver.check)
         return Compacted(

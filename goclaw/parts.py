@@ -114,7 +114,10 @@ class Parts:
             raise
         self.contents = StoredContents(self.journal)
         self.deciders = deciders(self.contents)
-        self.tail, self.outputs = Tail(self.journal), Outputs()
+        self.tail, self.outputs = (
+            Tail(self.journal),
+            Outputs(settings.executors.output_unwritten_bytes_max),
+        )
         self._definitions = lru_cache(maxsize=1024)(self._definition_of)
         self.catalogue = CatalogueReader(self.journal)
         self.thread = NodeThread(died)
@@ -145,7 +148,7 @@ class Parts:
         self.retention: Retention | None = None
         if isinstance(self.journal, RocksJournal):
             house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
-            self.retention = Retention(house)
+            self.retention = Retention(house, lambda: self.outputs.emitted_bytes)
 
     def _make_executor(self) -> AgentExecutor:
         """Return what runs attempts: agents, and other kinds of work."""
@@ -160,6 +163,7 @@ class Parts:
             processes=process_executor(settings.executors, self.agents, self.children),
             secrets=self.secrets,
             gather=self._gather,
+            is_crowded=lambda: self.outputs.is_crowded,
         )
 
     def _live(self) -> Live:
@@ -281,8 +285,11 @@ class Parts:
             chunk = Chunk(run_id, task, Place(generation, attempt, number), now_ns, value)
             rows.append(chunk_row(partition_of(stream, self.journal.partitions), chunk))
         tells = [TellAttempt(emitted.token, Written(emitted.size)) for emitted in chunks]
+        size = sum(emitted.size for emitted in chunks)
+        self.outputs.take(size, sum(len(row.key) + len(row.value or b"") for row in rows))
 
         def written() -> None:
+            self.outputs.give(size)
             self.thread.post(self.executor.tell_many, tells)
             self.outputs.notify(emitted.stream for emitted in chunks)
 

@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from goclaw_events.portable import Exported
 
 
-def export_to(journal: Journal, out: Path | IO[bytes], run_id: str = "") -> Exported:
+def export_to(
+    journal: Journal, out: Path | IO[bytes], run_id: str = "", *, output: bool = True
+) -> Exported:
     """Write a log, or with `run_id` one run of it, into a file that may not be there yet.
+
+    Without `output` what tasks emitted is left out.
 
     A file gets its name only when it is whole and on the disk. Raises `RunNotFound`,
     `UsageInvalid` where the file cannot be written, `LogDamaged`.
     """
     if not isinstance(out, Path):
-        return _export(journal, out, run_id)
+        return _export(journal, out, run_id, output=output)
     part = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
     try:
         with part.open("xb") as file:
-            found = _export(journal, file, run_id)
+            found = _export(journal, file, run_id, output=output)
             file.flush()
             os.fsync(file.fileno())
         part.rename(out)
@@ -41,10 +45,12 @@ def export_to(journal: Journal, out: Path | IO[bytes], run_id: str = "") -> Expo
     return found
 
 
-def _export(journal: Journal, file: IO[bytes], run_id: str) -> Exported:
+def _export(journal: Journal, file: IO[bytes], run_id: str, *, output: bool) -> Exported:
     if not run_id:
-        return export_log(journal, file, goclaw_version())
+        return export_log(journal, file, goclaw_version(), output=output)
     try:
-        return export_run(journal, file, check_id(run_id, "run id"), goclaw_version())
+        return export_run(
+            journal, file, check_id(run_id, "run id"), goclaw_version(), output=output
+        )
     except LogMissing as error:
         raise RunNotFound(error.message, hint=error.hint, run_id=run_id) from error

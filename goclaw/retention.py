@@ -33,10 +33,11 @@ STOP_S: Final = 30.0
 class Retention:
     """Keep to the settings of `retention`. Made, started and stopped by the engine.
 
+    `emitted_bytes` says how much tasks emitted since the start.
     What fails is logged and tried again at the next look; the engine goes on.
     """
 
-    def __init__(self, house: Housekeeping) -> None:
+    def __init__(self, house: Housekeeping, emitted_bytes: Callable[[], int]) -> None:
         self.house = house
         self.archiver = house.archiver
         self.expirer = house.expirer
@@ -46,13 +47,17 @@ class Retention:
         self._stopping = threading.Event()
         self._told = ""
         self._forget_at_ns = 0
+        self._emitted_bytes = emitted_bytes
+        self._output_max = 0
+        """Look how much output there is once so much was emitted."""
         self._thread = threading.Thread(target=self._run, name="goclaw-retention", daemon=True)
 
     def start(self) -> None:
         """Look for what is old, from now on; does nothing if nothing is archived or forgotten."""
         settings = self._settings
-        wanted = (settings.archive_after_s, settings.run_id_retention_s, settings.output_s)
-        if any(age_s is not None for age_s in wanted):
+        wanted = (settings.archive_after_s, settings.run_id_retention_s, settings.output_s,
+                  settings.output_bytes_max)  # fmt: skip
+        if any(limit is not None for limit in wanted):
             self._thread.start()
 
     def stop(self) -> None:
@@ -67,6 +72,7 @@ class Retention:
             for partition in range(self._journal.partitions):
                 self._take(functools.partial(self._look, partition))
             self._take(self.forget_step)
+            self._take(self.bound_step)
 
     def _look(self, partition: int) -> None:
         while not self._stopping.is_set() and self.archive_step(partition):
@@ -118,6 +124,14 @@ class Retention:
                 extra = {"action": "runs_forgotten", "runs": count}
                 log.info("forgot the ids of %d runs", count, extra=extra)
             self.house.forget_output()
+
+    def bound_step(self) -> None:
+        """Delete the oldest output where there is too much: counted at first, then if it may be."""
+        bytes_max = self._settings.output_bytes_max
+        emitted = self._emitted_bytes()
+        if bytes_max is not None and (emitted > self._output_max or not self._output_max):
+            left = self.house.bound_output()
+            self._output_max = emitted + max(1, bytes_max - left)
 
     def _number_at(self, partition: int, age_s: float, least: int) -> int:
         return number_before(

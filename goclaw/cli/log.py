@@ -128,9 +128,12 @@ def verify(settings: Settings, as_json: bool) -> int:
     shell_complete=run_ids,
     help="Only the facts of this run (an id, its beginning, or @last) and its tasks.",
 )
+@click.option(
+    "--no-output", is_flag=True, help="Leave out what tasks emitted: a file of facts only."
+)
 @settings_options
 @json_option
-def export(settings: Settings, out: Path | None, run: str, as_json: bool) -> None:
+def export(settings: Settings, out: Path | None, run: str, no_output: bool, as_json: bool) -> None:
     """Write the log, or one run of it, into a portable file."""
     from goclaw.portable import export_to
 
@@ -138,11 +141,14 @@ def export(settings: Settings, out: Path | None, run: str, as_json: bool) -> Non
         msg = "an export is binary"
         raise UsageInvalid(msg, hint="name a file with -o, or let another program read stdout")
     with _reading(settings) as journal:
-        found = export_to(journal, out or sys.stdout.buffer, _run_id(journal, run))
+        found = export_to(
+            journal, out or sys.stdout.buffer, _run_id(journal, run), output=not no_output
+        )
     if as_json:
         emit({"file": str(out), **found._asdict()})
     else:
-        say(f"{found.facts} facts and {found.blobs} blobs, digest {found.digest}")
+        chunks = f", {found.chunks} chunks of output" if found.chunks else ""
+        say(f"{found.facts} facts and {found.blobs} blobs{chunks}, digest {found.digest}")
 
 
 @log.command("import")
@@ -169,6 +175,7 @@ def import_(settings: Settings, file: Path, partitions: int | None, as_json: boo
                 "run": found.run,
                 "facts": found.facts,
                 "blobs": found.blobs,
+                "chunks": found.chunks,
                 "digest": found.digest.hex(),
             }
         )

@@ -282,7 +282,7 @@ def test_a_file_that_was_made_up_is_refused(change: Callable[[list[Any]], None])
         b"no gzip at all",
         gzip.compress(b""),
         gzip.compress(msgpack.packb(["another", 1, {}])),
-        gzip.compress(msgpack.packb(["goclaw-log", 2, {}])),
+        gzip.compress(msgpack.packb(["goclaw-log", 3, {}])),
     ],
     ids=["empty", "text", "empty gzip", "another kind", "newer"],
 )

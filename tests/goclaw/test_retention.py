@@ -128,7 +128,7 @@ async def until_gone(engine: goclaw.Engine, run_id: str) -> None:
 
 async def test_nothing_is_archived_by_default(tmp_path: Path) -> None:
     """No segment is made; where output is kept for ever, too, no thread looks."""
-    settings: tuple[dict[str, Any], ...] = ({}, {"output_s": None})
+    settings: tuple[dict[str, Any], ...] = ({}, {"output_s": None, "output_bytes_max": None})
     for more in settings:
         async with engine_on(tmp_path, **more) as engine:
             await engine.run(sums())

@@ -62,6 +62,7 @@ class ContextPorts(NamedTuple):
     reveal: Reveal | None = None
     gather: Gather | None = None
     now_ns: Callable[[], int] = time.time_ns
+    is_crowded: Callable[[], bool] = lambda: False
 
     def whole(self, value: Value) -> Value:
         """Return a private copy of what a task is given, with nothing left to look up; blocks."""
@@ -232,7 +233,7 @@ class TaskContext(Sleeping):
         """
         value, size = chunk_of(chunk)
         with _LAZY:
-            window = self._window = self._window or Window()
+            window = self._window = self._window or Window(self._ports.is_crowded)
         if not is_on_loop():
             window.wait(lambda: self._stopped)
         attempt = self._attempt

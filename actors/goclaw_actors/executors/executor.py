@@ -91,6 +91,7 @@ class AgentExecutor:
     `start_many` or `stop_many`. `load` reads the whole value under a reference's hash, a fresh one
     at each call; `input_of` gives the input of a run (it may hold references). Both may block.
     Without `secrets` no task can name one, without `gather` none is given what was collected.
+    `is_crowded` says that too much of what was emitted is not written yet; from any thread.
     """
 
     def __init__(
@@ -106,6 +107,7 @@ class AgentExecutor:
         gather: Gather | None = None,
         kinds: Mapping[str, KindFactory] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._registry = registry
         self._held: dict[AttemptToken, _Executor | None] = {}
@@ -116,7 +118,10 @@ class AgentExecutor:
         self._closing = False
         self._empty = threading.Event()
         reveal = secrets.reveal if secrets is not None else None
-        ports = ContextPorts(load, input_of, self._emit, self._timers.after, clock, reveal, gather)
+        ports = ContextPorts(
+            load, input_of, self._emit, self._timers.after, clock, reveal, gather,
+            is_crowded=is_crowded,
+        )  # fmt: skip
         limits = limits or ExecutorLimits()
         self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)
         shared = Shared(ports, self._outbox, self._timers, limits, self._kept)

@@ -20,9 +20,14 @@ LOOK_S: Final = 0.5
 
 
 class Window:
-    """Count the bytes that were emitted and are not written yet. Any thread."""
+    """Count the bytes that were emitted and are not written yet. Any thread.
 
-    def __init__(self) -> None:
+    While `is_crowded` says that all attempts together have emitted too much, an attempt waits
+    with its next chunk until its last one is written: so each of them goes on, slowly.
+    """
+
+    def __init__(self, is_crowded: Callable[[], bool] = lambda: False) -> None:
+        self._is_crowded = is_crowded
         self.sending = threading.Lock()
         """Held from `take` until the chunk has left: chunks leave in the order of their numbers."""
         self._number = 0
@@ -60,7 +65,9 @@ class Window:
     @property
     def is_full(self) -> bool:
         """Tell whether whoever emits should wait."""
-        return self._unwritten > UNWRITTEN_BYTES_MAX
+        if not self._unwritten:
+            return False
+        return self._unwritten > UNWRITTEN_BYTES_MAX or self._is_crowded()
 
     def wait(self, is_stopped: Callable[[], bool]) -> None:
         """Wait for room in a sync agent; raises `Cancelled` once it is asked to stop."""

@@ -12,6 +12,7 @@ from goclaw_events.envelope import Cause, Fact, Turn
 from goclaw_events.errors import LogDamaged
 from goclaw_events.facts import StreamPoisoned
 from goclaw_events.frame import HASH_BYTES, decode_frame, hash_of, read_header
+from goclaw_events.output import read_chunk
 from goclaw_events.portable.digest import LogDigest
 from goclaw_events.portable.export import values_of
 from goclaw_events.portable.file import read_portable
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _WAITING: Final = ("timers", "attempts", "inbox", "outbox", "open")
 """Tables whose rows say that something is to be gone on with."""
 _POISONED: Final = FACTS.names[StreamPoisoned].name
+_PARTITION_BYTES: Final = 2
 _HINT: Final = "export the log again, or take another copy of the file"
 
 
@@ -33,8 +35,8 @@ class Manifest:
     """What a portable file was found to hold, all of it compared.
 
     `ends` are (era, last number, hash) by partition, of a whole log; `eras` the first number of
-    each (partition, era) that a frame began. `waiting` names what is to be gone on with ('':
-    nothing).
+    each (partition, era) that a frame began. `chunks` counts those of output. `waiting` names what
+    is to be gone on with ('': nothing).
     """
 
     log_id: bytes
@@ -43,6 +45,7 @@ class Manifest:
     version: str
     facts: int = 0
     blobs: int = 0
+    chunks: int = 0
     digest: bytes = b""
     ends: list[tuple[int, int, bytes]] = field(default_factory=list)
     eras: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -112,11 +115,20 @@ class _Check:
                     msg = f"blob {sha256.hex()} does not match its hash"
                     raise LogDamaged(msg, hint=_HINT)
                 self._blobs.add(sha256)
+            case "output", (bytes(key), bytes(value)):
+                self._chunk(key, value)
             case "end", (dict(end),):
                 self._end = end
             case _:
                 msg = f"the export holds a {kind!r}, which this version does not know"
                 raise LogDamaged(msg, hint=_HINT)
+
+    def _chunk(self, key: bytes, value: bytes) -> None:
+        chunk = read_chunk(bytes(_PARTITION_BYTES) + key, value)
+        if self._manifest.run not in (None, chunk.run_id):
+            msg = f"the export of run {self._manifest.run} holds output of {chunk.run_id}"
+            raise LogDamaged(msg, hint=_HINT)
+        self._manifest.chunks += 1
 
     def _frame(self, data: bytes) -> None:
         header = read_header(data)
@@ -169,7 +181,8 @@ class _Check:
         manifest.facts, manifest.blobs = self._digest.facts_count, len(self._blobs)
         manifest.digest = self._digest.value()
         found = (manifest.facts, manifest.blobs, manifest.digest)
-        if found != (end["facts"], end["blobs"], end["digest"]):
+        told = (end["facts"], end["blobs"], end["digest"])
+        if found != told or manifest.chunks != end.get("chunks", 0):
             msg = "the export does not hold what its end says"
             raise LogDamaged(msg, hint=_HINT)
         if manifest.run is None:

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import heapq
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from itertools import chain
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events.errors import HistoryExpired, LogDamaged, LogMissing
 from goclaw_events.frame import decode_frame, hash_of, read_header
 from goclaw_events.ids import partition_of, task_stream, workflow_stream
+from goclaw_events.output import OUTPUT, output_prefix
 from goclaw_events.portable.digest import LogDigest
-from goclaw_events.portable.file import PortableWriter
-from goclaw_events.tables import log_key, open_key
+from goclaw_events.portable.file import FORMAT, PortableWriter
+from goclaw_events.tables import log_key, open_key, u16
 from goclaw_events.value import pack, references, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from goclaw_events.envelope import Turn
     from goclaw_events.frame import Frame
     from goclaw_events.journal import Journal
 
 
+_PARTITION_BYTES: Final = 2
+
+
 class Exported(NamedTuple):
-    """What was written. `facts` counts those outside of `$partition`, as `digest` does."""
+    """What was written. `facts` counts those outside of `$partition`, as `digest` does.
+
+    `chunks` are those of the output of tasks.
+    """
 
     facts: int
     blobs: int
     digest: str
+    chunks: int = 0
 
 
 def values_of(frame: Frame) -> Iterator[Any]:
@@ -41,10 +50,11 @@ def values_of(frame: Frame) -> Iterator[Any]:
             yield message.data
 
 
-def export_log(journal: Journal, file: IO[bytes], version: str) -> Exported:
+def export_log(journal: Journal, file: IO[bytes], version: str, *, output: bool = True) -> Exported:
     """Write everything durable: frames as they stand, blobs before the frames that need them.
 
-    The frames of all partitions are in order of time. `version` is Goclaw's. Memory grows by 100
+    The frames of all partitions are in order of time; behind them, with `output`, comes what
+    tasks emitted. `version` is Goclaw's. Memory grows by 100
     bytes a blob. Raises `HistoryExpired` where the first facts were given up, `LogDamaged`,
     `BlobMissing`, `OSError`.
     """
@@ -67,7 +77,8 @@ def export_log(journal: Journal, file: IO[bytes], version: str) -> Exported:
         "finished": None,
         "version": version,
     }
-    with PortableWriter(file, head) as writer:
+    chunks = _Output(journal, [u16(partition) for partition in partitions] if output else [])
+    with PortableWriter(file, head, chunks.format) as writer:
         blobs = _Blobs(journal, writer)
         for _, partition, data in heapq.merge(*(_timed(journal, p) for p in partitions)):
             frame = decode_frame(data, check=False)
@@ -76,12 +87,18 @@ def export_log(journal: Journal, file: IO[bytes], version: str) -> Exported:
             for turn in frame.body.turns:
                 digest.add(turn.facts)
             ends[partition] = (ends[partition][0], frame.last, hash_of(data))
-        end = {"heads": [list(place) for place in ends]}
+        chunks.write(writer)
+        end = {"heads": [list(place) for place in ends], **chunks.end}
         return _finish(writer, digest, blobs, end)
 
 
-def export_run(journal: Journal, file: IO[bytes], run_id: str, version: str) -> Exported:
-    """Write the facts of one run and of its tasks. Raises `LogMissing` if there is no such run."""
+def export_run(
+    journal: Journal, file: IO[bytes], run_id: str, version: str, *, output: bool = True
+) -> Exported:
+    """Write the facts of one run and of its tasks, and with `output` what these emitted.
+
+    Raises `LogMissing` if there is no such run.
+    """
     stream = workflow_stream(run_id)
     partition = partition_of(stream, journal.partitions)
     if not journal.last_seq(partition, stream):
@@ -96,13 +113,15 @@ def export_run(journal: Journal, file: IO[bytes], run_id: str, version: str) -> 
         "finished": finished,
         "version": version,
     }
-    with PortableWriter(file, head) as writer:
+    chunks = _Output(journal, [output_prefix(partition, run_id)] if output else [])
+    with PortableWriter(file, head, chunks.format) as writer:
         blobs = _Blobs(journal, writer)
         for number, time_ns, turn in _turns(journal, partition, run_id):
             blobs.put(fact.data for fact in turn.facts)
             writer.put("turn", partition, number, time_ns, pack([turn.cause, *turn.facts]))
             digest.add(turn.facts)
-        return _finish(writer, digest, blobs, {})
+        chunks.write(writer)
+        return _finish(writer, digest, blobs, chunks.end)
 
 
 def _finish(
@@ -110,7 +129,7 @@ def _finish(
 ) -> Exported:
     facts, count, found = digest.facts_count, len(blobs.written), digest.value()
     writer.put("end", {"facts": facts, "blobs": count, "digest": found, **end})
-    return Exported(facts, count, found.hex())
+    return Exported(facts, count, found.hex(), end.get("chunks", 0))
 
 
 def _timed(journal: Journal, partition: int) -> Iterator[tuple[int, int, bytes]]:
@@ -135,6 +154,33 @@ def _turns(journal: Journal, partition: int, run_id: str) -> Iterator[tuple[int,
             if stream == own or stream.startswith(tasks):
                 yield number, frame.header.time_ns, turn
             number += len(turn.facts)
+
+
+class _Output:
+    """Write what tasks emitted: rows whose keys begin so, without their partition."""
+
+    def __init__(self, journal: Journal, prefixes: Sequence[bytes]) -> None:
+        self._rows = chain.from_iterable(journal.rows(OUTPUT, prefix) for prefix in prefixes)
+        self._first = next(self._rows, None)
+        self._count = 0
+
+    @property
+    def format(self) -> int:
+        """Return the format of a file with it."""
+        return 1 if self._first is None else FORMAT
+
+    @property
+    def end(self) -> dict[str, int]:
+        """Return what the end of the file says of it."""
+        return {"chunks": self._count} if self._count else {}
+
+    def write(self, writer: PortableWriter) -> None:
+        """Write it."""
+        if self._first is None:
+            return
+        for key, value in chain([self._first], self._rows):
+            writer.put(OUTPUT, key[_PARTITION_BYTES:], value)
+            self._count += 1
 
 
 class _Blobs:

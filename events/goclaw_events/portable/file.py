@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 MAGIC: Final = "goclaw-log"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""With the output of tasks; a file without any is of format 1, which older versions read."""
 RECORD_BYTES_MAX: Final = VALUE_BYTES_MAX + 1024 * 1024
 _HINT_WHOLE: Final = "export the log again, or take another copy of the file"
 
@@ -27,9 +28,9 @@ _HINT_WHOLE: Final = "export the log again, or take another copy of the file"
 class PortableWriter:
     """Write a portable file; the same values give the same bytes. Leaves `file` open."""
 
-    def __init__(self, file: IO[bytes], head: Mapping[str, Any]) -> None:
+    def __init__(self, file: IO[bytes], head: Mapping[str, Any], fmt: int = FORMAT) -> None:
         self._gzip = gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0)
-        self.put(MAGIC, FORMAT, dict(head))
+        self.put(MAGIC, fmt, dict(head))
 
     def put(self, *record: Any) -> None:
         """Write one value."""
@@ -67,10 +68,10 @@ def read_portable(file: IO[bytes]) -> Iterator[list[Any]]:
 
 def _head(record: Any) -> dict[str, Any]:
     match record:
-        case [str(magic), int(fmt), dict(head)] if magic == MAGIC and fmt == FORMAT:
+        case [str(magic), int(fmt), dict(head)] if magic == MAGIC and 1 <= fmt <= FORMAT:
             return head
         case [str(magic), int(fmt), *_] if magic == MAGIC:
-            msg = f"the export has format {fmt}; this version of Goclaw reads {FORMAT}"
+            msg = f"the export has format {fmt}; this version of Goclaw reads up to {FORMAT}"
             raise ExportInvalid(msg, hint="use the version of Goclaw that wrote it, or a newer one")
     msg = "this is no export of a log"
     raise ExportInvalid(msg, hint="`goclaw log export` writes one")

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 from itertools import groupby
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Final
 
 from goclaw_events.errors import LogUnfinished
 from goclaw_events.frame import decode_frame, read_header
 from goclaw_events.framing import EncodedFrame
+from goclaw_events.ids import partition_of, task_stream
+from goclaw_events.output import OUTPUT, read_chunk
 from goclaw_events.portable.checking import turn_of
 from goclaw_events.portable.file import read_portable
 from goclaw_events.portable.reroute import Rerouting
-from goclaw_events.tables import derive, is_of_archive
+from goclaw_events.tables import Row, derive, is_of_archive, u16
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from goclaw_events.envelope import Turn
     from goclaw_events.errors import CodedError
@@ -23,8 +25,15 @@ if TYPE_CHECKING:
     from goclaw_events.portable.checking import Manifest
 
 
-def import_portable(file: IO[bytes], manifest: Manifest, journal: Journal) -> None:
+OUTPUT_ROWS_MAX: Final = 1_000
+
+
+def import_portable(
+    file: IO[bytes], manifest: Manifest, journal: Journal, keep: Callable[[list[Row]], None]
+) -> None:
     """Append everything in `file`, which `check_portable` read, to an empty journal.
+
+    Rows of output go to `keep`, some at a time.
 
     A whole log goes into as many partitions as it had frame by frame, byte by byte: `journal`
     must have its id. No segments go with it: what was archived stands in its tables again.
@@ -41,10 +50,13 @@ def import_portable(file: IO[bytes], manifest: Manifest, journal: Journal) -> No
         hint = f"let everything end and export it again, or take --partitions {manifest.partitions}"
         raise LogUnfinished(msg, hint=hint)
     appender = _Appender(journal)
+    contents, output = _contents(file), _Output(journal.partitions, keep)
+    told = (record for record in contents if not output.takes(record))
     if keeps_frames(manifest, journal.partitions):
-        _append_frames(file, appender)
+        _append_frames(told, appender)
     else:
-        _append_turns(file, appender, journal)
+        _append_turns(told, appender, journal)
+    output.write()
     appender.wait()
 
 
@@ -53,9 +65,36 @@ def keeps_frames(manifest: Manifest, partitions: int) -> bool:
     return manifest.run is None and manifest.partitions == partitions
 
 
-def _append_frames(file: IO[bytes], appender: _Appender) -> None:
+class _Output:
+    """Put chunks where the streams of their tasks are."""
+
+    def __init__(self, partitions: int, keep: Callable[[list[Row]], None]) -> None:
+        self._partitions = partitions
+        self._keep = keep
+        self._rows: list[Row] = []
+
+    def takes(self, record: list[Any]) -> bool:
+        """Take a value in, if it is a chunk."""
+        if record[0] != OUTPUT:
+            return False
+        _, key, value = record
+        chunk = read_chunk(u16(0) + key, value)
+        where = partition_of(task_stream(chunk.run_id, chunk.task), self._partitions)
+        self._rows.append(Row(OUTPUT, u16(where) + key, value))
+        if len(self._rows) == OUTPUT_ROWS_MAX:
+            self.write()
+        return True
+
+    def write(self) -> None:
+        """Have what was taken in written."""
+        rows, self._rows = self._rows, []
+        if rows:
+            self._keep(rows)
+
+
+def _append_frames(records: Iterable[list[Any]], appender: _Appender) -> None:
     blobs: dict[bytes, bytes] = {}
-    for kind, *values in _contents(file):
+    for kind, *values in records:
         if kind == "blob":
             blobs[values[0]] = values[1]
         else:
@@ -65,9 +104,9 @@ def _append_frames(file: IO[bytes], appender: _Appender) -> None:
             blobs = {}
 
 
-def _append_turns(file: IO[bytes], appender: _Appender, journal: Journal) -> None:
+def _append_turns(contents: Iterable[list[Any]], appender: _Appender, journal: Journal) -> None:
     rerouting = Rerouting(journal)
-    for place, records in groupby(_contents(file), _place):
+    for place, records in groupby(contents, _place):
         if not place:
             rerouting.blobs.update((sha256, data) for _, sha256, data in records)
             continue

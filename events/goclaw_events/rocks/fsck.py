@@ -77,6 +77,12 @@ class Loss:
         """Tell whether going on means to give something up, or perhaps does."""
         return bool(self.facts) or not self.certain
 
+    def cut(self, partitions: int) -> set[int]:
+        """Return the partitions of which something is, or may be, lost."""
+        if not self.certain:
+            return set(range(partitions))
+        return {part.partition for part in self.partitions}
+
 
 @dataclass(slots=True)
 class Findings:
@@ -201,7 +207,7 @@ class _Check:
                 return
             torn = torn or ends != [prefix.seen for prefix in prefixes]
             if torn:
-                rebuild(log, ends, self.mended)
+                rebuild(log, ends, self.mended, loss.cut(log.partitions))
         self._finish(source, log, ends, loss, torn=torn)
 
     def _whole_archive(self, store: RocksStore, name: LogName) -> RocksLog | None:

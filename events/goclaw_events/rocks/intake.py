@@ -43,7 +43,7 @@ def import_log(source: Path, target: Path, partitions: int | None = None) -> Man
                 journal = RocksJournal(stage)
                 try:
                     file.seek(0)
-                    import_portable(file, manifest, journal)
+                    import_portable(file, manifest, journal, lambda rows: _write(journal, rows))
                     _compare(journal, manifest)
                     if copied:
                         journal.begin_era()
@@ -73,6 +73,10 @@ def _create(stage: Path, manifest: Manifest, partitions: int, *, copied: bool) -
         store.flush()
     finally:
         store.close()
+
+
+def _write(journal: RocksJournal, rows: list[Row]) -> None:
+    journal.rewrite(lambda store: store.write(rows), durable=True)
 
 
 def _compare(journal: RocksJournal, manifest: Manifest) -> None:

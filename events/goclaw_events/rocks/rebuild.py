@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from goclaw_events.cut import frames_to
 from goclaw_events.errors import CodedError, LogDamaged
 from goclaw_events.frame import decode_frame
+from goclaw_events.output import OUTPUT, read_chunk
 from goclaw_events.reading import era_key
 from goclaw_events.rocks.store import RocksStore
 from goclaw_events.segments.reader import ENDED
@@ -24,7 +25,7 @@ from goclaw_events.tips import meta_rows
 from goclaw_events.value import BLOB_ROW_BYTES_MAX, pack, references, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -33,20 +34,22 @@ if TYPE_CHECKING:
     from goclaw_events.rocks.stored import RocksLog
 
 BATCH_BYTES_MAX: Final = 8 * 1024 * 1024
-KEPT: Final = ("ended", "output")
+KEPT: Final = ("ended", OUTPUT)
 """Tables that do not follow from frames: their rows are copied as far as they can be read."""
 
 
-def rebuild(log: RocksLog, ends: Sequence[int], target: Path) -> None:
+def rebuild(log: RocksLog, ends: Sequence[int], target: Path, cut: Collection[int] = ()) -> None:
     """Make `target` a log of the frames up to `ends`, with their rows and blobs.
 
     Snapshots are left out: actors are then folded from the start, and get new ones. The frames
-    must be whole (`whole_prefixes`). Raises `LogDamaged`, `JournalFull`, `JournalBroken`.
+    must be whole (`whole_prefixes`). Of the partitions in `cut` facts are lost: output that came
+    after the last fact that is kept goes with them, for the attempt that emitted it may be one
+    that another takes the number of. Raises `LogDamaged`, `JournalFull`, `JournalBroken`.
     """
     target.mkdir(mode=0o700)
     store = RocksStore(target, create=True)
     try:
-        _Copy(log, store).run(ends)
+        _Copy(log, store, cut).run(ends)
     finally:
         store.close()
 
@@ -54,8 +57,10 @@ def rebuild(log: RocksLog, ends: Sequence[int], target: Path) -> None:
 class _Copy:
     """One copy under way: rows collect until they are worth a write."""
 
-    def __init__(self, log: RocksLog, store: RocksStore) -> None:
+    def __init__(self, log: RocksLog, store: RocksStore, cut: Collection[int]) -> None:
         self.log = log
+        self.until_ns = dict.fromkeys(cut, 0)
+        """When the last fact was written that is kept, of partitions of which some are lost."""
         self.store = store
         self.rows: list[Row] = []
         self.bytes = 0
@@ -86,6 +91,8 @@ class _Copy:
             self.copy_sections(baseline)
         for data in frames_to(self.log, partition, end):
             frame = decode_frame(data)
+            if partition in self.until_ns:
+                self.until_ns[partition] = frame.header.time_ns
             self.copy_blobs(frame)
             rows = derive(frame, data)
             if frame.header.first < floor:
@@ -153,9 +160,18 @@ class _Copy:
         """Copy the rows of a table up to the first that cannot be read."""
         try:
             for key, value in self.log.rows(table):
-                self.put([Row(table, key, value)])
+                if table != OUTPUT or self.is_kept_output(key, value):
+                    self.put([Row(table, key, value)])
         except LogDamaged:
             return
+
+    def is_kept_output(self, key: bytes, value: bytes) -> bool:
+        """Tell whether a row is a chunk of an attempt that the log still knows."""
+        try:
+            time_ns = read_chunk(key, value).time_ns
+        except LogDamaged:
+            return False
+        return time_ns <= self.until_ns.get(int.from_bytes(key[:2], "big"), time_ns)
 
     def copy_blobs(self, frame: Frame) -> None:
         """Copy the blobs that a frame refers to, directly or through another blob."""
