@@ -55,6 +55,12 @@ class DefinitionNotFound(GoclawError):
     code = "definition_not_found"
 
 
+class ScheduleNotFound(GoclawError):
+    """No schedule has this name."""
+
+    code = "schedule_not_found"
+
+
 class LaneNotFound(GoclawError):
     """No lane has this name; a lane of a definition is there from its first run on."""
 
@@ -198,6 +204,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "invalid_input": _INVALID,
     "signal_invalid": _INVALID,
     "path_refused": _INVALID,
+    "schedule_invalid": _INVALID,
+    "schedule_time_invalid": _INVALID,
     "params_undeclared": _INVALID,
     "invalid_address_rule": _INVALID,
     "address_forbidden": _INVALID,
@@ -251,6 +259,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "lane_not_found": _NOT_FOUND,
     "signal_not_found": _NOT_FOUND,
     "collector_not_found": _NOT_FOUND,
+    "schedule_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
     "definition_unknown": _NOT_FOUND,
     "secret_missing": _NOT_FOUND,
@@ -309,6 +318,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "cursor_from_lost_history": _WRONG_STATE,
     "agent_taken": _CONFLICT,
     "command_conflict": _CONFLICT,
+    "schedule_exists": _CONFLICT,
     "definition_conflict": _CONFLICT,
     "catalogue_full": _WRONG_STATE,
     "command_refused": _WRONG_STATE,
@@ -325,6 +335,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "path_limit": _WRONG_STATE,
     "step_missing": _WRONG_STATE,
     "collector_ended": _WRONG_STATE,
+    "schedule_busy": _WRONG_STATE,
     "snapshot_missing": _WRONG_STATE,
     "engine_owned": _WRONG_STATE,
 }

@@ -26,6 +26,7 @@ from scripts.collector_states import collector
 from scripts.lane_states import lane
 from scripts.run_states import run
 from scripts.saga_states import saga
+from scripts.schedule_states import schedule
 from scripts.task_states import task
 from scripts.unique_states import unique
 
@@ -82,7 +83,7 @@ def _follows(decision: Decision) -> str:
 
 def _who(stream: str) -> str:
     kind, _, rest = stream.partition("/")
-    if kind in ("lane", "collector", "saga"):
+    if kind in ("lane", "collector", "saga", "schedule"):
         return f"the {kind}"
     return "the run" if kind == "workflow" else f"task {rest.rpartition('/')[2]}"
 
@@ -118,7 +119,8 @@ def _diagram(aggregate: Aggregate) -> str:
 def draw() -> str:
     """Return the document."""
     parts = [HEAD]
-    for aggregate in (run(), task(), saga(), lane(), unique(), catalogue(), collector()):
+    every = (run(), task(), saga(), lane(), unique(), catalogue(), collector(), schedule())
+    for aggregate in every:
         parts.append(f"## {aggregate.title}\n\n{aggregate.about}\n")
         parts.append(_diagram(aggregate))
         parts += [_section(aggregate, state) for state in aggregate.states]

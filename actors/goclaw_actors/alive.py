@@ -6,7 +6,7 @@ its facts are newer than any that are about to be archived.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.actor import Entity
 from goclaw_actors.baseline import standing_of
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Journal
 
+STANDING: Final = ("lane", "catalogue", "unique", "schedule")
+"""Kinds of streams that never end."""
+
 
 def loaded(journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str) -> Entity:
     """Return an actor of one's own as its durable facts leave it; raises what reading raises."""
@@ -37,13 +40,14 @@ def loaded(journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str) -> 
 
 
 def alive(journal: Journal, kinds: Mapping[str, Decider[Any]], partition: int) -> set[str]:
-    """Return the streams that go on: unfinished runs, tasks at work, lanes, catalogues.
+    """Return the streams that go on: unfinished runs, tasks at work, and what never ends.
 
     A task is at work while it waits in a lane or holds a slot of one, has a timer, or an attempt
     that runs. One that waits for a run or a person is known to its run alone: `active_tasks`.
     """
-    found = lanes(journal, partition)
-    found |= standing(journal, partition, "catalogue") | standing(journal, partition, "unique")
+    found: set[str] = set()
+    for kind in STANDING:
+        found |= standing(journal, partition, kind)
     found.update(stream for stream in _open(journal, partition) if kind_of(stream) in kinds)
     tasks = (*_running(journal, partition), *_timed(journal, partition), *_in_lanes(journal, kinds))
     found.update(s for s in tasks if partition_of(s, journal.partitions) == partition)

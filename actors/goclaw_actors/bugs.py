@@ -90,7 +90,7 @@ class Bugs:
                 again = Send(entity.stream, RefuseWaiting())
                 self._turns.send(batch, entity.stream, message, again)
             return
-        if kind_of(entity.stream) in ("catalogue", "collector"):
+        if kind_of(entity.stream) in ("catalogue", "collector", "schedule"):
             self._tell_collecting(batch, message)
             return  # no run belongs to it; whoever wanted something was answered
         is_task = kind_of(entity.stream) == "task"

@@ -15,6 +15,7 @@ from goclaw_actors.compensating import (
 )
 from goclaw_actors.lending import LANE_MESSAGES
 from goclaw_actors.pathing import PATH_MESSAGES
+from goclaw_actors.scheduling import SCHEDULE_MESSAGES
 from goclaw_actors.signalling import (
     EndSignals,
     HoldMore,
@@ -315,6 +316,7 @@ for _cls, _name in (
     (RegisterDefinition, "definition.register"),
     *LANE_MESSAGES,
     *PATH_MESSAGES,
+    *SCHEDULE_MESSAGES,
     *COLLECT_MESSAGES,
     (AdjustTask, "task.adjust"),
     (LeftQueue, "task.left_queue"),

@@ -177,5 +177,14 @@ for _cls, _name in (
     (facts.MembersEnded, "collector.members_ended"),
     (facts.MembersAsked, "collector.members_asked"),
     (facts.CollectorEnded, "collector.ended"),
+    (facts.ScheduleSet, "schedule.set"),
+    (facts.FiringPlanned, "schedule.firing_planned"),
+    (facts.ScheduleFired, "schedule.fired"),
+    (facts.FiringQueued, "schedule.firing_queued"),
+    (facts.FiringsSkipped, "schedule.firings_skipped"),
+    (facts.FiredRunEnded, "schedule.run_ended"),
+    (facts.SchedulePaused, "schedule.paused"),
+    (facts.ScheduleResumed, "schedule.resumed"),
+    (facts.ScheduleDeleted, "schedule.deleted"),
 ):
     FACTS.register(_cls, _name)

@@ -106,6 +106,11 @@ def collector_stream(collector_id: str) -> str:
     return "collector/" + collector_id
 
 
+def schedule_stream(name: str) -> str:
+    """Name the stream of a schedule."""
+    return "schedule/" + name
+
+
 def kind_of(stream: str) -> str:
     """Name the aggregate that a stream belongs to: `workflow`, `task`, `lane`..."""
     return stream.partition("/")[0]

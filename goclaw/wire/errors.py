@@ -25,6 +25,7 @@ HOMES: Final = (
     "goclaw_events.envelope",
     "goclaw_events.errors",
     "goclaw_events.faults",
+    "goclaw_events.schedule",
     "goclaw_events.templates",
     "goclaw_events.unsupported",
     "goclaw_projections.errors",

@@ -23,6 +23,7 @@ from goclaw_events.value import BlobRef
 from scripts.collector_states import collector
 from scripts.lane_states import lane
 from scripts.run_states import run
+from scripts.schedule_states import schedule
 from scripts.task_states import task
 from tests.actors.given import NOW_NS, Scenario, Shelf, plan_of
 
@@ -34,7 +35,7 @@ STATUSES = ("completed", "failed", "cancelled")
 
 
 @pytest.mark.parametrize(
-    "aggregate", [run(), lane(), task(), collector()], ids=lambda found: found.title
+    "aggregate", [run(), lane(), task(), collector(), schedule()], ids=lambda found: found.title
 )
 @given(data=st.data())
 @settings(max_examples=60)

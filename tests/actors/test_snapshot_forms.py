@@ -15,6 +15,7 @@ from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
 from goclaw_actors.lending import DeclareLane, Enqueue, Release, Withdraw
 from goclaw_actors.saga import Saga, saga_decider
+from goclaw_actors.schedule import SCHEDULE, Schedule
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.workflow import Run, workflow_decider
@@ -138,6 +139,7 @@ LAYOUT = {
         "opened_by outcomes places reason rule run runs select status stream tally vote wanted "
         "watchers"
     ),
+    (1, "schedule"): "due_ns name planned_ns running said status triggers waiting",
     (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
         "active blocked children deadline_ns definition depth digest ended error first_failed "
@@ -238,6 +240,7 @@ class Keeper:
         ("collector", Collector),
         ("lane", Lane),
         ("saga", Saga),
+        ("schedule", Schedule),
         ("task", Task),
         ("unique", Unique),
         ("workflow", Run),
@@ -251,6 +254,7 @@ def test_the_layout_belongs_to_its_version(kind: str, state: Any) -> None:
         "collector": collector_decider(Shelf()).form,
         "lane": LANE.form,
         "saga": saga_decider(Shelf()).form,
+        "schedule": SCHEDULE.form,
         "task": task_decider(Shelf()).form,
         "workflow": workflow_decider(Shelf()).form,
     }

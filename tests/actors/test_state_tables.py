@@ -9,6 +9,7 @@ import pytest
 from scripts.collector_states import collector
 from scripts.lane_states import lane
 from scripts.run_states import run
+from scripts.schedule_states import schedule
 from scripts.state_tables import PATH, answers, draw, main
 from scripts.task_states import task
 
@@ -23,7 +24,7 @@ def test_the_document_is_what_the_code_says(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    "aggregate", [run(), task(), lane(), collector()], ids=lambda found: found.title
+    "aggregate", [run(), task(), lane(), collector(), schedule()], ids=lambda found: found.title
 )
 def test_every_state_answers_every_message(aggregate: Aggregate) -> None:
     """No state raises for a message: each has a row, or is named as one that nothing follows."""

@@ -89,6 +89,13 @@ def _saga(saga: Any) -> dict[str, Any]:
     return found
 
 
+def _schedule(schedule: Any) -> dict[str, Any]:
+    names = ("status", "planned_ns", "due_ns", "running", "triggers")
+    found = {name: getattr(schedule, name) for name in names}
+    found["waiting"] = [list(firing) for firing in schedule.waiting]
+    return found
+
+
 _OF = {
     "saga": _saga,
     "workflow": _run,
@@ -97,4 +104,5 @@ _OF = {
     "unique": _unique,
     "catalogue": _catalogue,
     "collector": _collector,
+    "schedule": _schedule,
 }

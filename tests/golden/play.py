@@ -32,6 +32,7 @@ from goclaw_events.value import blob_of, packer
 from tests.actors.given import plan_of
 from tests.actors.sagas import submission
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
+from tests.golden.schedules import scheduled, set_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -122,6 +123,7 @@ def _everything(stage: Stage) -> Stage:
     _undone(stage)
     stage = _losses(stage)
     _bugs_met(stage)
+    scheduled(stage)
     for _ in range(3):
         stage.clock.ns += 10**12
         stage.finish()
@@ -469,8 +471,9 @@ def _judged(stage: Stage) -> None:
 def _unfinished(stage: Stage) -> None:
     """Leave an attempt running, a timer set, a lane with a queue, and a run in each.
 
-    And a collector that waits for the first of these.
+    And a collector that waits for the first of these, and a schedule.
     """
+    set_schedule(stage, "goes-on")
     stage.submit(ONE, "running")
     body = OpenCollector("all", 0, None, None, 0, [["running", ["a", ""]]], b"d", "golden")
     stage.node.accept(Message(collector_stream("waits"), body))

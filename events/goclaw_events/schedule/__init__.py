@@ -1,0 +1,14 @@
+"""When schedules are due: what is asked for, checked, and the times that follow from it."""
+
+from goclaw_events.schedule.checking import ScheduleInvalid, timetable_of
+from goclaw_events.schedule.timetable import COUNT_MAX, Due, Timetable, due, next_after
+
+__all__ = [
+    "COUNT_MAX",
+    "Due",
+    "ScheduleInvalid",
+    "Timetable",
+    "due",
+    "next_after",
+    "timetable_of",
+]
