@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from goclaw.collected import Gathered as Gathered
     from goclaw.config import Settings as Settings
     from goclaw.engine import Engine as Engine
+    from goclaw.results import CommandRefused as CommandRefused
     from goclaw.results import RunResult as RunResult
     from goclaw.results import Submitted as Submitted
     from goclaw.run_once import run as run
@@ -34,6 +35,7 @@ _HOMES = {
     "Client": "goclaw.client",
     "CollectUnmet": "goclaw_actors.executors.errors",
     "Collected": "goclaw.collected",
+    "CommandRefused": "goclaw.results",
     "Engine": "goclaw.engine",
     "Fail": "goclaw_actors.executors.errors",
     "Interrupted": "goclaw_actors.executors.errors",
@@ -57,6 +59,7 @@ __all__ = [
     "Client",
     "CollectUnmet",
     "Collected",
+    "CommandRefused",
     "Engine",
     "Fail",
     "Gathered",

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from goclaw.collecting import Collecting
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
-from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
+from goclaw.forms import (
+    cancelling,
+    document_of,
+    recorded_from,
+    result_from,
+    submission,
+    submitted_from,
+)
 from goclaw.lanes import Lanes
 from goclaw.outputting import Outputting
 from goclaw.sagas import Sagas
@@ -118,9 +125,16 @@ class Client(Signalling, Collecting, Outputting):
         params = {"run_id": run_id, "timeout_s": timeout_s}
         return result_from(await self._ask_again("result", params))
 
-    async def cancel(self, run_id: str, *, reason: str = "", command_id: str | None = None) -> None:
+    async def cancel(
+        self,
+        run_id: str,
+        *,
+        reason: str = "",
+        command_id: str | None = None,
+        if_version: int | None = None,
+    ) -> None:
         """Cancel a run; returns once that is durable."""
-        params = {"run_id": run_id, "reason": reason, "command_id": command_id}
+        params = cancelling(run_id, reason, command_id, if_version)
         await self._ask_again("cancel", params)
 
     async def _ask_signal(self, operation: str, params: Mapping[str, Any]) -> Any:

@@ -28,16 +28,15 @@ from goclaw.results import RunResult, Submitted, accepted_of
 from goclaw.sagas import Sagas
 from goclaw.selecting import Selecting
 from goclaw.signalling import Signalling
-from goclaw.submission import request_of, require_kind, run_id_for
+from goclaw.submission import id_for, request_of, require_kind, submitted_as
 from goclaw.waiting import resolve
 from goclaw.wire.listener import listen
 from goclaw_actors.decider import SelectMembers
-from goclaw_actors.env import new_id
 from goclaw_actors.errors import ChildUnknown
 from goclaw_actors.executors.resolve import HasReferences, plain_copy, resolved
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, RegisterDefinition, SubmitRun
-from goclaw_actors.signalling import digest_of
+from goclaw_actors.versions import command_digest
 from goclaw_events.ids import (
     catalogue_stream,
     check_id,
@@ -194,9 +193,10 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
     ) -> Submitted:
         """Begin a run; returns once it is durable.
 
-        The run's id is `run_id`, or follows from `idempotency_key`, or is new. The same id with
-        the same request answers as before (`repeated`); with another one it is refused with
-        `command_conflict`. Raises `CommandRefused`, `InvalidInput`, `ChildUnknown`, and what
+        The run's id is `run_id`, or follows from `idempotency_key` and the workflow's name, or is
+        new. The same id with the same request answers as before (`repeated`); with another one it
+        is refused with `command_conflict`. A name without a version means, in a repeat, the version
+        that it meant at first. Raises `CommandRefused`, `InvalidInput`, `ChildUnknown`, and what
         `prepare` raises.
         """
         parts = self._open_parts()
@@ -238,17 +238,15 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         kind: str = "run",
     ) -> Message:
         prepared = self.prepare(workflow)
+        name, fresh = prepared.plan.name, run_id is None and idempotency_key is None
+        run_id = id_for(kind, name, run_id, idempotency_key, parts.clock.now_ns())
+        stream = saga_stream(run_id) if kind == "saga" else workflow_stream(run_id)
+        if not fresh and isinstance(workflow, str) and "@" not in workflow:
+            ref = submitted_as(parts.journal, stream, name)
+            prepared = prepared if ref is None else self._preparer.stored(ref, parts.journal.blob)
         require_kind(prepared, kind)
         request = request_of(prepared, given, labels)
         children = children_of(prepared, self.child)
-        name = prepared.plan.name
-        fresh = run_id is None and idempotency_key is None
-        if run_id is not None:
-            check_id(run_id, f"{kind} id")
-        elif idempotency_key is not None:
-            run_id = run_id_for(name, idempotency_key, kind)
-        else:
-            run_id = new_id(kind, parts.clock.now_ns())
         if any(one.plan.steps for one in (prepared, *children.values())):
             parts.declare_sagas()
         for one in (prepared, *children.values()):
@@ -264,7 +262,6 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
             submitted_by,
             children={name: child.ref for name, child in children.items()} or None,
         )
-        stream = saga_stream(run_id) if kind == "saga" else workflow_stream(run_id)
         message = Message(stream, body, fresh=fresh)
         message.blobs = request.blobs
         return message
@@ -313,14 +310,22 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
                 return await self._result(name, timeout_s)
             return await self._wait(parts, name, ended, timeout_s)
 
-    async def cancel(self, run_id: str, *, reason: str = "", command_id: str | None = None) -> None:
+    async def cancel(
+        self,
+        run_id: str,
+        *,
+        reason: str = "",
+        command_id: str | None = None,
+        if_version: int | None = None,
+    ) -> None:
         """Cancel a run: nothing new starts, what runs is stopped; returns once that is durable.
 
-        Cancelling twice is one cancel. Raises `CommandRefused` with `run_not_found` or
-        `run_finished`.
+        Cancelling twice is one cancel. Raises `CommandRefused` with `run_not_found`,
+        `run_finished`, or (unless the run has the version `if_version`) `run_changed`.
         """
         check_id(run_id, "run id")
-        await self.command(workflow_stream(run_id), CancelRun(reason, ""), command_id)
+        body = CancelRun(reason, "")
+        await self.command(workflow_stream(run_id), body, command_id, if_version=if_version)
 
     async def command(
         self,
@@ -329,16 +334,19 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         command_id: str | None = None,
         *,
         blobs: dict[bytes, bytes] | None = None,
+        if_version: int | None = None,
     ) -> tuple[Accepted, Position | None]:
         """Say something to an actor; returns what it answered, and where, once that is durable.
 
         The same `command_id` with the same body gives the same answer. `blobs` are what the body
-        refers to. Raises `CommandRefused`.
+        refers to. With `if_version` the actor must still have this version. Raises
+        `CommandRefused`.
         """
         message = Message(target, body)
         message.blobs = blobs
         message.command_id = command_id
-        message.digest = digest_of(body) if command_id else None
+        message.if_version = if_version
+        message.digest = command_digest(body, if_version) if command_id else None
         reply = await self._ask(self._open_parts(), message)
         return accepted_of(reply), reply.position
 

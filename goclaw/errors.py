@@ -325,6 +325,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "run_finished": _WRONG_STATE,
     "saga_finished": _WRONG_STATE,
     "saga_not_ready": _WRONG_STATE,
+    "run_changed": _WRONG_STATE,
+    "saga_changed": _WRONG_STATE,
     "lane_changed": _WRONG_STATE,
     "lane_resumed": _WRONG_STATE,
     "task_finished": _WRONG_STATE,

@@ -45,6 +45,7 @@ class Request(NamedTuple):
     input: Mapping[str, Any]
     run_id: str | None = None
     labels: Mapping[str, str] | None = None
+    idempotency_key: str | None = None
 
 
 class Ending(NamedTuple):
@@ -96,12 +97,17 @@ class _Foreground:
     async def _submit(client: Client, engine: Engine | None, request: Request) -> Submitted:
         if engine is None:
             return await client.submit(
-                request.workflow, input=request.input, run_id=request.run_id, labels=request.labels
+                request.workflow,
+                input=request.input,
+                run_id=request.run_id,
+                idempotency_key=request.idempotency_key,
+                labels=request.labels,
             )
         return await engine.submit(
             request.prepared,
             input=request.input,
             run_id=request.run_id,
+            idempotency_key=request.idempotency_key,
             labels=request.labels,
             submitted_by="cli",
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from goclaw.builder import Workflow
 from goclaw.results import RunFailure, RunResult, Submitted
 from goclaw.saga_builder import Saga
+from goclaw_actors.env import new_id
 from goclaw_events.codec import FACTS
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.envelope import Cause, Position
@@ -63,6 +65,18 @@ def submission(
         "run_id": run_id,
         "idempotency_key": idempotency_key,
         "labels": dict(labels or {}),
+    }
+
+
+def cancelling(
+    run_id: str, reason: str, command_id: str | None, if_version: int | None
+) -> dict[str, Any]:
+    """Return the parameters of `cancel`; it has an id, so that it can be asked for twice."""
+    return {
+        "run_id": run_id,
+        "reason": reason,
+        "command_id": command_id or new_id("cmd", time.time_ns()),
+        "if_version": if_version,
     }
 
 

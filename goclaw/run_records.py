@@ -50,6 +50,7 @@ def run_summary(run: RunView) -> dict[str, Any]:
         "run_id": run.run_id,
         "name": run.name,
         "status": run.status,
+        "version": run.version,
         "submitted_at": time_text(run.submitted_at_ns),
         "ended_at": time_text(run.ended_at_ns),
         "duration_s": duration_s(run),

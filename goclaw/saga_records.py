@@ -49,6 +49,7 @@ def saga_summary(saga: SagaView) -> dict[str, Any]:
         "saga_id": saga.saga_id,
         "name": saga.name,
         "status": saga.status,
+        "version": saga.version,
         "submitted_at": time_text(saga.submitted_at_ns),
         "started_at": time_text(saga.started_at_ns),
         "ended_at": time_text(saga.ended_at_ns),

@@ -61,8 +61,10 @@ class Sagas:
     """Ask for sagas by id. What can be asked twice is, where an engine went away meanwhile.
 
     A saga is what `goclaw.Saga` builds, a definition, the path of a file, or the `NAME` or
-    `NAME@VERSION` under which one is registered. Raises `SagaNotFound`, and `CommandRefused` with
-    `saga_finished` or `saga_not_ready` where a saga is in no state for what is wanted.
+    `NAME@VERSION` under which one is registered. What a person decides takes `command_id` (the same
+    again gives the same answer) and `if_version`: the saga must still have the version that `show`
+    gave. Raises `SagaNotFound`, and `CommandRefused` with `saga_changed`, or with `saga_finished`
+    or `saga_not_ready` where a saga is in no state for what is wanted.
     """
 
     def __init__(self, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]) -> None:
@@ -123,18 +125,18 @@ class Sagas:
         """Return a saga and its steps: an id, the beginning of one, or `@last`."""
         return dict(await self._ask("sagas.show", _named(saga_id)))
 
-    async def compensate(self, saga_id: str, *, reason: str = "") -> dict[str, Any]:
+    async def compensate(self, saga_id: str, *, reason: str = "", **change: Any) -> dict[str, Any]:
         """Stop a saga and undo what it did, or let its manual steps be undone."""
-        said = {"saga_id": saga_id, "reason": reason}
+        said = decision(saga_id, change, reason=reason)
         return dict(await self._ask("sagas.compensate", said))
 
-    async def retry(self, saga_id: str) -> dict[str, Any]:
+    async def retry(self, saga_id: str, **change: Any) -> dict[str, Any]:
         """Try compensations that failed again, with the idempotency keys that they had."""
-        return dict(await self._ask("sagas.retry", {"saga_id": saga_id}))
+        return dict(await self._ask("sagas.retry", decision(saga_id, change)))
 
-    async def resolve(self, saga_id: str, *, reason: str) -> dict[str, Any]:
+    async def resolve(self, saga_id: str, *, reason: str, **change: Any) -> dict[str, Any]:
         """End a saga that waits for a person: what is left to undo was seen to."""
-        said = {"saga_id": saga_id, "reason": reason}
+        said = decision(saga_id, change, reason=reason)
         return dict(await self._ask("sagas.resolve", said))
 
 
@@ -191,17 +193,17 @@ class SyncSagas:
         """Return a saga and its steps: as `Sagas.show`."""
         return dict(self._ask("sagas.show", _named(saga_id)))
 
-    def compensate(self, saga_id: str, *, reason: str = "") -> dict[str, Any]:
+    def compensate(self, saga_id: str, *, reason: str = "", **change: Any) -> dict[str, Any]:
         """Undo what a saga did: as `Sagas.compensate`."""
-        return dict(self._ask("sagas.compensate", {"saga_id": saga_id, "reason": reason}))
+        return dict(self._ask("sagas.compensate", decision(saga_id, change, reason=reason)))
 
-    def retry(self, saga_id: str) -> dict[str, Any]:
+    def retry(self, saga_id: str, **change: Any) -> dict[str, Any]:
         """Try compensations again: as `Sagas.retry`."""
-        return dict(self._ask("sagas.retry", {"saga_id": saga_id}))
+        return dict(self._ask("sagas.retry", decision(saga_id, change)))
 
-    def resolve(self, saga_id: str, *, reason: str) -> dict[str, Any]:
+    def resolve(self, saga_id: str, *, reason: str, **change: Any) -> dict[str, Any]:
         """End a saga by hand: as `Sagas.resolve`."""
-        return dict(self._ask("sagas.resolve", {"saga_id": saga_id, "reason": reason}))
+        return dict(self._ask("sagas.resolve", decision(saga_id, change, reason=reason)))
 
 
 def _submission(
@@ -222,6 +224,12 @@ def _submission(
         "idempotency_key": idempotency_key,
         "labels": dict(labels or {}),
     }
+
+
+def decision(saga_id: str, change: Mapping[str, Any], **said: str) -> dict[str, Any]:
+    """Return the parameters of a decision; it has an id, so that it can be asked for twice."""
+    given = {name: value for name, value in change.items() if value is not None}
+    return {"saga_id": saga_id, "command_id": new_id("cmd", time.time_ns()), **said, **given}
 
 
 def _listing(status: str | None, name: str | None) -> dict[str, Any]:

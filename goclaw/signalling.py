@@ -22,8 +22,9 @@ class Signalling(Pathing):
     makes a repeat harmless: it gets the first answer. `sender`, a name of one's own choice, is
     recorded behind the one that the transport proved (`uid:1000/reviewer`). `wait` (any
     state of `Signalled`) returns when it has come so far, or will not; after `timeout_s` it
-    raises `TimedOut`, and the signal is there all the same. Raises `CommandRefused` with the
-    code of the refusal.
+    raises `TimedOut`, and the signal is there all the same. With `if_version` a run must still have
+    the version that was shown of it (`run_changed`). Raises `CommandRefused` with the code of the
+    refusal.
     """
 
     async def steer(
@@ -121,6 +122,7 @@ class Signalling(Pathing):
         signal_id: str | None = None,
         sender: str = "",
         wait_s: float | None = None,
+        if_version: int | None = None,
     ) -> str:
         """Stop a task, or (without `task`) a run with all its tasks, keeping what they saved.
 
@@ -129,7 +131,10 @@ class Signalling(Pathing):
         the state of what was interrupted; with `wait_s` once the task (or each of the run, and of
         the runs below it) has stopped, or that time is over. `resume` lets it go on.
         """
-        given = {"reason": reason, "graceful": graceful, "timeout_s": timeout_s, "wait_s": wait_s}
+        given = {
+            "reason": reason, "graceful": graceful, "timeout_s": timeout_s, "wait_s": wait_s,
+            "if_version": if_version,
+        }  # fmt: skip
         return await self._hold("interrupt", run_id, task, signal_id, sender, **given)
 
     async def pause(
@@ -140,9 +145,11 @@ class Signalling(Pathing):
         reason: str = "",
         signal_id: str | None = None,
         sender: str = "",
+        if_version: int | None = None,
     ) -> str:
         """Let nothing of a task, or of a run, start until it is resumed; what runs goes on."""
-        return await self._hold("pause", run_id, task, signal_id, sender, reason=reason)
+        given = {"reason": reason, "if_version": if_version}
+        return await self._hold("pause", run_id, task, signal_id, sender, **given)
 
     async def resume(
         self,
@@ -151,12 +158,13 @@ class Signalling(Pathing):
         *,
         signal_id: str | None = None,
         sender: str = "",
+        if_version: int | None = None,
     ) -> str:
         """Let a task, or a run, go on that was interrupted or paused.
 
         An interrupted one begins another attempt, with `ctx.resumed_state`.
         """
-        return await self._hold("resume", run_id, task, signal_id, sender)
+        return await self._hold("resume", run_id, task, signal_id, sender, if_version=if_version)
 
     async def _hold(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import suppress
 from hashlib import blake2b, sha256
 from pathlib import Path
 from threading import Lock
@@ -12,10 +13,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from goclaw.builder import Workflow
 from goclaw.errors import UsageInvalid
 from goclaw.saga_builder import Saga
+from goclaw_actors.env import new_id
 from goclaw_events.definition import WorkflowDefinition
+from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import check_id
 from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
 from goclaw_events.plan.model import RUN_BY_AGENTS
+from goclaw_events.replay import stream_turns
 from goclaw_events.saga import SagaDefinition, compile_saga
 from goclaw_events.saga.loading import load_any, load_file
 from goclaw_events.templates import Template, references
@@ -25,11 +29,14 @@ from goclaw_events.value import BlobRef, blob_of, pack, store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from goclaw_events.journal import Journal
     from goclaw_events.loading import Format
     from goclaw_events.plan import Plan, PlannedTask
     from goclaw_events.value import Value
 
 PREPARED_MAX: Final = 256
+KEY_CHARS_MAX: Final = 255
+"""Of an idempotency key: it is recorded."""
 
 
 class Prepared(NamedTuple):
@@ -177,7 +184,36 @@ def request_of(
     return Request(value, merged, digest, blobs)
 
 
-def run_id_for(name: str, idempotency_key: str, kind: str = "run") -> str:
-    """Return the id that an idempotency key of a workflow, or of a saga, always leads to."""
+def id_for(
+    kind: str, name: str, given: str | None, idempotency_key: str | None, now_ns: int
+) -> str:
+    """Return the id of a run, or a saga, that is submitted: as given, by its key, or a new one.
+
+    A key of a workflow, or of a saga, always leads to the same one. Raises `UsageInvalid`,
+    `InvalidId`.
+    """
+    if given is not None:
+        if idempotency_key is not None:
+            msg = f"both a {kind} id and an idempotency key are given"
+            raise UsageInvalid(msg, hint="the id follows from the key: leave one of them out")
+        return check_id(given, f"{kind} id")
+    if idempotency_key is None:
+        return new_id(kind, now_ns)
+    if not 1 <= len(idempotency_key) <= KEY_CHARS_MAX:
+        msg = f"an idempotency key has 1 to {KEY_CHARS_MAX} characters, not {len(idempotency_key)}"
+        raise UsageInvalid(msg, hint="an empty one would make all submissions the same")
     digest = blake2b(f"{name}\0{idempotency_key}".encode(), digest_size=16).hexdigest()
     return check_id(f"{kind}_k{digest}", f"{kind} id")
+
+
+def submitted_as(journal: Journal, stream: str, name: str) -> BlobRef | None:
+    """Return the definition that a run was submitted with, if it was, and under this name.
+
+    So a repeat by name means the version that the name stood for then. None where what was
+    recorded was given up.
+    """
+    with suppress(HistoryExpired):
+        for turn in stream_turns(journal, stream):
+            ref, submitted_name = turn.facts[0].data[:2]
+            return ref if submitted_name == name else None
+    return None

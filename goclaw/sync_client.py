@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from goclaw.collected import gathered_from, unmet
-from goclaw.forms import document_of, recorded_from, result_from, submission, submitted_from
+from goclaw.forms import (
+    cancelling,
+    document_of,
+    recorded_from,
+    result_from,
+    submission,
+    submitted_from,
+)
 from goclaw.lanes import SyncLanes
 from goclaw.outputting import OutputChunk
 from goclaw.sagas import SyncSagas
@@ -90,9 +97,16 @@ class SyncClient(SyncSignalling):
         """Wait for a run's end; raises `RunNotFound`, and `TimedOut` after `timeout_s`."""
         return result_from(self.ask("result", run_id=run_id, timeout_s=timeout_s))
 
-    def cancel(self, run_id: str, *, reason: str = "", command_id: str | None = None) -> None:
+    def cancel(
+        self,
+        run_id: str,
+        *,
+        reason: str = "",
+        command_id: str | None = None,
+        if_version: int | None = None,
+    ) -> None:
         """Cancel a run; returns once that is durable."""
-        self.ask("cancel", run_id=run_id, reason=reason, command_id=command_id)
+        self._link.ask("cancel", cancelling(run_id, reason, command_id, if_version))
 
     def _ask_blocking(self, operation: str, params: Mapping[str, Any]) -> Any:
         return self._link.ask(operation, params)

@@ -81,7 +81,6 @@ def lane() -> Aggregate:
         "ControlLane (pause)": ControlLane("paused", {}, False, "uid:1"),
         "ControlLane (resume)": ControlLane("open", {}, False, "uid:1"),
         "ControlLane (drain)": ControlLane("draining", {}, False, "uid:1"),
-        "ControlLane (of another version)": ControlLane("open", {}, False, "uid:1", if_version=9),
         "LendFree": LendFree(),
         "RecheckSlots": RecheckSlots(None),
         "RecheckSlots of one task": RecheckSlots(["task/r/a"]),

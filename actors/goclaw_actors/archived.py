@@ -17,6 +17,7 @@ from goclaw_actors.messages import (
     SubmitRun,
 )
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.submitted import submitted_otherwise
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import (
     OF_RUNS,
@@ -90,9 +91,8 @@ def _submitted_before(run_id: str, name: str, ended: Ended, message: SubmitRun) 
         text = f"{name} {status_of(ended)}, and what it recorded was given up"
         sends = _tell(message.parent, run_id, HistoryExpired.code, text)
         return Decision((), sends, (), Accepted(plain_id(run_id), repeated=True))
-    text = f"{name} was submitted before with another definition or input"
-    refused = Refused("command_conflict", text, "choose another id")
-    return Decision((), _tell(message.parent, run_id, refused.code, text), (), refused)
+    refused = submitted_otherwise(name, message.idempotency_key)
+    return Decision((), _tell(message.parent, run_id, refused.code, refused.message), (), refused)
 
 
 def _said(run_id: str, ended: Ended, body: RoomFor | AskAgain | WatchTasks) -> Send:

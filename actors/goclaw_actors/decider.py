@@ -191,3 +191,6 @@ class Decider(Generic[S]):
     """None: the actor gets no snapshots."""
     pool: Pool[S] | None = None
     """None: every message has a turn of its own."""
+    version: Callable[[S], int | None] | None = None
+    """How often it was decided about, for commands that insist on it (ADR 0027); its answer None:
+    there is nothing yet. None: no command of it does."""

@@ -27,8 +27,7 @@ class ControlLane(NamedTuple):
     """Change the lane while it works; see `LaneControlled`.
 
     `mode` None: the one it has. `limits` are laid over those that were set live before, a value of
-    None takes one back; with `reset` all are taken back first. With `if_version` the lane must
-    still have this version.
+    None takes one back; with `reset` all are taken back first.
     """
 
     mode: str | None
@@ -36,7 +35,6 @@ class ControlLane(NamedTuple):
     reset: bool
     by: str
     claimed: str = ""
-    if_version: int | None = None
 
 
 class Enqueue(NamedTuple):

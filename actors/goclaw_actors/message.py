@@ -30,7 +30,8 @@ class Message:
 
     `row` is its inbox row, if it has one; `timer` the timer that fired it; both go when it is
     handled. `fresh` says that the target cannot have a stream yet, so none is looked for;
-    `continues` that an actor told itself to go on.
+    `continues` that an actor told itself to go on. `if_version`: the version that the target must
+    still have; only who asks from outside says so, so that it is in no row.
 
     Hundreds of thousands are made a second, most by actors: what only some have is no slot.
     """
@@ -43,6 +44,7 @@ class Message:
     row: tuple[int, int] | None = None
     command_id: str | None = None
     digest: bytes | None = None
+    if_version: int | None = None
     reply_to: Callable[[Reply], None] | None = None
     timer: TimerRow | None = None
     blobs: dict[bytes, bytes] | None = None

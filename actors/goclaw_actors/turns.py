@@ -23,6 +23,7 @@ from goclaw_actors.replies import cause_of, fold_reply, known_reply
 from goclaw_actors.required import Required
 from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
+from goclaw_actors.versions import outdated
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import NEW_TUPLE, Cause, Told
 from goclaw_events.errors import HistoryExpired, JournalUnavailable
@@ -168,6 +169,11 @@ class Turns:
                 reply = known_reply(entity, message, batch.now_ns)
                 if reply is not None:
                     batch.reply(message, reply, entity.number)
+                    return
+            if message.if_version is not None:
+                refused = outdated(entity, message.if_version)
+                if refused is not None:
+                    batch.reply(message, refused, entity.number)
                     return
             decision = self.decide(entity, message.body, self._moment(batch))
             if decision.facts and entity.archived and entity.decider.is_final(entity.state):

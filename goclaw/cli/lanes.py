@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from goclaw.cli.completing import lane_names
-from goclaw.cli.options import json_option, settings_options
+from goclaw.cli.options import command_id_option, json_option, settings_options, version_option
 from goclaw.cli.output import emit, print_table, say
 
 if TYPE_CHECKING:
@@ -36,11 +36,8 @@ def _change_options(command: Callable[..., Any]) -> Callable[..., Any]:
         "--by", "claimed", default="", metavar="NAME",
         help="Who asks; recorded beside the user that the system knows.",
     )  # fmt: skip
-    @click.option(
-        "--if-version", type=click.IntRange(min=0), metavar="N",
-        help="Only if nobody changed the lane since `lanes show` gave N.",
-    )  # fmt: skip
-    @click.option("--command-id", metavar="ID", help="The same again changes nothing twice.")
+    @version_option("lane", "lanes show")
+    @command_id_option
     @functools.wraps(command)
     def with_change(
         *args: object,

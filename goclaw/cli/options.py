@@ -68,6 +68,32 @@ def settings_options(command: Callable[..., R]) -> Callable[..., R]:
     return with_settings
 
 
+def idempotency_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--idempotency-key KEY`, handed over as `idempotency_key: str | None`."""
+    return click.option(
+        "--idempotency-key",
+        metavar="KEY",
+        help="What the id follows from, with the name: the same request under it is the same one.",
+    )(command)
+
+
+def version_option(what: str, shown_by: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Return what adds `--if-version N`, handed over as `if_version: int | None`."""
+    return click.option(
+        "--if-version",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help=f"Only if nobody changed the {what} since `{shown_by}` gave N.",
+    )
+
+
+def command_id_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--command-id ID`, handed over as `command_id: str | None`."""
+    return click.option("--command-id", metavar="ID", help="The same again changes nothing twice.")(
+        command
+    )
+
+
 def key_values(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:
     """Read `KEY=VALUE` texts: the callback of options that may be repeated."""
     pairs = {}

@@ -11,6 +11,7 @@ import click
 
 from goclaw.cli.options import (
     allow_exec_option,
+    idempotency_option,
     input_options,
     json_option,
     key_values,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from goclaw.config import Settings
-    from goclaw.foreground import Ending
+    from goclaw.foreground import Ending, Request
     from goclaw.live import Display
     from goclaw.results import Submitted
     from goclaw.submission import Prepared
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--run-id", metavar="ID", help="The run's id; the same run again gives the same result."
 )
+@idempotency_option
 @click.option(
     "--label", "labels", multiple=True, callback=key_values, metavar="KEY=VALUE",
     help="A label of the run. May be repeated.",
@@ -63,6 +65,7 @@ def run(
     inputs: Mapping[str, str],
     input_file: Path | None,
     run_id: str | None,
+    idempotency_key: str | None,
     labels: Mapping[str, str],
     timeout_s: float | None,
     detach: bool,
@@ -88,28 +91,26 @@ def run(
     given = given_input(prepared.plan, inputs, input_file)
     if elsewhere and _given().get("allow_exec"):
         say("the engine that runs decides which programs may be run; --allow-exec changes nothing")
+    request = Request(file, prepared, given, run_id, labels, idempotency_key)
     if detach:
-        _detached(settings, file, given, run_id, labels, as_json=as_json)
+        _detached(settings, request, as_json=as_json)
         return EXIT_OK
-    request = Request(file, prepared, given, run_id, labels)
     with displayed(settings) as display:
         ending = run_in_foreground(settings, request, display, timeout_s)
     return conclude(ending, resume_line(settings, modules, trusted), as_json=as_json)
 
 
-def _detached(
-    settings: Settings,
-    file: Path,
-    given: Mapping[str, Any],
-    run_id: str | None,
-    labels: Mapping[str, str],
-    *,
-    as_json: bool,
-) -> None:
+def _detached(settings: Settings, request: Request, *, as_json: bool) -> None:
     from goclaw.sync_client import SyncClient
 
     with SyncClient(settings.data_dir) as client:
-        submitted = client.submit(file, input=given, run_id=run_id, labels=labels)
+        submitted = client.submit(
+            request.workflow,
+            input=request.input,
+            run_id=request.run_id,
+            idempotency_key=request.idempotency_key,
+            labels=request.labels,
+        )
     tell_submitted(settings, submitted, as_json=as_json)
 
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from goclaw.cli.completing import run_ids
-from goclaw.cli.options import json_option, key_values, settings_options
+from goclaw.cli.options import (
+    command_id_option,
+    json_option,
+    key_values,
+    settings_options,
+    version_option,
+)
 from goclaw.cli.output import emit, json_line, print_table, printable, say
 from goclaw.errors import EXIT_FAILED, EXIT_OK, EXIT_UNAVAILABLE
 
@@ -130,18 +136,28 @@ def result(
 @runs.command()
 @click.argument("run", shell_complete=run_ids)
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+@version_option("run", "runs show")
+@command_id_option
 @settings_options
 @json_option
-def cancel(settings: Settings, run: str, reason: str, as_json: bool) -> None:
+def cancel(
+    settings: Settings,
+    run: str,
+    reason: str,
+    if_version: int | None,
+    command_id: str | None,
+    as_json: bool,
+) -> None:
     """Cancel a run: nothing new of it starts, what runs is stopped.
 
     RUN is an id, the beginning of one, or @last. Works with and without an engine. Returns once
-    it is recorded; exits 7 if the run has ended already.
+    it is recorded; exits 7 if the run has ended already, or was changed meanwhile.
     """
     from goclaw.asking import ask
+    from goclaw.forms import cancelling
 
     found = ask(settings, "runs.find", run=run, min_position="now")
-    ask(settings, "cancel", run_id=found["run_id"], reason=reason)
+    ask(settings, "cancel", **cancelling(found["run_id"], reason, command_id, if_version))
     if as_json:
         emit({"run_id": found["run_id"], "cancelled": True})
     else:
@@ -225,6 +241,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("run", record["run_id"]),
         ("name", record["name"]),
         ("status", record["status"]),
+        ("version", str(record["version"])),
         ("submitted", record["submitted_at"]),
         ("ended", record["ended_at"] or ""),
         ("took", _took(record["duration_s"])),

@@ -9,6 +9,8 @@ import click
 from goclaw.cli.completing import saga_ids
 from goclaw.cli.options import (
     allow_exec_option,
+    command_id_option,
+    idempotency_option,
     input_options,
     json_option,
     key_values,
@@ -16,6 +18,7 @@ from goclaw.cli.options import (
     process_option,
     settings_options,
     trust_option,
+    version_option,
 )
 from goclaw.cli.output import emit, json_line, json_pretty, print_table, printable, say
 from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT
@@ -47,7 +50,7 @@ def sagas() -> None:
 @click.argument("saga", metavar="FILE|NAME[@VERSION]")
 @input_options
 @click.option("--saga-id", metavar="ID", help="Its id; the same request again gives the same saga.")
-@click.option("--idempotency-key", metavar="KEY", help="What the id follows from.")
+@idempotency_option
 @click.option(
     "--label", "labels", multiple=True, callback=key_values, metavar="KEY=VALUE",
     help="A label of the saga. May be repeated.",
@@ -180,41 +183,73 @@ def show(settings: Settings, saga: str, timeline: bool, as_json: bool) -> None:
 @sagas.command()
 @_SAGA
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+@version_option("saga", "sagas show")
+@command_id_option
 @settings_options
 @json_option
-def compensate(settings: Settings, saga: str, reason: str, as_json: bool) -> None:
+def compensate(
+    settings: Settings,
+    saga: str,
+    reason: str,
+    as_json: bool,
+    **change: Any,
+) -> None:
     """Stop a saga and undo what it did, or let its manual steps be undone.
 
     Works with and without an engine; what undoes runs in one. Asking twice is asking once. Exits 7
     if the saga has completed.
     """
-    _decide(settings, "compensate", saga, as_json=as_json, reason=reason)
+    _decide(settings, "compensate", saga, change, as_json=as_json, reason=reason)
 
 
 @sagas.command()
 @_SAGA
+@version_option("saga", "sagas show")
+@command_id_option
 @settings_options
 @json_option
-def retry(settings: Settings, saga: str, as_json: bool) -> None:
+def retry(
+    settings: Settings,
+    saga: str,
+    as_json: bool,
+    **change: Any,
+) -> None:
     """Try compensations that failed again, with the idempotency keys that they had."""
-    _decide(settings, "retry", saga, as_json=as_json)
+    _decide(settings, "retry", saga, change, as_json=as_json)
 
 
 @sagas.command()
 @_SAGA
 @click.option("--reason", required=True, metavar="TEXT", help="What was done; it is recorded.")
+@version_option("saga", "sagas show")
+@command_id_option
 @settings_options
 @json_option
-def resolve(settings: Settings, saga: str, reason: str, as_json: bool) -> None:
+def resolve(
+    settings: Settings,
+    saga: str,
+    reason: str,
+    as_json: bool,
+    **change: Any,
+) -> None:
     """End a saga that waits for a person: what is left to undo was seen to by hand."""
-    _decide(settings, "resolve", saga, as_json=as_json, reason=reason)
+    _decide(settings, "resolve", saga, change, as_json=as_json, reason=reason)
 
 
-def _decide(settings: Settings, what: str, saga: str, *, as_json: bool, **said: str) -> None:
+def _decide(
+    settings: Settings,
+    what: str,
+    saga: str,
+    change: Mapping[str, Any],
+    *,
+    as_json: bool,
+    **said: str,
+) -> None:
     from goclaw.asking import ask
+    from goclaw.sagas import decision
 
     found = ask(settings, "sagas.find", saga=saga, min_position="now")
-    done = ask(settings, f"sagas.{what}", saga_id=found["saga_id"], **said)
+    done = ask(settings, f"sagas.{what}", **decision(found["saga_id"], change, **said))
     if as_json:
         emit(done)
     else:
@@ -267,6 +302,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("saga", record["saga_id"]),
         ("name", record["name"]),
         ("status", record["status"]),
+        ("version", str(record["version"])),
         ("submitted", record["submitted_at"]),
         ("ended", record["ended_at"] or ""),
         ("labels", " ".join(f"{key}={value}" for key, value in record["labels"].items())),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from goclaw.cli.completing import run_ids
-from goclaw.cli.options import json_option, settings_options
+from goclaw.cli.options import json_option, settings_options, version_option
 from goclaw.cli.output import emit, say
 
 if TYPE_CHECKING:
@@ -185,6 +185,7 @@ def _said(text: str | None, body: str | None) -> Any:
         raise click.UsageError(msg) from error
 
 
+_version = version_option("run", "runs show")
 _reason = click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
 
 
@@ -198,6 +199,7 @@ _reason = click.option("--reason", default="", metavar="TEXT", help="Why; it is 
 )  # fmt: skip
 @click.option("--wait", "wait_s", type=float, metavar="S",
               help="Wait up to S seconds until what runs has stopped.")  # fmt: skip
+@_version
 @_id
 @_sender
 @settings_options
@@ -210,6 +212,7 @@ def interrupt(
     now: bool,
     within: float | None,
     wait_s: float | None,
+    if_version: int | None,
     signal_id: str | None,
     sender: str,
     as_json: bool,
@@ -217,7 +220,7 @@ def interrupt(
     """Stop a task, or a run with all its tasks, keeping what they saved; `resume` goes on."""
     given = {
         "reason": reason, "graceful": not now, "timeout_s": within, "wait_s": wait_s,
-        "sender": sender,
+        "sender": sender, "if_version": if_version,
     }  # fmt: skip
     _show_held(_send(settings, "signal.interrupt", run, task, signal_id, given), as_json=as_json)
 
@@ -226,6 +229,7 @@ def interrupt(
 @_run
 @_task
 @_reason
+@_version
 @_id
 @_sender
 @settings_options
@@ -235,18 +239,20 @@ def pause(
     run: str,
     task: str | None,
     reason: str,
+    if_version: int | None,
     signal_id: str | None,
     sender: str,
     as_json: bool,
 ) -> None:
     """Let nothing of a task, or of a run, start until it is resumed; what runs goes on."""
-    given = {"reason": reason, "sender": sender}
+    given = {"reason": reason, "sender": sender, "if_version": if_version}
     _show_held(_send(settings, "signal.pause", run, task, signal_id, given), as_json=as_json)
 
 
 @signal.command()
 @_run
 @_task
+@_version
 @_id
 @_sender
 @settings_options
@@ -255,12 +261,13 @@ def resume(
     settings: Settings,
     run: str,
     task: str | None,
+    if_version: int | None,
     signal_id: str | None,
     sender: str,
     as_json: bool,
 ) -> None:
     """Let a task, or a run, go on that was interrupted or paused."""
-    given = {"sender": sender}
+    given = {"sender": sender, "if_version": if_version}
     _show_held(_send(settings, "signal.resume", run, task, signal_id, given), as_json=as_json)
 
 

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from goclaw.cli.completing import workflow_names
-from goclaw.cli.options import input_options, json_option, key_values, settings_options
+from goclaw.cli.options import (
+    idempotency_option,
+    input_options,
+    json_option,
+    key_values,
+    settings_options,
+)
 from goclaw.cli.output import emit, json_pretty, say
 from goclaw.errors import EXIT_FAILED, EXIT_OK
 
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--run-id", metavar="ID", help="The run's id; the same request again gives the same run."
 )
-@click.option("--idempotency-key", metavar="KEY", help="What the run's id follows from.")
+@idempotency_option
 @click.option(
     "--label", "labels", multiple=True, callback=key_values, metavar="KEY=VALUE",
     help="A label of the run. May be repeated.",

@@ -14,7 +14,7 @@ from goclaw.asker import asker
 from goclaw.errors import LaneNotFound
 from goclaw.live_limits import live_limits
 from goclaw.operations.ground import NOW, ground_of
-from goclaw.operations.operation import Params, act, read
+from goclaw.operations.operation import IfVersion, Params, act, read
 from goclaw.operations.runs import MinPosition
 from goclaw.operations.views import Paged
 from goclaw.results import CommandRefused
@@ -69,7 +69,7 @@ class ChangeLane(Params):
     """`DEFINITION/LANE`, or `/LANE` for one that all definitions share."""
     claimed: Annotated[str, Field(max_length=CLAIMED_MAX)] = ""
     """Who asks, in their own words: recorded beside who the transport says it is."""
-    if_version: Annotated[int, Field(ge=0)] | None = None
+    if_version: IfVersion = None
     """Only if the lane still has this version."""
     command_id: str | None = None
     """The same command again gives the same answer."""
@@ -126,9 +126,11 @@ async def _change(
     *,
     reset: bool = False,
 ) -> dict[str, Any]:
-    body = ControlLane(mode, limits or {}, reset, asker(), asked.claimed, asked.if_version)
+    body = ControlLane(mode, limits or {}, reset, asker(), asked.claimed)
     try:
-        accepted, position = await engine.command(lane_stream(asked.lane), body, asked.command_id)
+        accepted, position = await engine.command(
+            lane_stream(asked.lane), body, asked.command_id, if_version=asked.if_version
+        )
     except CommandRefused as error:
         if error.code == LaneNotFound.code:
             ground = ground_of(engine.parts, None)

@@ -8,9 +8,9 @@ subscription.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from goclaw.errors import InvalidRequest
 from goclaw.param_faults import faults_of
@@ -34,6 +34,10 @@ class Params(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+IfVersion = Annotated[int, Field(ge=0)] | None
+"""The version that what a command changes must still have; None: any."""
 
 
 class NoParams(Params):

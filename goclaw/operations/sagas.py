@@ -8,7 +8,7 @@ from pydantic import Field
 
 from goclaw.asker import asker
 from goclaw.errors import SagaNotFound
-from goclaw.operations.operation import NoParams, Params, act, read
+from goclaw.operations.operation import IfVersion, NoParams, Params, act, read
 from goclaw.operations.runs import LIST_MAX, MinPosition
 from goclaw.operations.work import Submit, ended_data, submitted_data
 from goclaw.results import CommandRefused
@@ -94,6 +94,8 @@ class NameSaga(Params):
     """Its id."""
     command_id: str | None = None
     """The same command again gives the same answer."""
+    if_version: IfVersion = None
+    """Only if the saga still has this version."""
 
 
 class Compensate(NameSaga):
@@ -174,7 +176,7 @@ async def _say(engine: Engine, asked: NameSaga, body: Any) -> dict[str, Any]:
     check_id(asked.saga_id, "saga id")
     try:
         accepted, position = await engine.command(
-            saga_stream(asked.saga_id), body, asked.command_id
+            saga_stream(asked.saga_id), body, asked.command_id, if_version=asked.if_version
         )
     except CommandRefused as error:
         if error.code == SagaNotFound.code:

@@ -6,14 +6,14 @@ import asyncio
 from contextlib import aclosing, suppress
 from dataclasses import asdict, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from goclaw.asker import signed
 from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
 from goclaw.following import follow_log
-from goclaw.operations.operation import Params, act
+from goclaw.operations.operation import IfVersion, Params, act
 from goclaw.signals import ACCEPTED, Level, Signalled, Story
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
@@ -79,8 +79,21 @@ class Say(Signal):
     """Wait at most so long."""
 
 
-class Pause(Signal):
-    """A task, or (without `task`) a run, that is to stand still."""
+class Hold(Signal):
+    """A task, or (without `task`) a run, that is to stand still, or to go on."""
+
+    if_version: IfVersion = None
+    """Only if the run still has this version; not for a task."""
+
+    @model_validator(mode="after")
+    def _versions_are_of_runs(self) -> Self:
+        if self.task is not None and self.if_version is not None:
+            raise ValueError("a task has no version: leave out `task` or `if_version`")
+        return self
+
+
+class Pause(Hold):
+    """A task, or a run, that is to stand still."""
 
     reason: Annotated[str, Field(max_length=REASON_CHARS_MAX)] = ""
     """Why; it is recorded."""
@@ -196,16 +209,18 @@ async def _hold(engine: Engine, asked: Pause, how: str, timeout_s: float) -> dic
     return await _command(engine, asked, body)
 
 
-async def _resume(engine: Engine, asked: Signal) -> dict[str, Any]:
+async def _resume(engine: Engine, asked: Hold) -> dict[str, Any]:
     digest = _digest("resumed", asked)
     body = ResumeWork(asked.task or "", signed(asked.sender), asked.signal_id, digest)
     return await _command(engine, asked, body)
 
 
-async def _command(engine: Engine, asked: Signal, body: Any) -> dict[str, Any]:
+async def _command(engine: Engine, asked: Hold, body: Any) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
     check_id(asked.run_id, "run id")
-    accepted, _ = await engine.command(workflow_stream(asked.run_id), body, asked.signal_id)
+    accepted, _ = await engine.command(
+        workflow_stream(asked.run_id), body, asked.signal_id, if_version=asked.if_version
+    )
     state = await _state_of(engine.parts, asked)
     return {
         "signal": asked.signal_id, "run_id": asked.run_id, "task": asked.task, "state": state,
@@ -214,7 +229,8 @@ async def _command(engine: Engine, asked: Signal, body: Any) -> dict[str, Any]:
 
 
 def _digest(what: str, asked: Signal) -> bytes:
-    said = asked.model_dump(exclude={"signal_id", "wait_s"}) | {"sender": signed(asked.sender)}
+    said = asked.model_dump(exclude={"signal_id", "wait_s", "if_version"})
+    said["sender"] = signed(asked.sender)
     return blake2b(pack([what, sorted(said.items())])).digest()
 
 
@@ -325,6 +341,6 @@ OPERATIONS: Final = (
     act("signal.interrupt", Interrupt, _interrupt, "Stop a task or a run, keeping its state.",
         _STATE, idle=True),
     act("signal.pause", Pause, _pause, "Let nothing of a task or a run start.", _STATE, idle=True),
-    act("signal.resume", Signal, _resume, "Let a task or a run go on.", _STATE, idle=True),
+    act("signal.resume", Hold, _resume, "Let a task or a run go on.", _STATE, idle=True),
     act("signal.state", AwaitSignal, _state, "Tell what became of a signal.", ANSWER, idle=True),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from goclaw.asker import asker
 from goclaw.following import follow_log
-from goclaw.operations.operation import NoParams, Params, act, follow, read
+from goclaw.operations.operation import IfVersion, NoParams, Params, act, follow, read
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cursor
 
@@ -78,6 +78,8 @@ class Cancel(Params):
     """Why; it is recorded."""
     command_id: str | None = None
     """The same command again gives the same answer."""
+    if_version: IfVersion = None
+    """Only if the run still has this version."""
 
 
 class Subscribe(Params):
@@ -130,7 +132,12 @@ def ended_data(ended: RunResult, named: str) -> dict[str, Any]:
 
 
 async def _cancel(engine: Engine, asked: Cancel) -> dict[str, Any]:
-    await engine.cancel(asked.run_id, reason=asked.reason, command_id=asked.command_id)
+    await engine.cancel(
+        asked.run_id,
+        reason=asked.reason,
+        command_id=asked.command_id,
+        if_version=asked.if_version,
+    )
     return {"run_id": asked.run_id}
 
 

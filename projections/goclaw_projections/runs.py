@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events import facts
 from goclaw_events.envelope import Position
+from goclaw_events.facts.versions import RUN_VERSIONED
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
 from goclaw_projections.states import RUN_ENDED, run_after
@@ -37,7 +38,8 @@ class RunView(NamedTuple):
     failed or cancelled. `definition` is the plan's blob; `result` keeps its `BlobRef`s;
     `counts` has the tasks that ended by `COUNTED`; `position` is that of the run's last fact;
     `parent` the stream of the task whose child the run is ('': it is nobody's). `stuck`: why
-    nothing will wake it, as in `RunStuck` ((): something will).
+    nothing will wake it, as in `RunStuck` ((): something will). `version`: how often it was decided
+    about (`RUN_VERSIONED`).
     """
 
     run_id: str
@@ -53,6 +55,7 @@ class RunView(NamedTuple):
     position: Position
     parent: str = ""
     stuck: Sequence[tuple[str, str]] = ()
+    version: int = 0
 
     @property
     def has_ended(self) -> bool:
@@ -82,8 +85,8 @@ class RunPage(NamedTuple):
 # A row, in place changed: the fields of RunView but the id, with lists for what has parts.
 (
     _NAME, _STATUS, _LABELS, _SUBMITTED, _ENDED, _DEFINITION, _COUNTS, _ERROR, _RESULT,
-    _POSITION, _PARENT, _STUCK,
-) = range(12)  # fmt: skip
+    _POSITION, _PARENT, _STUCK, _VERSION,
+) = range(13)  # fmt: skip
 
 
 class RunsProjection:
@@ -93,7 +96,7 @@ class RunsProjection:
     """
 
     name = "runs"
-    version = 3
+    version = 4
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -143,7 +146,7 @@ def _submitted(fact: facts.RunSubmitted, time_ns: int) -> list[Any]:
     labels = fact.labels
     return [
         fact.name, "running", labels, time_ns, None, fact.definition, counts, None, None, None,
-        fact.parent, [],
+        fact.parent, [], 1,
     ]  # fmt: skip
 
 
@@ -166,6 +169,8 @@ def _evolve(row: list[Any], fact: facts.WorkflowFact, time_ns: int) -> None:
             row[_RESULT] = fact.result
         case facts.RunFailed():
             row[_ERROR] = list(fact)
+    if type(fact) in RUN_VERSIONED:
+        row[_VERSION] += 1
     status = run_after(row[_STATUS], fact)
     if status in RUN_ENDED:
         _end(row, status, time_ns)
@@ -255,7 +260,7 @@ class RunsReader:
 def _view(run_id: str, data: bytes) -> RunView:
     (
         name, status, labels, submitted, ended, definition, counts, error, result, place, parent,
-        stuck,
+        stuck, version,
     ) = unpack(data)  # fmt: skip
     return RunView(
         run_id,
@@ -271,4 +276,5 @@ def _view(run_id: str, data: bytes) -> RunView:
         Position(*place),
         parent,
         tuple((stream, evidence) for stream, evidence in stuck),
+        version,
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_events import facts
 from goclaw_events.envelope import Position
+from goclaw_events.facts.versions import SAGA_VERSIONED
 from goclaw_events.ids import plain_id, saga_key
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
@@ -36,7 +37,7 @@ class SagaView(NamedTuple):
     `unwound`: those that are undone, had nothing to undo, or are not to be undone. `awaited`:
     steps that a person has to let be undone. `alarm`: [step, code, message] of compensations that
     failed: a dead letter while it is not empty; `left`: steps that are not undone because of them.
-    `resolved`: [reason, by].
+    `resolved`: [reason, by]. `version`: how often it was decided about (`SAGA_VERSIONED`).
     """
 
     saga_id: str
@@ -58,6 +59,7 @@ class SagaView(NamedTuple):
     alarm: Sequence[Sequence[str]]
     left: Sequence[str]
     resolved: Sequence[str] | None
+    version: int
 
 
 class SagaPage(NamedTuple):
@@ -71,14 +73,15 @@ class SagaPage(NamedTuple):
 (
     _NAME, _STATUS, _LABELS, _SUBMITTED, _STARTED, _ENDED, _DEFINITION, _PARENT, _CAUSE, _ERROR,
     _RESULT, _POSITION, _IN_DOUBT, _UNWOUND, _AWAITED, _ALARM, _LEFT, _RESOLVED,
-) = range(18)  # fmt: skip
+    _VERSION,
+) = range(19)  # fmt: skip
 
 
 class SagasProjection:
     """Fold the facts of saga streams into `saga/<key>` and the index `at/<time>/<key>`."""
 
     name = "sagas"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -118,11 +121,13 @@ def _apply_poisoned(frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
 def _submitted(fact: facts.SagaSubmitted, time_ns: int) -> list[Any]:
     return [
         fact.name, "created", fact.labels, time_ns, None, None, fact.definition, fact.parent, "",
-        None, None, None, [], [], [], [], [], None,
+        None, None, None, [], [], [], [], [], None, 1,
     ]  # fmt: skip
 
 
 def _evolve(row: list[Any], fact: facts.SagaFact, time_ns: int) -> None:
+    if type(fact) in SAGA_VERSIONED:
+        row[_VERSION] += 1
     match fact:
         case facts.SagaStarted():
             row[_STATUS], row[_STARTED] = "running", time_ns

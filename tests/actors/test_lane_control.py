@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lending import (
@@ -138,17 +136,6 @@ def test_a_draining_lane_takes_nobody_in_and_finishes() -> None:
     change(scenario, "open")
     assert follow(scenario, Release("a")) == []
     assert follow(scenario, Enqueue("c", 0, at_head=False)) == ["c"]
-
-
-@pytest.mark.parametrize(("version", "code"), [(0, "lane_changed"), (2, "lane_changed"), (1, None)])
-def test_a_change_may_insist_on_a_version(version: int, code: str | None) -> None:
-    """Whoever looked at a lane that was changed meanwhile is told so, and changes nothing."""
-    scenario = lane()
-    change(scenario, concurrency=2)
-    message = ControlLane("paused", {}, reset=False, by=BY, if_version=version)
-    reply = scenario.when(message).reply
-    assert (reply.code if isinstance(reply, Refused) else None) == code
-    assert scenario.state.control.version == (1 if code else 2)
 
 
 def test_a_lane_that_was_never_declared_is_not_known() -> None:

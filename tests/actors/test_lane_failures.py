@@ -350,7 +350,7 @@ def test_a_draining_lane_that_blocks_keeps_nobody_waiting() -> None:
     stage.submit(tasks, lanes=lanes, on_failure="continue")
     stage.rest()
     assert stage.executor.held
-    stage.node.accept(Message("lane/w/io", ControlLane(DRAINING, {}, False, "uid:0", "", None)))
+    stage.node.accept(Message("lane/w/io", ControlLane(DRAINING, {}, False, "uid:0")))
     stage.submit({"late": {"agent": "x", "lane": "io"}}, "late", lanes=lanes)
     stage.finish()
     ended = [fact for fact in stage.facts("workflow/r") if hasattr(fact, "generation")]

@@ -128,6 +128,12 @@ LAYOUT = {
         "failures holds idempotency_key in_doubt input labels lane left name parent plan resolved "
         "result results run_id shape start_deadline_ns status statuses unmet unrest unwound"
     ),
+    (2, "saga"): (
+        "active approved blocked cause children deadline_ns definition depth digest ended error "
+        "failures holds idempotency_key in_doubt input labels lane left name parent plan resolved "
+        "result results run_id shape start_deadline_ns status statuses unmet unrest unwound "
+        "version"
+    ),
     (12, "task"): (
         "adjusted attempt child child_run collect deadline_ns definition due_ns error failures "
         "generation hold holder hops in_doubt kept kept_in key lane limited lost params priority "
@@ -174,6 +180,11 @@ LAYOUT = {
         "active blocked children deadline_ns definition depth digest ended error first_failed "
         "held idempotency_key input labels name parent path plan reason result results run_id "
         "status statuses stuck told unmet was_held watches"
+    ),
+    (9, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels name parent path plan reason result results run_id "
+        "status statuses stuck told unmet version was_held watches"
     ),
     (1, "collector"): (
         "ask_ns asked by deadline_ns digest failures_max given has_ended members opened_by "

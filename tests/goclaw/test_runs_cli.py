@@ -101,6 +101,7 @@ def test_list_as_json_is_an_array_newest_first(
         "run_id": "run_good1",
         "name": "digest",
         "status": "completed",
+        "version": 2,
         "labels": {"team": "red"},
         "submitted_at": "2023-11-14T22:13:21.000000000Z",
         "ended_at": "2023-11-14T22:13:23.000000000Z",

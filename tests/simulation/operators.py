@@ -32,10 +32,10 @@ def control(world: World) -> None:
     limits = {name: rng.choice(LIMITS[name]) for name in LIMITS if rng.random() < 0.25}
     mode = rng.choice([None, None, OPEN, PAUSED, PAUSED, DRAINING])
     version = rng.choice([None, None, None, 1])
-    body = ControlLane(mode, limits, rng.random() < 0.1, "uid:1", "sim", version)
-    command_id = rng.choice([None, repr(tuple(body))])
+    body = ControlLane(mode, limits, rng.random() < 0.1, "uid:1", "sim")
+    command_id = rng.choice([None, repr((*body, version))])
     for _ in range(rng.choice([1, 1, 2])):
-        _send(world, rng.choice(LANES), body, command_id)
+        _send(world, rng.choice(LANES), body, command_id, version)
 
 
 def resume(world: World) -> None:
@@ -43,11 +43,14 @@ def resume(world: World) -> None:
     world.history.update(world.journal)
     for stream, _ in world.history.of_kind("lane"):
         if stream not in world.history.poisoned and lane_of(world, stream).control.mode != OPEN:
-            _send(world, stream, ControlLane(OPEN, {}, reset=True, by="uid:1"), None)
+            _send(world, stream, ControlLane(OPEN, {}, reset=True, by="uid:1"), None, None)
 
 
-def _send(world: World, stream: str, body: ControlLane, command_id: str | None) -> None:
+def _send(
+    world: World, stream: str, body: ControlLane, command_id: str | None, version: int | None
+) -> None:
     message = Message(stream, body)
+    message.if_version = version
     message.command_id = command_id
     message.digest = command_id.encode() if command_id else None
     message.reply_to = lambda reply: _answered(world, stream, body, reply)

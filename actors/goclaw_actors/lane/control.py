@@ -120,9 +120,6 @@ def control(stream: str, now: Control, message: ControlLane, now_ns: int, waitin
         text = f"no lane is called {stream.partition('/')[2]!r}"
         hint = "goclaw lanes list; a lane of a definition is there from its first run on"
         return Decision(reply=Refused("lane_not_found", text, hint))
-    if message.if_version not in (None, now.version):
-        text = f"the lane was changed meanwhile: its version is {now.version}"
-        return Decision(reply=Refused("lane_changed", text, "look at it again: goclaw lanes show"))
     mode = message.mode or now.mode
     said = {**({} if message.reset else now.live), **message.limits}
     for name, other in ((_CONCURRENCY, SCALE), (SCALE, _CONCURRENCY)):

@@ -136,6 +136,10 @@ def _is_final(_lane: Lane) -> bool:
     return False
 
 
+def _version(lane: Lane) -> int | None:
+    return None if lane.control.declared is None else lane.control.version
+
+
 LANE: Final = Decider(
     Lane,
     decide,
@@ -151,6 +155,7 @@ LANE: Final = Decider(
         decide_together,
         LEASES_PER_TURN_MAX,
     ),
+    _version,
 )
 """The lane as a value. A turn takes in at most as many messages as it may lease slots, so no slot
 stays free while a task waits."""

@@ -60,6 +60,7 @@ from goclaw_actors.saga.state import (
 from goclaw_actors.saga.turn import DEADLINE, TIMEOUT, Turn, told_parent
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.statuses import ACTIVE
+from goclaw_actors.submitted import submitted_otherwise
 from goclaw_events.facts import RunDeadlineSet, SagaResolved, SagaSubmitted, StepEnded
 from goclaw_events.ids import is_saga, lane_stream, owner_stream, plain_id, routing_key
 
@@ -314,9 +315,8 @@ def _submitted_before(saga: Saga, message: SubmitRun) -> Decision:
         ended = saga.status in ENDED
         sends = told_parent(saga.parent, _ended(saga), saga.cause) if ended else ()
         return Decision((), sends, (), Accepted(name, repeated=True))
-    text = f"saga {name} was submitted before with another definition or input"
-    refused = Refused("command_conflict", text, "choose another id")
-    error = (refused.code, text, "")
+    refused = submitted_otherwise(f"saga {name}", message.idempotency_key)
+    error = (refused.code, refused.message, "")
     sends = told_parent(message.parent, RunEnded(saga.run_id, "failed", None, error), "failed")
     return Decision((), sends, (), refused)
 
@@ -329,7 +329,12 @@ def _is_final(saga: Saga) -> bool:
     return saga.status in FINAL
 
 
+def _version(saga: Saga) -> int | None:
+    return None if saga.plan is None else saga.version
+
+
 def saga_decider(contents: Contents) -> Decider[Saga]:
     """Return the saga as a value."""
     form = snapshot_form(contents)
-    return Decider(Saga, _Decide(contents), Evolve(contents), _is_final, encode, form)
+    decide, evolve = _Decide(contents), Evolve(contents)
+    return Decider(Saga, decide, evolve, _is_final, encode, form, version=_version)

@@ -32,6 +32,7 @@ from goclaw_events.facts import (
     TasksBlocked,
     TasksUnblocked,
 )
+from goclaw_events.facts.versions import SAGA_VERSIONED
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
@@ -86,8 +87,8 @@ class Saga:
     `left`, how many dependents are not unwound; `unwound`. `in_doubt`: steps whose action did not
     complete and may have taken effect; `unrest`: tasks that ended and whose code may still run.
     `failures`: [code, message] of compensations that failed, by step. `cause`, `error` (code,
-    message, step): why it goes back. `approved`: manual steps are undone,
-    too. `holds`: it has a slot of `lane`. The rest is as in `SagaSubmitted`.
+    message, step): why it goes back. `approved`: manual steps are undone, too. `holds`: it has a
+    slot of `lane`. `version` counts what was decided about it. The rest is as in `SagaSubmitted`.
     """
 
     __slots__ = (
@@ -95,11 +96,13 @@ class Saga:
         "digest", "ended", "error", "failures", "holds", "idempotency_key", "in_doubt", "input",
         "labels", "lane", "left", "name", "parent", "plan", "resolved", "result", "results",
         "run_id", "shape", "start_deadline_ns", "status", "statuses", "unmet", "unrest", "unwound",
+        "version",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
         self.run_id = stream.partition("/")[2]
         self.status = UNKNOWN
+        self.version = 0
         self.plan: Plan | None = None
         self.shape = NO_SHAPE
         self.definition: BlobRef | None = None
@@ -190,6 +193,8 @@ class Evolve:
                 note(saga, fact)
             case _:
                 assert_never(fact)
+        if type(fact) in SAGA_VERSIONED:
+            saga.version += 1
         return saga
 
     def _submitted(self, saga: Saga, fact: SagaSubmitted) -> None:
@@ -273,7 +278,7 @@ def _unwind(saga: Saga, step: int) -> None:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "parent",
     "depth", "start_deadline_ns", "deadline_ns", "children", "lane", "holds", "active", "ended",
-    "cause", "error", "approved", "result", "resolved",
+    "cause", "error", "approved", "result", "resolved", "version",
 )  # fmt: skip
 
 
@@ -328,4 +333,4 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Saga]:
             saga.blocked.restore(saga.plan.tasks, maps.get(1, {}), left)
         return saga
 
-    return SnapshotForm(1, _root, _maps, restore)
+    return SnapshotForm(2, _root, _maps, restore)

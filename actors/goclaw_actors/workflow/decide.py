@@ -61,6 +61,7 @@ from goclaw_actors.signalling import (
     WithdrawSignal,
 )
 from goclaw_actors.statuses import ACTIVE
+from goclaw_actors.submitted import submitted_otherwise
 from goclaw_actors.workflow.changing import PathChanges, concluding, drop_more, is_changing
 from goclaw_actors.workflow.deadline import DEADLINE, limit
 from goclaw_actors.workflow.draft import Draft
@@ -310,9 +311,8 @@ def _submitted_before(run: Run, message: SubmitRun) -> Decision:
         known = RunEnded(run.run_id, run.status, run.result, run.error)
         sends = _tell(run.parent, known) if run.status in FINAL else ()
         return Decision((), sends, (), Accepted(run.run_id, repeated=True))
-    text = f"run {run.run_id} was submitted before with another definition or input"
-    refused = Refused("command_conflict", text, "choose another run id")
-    error = (refused.code, text, "")
+    refused = submitted_otherwise(f"run {run.run_id}", message.idempotency_key)
+    error = (refused.code, refused.message, "")
     sends = _tell(message.parent, RunEnded(run.run_id, "failed", None, error))
     return Decision((), sends, (), refused)
 
@@ -337,8 +337,13 @@ def _is_final(run: Run) -> bool:
     return run.status in FINAL
 
 
+def _version(run: Run) -> int | None:
+    return None if run.plan is None else run.version
+
+
 def workflow_decider(contents: Contents) -> Decider[Run]:
     """Return the run as a value."""
     decide, form = _Decide(contents), snapshot_form(contents)
     pool = Pool(frozenset({TaskReported}), decide.reported, REPORTS_PER_TURN_MAX)
-    return Decider(Run, decide, Evolve(contents, evolve_path), _is_final, encode, form, pool)
+    evolve = Evolve(contents, evolve_path)
+    return Decider(Run, decide, evolve, _is_final, encode, form, pool, _version)

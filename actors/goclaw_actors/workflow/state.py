@@ -52,6 +52,7 @@ from goclaw_events.facts import (
     TasksWatched,
     WorkflowFact,
 )
+from goclaw_events.facts.versions import RUN_VERSIONED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -95,14 +96,15 @@ class Run:
     `told` are the tasks (by plan index) that somebody said something to: their streams may begin
     before they do. `blocked` are active ones that a lane has no room for; None: there never were
     any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
-    `watches` is None unless collectors wait for ends, `path` unless it was changed.
+    `watches` is None unless collectors wait for ends, `path` unless it was changed. `version`
+    counts what was decided about the run.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
         "error", "first_failed", "held", "idempotency_key", "input", "labels", "name", "parent",
         "path", "plan", "reason", "result", "results", "run_id", "status", "statuses", "stuck",
-        "told", "unmet", "was_held", "watches",
+        "told", "unmet", "version", "was_held", "watches",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -133,6 +135,7 @@ class Run:
         self.stuck: list[list[str]] = []
         self.held = ""
         self.was_held = False
+        self.version = 0
         self.watches: Watches | None = None
         self.path: Path | None = None
 
@@ -199,6 +202,8 @@ class Evolve:
                 run.watches = None
             case _:
                 assert_never(fact)
+        if type(fact) in RUN_VERSIONED:
+            run.version += 1
         return run
 
     def _submitted(self, run: Run, fact: RunSubmitted) -> None:
@@ -310,7 +315,7 @@ def encode(run: Run) -> dict[str, Any]:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "active",
     "ended", "reason", "result", "first_failed", "error", "parent", "depth", "deadline_ns",
-    "children", "stuck", "held", "was_held",
+    "children", "stuck", "held", "was_held", "version",
 )  # fmt: skip
 
 
@@ -363,7 +368,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.path = None if path is None else Path.of_list(path)
         return run
 
-    return SnapshotForm(8, _root, _maps, restore)
+    return SnapshotForm(9, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -1,0 +1,66 @@
+"""Which facts count the version of a run, or of a saga, up.
+
+All that was decided about it as a whole, by people or by itself; not what its tasks did (ADR 0027).
+What folds a version, here or in a view, folds these.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from goclaw_events.facts.adjust import RunDeadlineSet
+from goclaw_events.facts.hold import RunInterrupted, RunPaused, RunResumed
+from goclaw_events.facts.path import PathChangeAsked, PathChanged, PathKept
+from goclaw_events.facts.saga import (
+    CompensationApproved,
+    CompensationAwaited,
+    CompensationBegun,
+    CompensationRetried,
+    SagaAlarmed,
+    SagaCompensated,
+    SagaCompleted,
+    SagaResolved,
+    SagaStarted,
+    SagaSubmitted,
+)
+from goclaw_events.facts.workflow import (
+    RunCancelled,
+    RunCancelRequested,
+    RunCompleted,
+    RunFailed,
+    RunSubmitted,
+    RunTimedOut,
+)
+
+RUN_VERSIONED: Final[frozenset[type]] = frozenset(
+    {
+        RunSubmitted,
+        RunInterrupted,
+        RunPaused,
+        RunResumed,
+        RunCancelRequested,
+        RunTimedOut,
+        RunDeadlineSet,
+        PathChangeAsked,
+        PathChanged,
+        PathKept,
+        RunCompleted,
+        RunFailed,
+        RunCancelled,
+    }
+)
+SAGA_VERSIONED: Final[frozenset[type]] = frozenset(
+    {
+        SagaSubmitted,
+        SagaStarted,
+        RunDeadlineSet,
+        CompensationBegun,
+        CompensationAwaited,
+        CompensationApproved,
+        CompensationRetried,
+        SagaAlarmed,
+        SagaCompleted,
+        SagaCompensated,
+        SagaResolved,
+    }
+)
