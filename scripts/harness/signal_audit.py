@@ -28,7 +28,8 @@ from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.rocks import verify_directory
 from scripts.harness.audit import facts_of
 from scripts.harness.ledger import read
-from scripts.harness.talk import HOLDS, RUNS, TASKS, number_of, word
+from scripts.harness.output_audit import Told
+from scripts.harness.talk import HOLDS, RUNS, number_of, tasks_of, word
 
 if TYPE_CHECKING:
     from goclaw_events.journal import Journal
@@ -55,7 +56,7 @@ def play(request: dict[str, Any], talk: Talk) -> None:
             ]
             if not ends or ends[-1] not in ("RunCompleted", "RunFailed"):
                 faults.append(f"s{run} did not end: {ends[-3:]}")
-            for task in TASKS:
+            for task in tasks_of(run):
                 facts = facts_of(journal, task_stream(f"s{run}", task))
                 acked = [n for of, name, n in request["acked"] if (of, name) == (run, task)]
                 mine = [entry for entry in entries if entry.key == f"s{run}/{task}/0"]
@@ -65,6 +66,9 @@ def play(request: dict[str, Any], talk: Talk) -> None:
                 faults += of_task.interrupted()
                 faults += _handed(of_task, mine)
                 counts += of_task.counts
+        told = Told(journal, home)
+        faults += told.faults()
+        counts["chunks"] = told.chunks
     except CodedError as error:
         faults.append(f"the log cannot be read: {error}")
     finally:

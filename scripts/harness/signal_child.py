@@ -8,23 +8,31 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import goclaw
-from goclaw.agents import agent
-from goclaw.config import EngineSettings, Settings
+from goclaw.config import EngineSettings, ExecutorSettings, ProcessSettings, Settings
 from goclaw.engine import Engine
 from goclaw.errors import TimedOut
 from goclaw.results import CommandRefused
-from goclaw_actors.executors.agents import AgentRegistry
+from goclaw_actors.executors.errors import CollectUnmet
 from scripts.harness.failpoint import arm
-from scripts.harness.ledger import Ledger
-from scripts.harness.talk import EXPECTED, MODES, RUNS, STOP, TASKS, word, workflow_of
+from scripts.harness.listening import listeners
+from scripts.harness.talk import (
+    EXPECTED,
+    MODES,
+    RUNS,
+    STOP,
+    gatherings,
+    tasks_of,
+    word,
+    workflow_of,
+)
 
 if TYPE_CHECKING:
-    from goclaw_actors.executors.context import TaskContext
-    from goclaw_actors.work import Signal
-    from scripts.harness.nursery import Talk
-    from scripts.harness.talk import Word
+    from collections.abc import Coroutine, Iterator
 
+    from scripts.harness.nursery import Talk
+    from scripts.harness.talk import Gathering, Word
+
+WORKERS: Final = ProcessSettings(workers_max=1, kill_grace_s=0.2)
 FINISH_S: Final = 0.3
 """Tasks that still listen are asked to stop again after so long."""
 
@@ -33,31 +41,66 @@ def play(request: dict[str, Any], talk: Talk) -> None:
     """Open the engine on `data` and talk to the tasks of its runs, each from word `next` on.
 
     Says `open`; `ack` or `no` with run, task, number, and whether it was known, or the code of the
-    refusal. With `finish` it says no more words, but lets every task end; `done` when all runs
-    have. Then it waits for `stop`. `kill_at` as in the harness of engines.
+    refusal; `chunk` with run, task, cursor and value of what a task emitted, from the cursors in
+    `read` on; `member` with collector, cursor and [member, status, result], likewise, and
+    `collected` with what came of it. With `finish` it says no more words, but lets every task
+    end; `done` when all runs have. Then it waits for `stop`. `kill_at` as in the harness of
+    engines.
     """
     arm(request["kill_at"])
     home = Path(request["home"])
     settings = Settings(
         partitions=request["partitions"],
         engine=EngineSettings(lost_max=100_000, **request["engine"]),
+        executors=ExecutorSettings(process=WORKERS),
     )
-    registry = _listeners(Ledger(home / "ledger", request["boot"]), request["seed"])
 
     async def run() -> None:
-        async with Engine(home / "data", settings=settings, agents=registry) as engine:
+        async with Engine(home / "data", settings=settings, agents=listeners()) as engine:
             talk.say("open")
             for number in range(RUNS):
-                await engine.submit(workflow_of(number), run_id=f"s{number}")
-            if request["finish"]:
-                await asyncio.gather(*(_finish(engine, number) for number in range(RUNS)))
-                talk.say("done")
-                await asyncio.to_thread(talk.hear)
-            else:
-                await _say_all(engine, request, talk)
+                made = workflow_of(number, str(home), request["seed"])
+                await engine.submit(made, run_id=f"s{number}")
+            async with asyncio.TaskGroup() as group:
+                for reader in _readers(engine, request, talk):
+                    group.create_task(reader)
+                if request["finish"]:
+                    for number in range(RUNS):
+                        group.create_task(_finish(engine, number))
+                else:
+                    group.create_task(_say_all(engine, request, talk))
+            talk.say("done")
+            await asyncio.to_thread(talk.hear)
 
     asyncio.run(run())
     talk.say("closed")
+
+
+def _readers(
+    engine: Engine, request: dict[str, Any], talk: Talk
+) -> Iterator[Coroutine[Any, Any, None]]:
+    """Yield who reads what tasks emit, and who hears how they end, each to the end."""
+    read = request["read"]
+    for run in range(RUNS):
+        for task in tasks_of(run):
+            yield _read(engine, talk, run, task, read.get(f"{run}/{task}"))
+    for gathering in gatherings():
+        yield _gather(engine, talk, gathering, read.get(gathering.id, 0))
+
+
+async def _read(engine: Engine, talk: Talk, run: int, task: str, after: str | None) -> None:
+    async for chunk in engine.output(f"s{run}", task, after=after):
+        talk.say("chunk", f"{run}/{task}", chunk.cursor, chunk.value)
+
+
+async def _gather(engine: Engine, talk: Talk, gathering: Gathering, after: int) -> None:
+    name = gathering.id
+    await engine.collect(*gathering.members, collector_id=name, **gathering.more).open()
+    with suppress(CollectUnmet):
+        async for one in engine.collection(name, after=after):
+            talk.say("member", name, one.cursor, [one.member, one.status, one.result])
+    found = await engine.collection(name)
+    talk.say("collected", name, found.status, [[one.member, one.status] for one in found.gathered])
 
 
 async def _say_all(engine: Engine, request: dict[str, Any], talk: Talk) -> None:
@@ -65,7 +108,7 @@ async def _say_all(engine: Engine, request: dict[str, Any], talk: Talk) -> None:
         *(
             _say_on(engine, request, talk, run, task)
             for run in range(RUNS)
-            for task in TASKS
+            for task in tasks_of(run)
         )
     )  # fmt: skip
 
@@ -107,58 +150,10 @@ async def _finish(engine: Engine, run: int) -> None:
     """Have every task of a run go on, and then stop."""
     run_id = f"s{run}"
     while True:
-        for task in TASKS:
+        for task in tasks_of(run):
             for said in (engine.resume(run_id, task), engine.message(run_id, STOP, task=task)):
                 with suppress(CommandRefused):
                     await said
         with suppress(TimedOut):
             await engine.result(run_id, timeout_s=FINISH_S)
             return
-
-
-class _Listener:
-    """What an attempt does with what it is told: it writes that down, and saves it now and then."""
-
-    def __init__(self, ledger: Ledger, ctx: TaskContext, seed: str) -> None:
-        self._ledger = ledger
-        self._ctx = ctx
-        self._rng = random.Random(f"{seed}/{ctx.idempotency_key}/{ctx.attempt}")  # noqa: S311
-
-    def hears_the_last(self, signal: Signal) -> bool:
-        """Take a signal; tell whether it was the last. Fails seldom."""
-        if signal.kind == "params":
-            return False
-        ctx, ids = self._ctx, list(signal.parts or (signal.id,))
-        self._ledger.write("took", ctx.idempotency_key, ctx.attempt, [ids, signal.redelivered])
-        if self._rng.random() < 0.2:  # noqa: PLR2004
-            ctx.save(ids)
-        if self._rng.random() < 0.02:  # noqa: PLR2004
-            raise RuntimeError(signal.id)
-        return bool(signal.body == STOP or (signal.parts and STOP in signal.body))
-
-
-def _listeners(ledger: Ledger, seed: str) -> AgentRegistry:
-    """Return the agents: one coroutine, one for threads."""
-    registry = AgentRegistry()
-
-    @agent("talk.soft", registry=registry)
-    async def soft(ctx: TaskContext, knob: int = 0) -> int:
-        listener = _Listener(ledger, ctx, seed)
-        try:
-            async for signal in ctx.signals():
-                if listener.hears_the_last(signal):
-                    break
-        except goclaw.Interrupted:
-            ctx.save("interrupted")
-            raise
-        return ctx.attempt + knob
-
-    @agent("talk.hard", registry=registry)
-    def hard(ctx: TaskContext, knob: int = 0) -> int:
-        listener = _Listener(ledger, ctx, seed)
-        while True:
-            signal = ctx.next_signal()
-            if signal is not None and listener.hears_the_last(signal):
-                return ctx.attempt + knob
-
-    return registry

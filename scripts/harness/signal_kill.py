@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import time
@@ -10,16 +11,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scripts.harness.engine_kill import DEADLINE_S, STEPS, engine_options
 from scripts.harness.nursery import Harm
-from scripts.harness.talk import RUNS, TASKS, word
+from scripts.harness.talk import APART, RUNS, tasks_of, word
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from scripts.harness.nursery import Child, Nursery
 
 WAYS: Final = ("opening", "time", "time", "word", "word", "step", "step")
 """When an engine is killed: while it opens, after a while, after an acknowledgement, before a step
-of a commit."""
+of a commit; in each world once after the agent in a process was heard (`apart`), and at last twice
+while tasks end (`end`), after a collector told of a member."""
+APART_AT: Final = 1
+END_KILLS: Final = 2
+HEARD_S: Final = 5.0
+"""The agent in a process may be paused, or interrupted, and is not heard then."""
 
 
 @dataclass
@@ -45,6 +52,12 @@ class SignalCounts:
     """Messages that handlers were given."""
     handed_again: int = 0
     """Those of them that an attempt before had."""
+    chunks: int = 0
+    """Chunks that tasks emitted, and somebody read."""
+    chunks_apart: int = 0
+    """Those of them that came out of a process before the last boot."""
+    members: int = 0
+    """Ends that collectors told of before the last boot."""
     facts: int = 0
     seconds: float = 0.0
 
@@ -58,8 +71,11 @@ class _World:
         self.seed = seed
         self._nursery = nursery
         self._partitions = self.rng.choice([1, 1, 4])
-        self._next = {f"{run}/{task}": 0 for run in range(RUNS) for task in TASKS}
+        self._next = {f"{run}/{task}": 0 for run in range(RUNS) for task in tasks_of(run)}
         self.acked: set[tuple[int, str, int]] = set()
+        self.read: dict[str, list[Any]] = {}
+        """What readers were given, by whose it is: [cursor, value]."""
+        self.collected: dict[str, Any] = {}
         self.boots: list[Child] = []
         self.opened = self.done = False
         home.mkdir()
@@ -76,6 +92,7 @@ class _World:
             boot=len(self.boots),
             partitions=self._partitions,
             next=self._next,
+            read={name: told[-1][0] for name, told in self.read.items()},
             finish=finish,
             kill_at=kill_at,
             engine=engine_options(rng),
@@ -100,6 +117,10 @@ class _World:
                         continue
                     self._acknowledged((run, task, number), counts, is_new=more == [False])
                     acks += 1
+                case ["chunk" | "member", name, cursor, value]:
+                    self.read.setdefault(name, []).append([cursor, value])
+                case ["collected", name, *what]:
+                    self.collected[name] = what
                 case ["fault", *rest]:
                     raise Harm("\n".join(rest))
         return acks
@@ -114,6 +135,24 @@ class _World:
         counts.acknowledged += place not in self.acked
         self.acked.add(place)
 
+    @property
+    def apart(self) -> int:
+        """Return how many chunks came of the agent in a process."""
+        return len(self.read.get("/".join(map(str, APART)), ()))
+
+    @property
+    def members(self) -> int:
+        """Return of how many members collectors have told."""
+        return sum(len(told) for name, told in self.read.items() if "/" not in name)
+
+    def listen_for(
+        self, child: Child, heard: Callable[[], int], more: int, counts: SignalCounts
+    ) -> None:
+        """Listen for a while, or until so much more was heard of something."""
+        until_s, wanted = time.monotonic() + HEARD_S, heard() + more
+        while child.talking and heard() < wanted and time.monotonic() < until_s:
+            self.keep(child.lines(until_s - time.monotonic()), counts)
+
     def listen(self, child: Child, until_s: float, acks: int, counts: SignalCounts) -> None:
         """Listen until a time, so many acknowledgements, or the end."""
         while child.talking and not self.done and acks > 0 and time.monotonic() < until_s:
@@ -121,6 +160,8 @@ class _World:
 
     def audit(self, counts: SignalCounts) -> None:
         """Compare log and ledger with what was acknowledged."""
+        told = {"read": self.read, "collected": self.collected}
+        (self.home / "told").write_text(json.dumps(told))
         found = self._nursery.audit(
             "signal_audit", self.home / "stderr", DEADLINE_S, home=str(self.home), seed=self.seed,
             acked=sorted(self.acked),
@@ -130,6 +171,7 @@ class _World:
         counts.consumed += found.get("SignalConsumed", 0)
         counts.handed += found.get("handed", 0)
         counts.handed_again += found.get("handed_again", 0)
+        counts.chunks += found.get("chunks", 0)
         counts.facts += found["facts"]
 
 
@@ -143,7 +185,12 @@ def signal_world(nursery: Nursery, home: Path, seed: str, kills: int, counts: Si
     counts.worlds += 1
     try:
         for place in range(kills):
-            _kill_once(world, counts, place)
+            if place >= kills - END_KILLS:
+                _kill_at_the_end(world, counts, place)
+            else:
+                _kill_once(world, counts, place)
+        counts.chunks_apart += world.apart
+        counts.members += world.members
         child = world.start(finish=True)
         world.listen(child, time.monotonic() + DEADLINE_S, 1 << 60, counts)
         if not world.done:
@@ -161,15 +208,30 @@ def signal_world(nursery: Nursery, home: Path, seed: str, kills: int, counts: Si
 def _kill_once(world: _World, counts: SignalCounts, place: int) -> None:
     """Start an engine, and kill it at some moment."""
     rng = random.Random(f"{world.seed}/kill/{place}")  # noqa: S311 - whatever went before
-    way = rng.choice(WAYS)
+    way = "apart" if place == APART_AT else rng.choice(WAYS)
     at = (rng.choice(STEPS), rng.randint(1, 80)) if way == "step" else None
     child = world.start(finish=False, kill_at=at)
     limits_s = {"opening": rng.uniform(0, 0.15), "time": rng.uniform(0.1, 0.8)}
     acks = rng.randint(1, 40) if way == "word" else 1 << 60
-    world.listen(child, time.monotonic() + limits_s.get(way, DEADLINE_S), acks, counts)
+    if way == "apart":
+        world.listen_for(child, lambda: world.apart, 1, counts)
+    else:
+        world.listen(child, time.monotonic() + limits_s.get(way, DEADLINE_S), acks, counts)
     if way == "step" and child.talking:
         raise Harm(f"the engine came to no end within {DEADLINE_S} s")
     counts.at_step += way == "step"
+    _kill(world, child, counts)
+
+
+def _kill_at_the_end(world: _World, counts: SignalCounts, place: int) -> None:
+    """Start an engine whose tasks are to end, and kill it when some of them have."""
+    rng = random.Random(f"{world.seed}/kill/{place}")  # noqa: S311 - whatever went before
+    child = world.start(finish=True)
+    world.listen_for(child, lambda: world.members, rng.randint(1, 6), counts)
+    _kill(world, child, counts)
+
+
+def _kill(world: _World, child: Child, counts: SignalCounts) -> None:
     world.keep(child.kill(), counts)
     if not child.was_killed:
         raise Harm("the engine ended before it was killed")

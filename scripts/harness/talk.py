@@ -1,7 +1,8 @@
 """What is said to the tasks of a world of signals: drawn from a seed, the same each time.
 
-A world has some runs, each with three tasks whose agents listen until somebody says `stop`. To
-each task words are said one after another, numbered; the next boot goes on where the last stopped.
+A world has some runs, each with three tasks whose agents listen until somebody says `stop`, the
+first with one more, in a process; and one that collects how these end. To each task words are said
+one after another, numbered; the next boot goes on where the last stopped.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from goclaw.builder import Workflow
 RUNS: Final = 3
 TASKS: Final = {"a": "soft", "b": "hard", "c": "soft"}
 """By task: the agent that runs it; `c` begins when `a` has ended, so that much is said before."""
+APART: Final = (0, "d")
+"""The run and the task whose agent has a process of its own."""
+SUM: Final = "sum"
+"""The task of each run that collects what became of the others."""
 STOP: Final = "stop"
 UNBEGUN: Final = 5
 """The first words interrupt nobody: a task that has not begun would be over."""
@@ -37,21 +42,47 @@ class Word(NamedTuple):
     more: dict[str, Any]
 
 
-def workflow_of(run: int) -> Workflow:
+class Gathering(NamedTuple):
+    """A collector over tasks of one run, or of all."""
+
+    id: str
+    members: list[str]
+    more: dict[str, Any]
+
+
+def gatherings() -> list[Gathering]:
+    """Return the collectors of a world."""
+    every = [Gathering(f"all-{run}", members_of(run), {"rule": "all"}) for run in range(RUNS)]
+    firsts = [f"s{run}/a" for run in range(RUNS)]
+    return [*every, Gathering("two", firsts, {"rule": "first_n", "count": 2})]
+
+
+def tasks_of(run: int) -> dict[str, str]:
+    """Return the tasks of a run that listen, with their agents."""
+    return {**TASKS, APART[1]: "apart"} if run == APART[0] else TASKS
+
+
+def members_of(run: int) -> list[str]:
+    """Return these tasks as a collector names them."""
+    return [f"s{run}/{task}" for task in tasks_of(run)]
+
+
+def workflow_of(run: int, home: str, seed: str) -> Workflow:
     """Return a run of tasks that listen, some of them through a lane of one slot."""
     made = Workflow(f"s{run}", on_failure="continue")
     made.lane("one", concurrency=1)
     made.lane("two", concurrency=2)
     handles: dict[str, Any] = {}
-    for task, agent in TASKS.items():
+    for task, agent in tasks_of(run).items():
         handles[task] = made.task(
             task,
             agent=f"talk.{agent}",
             needs=[handles["a"]] if task == "c" else [],
-            with_={"knob": 0},
+            with_={"knob": 0, "home": home, "seed": seed},
             lane=["one", "two"][(run + len(handles)) % 2],
             retry={"attempts": 1_000, "initial": "1ms", "max": "1ms"},
         )
+    made.task(SUM, collect={"tasks": list(handles), "merge": "by_member", "on_unmet": "go_on"})
     return made
 
 

@@ -72,7 +72,10 @@ def test_a_killed_engine_finishes_what_it_accepted(nursery: Nursery, tmp_path: P
 
 
 def test_a_killed_engine_loses_nothing_that_was_said(nursery: Nursery, tmp_path: Path) -> None:
-    """After 10 kills under mixed signals all acknowledged are there, once, and came to an end."""
+    """After 10 kills under mixed signals all acknowledged are there, once, and came to an end.
+
+    What tasks emitted was read in order and once, and collectors told of each end, once.
+    """
     campaign = play(nursery, "signals", 10, SEED, tmp_path)
     assert campaign.failures == []
     counts = campaign.counts
@@ -82,3 +85,5 @@ def test_a_killed_engine_loses_nothing_that_was_said(nursery: Nursery, tmp_path:
     assert counts.interrupts > 0
     assert counts.adjustments > 0
     assert counts.handed_again > 0, "no attempt that had taken a message was ever lost"
+    assert counts.chunks > 50
+    assert counts.members > 0, "nobody was collected before the last engine"
