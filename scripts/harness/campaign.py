@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scripts.harness.engine_kill import EngineCounts, engine_world
 from scripts.harness.nursery import Harm
+from scripts.harness.saga_kill import SagaCounts, saga_world
 from scripts.harness.signal_kill import SignalCounts, signal_world
 from scripts.harness.storage_kill import StorageCounts, storage_world
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from scripts.harness.nursery import Nursery
 
 WORLD_KILLS: Final = 10
-KINDS: Final = ("storage", "power", "disorder", "engine", "signals")
+KINDS: Final = ("storage", "power", "disorder", "engine", "signals", "sagas")
 _POWER: Final = {"storage": "", "power": "honest", "disorder": "hostile"}
 
 
@@ -27,7 +28,7 @@ class Campaign:
 
     kind: str
     seed: int
-    counts: EngineCounts | SignalCounts | StorageCounts
+    counts: EngineCounts | SagaCounts | SignalCounts | StorageCounts
     failures: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
@@ -49,7 +50,8 @@ def play(
 
     The directory of a world that failed stays below `home`.
     """
-    counts = {"engine": EngineCounts, "signals": SignalCounts}.get(kind, StorageCounts)()
+    kinds = {"engine": EngineCounts, "sagas": SagaCounts, "signals": SignalCounts}
+    counts = kinds.get(kind, StorageCounts)()
     campaign = Campaign(kind, seed, counts)
     for number in range(first, first + kills):
         here = min(WORLD_KILLS, kills - counts.kills)
@@ -61,6 +63,8 @@ def play(
                 engine_world(nursery, world, name, here, counts)
             elif isinstance(counts, SignalCounts):
                 signal_world(nursery, world, name, here, counts)
+            elif isinstance(counts, SagaCounts):
+                saga_world(nursery, world, name, here, counts)
             else:
                 storage_world(nursery, world, name, here, counts, _POWER[kind])
         except Harm as harm:

@@ -203,7 +203,15 @@ def _play(role: Role, words: dict[str, Any], link: socket.socket) -> NoReturn:
 
 
 def _main() -> None:
-    from scripts.harness import audit, engine_child, signal_audit, signal_child, storage_child
+    from scripts.harness import (
+        audit,
+        engine_child,
+        saga_audit,
+        saga_child,
+        signal_audit,
+        signal_child,
+        storage_child,
+    )
 
     link = socket.socket(fileno=int(sys.argv[1]))
     roles = {
@@ -212,6 +220,8 @@ def _main() -> None:
         "audit": audit.play,
         "signals": signal_child.play,
         "signal_audit": signal_audit.play,
+        "sagas": saga_child.play,
+        "saga_audit": saga_audit.play,
     }
     _serve(link, roles)
 

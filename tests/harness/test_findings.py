@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from scripts.harness import engine_kill, storage_kill
+from scripts.harness.journeys import Journey, journey
 from scripts.harness.ledger import Entry, effects_of, faults_of, totals
 from scripts.harness.nursery import Harm, Nursery
 from scripts.harness.power import MARK_SYNCED, cut_power
 from scripts.harness.programs import DEPTH_MAX, Effect, program
+from scripts.harness.saga_audit import ledger_faults
 from scripts.harness.storage_child import MARK_BEFORE
 
 if TYPE_CHECKING:
@@ -166,3 +169,67 @@ def test_programs_repeat_and_vary() -> None:
     depths = {task.partition("_")[0] for p in made for task in p.statuses}
     assert len(depths) == DEPTH_MAX
     assert max(sum(t.startswith("t1_") for t in p.statuses) for p in made) == 20
+
+
+def journey_that(fate: str) -> Journey:
+    """Return a saga with that fate; two of its steps in a row must be done and undone."""
+    every = (journey("planted", number) for number in range(200))
+    return next(made for made in every if made.fate == fate and _has_chain(made))
+
+
+def _has_chain(made: Journey) -> bool:
+    both = made.sure & made.undone
+    return any(both & set(made.needs[step]) for step in both)
+
+
+def ledger_of(made: Journey) -> list[Entry]:
+    """Return the ledger of a saga that did what was sure, and undid it in reverse order."""
+    amounts = {}
+    for step in made.needs:
+        action = made.saga.definition().steps[step].action
+        amounts[step] = [action.with_["counter"], action.with_["amount"]]
+    done = [step for step in made.needs if step in made.sure]
+    entries = list[Entry]()
+    for step in done:
+        key = f"~{made.saga_id}/{step}/0"
+        entries.append(Entry("effect", 0, len(entries), key, 1, [*amounts[step], key]))
+    for step in reversed(done):
+        key = f"~{made.saga_id}/{step}"
+        if step in made.undone:
+            own = f"{key}.compensation/0"
+            entries.append(Entry("undo", 0, len(entries), own, 1, [f"{key}/0", False]))
+    return entries
+
+
+def test_what_is_wrong_with_a_saga_is_found() -> None:
+    """Its total, its order, what came too late, and what nobody began."""
+    made = journey_that("fails")
+    told = ledger_of(made)
+
+    def faults(entries: list[Entry], begun: set[str] | None = None) -> str:
+        known = set(made.needs) if begun is None else begun
+        return "\n".join(ledger_faults(made, entries, known, Counter()))
+
+    assert faults(told) == ""
+    undo = next(entry for entry in told if entry.kind == "undo")
+    step = undo.key.split("/")[1].removesuffix(".compensation")
+    effect = next(e for e in told if e.kind == "effect" and e.key.split("/")[1] == step)
+    assert "totals of" in faults([entry for entry in told if entry is not undo])
+    assert "never did" in faults([entry for entry in told if entry is not effect])
+    assert "after it was undone" in faults([*told, effect._replace(at_ns=1_000)])
+    assert "never began" in faults(told, set(made.needs) - {step})
+    assert f"undid ~{made.saga_id}/other/0" in faults(
+        [*told, undo._replace(what=[f"~{made.saga_id}/other/0", False])]
+    )
+    chain = next(
+        (a, b)
+        for b, needs in made.needs.items()
+        for a in needs
+        if {a, b} <= made.undone & made.sure
+    )
+    wrong = [
+        entry._replace(at_ns=5_000) if entry.key == f"~{made.saga_id}/{chain[1]}.compensation/0"
+        else entry
+        for entry in told
+    ]  # fmt: skip
+    assert f"{chain[0]} was undone before {chain[1]}" in faults(wrong)

@@ -9,6 +9,7 @@ import pytest
 from scripts.harness.campaign import play
 from scripts.harness.engine_kill import EngineCounts
 from scripts.harness.nursery import Nursery
+from scripts.harness.saga_kill import SagaCounts
 from scripts.harness.signal_kill import SignalCounts
 from scripts.harness.storage_kill import StorageCounts
 
@@ -87,3 +88,17 @@ def test_a_killed_engine_loses_nothing_that_was_said(nursery: Nursery, tmp_path:
     assert counts.handed_again > 0, "no attempt that had taken a message was ever lost"
     assert counts.chunks > 50
     assert counts.members > 0, "nobody was collected before the last engine"
+
+
+def test_a_killed_engine_undoes_what_it_has_to(nursery: Nursery, tmp_path: Path) -> None:
+    """After 10 kills of sagas going forth and back, what stands outside is what they expect."""
+    campaign = play(nursery, "sagas", 10, SEED, tmp_path)
+    assert campaign.failures == []
+    counts = campaign.counts
+    assert isinstance(counts, SagaCounts)
+    assert counts.kills == 10
+    assert counts.sagas > 10
+    assert counts.undone > 20
+    assert counts.in_doubt > 0
+    assert counts.alarms > 0
+    assert counts.repeated > 0, "no attempt that had taken effect was ever lost"
