@@ -1,4 +1,4 @@
-"""`goclaw demo`: a team of agents audits a source tree; or requests, programs and child runs."""
+"""`goclaw demo`: a team of agents audits a source tree; or requests and programs, or sagas."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from goclaw.cli.options import json_option, process_option, settings_options
-from goclaw.cli.output import emit, printable, program, say
-from goclaw.errors import EXIT_OK, UsageInvalid
+from goclaw.cli.output import emit, print_table, printable, program, say
+from goclaw.errors import EXIT_FAILED, EXIT_OK, UsageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,10 +30,17 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Instead: steer a writer in mid-stream, interrupt and resume it; collect a majority.",
 )
+@click.option(
+    "--trip",
+    is_flag=True,
+    help="Instead: book trips at an agency that fails at random; its ledger shows what stands.",
+)
 @settings_options
 @process_option
 @json_option
-def demo(settings: Settings, path: Path | None, pipeline: bool, live: bool, as_json: bool) -> int:
+def demo(
+    settings: Settings, path: Path | None, pipeline: bool, live: bool, trip: bool, as_json: bool
+) -> int:
     """Let a team of agents audit the Python source in PATH (by default the standard library).
 
     They scan, fan out by package, parse and measure, rank and report: some hundred tasks, each a
@@ -44,12 +51,19 @@ def demo(settings: Settings, path: Path | None, pipeline: bool, live: bool, as_j
 
     With --live running work is talked to: a writer, whose model is a script, is steered while it
     streams, interrupted with its words saved, and resumed; what most of a panel says is collected.
+
+    With --trip twelve sagas pay and book, or undo what they did: the agency, a local server, is
+    busy, sold out, or hangs up after it has done what it was asked. Nobody is charged twice; exits
+    1 if the agency's ledger told otherwise.
     """  # fmt: skip
-    if not (pipeline or live):
+    others = pipeline + live + trip
+    if not others:
         return _audit(settings, path, as_json=as_json)
-    if path is not None or (pipeline and live):
-        msg = "--pipeline and --live audit nothing, and are not shown together"
-        raise UsageInvalid(msg, hint="goclaw demo --pipeline, or goclaw demo --live")
+    if path is not None or others > 1:
+        msg = "--pipeline, --live and --trip audit nothing, and are not shown together"
+        raise UsageInvalid(msg, hint="goclaw demo --pipeline, or --live, or --trip")
+    if trip:
+        return _trip(settings, as_json=as_json)
     return _live(settings, as_json=as_json) if live else _pipeline(settings, as_json=as_json)
 
 
@@ -100,6 +114,36 @@ def _live(settings: Settings, *, as_json: bool) -> int:
         ("demo --pipeline", "requests, programs and child runs, from a YAML file"),
     )
     return EXIT_OK
+
+
+def _trip(settings: Settings, *, as_json: bool) -> int:
+    import asyncio
+    from dataclasses import asdict
+
+    from goclaw.demo.trip import FILE, show
+
+    found = asyncio.run(show(settings, say if as_json else click.echo))
+    told = EXIT_FAILED if found.faults or found.charged_twice else EXIT_OK
+    if as_json:
+        emit(asdict(found))
+        return told
+    click.echo(f"\nThe agency's own ledger, after {found.asked} requests, {found.failed} in vain:")
+    print_table(
+        ("", "taken", "undone", "stands"),
+        [(kind, *counts.values()) for kind, counts in found.ledger.items()],
+    )
+    click.echo(f"Kept: {found.money}. Charged twice: {', '.join(found.charged_twice) or 'nobody'}.")
+    for fault in found.faults:
+        click.echo(printable(f"WRONG: {fault}"))
+    say(f"\nThe saga: {FILE}")
+    undone = next((t for t in found.trips.values() if t["status"] != "completed"), None)
+    shown = undone or next(iter(found.trips.values()))
+    _say_what_next(
+        settings,
+        (f"sagas show {shown['saga_id']}", "what was in doubt, and what was undone"),
+        ("sagas list", "all of them"),
+    )
+    return told
 
 
 def _pipeline(settings: Settings, *, as_json: bool) -> int:

@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw.asking import ask, engine_runs
-from goclaw.demo.library import DOCUMENTS, HOST, Library
+from goclaw.demo.library import DOCUMENTS, Library
+from goclaw.demo.service import allowed
 from goclaw.foreground import Request
 from goclaw.forms import document_of
 from goclaw.secrets import VARIABLE_PREFIX
@@ -59,7 +60,7 @@ def open_pipeline(settings: Settings) -> Iterator[Pipeline]:
         with library:
             port = {PORT: str(library.port)}
             request = Request(FILE, prepared, {"library": library.url}, labels=port)
-            yield Pipeline(_allowed(settings, library.port), request, interrupted)
+            yield Pipeline(allowed(settings, library.port, PROGRAMS), request, interrupted)
 
 
 def _library(settings: Settings, name: str, key: str) -> tuple[str, Library]:
@@ -86,14 +87,3 @@ def _secret(value: str) -> Iterator[str]:
             del os.environ[variable]
         else:
             os.environ[variable] = before
-
-
-def _allowed(settings: Settings, port: int) -> Settings:
-    """Add the five programs and the one address to what the settings allow already."""
-    executors = settings.executors
-    http, programs = executors.http, executors.exec
-    more = {
-        "http": http.model_copy(update={"allow_private": (*http.allow_private, f"{HOST}:{port}")}),
-        "exec": programs.model_copy(update={"allow": (*programs.allow, *PROGRAMS)}),
-    }
-    return settings.model_copy(update={"executors": executors.model_copy(update=more)})
