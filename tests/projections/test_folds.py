@@ -87,6 +87,7 @@ def test_submitted_run_has_everything_it_was_submitted_with() -> None:
         error=None,
         result=None,
         position=Position(0, 1),
+        version=1,
     )
 
 
