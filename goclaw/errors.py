@@ -73,6 +73,12 @@ class LaneResumed(GoclawError):
     code = "lane_resumed"
 
 
+class LetterNotFound(GoclawError):
+    """There is no dead letter of this name."""
+
+    code = "letter_not_found"
+
+
 class SignalNotFound(GoclawError):
     """No signal of this id was sent to the task."""
 
@@ -258,6 +264,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "task_not_found": _NOT_FOUND,
     "lane_not_found": _NOT_FOUND,
     "signal_not_found": _NOT_FOUND,
+    "letter_not_found": _NOT_FOUND,
     "collector_not_found": _NOT_FOUND,
     "schedule_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,
@@ -332,6 +339,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "task_finished": _WRONG_STATE,
     "signal_consumed": _WRONG_STATE,
     "task_not_held": _WRONG_STATE,
+    "not_dead": _WRONG_STATE,
     "path_task_begun": _WRONG_STATE,
     "plan_changed": _WRONG_STATE,
     "path_limit": _WRONG_STATE,

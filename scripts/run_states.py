@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
+from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
     CancelRun,
     FailRun,
@@ -29,6 +30,8 @@ from goclaw_actors.pathing import (
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.workflow import Run, workflow_decider
 from goclaw_events.facts import (
+    LetterLeft,
+    LetterRedriven,
     PathChangeAsked,
     PathChanged,
     RunCancelled,
@@ -62,6 +65,7 @@ def run() -> Aggregate:
     submitted = RunSubmitted(REF, "w", {}, {}, b"same", None, "")
     done = TaskEnded("a", 0, "completed", None, None)
     failed = TaskEnded("b", 0, "failed", None, ["e", "m"])
+    redriven = LetterRedriven("a", 1, {"n": 1}, "why", "me")
     states: dict[str, Sequence[Any]] = {
         "unknown": (),
         "running": (submitted,),
@@ -75,6 +79,8 @@ def run() -> Aggregate:
         "interrupted": (submitted, RunInterrupted("why", "me", 5.0)),
         "running (a change waits for a)": (submitted, PathChangeAsked("p", list(SKIP_A), ["a"])),
         "running (c is to be skipped)": (submitted, CHANGED),
+        "running (a is a dead letter)": (submitted, LetterLeft("a", 0)),
+        "running (a was redriven)": (submitted, LetterLeft("a", 0), redriven),
         "completed": (submitted, RunCompleted(None)),
         "failed": (submitted, RunFailed("e", "m", "b")),
         "cancelled": (submitted, RunCancelled("why")),
@@ -87,6 +93,9 @@ def run() -> Aggregate:
         "TaskReported a cancelled": TaskReported("a", 0, "cancelled", None, None),
         "TaskReported b completed": TaskReported("b", 0, "completed", None, None),
         "TaskReported c completed": TaskReported("c", 0, "completed", None, None),
+        "TaskReported a dead": TaskReported("a", 0, "dead", None, ["e", "m"]),
+        "RedriveTask a": RedriveTask("a", None, None, "why", "me"),
+        "DiscardTask a": DiscardTask("a", 0, "why", "me"),
         "ScheduleMore": ScheduleMore([0]),
         "StopMore": StopMore(0, "why"),
         "CancelRun": CancelRun("why", ""),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
 from goclaw_actors.collecting import CollectorDone, ReportVote
+from goclaw_actors.letters import BuryTask
 from goclaw_actors.messages import (
     AskAgain,
     CancelTask,
@@ -42,6 +43,7 @@ from goclaw_events.facts import (
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
+    TaskDied,
     TaskDropped,
     TaskFailed,
     TaskInterrupted,
@@ -55,6 +57,9 @@ from scripts.aggregates import NOW_NS, REF, TOKEN, Aggregate, OnePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+DIED = TaskDied("e", "m", "exhausted")
 
 
 def _outcome(status: str, number: int, code: str = "") -> Outcome:
@@ -113,6 +118,7 @@ def task() -> Aggregate:
         "paused (a child)": (*child, TaskPaused("why", "me", in_force=True)),
         "completed": (*running, TaskCompleted(1, TOKEN, 1)),
         "failed": (scheduled, TaskFailed("lane_full", "m")),
+        "dead": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, None), DIED),
         "cancelled": (scheduled, TaskCancelled("why", abandoned=False)),
         "skipped": (scheduled, TaskDropped("why")),
     }
@@ -187,6 +193,8 @@ def task() -> Aggregate:
         "DropTask": DropTask("why", leave=True),
         "CancelTask of the next generation": CancelTask("why", generation=1),
         "CancelTask": CancelTask("why"),
+        "BuryTask": BuryTask(0),
+        "BuryTask of another generation": BuryTask(1),
         "CancelTask (gracefully)": CancelTask("why", graceful=True),
         "CancelTask (only if queued)": CancelTask("why", queued_only=True),
     }
@@ -194,7 +202,8 @@ def task() -> Aggregate:
         "Here the policy allows two attempts. *Of another attempt*: its token is not the current\n"
         "one. *Cancelling*: its attempt is being stopped; a result that comes first still counts.\n"
         "*Child*: the run that it stands for is under way. *Abandoned*: the code of the attempt\n"
-        "could not be stopped, so that it keeps its slot, whatever becomes of the task."
+        "could not be stopped, so that it keeps its slot, whatever becomes of the task.\n"
+        "*Dead*: no attempt is left, and the task is a dead letter."
     )
     decider = task_decider(OnePlan())
     return Aggregate("Task", about, decider, "task/r/a", states, messages, _task_state)

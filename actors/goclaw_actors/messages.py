@@ -14,6 +14,7 @@ from goclaw_actors.compensating import (
     TaskRested,
 )
 from goclaw_actors.lending import LANE_MESSAGES
+from goclaw_actors.letters import LETTER_MESSAGES
 from goclaw_actors.pathing import PATH_MESSAGES
 from goclaw_actors.scheduling import SCHEDULE_MESSAGES
 from goclaw_actors.signalling import (
@@ -68,7 +69,9 @@ class StopMore(NamedTuple):
 
 
 class TaskReported(NamedTuple):
-    """A task ended: completed, failed or cancelled; `error` is [code, message].
+    """A task ended: completed, failed or cancelled, or is a dead letter (`dead`).
+
+    `error` is [code, message].
 
     `attempts`: how many began. `in_doubt`: one that did not complete may have taken effect.
     `is_running`: the code of one that was abandoned may still run; `TaskRested` follows.
@@ -316,6 +319,7 @@ for _cls, _name in (
     (RegisterDefinition, "definition.register"),
     *LANE_MESSAGES,
     *PATH_MESSAGES,
+    *LETTER_MESSAGES,
     *SCHEDULE_MESSAGES,
     *COLLECT_MESSAGES,
     (AdjustTask, "task.adjust"),

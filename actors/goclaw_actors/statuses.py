@@ -18,3 +18,5 @@ STATUS_NAMES: Final = (
 )  # fmt: skip
 ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
 """By what a task reports."""
+DEAD: Final = "dead"
+"""What a task reports that has not ended, and will not begin again by itself: a dead letter."""

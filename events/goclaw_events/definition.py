@@ -143,6 +143,10 @@ class RetryDefinition(Part):
     non_retryable: tuple[Code, ...] = Field(
         default=(), strict=False, description="these error codes are not tried again"
     )
+    on_exhausted: Literal["fail", "dead_letter"] = Field(
+        default="fail",
+        description="when no attempt follows: the task fails, or waits for a person with its run",
+    )
 
 
 Units: TypeAlias = Annotated[int, Field(ge=1, le=1_000_000_000)]

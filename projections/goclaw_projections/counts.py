@@ -84,7 +84,7 @@ class CountsProjection:
     """
 
     name = "counts"
-    version = 2
+    version = 3
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""

@@ -12,7 +12,7 @@ RUN_STATES: Final = (
 )  # fmt: skip
 TASK_STATES: Final = (
     "scheduled", "waiting", "running", "retrying", "cancelling", "completed", "failed",
-    "cancelled", "skipped", "paused", "interrupting", "interrupted",
+    "cancelled", "skipped", "paused", "interrupting", "interrupted", "dead",
 )  # fmt: skip
 """In these orders rows of `counts` hold their numbers."""
 RUN_ENDED: Final = frozenset({"completed", "failed", "cancelled"})
@@ -33,6 +33,7 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.TaskInterrupted: "interrupted",
     facts.TaskCompleted: "completed",
     facts.TaskFailed: "failed",
+    facts.TaskDied: "dead",
     facts.TaskCancelled: "cancelled",
     facts.TaskDropped: "skipped",
 }

@@ -35,8 +35,9 @@ class TaskView(NamedTuple):
     """What is known of a task in its current generation.
 
     `status`: pending, scheduled, running, waiting, retrying, paused, interrupting, interrupted,
-    cancelling, completed, failed, cancelled or skipped. `started_at_ns` is the first attempt's
-    start, `completed_at_ns` the end, however it ended. `wake_ns`: when a wait or a backoff is over.
+    cancelling, dead, completed, failed, cancelled or skipped. `started_at_ns` is the start of the
+    first attempt, `completed_at_ns` the end, however it ended. `wake_ns`: when a wait or a backoff
+    is over.
     `reason`: why it was skipped, cancelled, or stands still. `result_number`: the number, in the
     run's partition, of the fact that holds the result (None: there is none). `child`: the id of the
     run that the task submitted last.
@@ -75,7 +76,7 @@ class TasksProjection:
     """Fold the facts of task streams into rows `<run id>/<task id>`."""
 
     name = "tasks"
-    version = 2
+    version = 3
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -198,6 +199,7 @@ _Rarer: TypeAlias = (
     | facts.TaskCancelRequested
     | facts.OutcomeRefused
     | facts.AttemptReturned
+    | facts.TaskDied
 )
 
 
@@ -213,10 +215,8 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
                 row[_STARTED] = time_ns
         case facts.ProgressReported():
             row[_PROGRESS] = [fact.fraction, fact.message]
-        case facts.AttemptFailed():
-            row[_ERROR] = [fact.code, fact.message]
-            if fact.retry_due_ns is not None:
-                row[_STATUS], row[_WAKE] = "retrying", fact.retry_due_ns
+        case facts.AttemptFailed() | facts.TaskDied():
+            _failed(row, fact)
         case facts.AttemptLimited():
             row[_STATUS], row[_WAKE] = "scheduled", fact.until_ns
         case (
@@ -237,6 +237,14 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             pass
         case _:
             assert_never(fact)
+
+
+def _failed(row: list[Any], fact: facts.AttemptFailed | facts.TaskDied) -> None:
+    row[_ERROR] = [fact.code, fact.message]
+    if isinstance(fact, facts.TaskDied):
+        row[_STATUS], row[_WAKE] = "dead", None
+    elif fact.retry_due_ns is not None:
+        row[_STATUS], row[_WAKE] = "retrying", fact.retry_due_ns
 
 
 def _hold(row: list[Any], fact: facts.TaskHoldFact) -> None:

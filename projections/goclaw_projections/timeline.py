@@ -178,6 +178,10 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "task.steps_unused": _brief_unused,
     "task.attempt_slept": lambda fact: f"attempt {fact.attempt}",
     "task.state_saved": lambda fact: f"attempt {fact.attempt}",
+    "task.died": lambda fact: _short(fact.code, fact.message),
+    "run.letter_left": lambda fact: fact.task,
+    "run.letter_redriven": lambda fact: _by(_short(fact.task, fact.reason), fact.by),
+    "run.letter_discarded": lambda fact: _by(_short(fact.task, fact.reason), fact.by),
     "task.failed": lambda fact: _short(fact.code, fact.message),
     "task.cancelled": lambda fact: fact.reason[:BRIEF_CHARS_MAX],
 }

@@ -238,8 +238,8 @@ def test_what_a_lost_attempt_took_is_declined_where_no_other_follows() -> None:
     start = begin(scenario)
     scenario.when(Consumed(STREAM, start.token, ["m1"]))
     lost = scenario.when(LoseAttempt(start.token.number, 0), due_ns)
-    assert kinds(lost.facts) == ["SignalEnded", "AttemptLost", "TaskFailed"]
-    assert lost.facts[0] == SignalEnded("m1", "declined", "the task failed")
+    assert kinds(lost.facts) == ["SignalEnded", "AttemptLost", "TaskDied"]
+    assert lost.facts[0] == SignalEnded("m1", "declined", "the task is a dead letter")
     assert scenario.when(TimerFired("expire/m1"), due_ns).facts == ()
 
 

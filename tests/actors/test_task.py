@@ -130,7 +130,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome cancelled": ["SignalEnded", "AttemptFailed", "TaskFailed"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
-        "LoseAttempt (once too often)": ["SignalEnded", "AttemptLost", "TaskFailed"],
+        "LoseAttempt (once too often)": ["SignalEnded", "AttemptLost", "TaskDied"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         "WithdrawSignal": ["SignalEnded"],
@@ -156,7 +156,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome cancelled": ["AttemptFailed", "TaskFailed"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
-        "LoseAttempt (once too often)": ["SignalEnded", "AttemptLost", "TaskFailed"],
+        "LoseAttempt (once too often)": ["SignalEnded", "AttemptLost", "TaskDied"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         "Saved": ["StateSaved"],
@@ -214,7 +214,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         "Outcome failed (rate limited)": ["AttemptLimited"],
         "Progress": ["ProgressReported"],
         "LoseAttempt": ["AttemptLost", "AttemptStarted"],
-        "LoseAttempt (once too often)": ["AttemptLost", "TaskFailed"],
+        "LoseAttempt (once too often)": ["AttemptLost", "TaskDied"],
         "LoseAttempt (process asked to stop)": ["AttemptLost", "AttemptStarted"],
         "CancelTask": ["TaskCancelRequested"],
         "Saved": ["StateSaved"],
@@ -398,6 +398,13 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
     },
     "completed": LATE,
     "failed": REFUSED,
+    "dead": {
+        "CancelTask": ["TaskCancelled"],
+        "CancelTask (only if queued)": ["TaskCancelled"],
+        "CancelTask of the next generation": ["TaskCancelled"],
+        "BuryTask": ["TaskFailed"],
+        **LATE,
+    },
     "cancelled": REFUSED,
     "skipped": REFUSED,
 }
@@ -442,6 +449,11 @@ ON_ANOTHER_PATH: dict[str, dict[str, list[str]]] = {
     "interrupted": _ENDED,
     "completed": _AGAIN,
     "failed": _AGAIN,
+    "dead": {
+        **_AGAIN,
+        "StandAside (or stop)": ["TaskCancelled"],
+        "DropTask": ["TaskDropped"],
+    },
     "cancelled": _AGAIN,
     "skipped": _AGAIN,
 }
@@ -596,15 +608,15 @@ def test_a_lost_attempt_restarts_at_once_and_is_not_counted() -> None:
 
 
 def test_attempts_are_lost_a_limited_number_of_times() -> None:
-    """After `lost_max` restarts the next loss fails the task."""
+    """After `lost_max` restarts the next loss makes a dead letter of it."""
     scenario = task()
     token = running(scenario)
     for _ in range(3):
         token = started(scenario.when(LoseAttempt(token, 3)))
     ended = scenario.when(LoseAttempt(token, 3))
-    assert kinds(ended.facts) == ["AttemptLost", "TaskFailed"]
+    assert kinds(ended.facts) == ["AttemptLost", "TaskDied"]
     (report,) = reports(ended)
-    assert report.status == "failed"
+    assert report.status == "dead"
     assert report.error is not None
     assert report.error[0] == "lost_too_often"
 

@@ -10,6 +10,7 @@ from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.lending import Release
+from goclaw_actors.letters import RedriveTask
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
     LaneFull,
@@ -311,3 +312,18 @@ def test_who_joins_waits_for_the_one_with_the_key(see: Any) -> None:
     reason = why(see(stage), "a")
     assert reason.kind == kinds.UNIQUE
     assert reason.details == {"key": "rome", "on_duplicate": "join", "holder": "task/first/a"}
+
+
+def test_a_dead_letter_waits_for_a_person() -> None:
+    """Nothing is missing to its run; once it is redriven it waits for what any task waits for."""
+    stage = Stage()
+    stage.submit({"a": {"agent": "x", "retry": {"on_exhausted": "dead_letter"}}})
+    stage.rest()
+    stage.end(next(iter(stage.executor.held.values())), "failed", code="boom")
+    stage.rest()
+    for sight in (live(stage), stored(stage)):
+        assert chain(why(sight)) == [kinds.RUN, kinds.DEAD_LETTER]
+        assert why(sight, "a").details["code"] == "boom"
+    stage.node.accept(Message("workflow/r", RedriveTask("a", None, None, "", "me")))
+    stage.rest()
+    assert chain(why(live(stage))) == [kinds.RUN, kinds.RUNNING]

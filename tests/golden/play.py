@@ -12,6 +12,7 @@ from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.collecting import AddMembers, CloseCollector, OpenCollector
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.lending import ControlLane, Release
+from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.message import Message
 from goclaw_actors.messages import JudgeRun, RegisterDefinition, ScheduleTask
 from goclaw_actors.path_order import Wanted, order_change
@@ -121,6 +122,7 @@ def _everything(stage: Stage) -> Stage:
     _collected(stage)
     _changed(stage)
     _undone(stage)
+    _died(stage)
     stage = _losses(stage)
     _bugs_met(stage)
     scheduled(stage)
@@ -431,6 +433,25 @@ def _undone(stage: Stage) -> None:
     stage.node.accept_outcomes([outcome])
     stage.rest()
     stage.node.accept_outcomes([Outcome(attempt.stream, attempt.token, RETURNED)])
+    stage.rest()
+
+
+def _died(stage: Stage) -> None:
+    """Leave dead letters: one is redriven with other parameters, one is discarded."""
+    task = {"agent": "x", "with": {"n": 1}, "retry": {"on_exhausted": "dead_letter"}}
+    stage.submit({"a": task, "b": task}, "died", on_failure="continue")
+    stage.rest()
+    for attempt in list(stage.executor.held.values()):
+        if attempt.run_id == "died":
+            stage.end(attempt, "failed")
+    stage.rest()
+    for body in (
+        RedriveTask("a", 0, {"n": 2}, "mended", "golden"),
+        DiscardTask("b", 0, "no use", "golden"),
+    ):
+        stage.node.accept(Message("workflow/died", body))
+        stage.rest()
+    stage.end(_running(stage, "died"))
     stage.rest()
 
 

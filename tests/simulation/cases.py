@@ -106,6 +106,9 @@ COMMON: Final = (
     "step handed back",
     "attempt sleeps",
     "task awake",
+    "dead letter: exhausted",
+    "letter redriven",
+    "letter discarded",
 )
 """What must come up within every hundred seeds."""
 
@@ -151,7 +154,9 @@ RARE: Final = (
     "run failed and was cancelled before",
     "task skipped: needs_skipped",
     "task failed after all its tries",
-    "task lost too often",
+    "dead letter: lost_too_often",
+    "dead letter: kills_its_worker",
+    "letter withdrawn",
     "attempt abandoned",
     "slot of an abandoned attempt back: returned",
     "slot of an abandoned attempt back: grace",
@@ -191,6 +196,7 @@ def _cases(world: World) -> Iterator[str]:
     for _, entries in world.history.of_kind("task"):
         yield from _task(entries)
         yield from _abandoned(entries)
+        yield from _letters(entries)
     for _, entries in world.history.of_kind("lane"):
         yield from _lane(entries)
         yield from _room(entries)
@@ -301,10 +307,10 @@ def _task(entries: list[Entry]) -> Iterator[str]:
         if name == "task.failed" and fact.code == "timeout" and "_timeout" in fact.message:
             yield "task waited too long"
         if name == "task.failed":
-            yield "task lost too often" if fact.code == "lost_too_often" else "task failed for good"
+            yield "task failed for good"
             if types.count("task.attempt_failed") > 1:
                 yield "task failed after all its tries"
-        if name == "task.cancelled":
+        if name == "task.cancelled" and before != "task.died":
             yield {
                 "task.waiting": "wait cancelled before it was due",
                 "task.attempt_slept": "sleep cancelled before it was due",
@@ -313,6 +319,16 @@ def _task(entries: list[Entry]) -> Iterator[str]:
             }.get(before, "task cancelled while it ran")
         if name == "task.completed" and "task.cancel_requested" in types:
             yield "completed though told to stop"
+
+
+def _letters(entries: list[Entry]) -> Iterator[str]:
+    before = ""
+    for entry in entries:
+        if entry.fact.type == "task.died":
+            yield f"dead letter: {entry.decoded.reason}"
+        elif entry.fact.type == "task.cancelled" and before == "task.died":
+            yield "letter withdrawn"
+        before = entry.fact.type
 
 
 def _abandoned(entries: list[Entry]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
 from tests.simulation.gatherers import gather
+from tests.simulation.letters import decide
 from tests.simulation.operators import control
 from tests.simulation.pathways import change
 from tests.simulation.steppers import step
@@ -215,6 +216,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "collect": gather,
     "adjust": adjust,
     "path": change,
+    "dead": decide,
     "step": step,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

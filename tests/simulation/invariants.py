@@ -15,6 +15,7 @@ from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts,
 from tests.simulation.collector_model import check_collector
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
+from tests.simulation.letters import check_death, check_letters
 from tests.simulation.pathways import check_path, generations, is_changed
 from tests.simulation.steppers import check_steps
 from tests.simulation.talkers import KNOB, check_signals
@@ -45,6 +46,7 @@ def check_log(world: World) -> None:
         check_slots(stream, entries)
         for facts in generations(entries):
             check_task(stream, facts)
+            check_death(stream, facts)
             check_steps(world, stream, facts)
         check_signals(stream, entries)
     priorities = {
@@ -57,6 +59,7 @@ def check_log(world: World) -> None:
         check_unique(stream, entries, dict(world.history.of_kind("task")))
     for stream, entries in world.history.of_kind("workflow"):
         _run(world, stream, entries)
+        check_letters(world, stream.partition("/")[2], entries)
     for stream, entries in world.history.of_kind("collector"):
         check_collector(world, stream, entries, _resolved)
     if not world.options.rate("bug"):

@@ -44,6 +44,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "adjust": 3.0,
     # Whoever changes the path of runs.
     "path": 3.0,
+    # Whoever decides about dead letters.
+    "dead": 3.0,
     # Handlers that do durable steps, and sleep.
     "step": 20.0,
     # Partitions.
@@ -64,7 +66,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control", "limited", "signal", "hold", "adjust", "path", "step", "collect")
+LATER: Final = ("control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead")
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

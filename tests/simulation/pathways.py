@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tests.simulation.history import Entry
     from tests.simulation.world import World
 
-CHANGES: Final = frozenset({"run.path_change_asked", "run.path_changed", "run.path_kept"})
+CHANGES: Final = frozenset(
+    {"run.path_change_asked", "run.path_changed", "run.path_kept", "run.letter_redriven"}
+)
 BEGINS: Final = frozenset({"task.scheduled", "task.waiting"})
 ENDS: Final = frozenset({"task.completed", "task.failed", "task.cancelled", "task.dropped"})
 EXPECTED: Final = frozenset(
@@ -189,6 +191,10 @@ class _Path:
             self.waits = ""
         elif kind == "run.path_changed":
             self._change(fact, entry)
+        elif kind == "run.letter_redriven":
+            assert fact.task not in self.ended, f"{fact.task} is redriven after its end"
+            self.generation[fact.task] = self.generation.get(fact.task, 0) + 1
+            assert fact.generation == self.generation[fact.task], f"{fact} skips a generation"
 
     def _end(self, task: str, status: str, entry: Entry) -> None:
         assert task in self.plan.index, f"{task} is not in the plan of {self.run_id}"
@@ -240,6 +246,12 @@ def check_path(world: World, run_id: str, entries: list[Entry]) -> None:
         _check_end(world, path, entries)
 
 
+def _is_redriven(facts: list[Entry]) -> bool:
+    """Tell whether a generation that is not the last was a dead letter at its end."""
+    types = {entry.fact.type for entry in facts}
+    return "task.died" in types and not types & ENDS
+
+
 def _check_end(world: World, path: _Path, entries: list[Entry]) -> None:
     last = entries[-1]
     if last.fact.type == "run.failed" and last.decoded.code == "internal_bug":
@@ -250,7 +262,9 @@ def _check_end(world: World, path: _Path, entries: list[Entry]) -> None:
         stream = task_stream(path.run_id, task.id)
         if "task.drop" in world.history.failed.get(stream, ()):
             continue  # a bug kept it from hearing that it is dropped, and its run had ended then
-        for facts in generations(world.history.streams.get(stream, [])):
+        *earlier, last_facts = generations(world.history.streams.get(stream, []))
+        alive = [facts for facts in earlier if not _is_redriven(facts)]
+        for facts in (*alive, last_facts):
             begun = any(entry.fact.type in BEGINS for entry in facts)
             over = [entry.fact.type for entry in facts if entry.fact.type in ENDS]
             is_told = task.id in path.told and not over and not world.calm

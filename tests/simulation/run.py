@@ -12,6 +12,7 @@ from tests.simulation.cases import count_cases
 from tests.simulation.failpoints import Failpoints
 from tests.simulation.faults import FAULTS
 from tests.simulation.gatherers import close_all, collecting
+from tests.simulation.letters import settle_all
 from tests.simulation.operators import resume
 from tests.simulation.options import Options, options_of
 from tests.simulation.snapshots import check_snapshots
@@ -126,6 +127,7 @@ def heal(world: World) -> None:
                 resume_all(world)
             if world.options.rate("collect"):
                 close_all(world)
+            settle_all(world)
             if world.node.idle and _nothing_is_missing(world):
                 _close(world)
                 return

@@ -102,6 +102,12 @@ def _begun(own: list[Entry]) -> bool:
     return any(entry.fact.type in BEGINS for entry in own)
 
 
+AT_LAST: dict[str, tuple[str, ...]] = {
+    "task.cancel_requested": ("stopping", "child_run", *MESSAGES),
+    "task.died": ("dead_letter", *MESSAGES),
+}
+
+
 class LaneModel:
     """Who waits and who holds a slot, and what is limited, as the facts of a lane have it."""
 
@@ -296,8 +302,7 @@ class _Model:
         if kind == CHILD:
             assert reason.details["run_id"] == last.decoded.run_id, reason
             return ("child_run",)
-        assert kind == "task.cancel_requested", kind
-        return ("stopping", "child_run", *MESSAGES)
+        return AT_LAST[kind]
 
     def _asking(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
         """Return what a task waits for that asked for its key, or for a slot."""

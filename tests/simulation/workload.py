@@ -76,6 +76,8 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
     _scale_lanes(definition)
     if options.rate("collect"):
         _make_collect(definition)
+    if options.rate("dead"):
+        _make_letters(definition)
     return compile_plan(definition_from(definition, name))
 
 
@@ -209,6 +211,14 @@ def _make_collect(definition: dict[str, Any]) -> None:
         definition["tasks"][name] = {**task, "collect": {**collect, "reduce": "sim.agent"}}
 
 
+def _make_letters(definition: dict[str, Any]) -> None:
+    """Let some tasks become dead letters; drawn as in `_limit_lanes`."""
+    rng = random.Random(repr(definition) + "dead")
+    for task in definition["tasks"].values():
+        if "wait" not in task and rng.random() < 0.4:
+            task["retry"] = {**task.get("retry", {}), "on_exhausted": "dead_letter"}
+
+
 def _make_unique(rng: random.Random, definition: dict[str, Any]) -> None:
     """Let some tasks have one key each over all runs of the definition."""
     for task in definition["tasks"].values():
@@ -255,11 +265,12 @@ def _task(
 def random_outcome(rng: random.Random, attempt: StartAttempt, options: Options) -> Outcome:
     """Return how an attempt ends: mostly well, with any value, else with any code."""
     if options.rate("fail") and rng.random() < 0.25:
+        dies = bool(options.rate("dead")) and rng.random() < 0.2
         return Outcome(
             attempt.stream,
             attempt.token,
             "failed",
-            code=rng.choice(CODES),
+            code="worker_died" if dies else rng.choice(CODES),
             message="it went wrong",
             trace="somewhere",
             abandoned=rng.random() < 0.1,

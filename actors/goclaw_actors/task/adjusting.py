@@ -16,7 +16,7 @@ from goclaw_actors.task import hearing, holding, terms
 from goclaw_actors.task.ending import TOTAL, UNREADY
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import left_s
-from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, Task, evolve
+from goclaw_actors.task.state import ATTEMPTED, CHILD, OVER, RETRYING, SCHEDULED, Task, evolve
 from goclaw_actors.task.stopping import slot_refused
 from goclaw_actors.work import AttemptToken, Limit, TellAttempt
 from goclaw_events.facts import TaskAdjusted, TaskMoved
@@ -131,7 +131,7 @@ def _refusal(
 ) -> Refused | None:
     """Return why a change is not taken in; None: it is."""
     name = f"task {task.task_id} of run {task.run_id}"
-    if task.status in FINAL:
+    if task.status in OVER:
         return Refused("task_finished", f"{name} is {task.status} already")
     if planned.kind == "wait":
         text = f"{name} is of kind wait, which has nothing to adjust"

@@ -17,6 +17,7 @@ from goclaw_actors.decider import (
     Send,
     SetTimer,
 )
+from goclaw_actors.letters import BuryTask
 from goclaw_actors.messages import (
     AskAgain,
     CancelTask,
@@ -38,7 +39,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.task import gathering, hearing, holding, stepping, voting, yielding
+from goclaw_actors.task import dying, gathering, hearing, holding, stepping, voting, yielding
 from goclaw_actors.task.adjusting import Adjusting, leave, tell_limit
 from goclaw_actors.task.asking import Asking
 from goclaw_actors.task.attempts import Attempts
@@ -63,6 +64,7 @@ from goclaw_actors.task.state import (
     FAILED,
     FINAL,
     FORM,
+    OVER,
     PENDING,
     RETRYING,
     SCHEDULED,
@@ -147,6 +149,7 @@ class _Decide:
             Consumed: hearing.consumed,
             Saved: hearing.saved,
             RetryTask: self._retry,
+            BuryTask: dying.bury,
             Stepped: stepping.stepped,
             **voting.decisions(contents),
             StandAside: yielding.stand_aside,
@@ -297,7 +300,7 @@ class _Decide:
 
 def _in_generation(task: Task, generation: int) -> Task:
     """Return the task as it stands at the beginning of a generation, if that is a new one."""
-    if generation > task.generation and task.status in FINAL:
+    if generation > task.generation and task.status in OVER:
         return next_life(task)
     return task
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.decider import ClearTimer, Decision, Send
 from goclaw_actors.lending import FreeKey, KeepSlot, Release, Withdraw
 from goclaw_actors.messages import TaskReported
+from goclaw_actors.statuses import DEAD
 from goclaw_actors.task.doubt import leaves_doubt
 from goclaw_actors.task.gathering import left
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import QUEUE, TIMEOUT
-from goclaw_actors.task.state import CLAIMING, COLLECTING, JOINED, SCHEDULED
+from goclaw_actors.task.state import CLAIMING, COLLECTING, FAILED, JOINED, SCHEDULED
 from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskFailed
 from goclaw_events.ids import kept_slot, lane_stream, owner_stream
@@ -91,7 +92,8 @@ def end(
     tells = _reported_end(task, facts, status, result, error)
     sends = (release(task, kept=kept), tells) if slot and task.lane else (tells,)
     if key and task.unique is not None:
-        sends = (*sends, *freed(task, status, result, error))
+        # who comes next need not wait for a person
+        sends = (*sends, *freed(task, FAILED if status == DEAD else status, result, error))
     if task.collect is not None:
         sends = (*sends, *left(task))
     if task.total_due_ns:

@@ -18,7 +18,7 @@ from goclaw_actors.task.signals import (
     Signals,
     without_attempt,
 )
-from goclaw_actors.task.state import ATTEMPTED, FINAL
+from goclaw_actors.task.state import ATTEMPTED, OVER
 from goclaw_actors.work import (
     AttemptToken,
     Interrupt,
@@ -36,6 +36,7 @@ from goclaw_events.facts import (
     StateSaved,
     TaskCancelled,
     TaskCompleted,
+    TaskDied,
     TaskDropped,
     TaskFailed,
 )
@@ -62,6 +63,7 @@ _ENDS: Final[dict[type | None, str]] = {
     TaskFailed: "failed",
     TaskCancelled: "was cancelled",
     TaskDropped: "was skipped",
+    TaskDied: "is a dead letter",
 }
 
 
@@ -116,7 +118,7 @@ def _refusal(
 ) -> Refused | None:
     """Return why a signal is not accepted; None: it is."""
     name = f"task {task.task_id} of run {task.run_id}"
-    if task.status in FINAL:
+    if task.status in OVER:
         return Refused("task_finished", f"{name} is {task.status} already")
     if planned.kind not in ("agent", "collect"):
         text = f"{name} is of kind {planned.kind}, which takes no parameters or messages"

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from goclaw_actors.decider import NOTHING, Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import CancelTask
 from goclaw_actors.pathing import CHANGER
+from goclaw_actors.statuses import DEAD
 from goclaw_actors.task import hearing
 from goclaw_actors.task.ending import TIMER, UNREADY, cleared, release
 from goclaw_actors.task.hold import HELD, INTERRUPTED, INTERRUPTING, PAUSED
 from goclaw_actors.task.limits import QUEUE
-from goclaw_actors.task.state import CANCELLING, CHILD, FINAL, PENDING, RUNNING, SCHEDULED
+from goclaw_actors.task.state import CANCELLING, CHILD, OVER, PENDING, RUNNING, SCHEDULED
 from goclaw_actors.task.stopping import cancel
 from goclaw_actors.work import AttemptToken, Interrupt, TellAttempt
 from goclaw_events.facts import TaskInterrupted, TaskInterruptRequested, TaskPaused
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 def hold(task: Task, message: HoldWork, moment: Moment) -> Decision:
     """Make the task stand still, or say why not."""
     name = f"task {task.task_id} of run {task.run_id}"
+    if message.of_run and task.status in (PENDING, DEAD):
+        return NOTHING  # its run schedules nothing, or waits for a person
     unbegun = hearing.refused_unbegun(task, message)
     if unbegun is not None:
         return Decision(reply=unbegun)
-    if task.status in FINAL:
+    if task.status in OVER:
         return Decision(reply=Refused("task_finished", f"{name} is {task.status} already"))
     if task.status == CANCELLING:
         return Decision(reply=Refused("task_finished", f"{name} is being cancelled"))
-    if message.of_run and task.status == PENDING:
-        return NOTHING  # its run schedules nothing
     accepted = Accepted(task.task_id)
     how = message.how
     if _is_so(task, how):
@@ -131,7 +132,7 @@ def _released(task: Task, *, kept: bool = False) -> tuple[Send, ...]:
 def refused_resume(task: Task, sender: str) -> Refused | None:
     """Return why a task cannot be resumed by somebody; None: it can."""
     name = f"task {task.task_id} of run {task.run_id}"
-    if task.status in FINAL:
+    if task.status in OVER:
         return Refused("task_finished", f"{name} is {task.status} already")
     if task.status == INTERRUPTING:
         return Refused("task_busy", f"{name} is being interrupted", "resume it when it has stopped")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Moment, SetTimer
-from goclaw_actors.task import child, hearing, holding, stepping, terms
+from goclaw_actors.task import child, dying, hearing, holding, stepping, terms
 from goclaw_actors.task.adjusting import leave
+from goclaw_actors.task.dying import LOST_TOO_OFTEN
 from goclaw_actors.task.ending import TIMER, end, release
 from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_actors.task.limited import ask_later, is_uncounted
@@ -23,9 +24,9 @@ from goclaw_events.facts import (
     OutcomeRefused,
     TaskCancelled,
     TaskCompleted,
-    TaskFailed,
     TaskMoved,
 )
+from goclaw_events.ids import is_saga
 
 if TYPE_CHECKING:
     from goclaw_actors.messages import ChildEnded, LoseAttempt
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _CLOSE: Final = maker(CloseAttempt, 1)
 _COMPLETED: Final = maker(TaskCompleted, 3)
-LOST_TOO_OFTEN: Final = "lost_too_often"
 GONE: Final = "gone"
 
 
@@ -97,7 +97,8 @@ class Outcomes:
         failures = task.failures + 1
         code = outcome.code or "agent_cancelled"
         message, due_ns = outcome.message, None
-        if may_retry(policy, code, failures, retryable=outcome.retryable):
+        again = may_retry(policy, code, failures, retryable=outcome.retryable)
+        if again and not dying.kills_too_often(task, code):
             seed = f"{task.stream}/{task.generation}"
             wait_s = delay_s(policy, failures, seed, outcome.retry_after_s)
             due_ns = moment.now_ns + int(wait_s * 1e9)
@@ -114,10 +115,9 @@ class Outcomes:
             due_ns,
         )
         if due_ns is None:
-            ended = TaskFailed(code, message)
-            error = [code, message]
+            died = dying.died_of(task, policy, code)
             kept = outcome.abandoned
-            return end(task, (failed, ended), "failed", closed, error=error, kept=kept)
+            return dying.fail(task, (failed,), [code, message], died, closed, kept=kept)
         sends = (release(task, kept=outcome.abandoned),) if task.lane else ()
         moved = (TaskMoved(terms.wanted_lane(task)),) if terms.moves(task) else ()
         if task.hold is not None:
@@ -142,12 +142,13 @@ class Outcomes:
             return holding.lost(task, lost)
         if task.lost >= lost_max and not lost.stopped:
             reason = f"{task.lost + 1} attempts were lost with the process that ran them"
-            failed = TaskFailed(LOST_TOO_OFTEN, reason)
-            return end(task, (lost, failed), "failed", closed, error=[LOST_TOO_OFTEN, reason])
+            died = "" if is_saga(task.run_id) else LOST_TOO_OFTEN
+            return dying.fail(task, (lost,), [LOST_TOO_OFTEN, reason], died, closed)
         if 0 < task.ends_ns <= moment.now_ns:
-            text = overdue(task, self._asking.planned(task))
-            ended = TaskFailed(TIMEOUT, text)
-            return end(task, (lost, ended), "failed", closed, error=[TIMEOUT, text])
+            planned = self._asking.planned(task)
+            error = [TIMEOUT, overdue(task, planned)]
+            died = dying.died_of(task, planned.retry, TIMEOUT)
+            return dying.fail(task, (lost,), error, died, closed)
         left = task.signals and without_attempt(task.signals, task.attempt)
         fact, effects = self._attempts.begin(task, moment, moment.number + 1, left)
         expired = hearing.overdue(left, moment)

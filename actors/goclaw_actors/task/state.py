@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.statuses import DEAD
 from goclaw_actors.task import hold as holding
 from goclaw_actors.task import signals as talk
 from goclaw_actors.task import terms
@@ -33,6 +34,7 @@ from goclaw_events.facts import (
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
+    TaskDied,
     TaskDropped,
     TaskFact,
     TaskFailed,
@@ -71,6 +73,8 @@ FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 SKIPPED: Final = "skipped"
 FINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED, SKIPPED})
+OVER: Final = FINAL | {DEAD}
+"""Nothing follows in this generation, unless somebody gives a dead letter up."""
 ATTEMPTED: Final = frozenset({RUNNING, CANCELLING, INTERRUPTING})
 """An attempt is under way, or a child."""
 
@@ -79,7 +83,8 @@ class Task:
     """One task of a run.
 
     `attempt` counts all starts, `failures` those that count against the retry policy, `lost` the
-    others, but the `limited` that met a rate limit. `token` is that of the
+    others, but the `limited` that met a rate limit, `kills` the attempts in a row whose worker
+    process died with them. `token` is that of the
     last attempt, `due_ns` that of the timer set, if one is. `hops`: how many full lanes sent it on
     to another. `child` is [plan, depth, plans by name] where the task stands for a run, `child_run`
     the id of the run that it submitted last. `kept` are the tokens of abandoned attempts that have
@@ -94,7 +99,7 @@ class Task:
     __slots__ = (
         "adjusted", "attempt", "child", "child_run", "collect", "deadline_ns", "definition",
         "due_ns", "error", "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept",
-        "kept_in", "key", "lane", "limited", "lost", "params", "priority", "progress",
+        "kept_in", "key", "kills", "lane", "limited", "lost", "params", "priority", "progress",
         "queue_due_ns", "result", "run_id", "signals", "status", "steps", "stream", "task_id",
         "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
@@ -112,6 +117,7 @@ class Task:
         self.failures = 0
         self.lost = 0
         self.limited = 0
+        self.kills = 0
         self.token = 0
         self.holder = ""
         self.due_ns = 0
@@ -208,7 +214,7 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _sent(task, fact)
         case TaskCancelRequested():
             task.status = CANCELLING
-        case TaskCompleted() | TaskFailed() | TaskCancelled():
+        case TaskCompleted() | TaskFailed() | TaskCancelled() | TaskDied():
             _ended(task, fact)
         case AttemptReturned(token):
             _returned(task, token)
@@ -229,8 +235,11 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
     return task
 
 
-def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled) -> None:
-    """Note how the task ended; one that failed may be tried again, and gets its steps then."""
+def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled | TaskDied) -> None:
+    """Note how the task ended; one that failed may be tried again, and gets its steps then.
+
+    A dead letter holds nothing any more, but what it may have done and left running.
+    """
     match fact:
         case TaskCompleted():
             task.status = COMPLETED
@@ -240,6 +249,11 @@ def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled) -> None
         case TaskFailed(code, message):
             task.status = FAILED
             task.error = [code, message]
+        case TaskDied(code, message):
+            task.status = DEAD
+            task.error = [code, message]
+            task.due_ns = task.queue_due_ns = task.total_due_ns = 0
+            task.unique = task.collect = task.hold = task.steps = None
         case TaskCancelled():
             task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
             task.status = CANCELLED
@@ -271,7 +285,7 @@ def next_life(task: Task) -> Task:
 
 def _begin_again(task: Task, generation: int) -> None:
     """Let the task be as if it had not begun, if that is another generation of one that ended."""
-    if generation != task.generation and task.status in FINAL:
+    if generation != task.generation and task.status in OVER:
         fresh = next_life(task)
         for name in Task.__slots__:
             setattr(task, name, getattr(fresh, name))
@@ -280,6 +294,7 @@ def _begin_again(task: Task, generation: int) -> None:
 def _attempt_failed(task: Task, fact: AttemptFailed) -> None:
     task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
     task.failures += 1
+    task.kills = task.kills + 1 if fact.code == "worker_died" else 0
     task.error = [fact.code, fact.message]
     task.status = RETRYING
     task.due_ns = fact.retry_due_ns or 0
@@ -295,9 +310,10 @@ def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued | TaskRetried) ->
     task.queue_due_ns = fact.queue_due_ns
     if isinstance(fact, AttemptLimited):
         task.limited += 1
+        task.kills = 0
         _attempt_over(task, lost=False)
     elif isinstance(fact, TaskRetried):
-        task.failures = task.lost = task.limited = 0
+        task.failures = task.lost = task.limited = task.kills = 0
         task.error = None
         task.total_due_ns = fact.total_due_ns
 
@@ -311,6 +327,7 @@ def _stepped(task: Task, fact: StepFact) -> None:
         task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
         task.status = WAITING
         task.due_ns = fact.due_ns
+        task.kills = 0
         _attempt_over(task, lost=False)
 
 
@@ -335,7 +352,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect",
+    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect", "kills",
 )  # fmt: skip
 
 
@@ -361,5 +378,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(12, _root, _maps, _restore)
+FORM: Final = SnapshotForm(13, _root, _maps, _restore)
 """How a task is kept: its steps piece by piece."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from goclaw_actors.compensating import TaskRested
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
 from goclaw_actors.lending import Release, Withdraw
+from goclaw_actors.statuses import DEAD
 from goclaw_actors.task import child, hearing
 from goclaw_actors.task.ending import TIMER, UNREADY, cleared, end, release_kept, report
 from goclaw_actors.task.hold import HELD, INTERRUPTING
@@ -36,10 +37,12 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if message.generation > task.generation:  # that one was never scheduled
         told = report(task, CANCELLED, None, None)
         of_it = told.body._replace(generation=message.generation)
-        return Decision((), (told._replace(body=of_it),))
+        dead = task.status == DEAD
+        facts = (TaskCancelled(message.reason, abandoned=False),) if dead else ()
+        return Decision(facts, (told._replace(body=of_it),))
     if task.status in FINAL:
         return Decision((), (report(task, task.status, task.result, task.error),))
-    if message.queued_only and task.status not in (PENDING, SCHEDULED, *UNREADY):
+    if message.queued_only and task.status not in (PENDING, SCHEDULED, DEAD, *UNREADY):
         return NOTHING
     held_child = task.hold is not None and task.hold.since == CHILD
     if task.status in ATTEMPTED or task.status == CHILD or held_child:

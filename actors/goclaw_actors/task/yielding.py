@@ -19,6 +19,7 @@ from goclaw_actors.pathing import (
     TellResult,
 )
 from goclaw_actors.signalling import HoldWork
+from goclaw_actors.statuses import DEAD
 from goclaw_actors.task.ending import TIMER, TOTAL, UNREADY, cleared, freed, report
 from goclaw_actors.task.gathering import left
 from goclaw_actors.task.hold import HELD, PAUSED
@@ -45,7 +46,8 @@ def stand_aside(task: Task, message: StandAside, moment: Moment) -> Decision:
     if task.attempt or status not in _UNBEGUN:
         if message.stop:
             return cancel(task, CancelTask("it is to run again"), moment)
-        return Decision((), (_answer(task, message.change, BEGUN),))
+        answer = IDLE if task.status == DEAD else BEGUN
+        return Decision((), (_answer(task, message.change, answer),))
     if task.status == PENDING or task.hold is not None:
         return Decision((), (_answer(task, message.change, IDLE),))
     sender = CHANGER + message.change
@@ -72,7 +74,7 @@ def drop(task: Task, message: DropTask, moment: Moment) -> Decision:
     if task.status in FINAL:
         return NOTHING
     status = task.hold.since if task.hold is not None and task.hold.since else task.status
-    if task.attempt or status not in _UNBEGUN:
+    if task.status != DEAD and (task.attempt or status not in _UNBEGUN):
         return cancel(task, CancelTask(message.reason), moment)
     sends = (*freed(task, "cancelled", None, None), *left(task))
     in_lane = task.lane and (task.status == SCHEDULED or task.status in HELD)

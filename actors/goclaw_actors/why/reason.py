@@ -23,6 +23,7 @@ SAGA: Final = "saga"
 STATE: Final = "state"
 UNIQUE: Final = "unique"
 COLLECT: Final = "collect"
+DEAD_LETTER: Final = "dead_letter"
 LANE: Final = "lane"
 LANE_FULL: Final = "lane_full"
 LANE_PAUSED: Final = "lane_paused"
@@ -58,6 +59,7 @@ KINDS: Final[Mapping[str, str]] = {
     STATE: "It is in a state that only a command ends.",
     UNIQUE: "Another task has its key: it ends as that does, or comes after it.",
     COLLECT: "It collects how tasks and runs end, and too few have yet.",
+    DEAD_LETTER: "It is a dead letter: it waits until somebody redrives or discards it.",
     LANE: "It waits in a lane, for what is named below.",
     LANE_FULL: "The lane has no room in its queue, and blocks: its run holds it back until it has.",
     LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",

@@ -21,6 +21,7 @@ from goclaw_actors.messages import (
     SlotRefused,
     TimerFired,
 )
+from goclaw_actors.statuses import DEAD
 from goclaw_actors.task.ending import TIMER
 from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.state import (
@@ -30,6 +31,7 @@ from goclaw_actors.task.state import (
     COLLECTING,
     FINAL,
     JOINED,
+    OVER,
     PENDING,
     RETRYING,
     RUNNING,
@@ -41,6 +43,7 @@ from goclaw_actors.why.lane import held_up, lends_now, wake_ns_of
 from goclaw_actors.why.reason import (
     AGENT_MISSING,
     BACKOFF,
+    DEAD_LETTER,
     EXECUTOR_FULL,
     GIVEN_UP,
     LANE,
@@ -74,7 +77,7 @@ HOLDERS_MAX: Final = 8
 """So many of those who hold what is waited for are named; all are counted."""
 _RATE: Final = "rate"
 ABANDONED: Final = "abandoned"
-_WITHOUT_A_SLOT: Final = FINAL | HELD | {PENDING, WAITING, RETRYING}
+_WITHOUT_A_SLOT: Final = OVER | HELD | {PENDING, WAITING, RETRYING}
 _BY_AGENTS: Final = frozenset({RUNS, STOPPING, RESTART, AGENT_MISSING, EXECUTOR_FULL})
 _FROM_THE_EXECUTOR: Final = (Outcome, LoseAttempt)
 _FROM_A_LANE: Final = (SlotLeased, SlotRefused, SlotRedirected, AskAgain, LeftQueue)
@@ -140,6 +143,12 @@ def _backs_off(sight: Sight, task: Task) -> Reason:
     code, message = task.error or ["", ""]
     details = {"attempt": task.attempt, "code": code, "message": message}
     return _timed(sight, task, BACKOFF, details)
+
+
+def _dead(sight: Sight, task: Task) -> Reason:
+    code, message = task.error or ["", ""]
+    details = {"attempt": task.attempt, "code": code, "message": message}
+    return Reason(DEAD_LETTER, task.stream, since_ns(sight, task), 0, details)
 
 
 def _timed(sight: Sight, task: Task, kind: str, details: dict[str, Any]) -> Reason:
@@ -317,4 +326,5 @@ _BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
     INTERRUPTING: _at_work,
     WAITING: _waits,
     RETRYING: _backs_off,
+    DEAD: _dead,
 }

@@ -28,6 +28,7 @@ from goclaw_actors.decider import (
     SetTimer,
 )
 from goclaw_actors.held_back import hold_back, leave_all, let_ask, refuse
+from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
     CancelRun,
     ChildEnded,
@@ -60,12 +61,14 @@ from goclaw_actors.signalling import (
     SendSignal,
     WithdrawSignal,
 )
-from goclaw_actors.statuses import ACTIVE
+from goclaw_actors.statuses import ACTIVE, DEAD
 from goclaw_actors.submitted import submitted_otherwise
 from goclaw_actors.workflow.changing import PathChanges, concluding, drop_more, is_changing
 from goclaw_actors.workflow.deadline import DEADLINE, limit
 from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume, resumed
+from goclaw_actors.workflow.letters import discard, redrive
+from goclaw_actors.workflow.letters import evolve as evolve_letter
 from goclaw_actors.workflow.passing import farewells, pass_on
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.repath import evolve as evolve_path
@@ -142,6 +145,8 @@ class _Decide:
             DropMore: drop_more,
             ScheduleReady: self._ready,
             ScheduleActive: self._active,
+            RedriveTask: redrive,
+            DiscardTask: discard,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -191,11 +196,14 @@ class _Decide:
             if generation != draft.generation(index):
                 again.append(index)  # what had begun of the last one is over: now it can begin
                 continue
+            if status == DEAD:
+                draft.die(index, generation)
+                continue
             kept = result if plan.tasks[index].result_read else None
             draft.end_task(index, _ENDED((task, generation, status, kept, error)))
             if run.watches is not None:
                 results[index] = result
-        if not (draft.facts or again):
+        if not (draft.facts or draft.sends or again):
             return NOTHING
         draft.schedule([*draft.take_ready(), *again])
         draft.sends += concluding(run, draft.statuses)
@@ -345,5 +353,5 @@ def workflow_decider(contents: Contents) -> Decider[Run]:
     """Return the run as a value."""
     decide, form = _Decide(contents), snapshot_form(contents)
     pool = Pool(frozenset({TaskReported}), decide.reported, REPORTS_PER_TURN_MAX)
-    evolve = Evolve(contents, evolve_path)
+    evolve = Evolve(contents, evolve_path, evolve_letter)
     return Decider(Run, decide, evolve, _is_final, encode, form, pool, _version)

@@ -10,6 +10,7 @@ from goclaw_actors.messages import CancelTask, ScheduleMore, StopMore
 from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.signalling import EndSignals
 from goclaw_actors.statuses import ACTIVE, BLOCKED, CANCELLED, COMPLETED, ENDED_AS, FAILED, SKIPPED
+from goclaw_actors.workflow.letters import edited
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.state import (
     CANCELLING,
@@ -24,6 +25,7 @@ from goclaw_events.conditions import evaluate
 from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
+    LetterLeft,
     RunCancelled,
     RunCompleted,
     RunFailed,
@@ -237,6 +239,20 @@ class Draft(Orders):
         """Return in which generation a task is; its first is 0."""
         path = self.run.path
         return 0 if path is None else path.generations.get(index, 0)
+
+    def order(self, index: int) -> Any:
+        """Return what begins a task, with what somebody changed of it when it was redriven."""
+        return edited(self.run, index, super().order(index), self.contents)
+
+    def die(self, index: int, generation: int) -> None:
+        """Wait for a dead letter; a run that is being stopped does not."""
+        task = self.plan.tasks[index].id
+        if self.status != RUNNING:
+            stream = task_stream(self.run.run_id, task)
+            body = CancelTask(f"the run is {self.status}", generation=generation)
+            self.sends.append(Send(stream, body))
+        elif self.run.letters is None or index not in self.run.letters.dead:
+            self.facts.append(LetterLeft(task, generation))
 
     def status_of(self, index: int) -> int:
         """Return what the run will know of a task."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw_actors.pathing import BEGUN, HELD_STILL, RESULT, ChangePath
 from goclaw_actors.statuses import ACTIVE, COMPLETED, FAILED, PENDING
 from goclaw_actors.workflow.path import APPLIED, WAITS, Changing, Path
-from goclaw_actors.workflow.state import RUNNING, Run, leave_room, skip
+from goclaw_actors.workflow.state import RUNNING, Run, let_go, skip
 from goclaw_events.facts import PathChangeAsked, PathChanged, PathKept, PathTaskAnswered
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _reopen(run: Run, path: Path, plan: Plan, index: int) -> None:
     status = run.statuses[index]
     if status == ACTIVE:
         run.active -= 1
-        leave_room(run, plan, index)
+        let_go(run, plan, index)
     else:
         run.ended -= 1
     if status == COMPLETED and run.results.get(index) is not None:
@@ -108,7 +108,7 @@ def _next_failed(run: Run, plan: Plan) -> tuple[str, str, str] | None:
 def _pass_over(run: Run, path: Path, plan: Plan, index: int) -> None:
     """Count a task that has not begun as skipped."""
     if run.statuses[index] == ACTIVE:
-        leave_room(run, plan, index)
+        let_go(run, plan, index)
     else:
         run.active += 1
     skip(run, plan, index, path.skips[index][0])

@@ -27,6 +27,9 @@ from goclaw_actors.statuses import (
 from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.watches import Watches
 from goclaw_events.facts import (
+    LetterDiscarded,
+    LetterLeft,
+    LetterRedriven,
     PathChangeAsked,
     PathChanged,
     PathKept,
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import MapChunks
-    from goclaw_events.facts import PathFact
+    from goclaw_events.facts import LetterFact, PathFact
     from goclaw_events.plan import Plan
     from goclaw_events.value import BlobRef, Value
 
@@ -86,6 +89,28 @@ _HELD_BY: Final[dict[type, str]] = {
 }
 
 
+class Letters:
+    """By plan index: the tasks that are dead letters, and what was changed of redriven ones."""
+
+    __slots__ = ("dead", "edits")
+
+    def __init__(self) -> None:
+        self.dead: set[int] = set()
+        self.edits: dict[int, dict[str, Value]] = {}
+
+    def as_list(self) -> list[Any]:
+        """Return it as plain data: equal ones give equal data."""
+        return [sorted(self.dead), [list(edit) for edit in sorted(self.edits.items())]]
+
+    @staticmethod
+    def of_list(said: list[Any]) -> Letters:
+        """Make it again from plain data."""
+        letters = Letters()
+        letters.dead = set(said[0])
+        letters.edits = dict(said[1])
+        return letters
+
+
 class Run:
     """One run.
 
@@ -96,15 +121,16 @@ class Run:
     `told` are the tasks (by plan index) that somebody said something to: their streams may begin
     before they do. `blocked` are active ones that a lane has no room for; None: there never were
     any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
-    `watches` is None unless collectors wait for ends, `path` unless it was changed. `version`
-    counts what was decided about the run.
+    `watches` is None unless collectors wait for ends, `path` unless it was changed or a task runs
+    again, `letters` unless a task was a dead letter. `version` counts what was decided about the
+    run.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
-        "error", "first_failed", "held", "idempotency_key", "input", "labels", "name", "parent",
-        "path", "plan", "reason", "result", "results", "run_id", "status", "statuses", "stuck",
-        "told", "unmet", "version", "was_held", "watches",
+        "error", "first_failed", "held", "idempotency_key", "input", "labels", "letters", "name",
+        "parent", "path", "plan", "reason", "result", "results", "run_id", "status", "statuses",
+        "stuck", "told", "unmet", "version", "was_held", "watches",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -138,6 +164,7 @@ class Run:
         self.version = 0
         self.watches: Watches | None = None
         self.path: Path | None = None
+        self.letters: Letters | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -149,10 +176,14 @@ class Evolve:
     """Apply facts in place; a run's plan is looked up by the hash that its first fact names."""
 
     def __init__(
-        self, contents: Contents, evolve_path: Callable[[Run, PathFact, Contents], None]
+        self,
+        contents: Contents,
+        evolve_path: Callable[[Run, PathFact, Contents], None],
+        evolve_letter: Callable[[Run, LetterFact], None],
     ) -> None:
         self._contents = contents
         self._evolve_path = evolve_path
+        self._evolve_letter = evolve_letter
 
     def __call__(self, run: Run, fact: WorkflowFact) -> Run:  # noqa: C901, PLR0912 - one case a fact
         """Apply a fact."""
@@ -177,6 +208,8 @@ class Evolve:
                 _watch(run, fact)
             case PathChangeAsked() | PathTaskAnswered() | PathChanged() | PathKept():
                 self._evolve_path(run, fact, self._contents)
+            case LetterLeft() | LetterRedriven() | LetterDiscarded():
+                self._evolve_letter(run, fact)
             case RunCancelRequested(reason):
                 run.status = CANCELLING
                 run.reason = reason
@@ -243,7 +276,7 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
     run.statuses[index] = status
     run.active -= 1
     run.ended += 1
-    leave_room(run, plan, index)
+    let_go(run, plan, index)
     if run.path is not None and run.path.changing is not None:
         run.path.changing.waiting.discard(index)
     if status == COMPLETED:
@@ -258,9 +291,12 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
     settle(run, plan, index)
 
 
-def leave_room(run: Run, plan: Plan, index: int) -> None:
-    """Hold a task back no more that will not ask its lane again."""
+def let_go(run: Run, plan: Plan, index: int) -> None:
+    """Forget why an active task waits: it does not ask its lane again, and is no dead letter."""
     note_end(run, plan.tasks[index])
+    if run.letters is not None:
+        run.letters.dead.discard(index)
+        run.letters.edits.pop(index, None)
 
 
 def skipped_as(reason: str) -> int:
@@ -296,7 +332,17 @@ def settle(run: Run, plan: Plan, index: int) -> None:
 
 def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
-    hidden = ("plan", "statuses", "results", "told", "unmet", "blocked", "watches", "path")
+    hidden = (
+        "plan",
+        "statuses",
+        "results",
+        "told",
+        "unmet",
+        "blocked",
+        "watches",
+        "path",
+        "letters",
+    )
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
     data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
@@ -306,6 +352,8 @@ def encode(run: Run) -> dict[str, Any]:
     data["results"] = {ids[index]: value for index, value in sorted(run.results.items())}
     if run.path is not None:
         data["path"] = run.path.as_list()
+    if run.letters is not None:
+        data["letters"] = run.letters.as_list()
     if run.blocked is not None:
         held_back = [[ids[row[0]], row[1]] for _, row in sorted(run.blocked.rows.items())]
         data["blocked"] = [held_back, sorted(run.blocked.left)]
@@ -325,7 +373,8 @@ def _root(run: Run) -> Value:
     fields = [getattr(run, name) for name in _ROOT]
     left = None if run.blocked is None else sorted(run.blocked.left)
     path = None if run.path is None else run.path.as_list()
-    return [fields, bytes(run.statuses), counts, told, left, _watches(run), path]
+    letters = None if run.letters is None else run.letters.as_list()
+    return [fields, bytes(run.statuses), counts, told, left, _watches(run), path, letters]
 
 
 def _watches(run: Run) -> list[Any]:
@@ -348,7 +397,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
 
     def restore(stream: str, root: Value, maps: MapChunks) -> Run:
         run, chunks = Run(stream), maps.get(0, {})
-        fields, statuses, counts, told, left, watches, path = root
+        fields, statuses, counts, told, left, watches, path, letters = root
         for name, value in zip(_ROOT, fields, strict=True):
             setattr(run, name, value)
         run.first_failed = _triple(run.first_failed)
@@ -366,9 +415,10 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
             run.blocked.restore(run.plan.tasks, maps.get(1, {}), left)
         run.watches = Watches.of_list(watches)
         run.path = None if path is None else Path.of_list(path)
+        run.letters = None if letters is None else Letters.of_list(letters)
         return run
 
-    return SnapshotForm(9, _root, _maps, restore)
+    return SnapshotForm(10, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

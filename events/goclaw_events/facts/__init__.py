@@ -38,6 +38,13 @@ from goclaw_events.facts.lane import (
     LaneScaled,
     SlotKept,
 )
+from goclaw_events.facts.letter import (
+    LetterDiscarded,
+    LetterFact,
+    LetterLeft,
+    LetterRedriven,
+    TaskDied,
+)
 from goclaw_events.facts.partition import (
     Marked,
     MessageFailed,
@@ -176,6 +183,10 @@ __all__ = [
     "LaneRefused",
     "LaneRoomChanged",
     "LaneScaled",
+    "LetterDiscarded",
+    "LetterFact",
+    "LetterLeft",
+    "LetterRedriven",
     "Marked",
     "MembersAdded",
     "MembersAsked",
@@ -238,6 +249,7 @@ __all__ = [
     "TaskCancelRequested",
     "TaskCancelled",
     "TaskCompleted",
+    "TaskDied",
     "TaskDropped",
     "TaskEnded",
     "TaskFact",

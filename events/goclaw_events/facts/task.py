@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import TaskAdjustFact
 from goclaw_events.facts.hold import TaskHoldFact
+from goclaw_events.facts.letter import TaskDied
 from goclaw_events.facts.path import TaskDropped
 from goclaw_events.facts.signal import SignalFact
 from goclaw_events.facts.step import StepFact
@@ -234,5 +235,6 @@ TaskFact: TypeAlias = (
     | TaskHoldFact
     | TaskAdjustFact
     | TaskDropped
+    | TaskDied
     | StepFact
 )

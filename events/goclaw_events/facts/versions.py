@@ -10,6 +10,7 @@ from typing import Final
 
 from goclaw_events.facts.adjust import RunDeadlineSet
 from goclaw_events.facts.hold import RunInterrupted, RunPaused, RunResumed
+from goclaw_events.facts.letter import LetterDiscarded, LetterRedriven
 from goclaw_events.facts.path import PathChangeAsked, PathChanged, PathKept
 from goclaw_events.facts.saga import (
     CompensationApproved,
@@ -44,6 +45,8 @@ RUN_VERSIONED: Final[frozenset[type]] = frozenset(
         PathChangeAsked,
         PathChanged,
         PathKept,
+        LetterRedriven,
+        LetterDiscarded,
         RunCompleted,
         RunFailed,
         RunCancelled,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import RunDeadlineSet
 from goclaw_events.facts.hold import RunHoldFact
+from goclaw_events.facts.letter import LetterFact
 from goclaw_events.facts.path import PathFact
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ WorkflowFact: TypeAlias = (
     | RunHoldFact
     | RunDeadlineSet
     | PathFact
+    | LetterFact
     | TasksWatched
     | TasksUnwatched
     | RunCancelRequested

@@ -213,6 +213,7 @@ def _retry(retry: RetryDefinition | None, seen: dict[int, RetryPolicy]) -> Retry
             given.jitter,
             given.retry_on,
             given.non_retryable,
+            given.on_exhausted,
         )
     return policy
 

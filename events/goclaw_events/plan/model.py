@@ -19,8 +19,15 @@ RUN_BY_AGENTS: Final = frozenset({"agent", "collect"})
 """Kinds of work whose `agent` is a registered one."""
 
 
+FAIL: Final = "fail"
+DEAD_LETTER: Final = "dead_letter"
+
+
 class RetryPolicy(NamedTuple):
-    """When an attempt that failed is made again. `attempts_max` counts the first one."""
+    """When an attempt that failed is made again. `attempts_max` counts the first one.
+
+    `on_exhausted`: what a task becomes when no attempt follows, `FAIL` or `DEAD_LETTER`.
+    """
 
     attempts_max: int
     backoff: str
@@ -29,6 +36,7 @@ class RetryPolicy(NamedTuple):
     jitter: str
     retry_on: tuple[str, ...]
     non_retryable: tuple[str, ...]
+    on_exhausted: str = FAIL
 
 
 class Timeouts(NamedTuple):

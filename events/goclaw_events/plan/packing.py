@@ -5,9 +5,9 @@ of the definition. What can be derived (dependents, index, roots, sinks) is not 
 Version 2 has a field more for each task, its timeouts; version 3 another, what it asks its lane
 for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
 block or redirect; version 5 has the steps of a saga behind its tasks; version 6 a fourth field, the
-labels of tasks, and tasks that collect; version 7 waits that are over at a point in time. Each is
-written only where there is something of it: the bytes of any other plan, and so its hash and the
-digest of a submission, stay what they were.
+labels of tasks, and tasks that collect; version 7 waits that are over at a point in time; version 8
+policies that make dead letters. Each is written only where there is something of it: the bytes of
+any other plan, and so its hash and the digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from goclaw_events.conditions import condition_from
 from goclaw_events.errors import LogDamaged, UnknownType
 from goclaw_events.inputs import PlannedInput
 from goclaw_events.plan.model import (
+    FAIL,
     NO_NEEDS,
     NO_TIMEOUTS,
     LaneLimits,
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 7
-_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7)
+VERSION: Final = 8
+_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8)
 LABELS_SINCE: Final = 6
 LANE_FIELDS_MIN: Final = 3
 _LANE_DEFAULTS: Final = tuple(LaneLimits(0, 0, ""))
@@ -64,7 +65,8 @@ def pack_plan(plan: Plan) -> bytes:
         plan.timeout_s,
     ]
     steps = [plan.steps] if plan.steps else []
-    return MAGIC + bytes([version]) + pack([head, list(retries), tasks, *steps])
+    policies = [retry_fields(policy) for policy in retries]
+    return MAGIC + bytes([version]) + pack([head, policies, tasks, *steps])
 
 
 def task_fields(task: PlannedTask, retries: dict[RetryPolicy, int], version: int) -> list[Any]:
@@ -86,6 +88,11 @@ def task_fields(task: PlannedTask, retries: dict[RetryPolicy, int], version: int
         *(task.timeouts, task.slot, task.unique)[: version - 1],
         *((task.labels,) if version >= LABELS_SINCE else ()),
     ]
+
+
+def retry_fields(policy: RetryPolicy) -> tuple[Any, ...]:
+    """Return a policy as it is written: without what becomes of a task that fails."""
+    return policy if policy.on_exhausted != FAIL else policy[:-1]
 
 
 def lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
@@ -117,6 +124,7 @@ def _fills_up(plan: Plan) -> bool:
 
 
 _SAID_SINCE: Final[tuple[tuple[int, Callable[[Plan], bool]], ...]] = (
+    (8, lambda plan: any(task.retry.on_exhausted != FAIL for task in plan.tasks)),
     (7, lambda plan: any(_is_until(task) for task in plan.tasks)),
     (6, lambda plan: any(task.labels or task.kind == "collect" for task in plan.tasks)),
     (5, lambda plan: bool(plan.steps)),
@@ -174,9 +182,9 @@ def _head(data: list[Any]) -> PlanHead:
 
 def retry_from(data: list[Any]) -> RetryPolicy:
     """Return a policy from its fields."""
-    attempts_max, backoff, initial_s, max_s, jitter, retry_on, non_retryable = data
+    attempts_max, backoff, initial_s, max_s, jitter, retry_on, non_retryable, *rest = data
     codes = (tuple(retry_on), tuple(non_retryable))
-    return RetryPolicy(attempts_max, backoff, initial_s, max_s, jitter, *codes)
+    return RetryPolicy(attempts_max, backoff, initial_s, max_s, jitter, *codes, *rest)
 
 
 def task_from(index: int, data: list[Any], policies: list[RetryPolicy]) -> PlannedTask:

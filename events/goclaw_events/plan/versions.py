@@ -20,6 +20,7 @@ from goclaw_events.plan.packing import (
     VERSION,
     lane_fields,
     pack_plan,
+    retry_fields,
     retry_from,
     task_fields,
     task_from,
@@ -81,7 +82,13 @@ def pack_version(plan: Plan, change: PlanChange, base: BlobRef, base_data: bytes
     tasks = [[task.index, task_fields(task, retries, VERSION)] for task in change.tasks]
     lanes = {name: lane_fields(limits) for name, limits in (change.lanes or {}).items()}
     output = [] if change.output is None else [change.output]
-    said = [sorted(change.removed), lanes, output, list(retries), tasks]
+    said = [
+        sorted(change.removed),
+        lanes,
+        output,
+        [retry_fields(policy) for policy in retries],
+        tasks,
+    ]
     size = len(pack(said))
     if depth + 1 > DEPTH_MAX or 2 * (written + size) > whole:
         data = pack_plan(plan)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.checks import Checked, check
 from goclaw_events.faults import Finding
+from goclaw_events.plan.model import DEAD_LETTER
 from goclaw_events.saga.definition import WORK_KINDS
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def _draft(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         action, step_id = said.get("action"), str(key)
         work = dict(action) if isinstance(action, dict) else {}
         tasks[step_id] = work | {name: said.get(name) for name in _OF_STEP}
+        findings += _letters(said, ("steps", step_id))
     for step_id, step in steps.items() if isinstance(steps, dict) else ():
         undo = step.get("compensation") if isinstance(step, dict) else None
         if not isinstance(undo, dict):
@@ -54,11 +56,22 @@ def _draft(raw: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
                 Finding("duplicate_key", message, ("steps", name), "rename it", at_key=True)
             )
             continue
+        findings += _letters(undo, ("steps", str(step_id), "compensation"))
         tasks[name] = undo | {"needs": [str(step_id)]}
         undoes[name] = str(step_id)
     head = {key: raw.get(key) for key in ("input", "lanes", "output")}
     said = {"undoes": undoes, "noun": "step", "kinds": WORK_KINDS}
     return {**head, "tasks": tasks, **said}, findings
+
+
+def _letters(said: Mapping[str, Any], where: Where) -> list[Finding]:
+    """Return what is wrong with a policy that would have a saga wait for a person."""
+    retry = said.get("retry")
+    if not isinstance(retry, dict) or retry.get("on_exhausted") != DEAD_LETTER:
+        return []
+    message = "a saga goes back where an action fails; what it cannot undo is a dead letter anyway"
+    place = (*where, "retry", "on_exhausted")
+    return [Finding("not_for_sagas", message, place, "leave it out")]
 
 
 def _placed(finding: Finding, undoes: Mapping[str, str]) -> Finding:
