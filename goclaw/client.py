@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from goclaw.collecting import Collecting
+from goclaw.dead import Dead
 from goclaw.errors import ConnectionLost, EngineClosed, EngineNotRunning
 from goclaw.forms import (
     cancelling,
@@ -171,6 +172,11 @@ class Client(Signalling, Collecting, Outputting):
         """Copy the log into a directory of this machine, which must be empty or absent."""
         directory = os.path.abspath(path)  # noqa: ASYNC240, PTH100 - it looks at no file
         return dict(await self.ask("engine.backup", directory=directory))
+
+    @property
+    def dead(self) -> Dead:
+        """Return what shows dead letters, has them run again, and gives them up."""
+        return Dead(self._ask_again)
 
     @property
     def sagas(self) -> Sagas:

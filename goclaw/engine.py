@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.children import children_of
 from goclaw.collecting import Collecting
+from goclaw.dead import Dead
 from goclaw.engine_life import EngineLife
 from goclaw.errors import (
     DefinitionNotFound,
@@ -118,6 +119,11 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
     def lanes(self) -> Lanes:
         """Return what shows the lanes, and changes them while they work."""
         return Lanes(partial(ask_engine, self))
+
+    @property
+    def dead(self) -> Dead:
+        """Return what shows dead letters, has them run again, and gives them up."""
+        return Dead(partial(ask_engine, self))
 
     @property
     def sagas(self) -> Sagas:

@@ -33,6 +33,12 @@ def given_input(plan: Plan, texts: Mapping[str, str], file: Path | None) -> dict
     return given
 
 
+def given_values(texts: Mapping[str, str], file: Path | None, what: str) -> dict[str, Any]:
+    """Return values that no definition declares; a text is read as JSON if it is JSON."""
+    given = {} if file is None else _read(file, what)
+    return given | {key: _value(text) for key, text in texts.items()}
+
+
 def _value(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from goclaw.collected import gathered_from, unmet
+from goclaw.dead import SyncDead
 from goclaw.forms import (
     cancelling,
     document_of,
@@ -121,6 +122,11 @@ class SyncClient(SyncSignalling):
     def backup(self, path: str | Path) -> dict[str, Any]:
         """Copy the log into a directory of this machine, which must be empty or absent."""
         return dict(self.ask("engine.backup", directory=str(Path(path).absolute())))
+
+    @property
+    def dead(self) -> SyncDead:
+        """Return what shows dead letters and decides about them: as `Client.dead`."""
+        return SyncDead(self._link.ask)
 
     @property
     def sagas(self) -> SyncSagas:

@@ -8,6 +8,7 @@ from goclaw.errors import OperationUnknown
 from goclaw.operations import (
     adjusting,
     collect,
+    dead,
     definitions,
     house,
     lanes,
@@ -37,6 +38,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
         paths,
         runs,
         sagas,
+        dead,
         why,
         lanes,
         definitions,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from goclaw_projections.collectors import CollectorsProjection
 from goclaw_projections.counts import CountsProjection
+from goclaw_projections.dead_letters import DeadProjection
 from goclaw_projections.durations import DurationsProjection
 from goclaw_projections.lanes import LanesProjection
 from goclaw_projections.runs import RunsProjection
@@ -30,4 +31,5 @@ def all_projections() -> list[Projection]:
         WorkersProjection(),
         DurationsProjection(),
         CollectorsProjection(),
+        DeadProjection(),
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_projections.collectors import CollectorsReader
 from goclaw_projections.counts import CountsReader
+from goclaw_projections.dead_letters import DeadReader
 from goclaw_projections.durations import DurationsReader
 from goclaw_projections.every import all_projections
 from goclaw_projections.lanes import LanesReader
@@ -47,6 +48,7 @@ class Views:
         self.workers = WorkersReader(store)
         self.durations = DurationsReader(store)
         self.collectors = CollectorsReader(store)
+        self.dead = DeadReader(store)
 
     @classmethod
     def open(

@@ -5,7 +5,17 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from goclaw_projections import collectors, counts, durations, lanes, runs, tasks, timeline, workers
+from goclaw_projections import (
+    collectors,
+    counts,
+    dead_letters,
+    durations,
+    lanes,
+    runs,
+    tasks,
+    timeline,
+    workers,
+)
 
 _VIEWS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "runs": ("RunsProjection", (runs.RunView,)),
@@ -15,6 +25,7 @@ _VIEWS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "counts": ("CountsProjection", (counts.Counts, counts.NamedCounts, counts.HourCounts)),
     "workers": ("WorkersProjection", (workers.WorkerView, workers.RunningAttempt)),
     "durations": ("DurationsProjection", (durations.LearnedDuration,)),
+    "dead": ("DeadProjection", (dead_letters.LetterView, dead_letters.LetterGroup)),
     "collectors": ("CollectorsProjection", (collectors.CollectorView,)),
 }
 

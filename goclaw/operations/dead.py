@@ -1,0 +1,184 @@
+"""Dead letters: listed, shown, run again, given up."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from goclaw.asker import asker
+from goclaw.errors import InvalidRequest
+from goclaw.letter_records import find_letter, group_record, letter_record, letter_summary
+from goclaw.operations.operation import Params, act, read
+from goclaw.operations.runs import LIST_MAX, MinPosition
+from goclaw.results import CommandRefused
+from goclaw_actors.compensating import ResolveSaga, RetrySaga
+from goclaw_actors.letters import DiscardTask, RedriveTask
+from goclaw_events.ids import check_id, is_saga, plain_id, saga_stream, workflow_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from goclaw.engine import Engine
+    from goclaw.operations.ground import Ground
+
+REASON_MAX: Final = 1_000
+AT_ONCE_MAX: Final = 100
+"""So many letters are redriven or discarded by one request."""
+_PARKED: Final = re.compile(r"\d+:\d+\Z")
+
+
+class ListLetters(Params):
+    """Which dead letters, those first that died first."""
+
+    state: Literal["open", "redriven", "discarded", "withdrawn"] = "open"
+    """Only letters in this state."""
+    kind: Literal["task", "saga", "message"] | None = None
+    """Only letters of this kind."""
+    group: str | None = None
+    """Only letters that died of the same."""
+    limit: Annotated[int, Field(ge=1, le=LIST_MAX)] = 50
+    """At most so many."""
+    cursor: str | None = None
+    """Go on where a page ended; for the same state and group."""
+    min_position: MinPosition = None
+
+
+class ListGroups(Params):
+    """Of which failures letters are open."""
+
+    limit: Annotated[int, Field(ge=1, le=LIST_MAX)] = 50
+    """At most so many."""
+    cursor: str | None = None
+    """Go on where a page ended."""
+    min_position: MinPosition = None
+
+
+class ShowLetter(Params):
+    """Which dead letter."""
+
+    letter: str
+    """`RUN/TASK`, `~SAGA`, or `PARTITION:NUMBER` of a parked message."""
+    min_position: MinPosition = None
+
+
+class Decide(Params):
+    """Which dead letters, and why."""
+
+    letters: Annotated[list[str], Field(min_length=1, max_length=AT_ONCE_MAX)]
+    """Their names; nothing is done unless all can be names of letters."""
+    together: bool = False
+    """Go on past those that are refused, and tell of them; else the first refusal is raised."""
+    generations: Annotated[dict[str, int], Field(default_factory=dict)]
+    """Of tasks: the generation that died, so that asking twice is like asking once."""
+    reason: Annotated[str, Field(max_length=REASON_MAX)] = ""
+    """Why; it is recorded. A saga that is discarded has to have one."""
+
+
+class Redrive(Decide):
+    """Which dead letters are to run again, and with what."""
+
+    edits: dict[str, Any] | None = None
+    """Laid over the parameters of each task; not for sagas."""
+
+
+def _list(ground: Ground, asked: ListLetters) -> dict[str, Any]:
+    ground.wait_for(asked.min_position)
+    page = ground.views.dead.list(
+        state=asked.state,
+        kind=asked.kind,
+        group=asked.group,
+        limit=asked.limit,
+        cursor=asked.cursor,
+    )
+    return {
+        "letters": [letter_summary(ground, letter) for letter in page.items],
+        "cursor": page.cursor,
+    }
+
+
+def _groups(ground: Ground, asked: ListGroups) -> dict[str, Any]:
+    ground.wait_for(asked.min_position)
+    page = ground.views.dead.groups(limit=asked.limit, cursor=asked.cursor)
+    return {"groups": [group_record(group) for group in page.items], "cursor": page.cursor}
+
+
+def _show(ground: Ground, asked: ShowLetter) -> dict[str, Any]:
+    ground.wait_for(asked.min_position)
+    return letter_record(ground, find_letter(ground, asked.letter))
+
+
+async def _redrive(engine: Engine, asked: Redrive) -> dict[str, Any]:
+    def order(letter: str) -> tuple[str, Any]:
+        if is_saga(letter):
+            if asked.edits is not None:
+                msg = f"{letter} is a saga: its compensations run again as they are"
+                raise InvalidRequest(msg, hint="leave the edits out")
+            return saga_stream(plain_id(letter)), RetrySaga(asker())
+        run_id, task = _task_of(letter)
+        generation = asked.generations.get(letter)
+        body = RedriveTask(task, generation, asked.edits, asked.reason, asker())
+        return workflow_stream(run_id), body
+
+    return await _each(engine, asked, order)
+
+
+async def _discard(engine: Engine, asked: Decide) -> dict[str, Any]:
+    def order(letter: str) -> tuple[str, Any]:
+        if is_saga(letter):
+            if not asked.reason:
+                msg = f"{letter} is a saga: say what was done about what is left to undo"
+                raise InvalidRequest(msg, hint="give a reason")
+            return saga_stream(plain_id(letter)), ResolveSaga(asked.reason, asker())
+        run_id, task = _task_of(letter)
+        body = DiscardTask(task, asked.generations.get(letter), asked.reason, asker())
+        return workflow_stream(run_id), body
+
+    return await _each(engine, asked, order)
+
+
+def _task_of(letter: str) -> tuple[str, str]:
+    """Return run and task of a letter; raises `InvalidRequest` for what is none of a task."""
+    if _PARKED.match(letter):
+        msg = f"{letter} is a parked message: its run, if it had one, has failed"
+        raise InvalidRequest(msg, hint=f"goclaw dead show {letter}")
+    run_id, _, task = letter.partition("/")
+    if not run_id or not task:
+        msg = f"{letter!r} names no dead letter"
+        raise InvalidRequest(msg, hint="RUN/TASK or ~SAGA: goclaw dead list")
+    return check_id(run_id, "run id"), check_id(task, "task id")
+
+
+async def _each(
+    engine: Engine, asked: Decide, order: Callable[[str], tuple[str, Any]]
+) -> dict[str, Any]:
+    """Say each order, all checked first; one that is refused does not keep others back."""
+    orders = [(letter, *order(letter)) for letter in dict.fromkeys(asked.letters)]
+    done: list[str] = []
+    refused: list[dict[str, str]] = []
+    last = None
+    for letter, target, body in orders:
+        try:
+            _, position = await engine.command(target, body)
+        except CommandRefused as error:
+            if not asked.together:
+                raise
+            refused.append({"letter": letter, "code": error.code, "message": error.message})
+        else:
+            done.append(letter)
+            last = position or last
+    return {"done": done, "refused": refused, "position": None if last is None else str(last)}
+
+
+_ANSWER: Final = "`{done: [letter], refused: [{letter, code, message}], position}`"
+OPERATIONS: Final = (
+    read("dead.list", ListLetters, _list, "List dead letters, those first that died first.",
+         "`{letters: [summary], cursor}`; a cursor goes on"),
+    read("dead.groups", ListGroups, _groups, "List of what the open dead letters died.",
+         "`{groups: [{group, code, message, open, total, first_at, last_at}], cursor}`"),
+    read("dead.show", ShowLetter, _show,
+         "Show a dead letter: what it was given, and how its attempts failed.", "the record"),
+    act("dead.redrive", Redrive, _redrive, "Have dead letters run again.", _ANSWER, idle=True),
+    act("dead.discard", Decide, _discard, "Give dead letters up.", _ANSWER, idle=True),
+)  # fmt: skip
