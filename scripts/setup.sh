@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make .venv with everything that requirements.lock names, and Goclaw itself in editable form.
 # Idempotent: when the lock has not changed since the last time it does nothing.
-# PYTHON=/path/to/python chooses the interpreter; otherwise the first one found, from 3.11 on, is taken.
+# PYTHON=/path/to/python chooses the interpreter; otherwise scripts/python.sh does.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -10,18 +10,6 @@ pip=(.venv/bin/python -m pip --quiet --disable-pip-version-check install --no-de
 say() { printf '%s\n' "$*" >&2; }
 
 fits() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
-
-find_python() {
-  local name
-  for name in "${PYTHON:-}" python3.13 python3.12 python3.11 python3.14 python3 python; do
-    if [ -n "$name" ] && command -v "$name" >/dev/null 2>&1 && fits "$name"; then
-      printf '%s\n' "$name"
-      return
-    fi
-  done
-  say "setup: Python 3.11 or newer was not found; install it, or name it: PYTHON=/path/to/python $0"
-  exit 1
-}
 
 # What the environment is made from; a change of any of it installs again.
 stamp_of() {
@@ -46,7 +34,7 @@ if [ -f .venv/goclaw-setup ] && [ "$(cat .venv/goclaw-setup)" = "$(stamp_of)" ];
 fi
 
 if [ ! -x .venv/bin/uv ] || ! .venv/bin/uv --version >/dev/null 2>&1; then
-  python=$(find_python)
+  python=$(bash scripts/python.sh)
   say "setup: making .venv with $("$python" --version)"
   rm -rf .venv
   if ! "$python" -m venv .venv; then

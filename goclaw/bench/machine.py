@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from goclaw.bench.interpreter import how_built
 from goclaw.doctor import measure_flush
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def describe_machine() -> dict[str, Any]:
         "model": _cpu_model(),
         "system": platform.platform(),
         "python": platform.python_version(),
+        "python_built": how_built(),
         **{name: version(name) for name in _PACKAGES},
     }
 

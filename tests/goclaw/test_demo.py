@@ -160,7 +160,7 @@ def test_the_team_audits_a_tree_in_processes(
 def test_a_killed_audit_is_gone_on_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Nobody has to know in which module the agents of the demo are."""
     data = ["--data-dir", str(tmp_path / "data")]
-    process = start(tmp_path, "demo", str(standard_library() / "idlelib"), *data)
+    process = start(tmp_path, "demo", str(standard_library() / "asyncio"), *data)
     assert process.stderr is not None
     read_until(process.stderr, b"tasks")
     process.kill()

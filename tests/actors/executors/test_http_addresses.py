@@ -44,8 +44,12 @@ def test_only_public_addresses_are_open_by_default() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)))
 def test_what_python_calls_private_is_closed(address: IPv4Address | IPv6Address) -> None:
-    """The table is at least as strict as the standard library's, but for a few that it embeds."""
-    if reached(AddressPolicy(), str(address)):
+    """The table is at least as strict as the standard library's, but for a few that it embeds.
+
+    An address of 6to4 is as open as the one that stands in it: some versions call all private.
+    """
+    embedded = address.sixtofour if isinstance(address, IPv6Address) else None
+    if embedded is None and reached(AddressPolicy(), str(address)):
         kinds = ("private", "loopback", "link_local", "multicast", "unspecified")
         assert [kind for kind in kinds if getattr(address, "is_" + kind)] == []
 
