@@ -20,7 +20,7 @@ from goclaw_actors.collecting import (
 )
 from goclaw_actors.decider import ClearOpen, Refused, RunEnded, Send
 from goclaw_actors.failures import failure_of, storable
-from goclaw_actors.given_up import POISONED, SHARED, Refusals, gives_up
+from goclaw_actors.given_up import SHARED, Refusals, gives_up
 from goclaw_actors.lending import (
     ClaimKey,
     Defer,
@@ -31,6 +31,7 @@ from goclaw_actors.lending import (
 )
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
+    POISONED,
     AskAgain,
     CancelRun,
     ChildEnded,

@@ -10,6 +10,7 @@ from goclaw_actors.decider import Send
 from goclaw_actors.lending import RefuseWaiting
 from goclaw_actors.messages import (
     MESSAGES,
+    POISONED,
     FailRun,
     KeyRefused,
     RoomRefused,
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from goclaw_actors.actor import Entity
     from goclaw_events.journal import Journal
 
-POISONED: Final = "stream_poisoned"
 REFUSALS_PER_TURN_MAX: Final = 256
 SHARED: Final = frozenset({"lane", "unique"})
 """Kinds of streams in which tasks of many runs wait."""

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
 
 
+POISONED: Final = "stream_poisoned"
+"""Why an actor refuses whose stream was given up."""
+
+
 # To a run.
 class SubmitRun(NamedTuple):
     """Begin a run of a compiled plan. `digest` is that of the request, to tell repeats apart.

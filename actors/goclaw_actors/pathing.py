@@ -72,7 +72,7 @@ class ConcludeChange(NamedTuple):
 class DropMore(NamedTuple):
     """Go on telling tasks that they will not begin."""
 
-    tasks: list[list[Value]]
+    tasks: list[str]
     reason: str
 
 
@@ -106,10 +106,9 @@ class TellResult(NamedTuple):
 
 
 class DropTask(NamedTuple):
-    """Do not begin in this generation. `leave`: leave the queue of the lane, too."""
+    """Do not begin in this generation; leave the queue of the lane."""
 
     reason: str
-    leave: bool
 
 
 PATH_MESSAGES: Final[tuple[tuple[type, str], ...]] = (

@@ -25,6 +25,7 @@ from goclaw_actors.messages import (
     TimerFired,
     WaitTask,
 )
+from goclaw_actors.pathing import DropTask
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.task import task_decider
 from goclaw_actors.work import RETURNED, Limit, Outcome
@@ -185,6 +186,37 @@ def test_one_that_stands_still_is_in_one_lane_at_most() -> None:
     assert other.when(LeftQueue("w/io")).sends == ()
     asked = other.when(ResumeWork("a", "me", definition=REF))
     assert [(send.target, kinds([send])) for send in asked.sends] == [("lane/w/other", ["Enqueue"])]
+
+
+def test_a_slot_of_an_earlier_generation_is_not_taken_for_that_of_the_next() -> None:
+    """It ended in the queue, and a slot may be under way: it asks anew when its lane let go."""
+    scenario = queued()
+    scenario.when(DropTask("its path was changed"))
+    again = ScheduleTask(REF, 1, {"topic": "cats", "n": 1}, "w/other", 0)
+    assert [(s.target, s.body) for s in scenario.when(again).sends] == [
+        ("lane/w/io", LeaveQueue(STREAM))
+    ]
+    late = scenario.when(SlotLeased("w/io"))
+    assert (late.facts, kinds(late.sends)) == ((), ["Release", "LeaveQueue"])
+    for of_before in (SlotRedirected("w/third"), SlotRefused("lane_full"), CheckSlot(0, "w/io")):
+        assert scenario.when(of_before).facts == ()
+    assert kinds(scenario.when(adjust(priority=5)).sends) == []
+    left = scenario.when(LeftQueue("w/io"))
+    assert left.facts == (TaskMoved("w/other"),)
+    assert [(s.target, s.body.priority) for s in left.sends] == [("lane/w/other", 5)]
+    assert scenario.when(LeftQueue("w/io")).facts == ()
+    assert start_of(scenario.when(SlotLeased("w/other"))).lane == "w/other"
+    assert scenario.encoded() == scenario.replayed()
+
+
+def test_a_slot_that_came_after_all_is_given_back_before_a_lane_lets_go() -> None:
+    """A bug kept the lane from hearing that the task ended; a lane given up lets nobody go."""
+    scenario = queued()
+    scenario.when(DropTask("its path was changed"))
+    scenario.when(ScheduleTask(REF, 1, {"topic": "cats", "n": 1}, "w/io", 0))
+    assert kinds(scenario.when(SlotLeased("w/io")).sends) == ["Release", "LeaveQueue"]
+    given_up = scenario.when(SlotRefused("stream_poisoned"))
+    assert kinds(given_up.facts) == ["TaskFailed"]
 
 
 def test_a_running_attempt_hears_of_its_time() -> None:

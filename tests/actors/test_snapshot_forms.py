@@ -197,6 +197,12 @@ LAYOUT = {
         "priority progress queue_due_ns result run_id signals status steps stream task_id tenant "
         "token total_due_ns unique"
     ),
+    (14, "task"): (
+        "adjusted attempt child child_run collect deadline_ns definition due_ns error failures "
+        "generation hold holder hops in_doubt kept kept_in key kills lane leaving limited lost "
+        "params priority progress queue_due_ns result run_id signals status steps stream task_id "
+        "tenant token total_due_ns unique"
+    ),
     (1, "collector"): (
         "ask_ns asked by deadline_ns digest failures_max given has_ended members opened_by "
         "outcomes places reason rule runs status stream tally vote wanted"

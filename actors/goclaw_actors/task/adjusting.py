@@ -10,17 +10,27 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.adjusting import LeaveQueue, LimitRun, Rerank
+from goclaw_actors.adjusting import LimitRun, Rerank
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, Send, SetTimer
+from goclaw_actors.messages import POISONED
 from goclaw_actors.task import hearing, holding, terms
+from goclaw_actors.task.asking import leave
 from goclaw_actors.task.ending import TOTAL, UNREADY
-from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import left_s
-from goclaw_actors.task.state import ATTEMPTED, CHILD, OVER, RETRYING, SCHEDULED, Task, evolve
+from goclaw_actors.task.state import (
+    ATTEMPTED,
+    CHILD,
+    OVER,
+    RETRYING,
+    SCHEDULED,
+    Task,
+    evolve,
+    is_queued,
+)
 from goclaw_actors.task.stopping import slot_refused
 from goclaw_actors.work import AttemptToken, Limit, TellAttempt
 from goclaw_events.facts import TaskAdjusted, TaskMoved
-from goclaw_events.ids import lane_stream, owner_stream
+from goclaw_events.ids import owner_stream
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -76,10 +86,10 @@ class Adjusting:
         """Return what changes the place of a task that waits for a slot, or is to."""
         if task.status in _NOWHERE:
             return ([TaskMoved(terms.wanted_lane(after))] if terms.moves(after) else []), []
-        if not is_queued(task):
-            return [], []
+        if not is_queued(task) or task.leaving:
+            return [], []  # it asks as it is by then
         if terms.moves(after):
-            return [], [leave(task)]
+            return [], [leave(task, task.lane)]
         if after.priority == task.priority or terms.moves(task):
             return [], []
         planned = self._asking.planned(after)
@@ -87,13 +97,15 @@ class Adjusting:
         return [], [enqueue._replace(body=Rerank(*enqueue.body[: len(Rerank._fields)]))]
 
     def left(self, task: Task, message: LeftQueue, _moment: Moment) -> Decision:
-        """Ask the lane that somebody chose, now that the task is in no other."""
-        if message.lane != task.lane or not is_queued(task):
+        """Ask the lane that somebody chose, or anew, now that the task is in no other."""
+        if message.lane != (task.leaving or task.lane) or not is_queued(task):
             return NOTHING
         return self._ask_there(task)
 
     def refused(self, task: Task, message: SlotRefused, moment: Moment) -> Decision:
         """Ask the lane that somebody chose where the other one refuses; else fail."""
+        if task.leaving and message.reason != POISONED:
+            return NOTHING  # an earlier generation is meant
         if task.status == SCHEDULED and terms.moves(task):
             return self._ask_there(task)
         return slot_refused(task, message, moment)
@@ -106,17 +118,6 @@ class Adjusting:
         planned = self._asking.planned(there)
         asks = self._asking.enqueue(there, there, planned, at_head=task.attempt > 0)
         return Decision((fact,), (asks,))
-
-
-def is_queued(task: Task) -> bool:
-    """Tell whether the task may be in the queue of its lane: also where it stands still."""
-    held = task.status in HELD and task.hold is not None and task.hold.since == SCHEDULED
-    return bool(task.lane) and (task.status == SCHEDULED or held)
-
-
-def leave(task: Task) -> Send:
-    """Return what lets the task out of the queue in which it is."""
-    return Send(lane_stream(task.lane), LeaveQueue(task.stream))
 
 
 def tell_limit(task: Task, planned: PlannedTask, moment: Moment) -> list[TellAttempt]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Final
 
+from goclaw_actors.adjusting import LeaveQueue
 from goclaw_actors.decider import NOTHING, Decision, Moment, Send
 from goclaw_actors.lending import Enqueue, ReturnRoom
 from goclaw_actors.task.state import SCHEDULED, Task, evolve
@@ -41,15 +42,16 @@ class Asking:
 
     def redirect(self, task: Task, message: SlotRedirected, _moment: Moment) -> Decision:
         """Ask the lane that a full one named."""
-        if task.status != SCHEDULED or moves(task):  # it goes where somebody wants it to
-            return NOTHING
+        if task.status != SCHEDULED or moves(task) or task.leaving:
+            return NOTHING  # it goes where somebody wants it to, or an earlier generation is meant
         fact = TaskRedirected(message.lane)
         evolve(asks := copy(task), fact)
         return Decision((fact,), (self.enqueue(asks, asks, self.planned(task), at_head=False),))
 
     def ask_again(self, task: Task, message: AskAgain, _moment: Moment) -> Decision:
         """Take the place that the lane keeps for the task, or give it back."""
-        if task.status == SCHEDULED and task.lane == message.lane and not moves(task):
+        stays = not (moves(task) or task.leaving)
+        if task.status == SCHEDULED and task.lane == message.lane and stays:
             enqueue = self.enqueue(task, task, self.planned(task), at_head=False)
             let_in = enqueue.body._replace(let_in=True)
             return Decision((), (enqueue._replace(body=let_in),))
@@ -59,10 +61,21 @@ class Asking:
     def enqueue(
         self, task: Task, said: Task | ScheduleTask, planned: PlannedTask, *, at_head: bool
     ) -> Send:
-        """Return what asks the lane for a slot; `said` is what knows the lane and for whom."""
+        """Return what asks the lane for a slot; `said` is what knows the lane and for whom.
+
+        First the lane has to let go that an earlier generation asked: what that one was lent could
+        be taken for the answer (docs/adr/0018).
+        """
+        if task.leaving:
+            return leave(task, task.leaving)
         slot, ref = planned.slot, said.definition
         shared = said.lane.startswith("/")
         workflow = self.contents.plan(ref).name if shared and ref is not None else ""
         whose = (task.stream, said.priority, at_head, said.tenant, workflow, said.key)
         asks = _ENQUEUE((*whose, slot.units, slot.cost, task.hops, False))
         return _SEND((lane_stream(said.lane), asks, False, False))
+
+
+def leave(task: Task, lane: str) -> Send:
+    """Return what lets the task out of the queue of a lane."""
+    return Send(lane_stream(lane), LeaveQueue(task.stream))

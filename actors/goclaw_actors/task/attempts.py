@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.decider import Decision, Moment, OpenAttempt, Send, SetTimer
 from goclaw_actors.lending import Release
 from goclaw_actors.task import child, hearing, terms
+from goclaw_actors.task.asking import leave
 from goclaw_actors.task.ending import cleared, end, release, time_out
 from goclaw_actors.task.limits import QUEUE, after_ns, left_s, overdue
 from goclaw_actors.task.state import SCHEDULED, Task, evolve
@@ -42,7 +43,10 @@ class Attempts:
 
     def start(self, task: Task, message: SlotLeased, moment: Moment) -> Decision:
         """Begin with the slot that the lane gave, or give it back."""
-        if message.lane not in ("", task.lane):  # an earlier generation asked that one
+        if task.leaving and task.status == SCHEDULED:  # an earlier generation asked for it
+            back = Send(lane_stream(message.lane or task.leaving), Release(task.stream))
+            return Decision((), (back, leave(task, task.leaving)))
+        if message.lane not in ("", task.lane):
             return Decision((), (Send(lane_stream(message.lane), Release(task.stream)),))
         if task.status != SCHEDULED:
             return Decision((), (release(task),))

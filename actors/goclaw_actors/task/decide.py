@@ -40,8 +40,8 @@ from goclaw_actors.messages import (
 from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import dying, gathering, hearing, holding, stepping, voting, yielding
-from goclaw_actors.task.adjusting import Adjusting, leave, tell_limit
-from goclaw_actors.task.asking import Asking
+from goclaw_actors.task.adjusting import Adjusting, tell_limit
+from goclaw_actors.task.asking import Asking, leave
 from goclaw_actors.task.attempts import Attempts
 from goclaw_actors.task.ending import (
     ASKING,
@@ -283,7 +283,7 @@ class _Decide:
             at_head = task.attempt > 0
             # where it moves, its place in the queue may still be there
             asks = self._asking.enqueue(task, task, planned, at_head=at_head)
-            sends = (leave(task),) if moves(task) else (asks,)
+            sends = (leave(task, task.lane),) if moves(task) and not task.leaving else (asks,)
             queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s)
             effects = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         elif state == CHILD:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Moment, SetTimer
 from goclaw_actors.task import child, dying, hearing, holding, stepping, terms
-from goclaw_actors.task.adjusting import leave
+from goclaw_actors.task.asking import leave
 from goclaw_actors.task.dying import LOST_TOO_OFTEN
 from goclaw_actors.task.ending import TIMER, end, release
 from goclaw_actors.task.hold import INTERRUPTING
@@ -91,7 +91,7 @@ class Outcomes:
             asks = self._asking.enqueue(task, task, planned, at_head=True)
             later = ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
             if terms.moves(task):
-                later = later._replace(sends=(*later.sends, leave(task)))
+                later = later._replace(sends=(*later.sends, leave(task, task.lane)))
             return later if task.hold is None else holding.also_held(task, later, closed)
         policy = planned.retry
         failures = task.failures + 1

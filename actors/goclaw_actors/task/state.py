@@ -10,7 +10,7 @@ from goclaw_actors.task import hold as holding
 from goclaw_actors.task import signals as talk
 from goclaw_actors.task import terms
 from goclaw_actors.task.doubt import leaves_doubt
-from goclaw_actors.task.hold import INTERRUPTING, Hold
+from goclaw_actors.task.hold import HELD, INTERRUPTING, Hold
 from goclaw_actors.task.signals import Signals
 from goclaw_actors.task.steps import Steps, rows_of
 from goclaw_events.facts import (
@@ -92,14 +92,17 @@ class Task:
     something to the task, or its handler saves its state, `steps` until one is recorded, and once
     the task has completed. `unique` and `collect` as in `TaskScheduled`. `adjusted` is what
     somebody changed (as in `TaskAdjusted`), None: nothing; `kept_in` the lanes of kept slots, by
-    their names, that are not of the lane by now. `in_doubt`: an attempt that did not complete may
+    their names, that are not of the lane by now. `leaving`: the lane in whose queue an earlier
+    generation was, or may have been, as it ended, until that lane says that it has let go: a slot
+    of it may be under way. `in_doubt`: an attempt that did not complete may
     have had effects. Other times, too; 0: there is none.
     """
 
     __slots__ = (
         "adjusted", "attempt", "child", "child_run", "collect", "deadline_ns", "definition",
         "due_ns", "error", "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept",
-        "kept_in", "key", "kills", "lane", "limited", "lost", "params", "priority", "progress",
+        "kept_in", "key", "kills", "lane", "leaving", "limited", "lost", "params", "priority",
+        "progress",
         "queue_due_ns", "result", "run_id", "signals", "status", "steps", "stream", "task_id",
         "tenant", "token", "total_due_ns", "unique",
     )  # fmt: skip
@@ -139,6 +142,7 @@ class Task:
         self.unique: list[Any] | None = None
         self.adjusted: dict[str, Any] | None = None
         self.kept_in: dict[str, str] = {}
+        self.leaving = ""
         self.steps: Steps | None = None
         self.collect: list[Any] | None = None
 
@@ -162,6 +166,7 @@ def _sent(task: Task, fact: TaskJoined | TaskAdmitted | TaskRedirected | TaskDro
             terms.settle(task, fact.lane)
             task.hops += 1
         case TaskDropped():
+            _leave(task)
             task.status = SKIPPED
             task.due_ns = 0
 
@@ -240,6 +245,7 @@ def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled | TaskDi
 
     A dead letter holds nothing any more, but what it may have done and left running.
     """
+    _leave(task)
     match fact:
         case TaskCompleted():
             task.status = COMPLETED
@@ -263,6 +269,18 @@ def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled | TaskDi
                 task.kept.append(task.token)
 
 
+def is_queued(task: Task) -> bool:
+    """Tell whether the task may be in the queue of its lane: also where it stands still."""
+    held = task.status in HELD and task.hold is not None and task.hold.since == SCHEDULED
+    return bool(task.lane) and (task.status == SCHEDULED or held)
+
+
+def _leave(task: Task) -> None:
+    """Note which lane has yet to say that it let go of a task that ends in its queue."""
+    if is_queued(task):
+        task.leaving = task.leaving or task.lane
+
+
 def _returned(task: Task, token: int) -> None:
     """Forget an attempt that kept its slot."""
     if token in task.kept:
@@ -277,7 +295,7 @@ def next_life(task: Task) -> Task:
     """
     fresh = Task(task.stream)
     fresh.adjusted = terms.lasting(task.adjusted)
-    fresh.kept = task.kept
+    fresh.kept, fresh.leaving = task.kept, task.leaving
     kept = (kept_slot(task.stream, token) for token in task.kept)
     fresh.kept_in = {**dict.fromkeys(kept, task.lane), **task.kept_in}
     return fresh
@@ -352,7 +370,7 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect", "kills",
+    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect", "kills", "leaving",
 )  # fmt: skip
 
 
@@ -378,5 +396,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(13, _root, _maps, _restore)
+FORM: Final = SnapshotForm(14, _root, _maps, _restore)
 """How a task is kept: its steps piece by piece."""

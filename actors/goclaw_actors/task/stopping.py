@@ -84,7 +84,8 @@ def check_slot(task: Task, message: CheckSlot, _moment: Moment) -> Decision:
         slot = kept_slot(task.stream, message.token)
         needed = message.token in task.kept
         return NOTHING if needed else Decision((), (Send(lane_stream(lane), Release(slot)),))
-    needed = lane == task.lane and (task.status == SCHEDULED or task.status in ATTEMPTED)
+    takes = (task.status == SCHEDULED and not task.leaving) or task.status in ATTEMPTED
+    needed = lane == task.lane and takes
     back = Send(lane_stream(lane), Release(task.stream))
     return NOTHING if needed or not lane else Decision((), (back,))
 

@@ -86,5 +86,6 @@ def evolve(task: Task, fact: TaskAdjustFact) -> None:
             kept = (kept_slot(task.stream, token) for token in task.kept)
             task.kept_in = {**dict.fromkeys(kept, task.lane), **task.kept_in}
             settle(task, lane)
+            task.leaving = ""
         case _:
             assert_never(fact)

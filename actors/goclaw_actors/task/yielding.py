@@ -77,8 +77,7 @@ def drop(task: Task, message: DropTask, moment: Moment) -> Decision:
     if task.status != DEAD and (task.attempt or status not in _UNBEGUN):
         return cancel(task, CancelTask(message.reason), moment)
     sends = (*freed(task, "cancelled", None, None), *left(task))
-    in_lane = task.lane and (task.status == SCHEDULED or task.status in HELD)
-    if message.leave and in_lane:
+    if task.lane and (task.status == SCHEDULED or task.status in HELD):
         sends = (Send(lane_stream(task.lane), Withdraw(task.stream)), *sends)
     timers = ((TIMER, task.due_ns), (QUEUE, task.queue_due_ns), (TOTAL, task.total_due_ns))
     return Decision((TaskDropped(message.reason),), sends, cleared(*timers))

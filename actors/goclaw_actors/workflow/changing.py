@@ -203,8 +203,8 @@ class PathChanges:
         )
         waited = path.changing is not None
         goes_on: Any = ScheduleActive(0) if waited else ScheduleReady()
-        begun = [[i, 0] for i in reopened if _status(run, i) == ACTIVE] + [[i, 1] for i in told]
-        drops = DropMore([[plan.tasks[i].id, leave] for i, leave in begun], _why(message))
+        begun = [index for index in reopened if _status(run, index) == ACTIVE] + told
+        drops = DropMore(_names(plan, begun), _why(message))
         own = workflow_stream(run.run_id)
         sends = [
             *([Send(own, drops)] if begun else []),
@@ -283,10 +283,7 @@ def _given_up(run: Run, changing: Changing, refused: Refused) -> Decision:
 def drop_more(run: Run, message: DropMore, _moment: Moment) -> Decision:
     """Tell some tasks that they will not begin."""
     now, later = message.tasks[:ASKED_PER_TURN_MAX], message.tasks[ASKED_PER_TURN_MAX:]
-    sends = [
-        Send(task_stream(run.run_id, task), DropTask(message.reason, bool(leave)))
-        for task, leave in now
-    ]
+    sends = [Send(task_stream(run.run_id, task), DropTask(message.reason)) for task in now]
     if later:
         sends.append(Send(workflow_stream(run.run_id), message._replace(tasks=later)))
     return Decision((), sends)
