@@ -209,6 +209,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "bad_params": _INVALID,
     "invalid_input": _INVALID,
     "signal_invalid": _INVALID,
+    "signal_unknown": _NOT_FOUND,
     "path_refused": _INVALID,
     "schedule_invalid": _INVALID,
     "schedule_time_invalid": _INVALID,

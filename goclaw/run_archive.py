@@ -17,7 +17,7 @@ from goclaw.step_records import step_records
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.facts import TaskCompleted, TaskScheduled, TaskWaiting
+from goclaw_events.facts import TaskAwaiting, TaskCompleted, TaskScheduled, TaskWaiting
 from goclaw_events.faults import Suggester
 from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.plan import in_order, pack_plan, read_plan
@@ -149,7 +149,7 @@ class RunArchive:
         for turn in stream_turns(self._journal, task_stream(run_id, task_id)):
             for fact in turn.facts:
                 said = FACTS.decode(fact.type, fact.version, fact.data)
-                if isinstance(said, TaskScheduled | TaskWaiting):
+                if isinstance(said, TaskScheduled | TaskWaiting | TaskAwaiting):
                     generation = said.generation
                 elif isinstance(said, TaskCompleted):
                     results[generation] = said.result

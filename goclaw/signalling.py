@@ -88,6 +88,29 @@ class Signalling(Pathing):
             timeout_s=timeout_s,
         )
 
+    async def send_signal(
+        self,
+        run_id: str,
+        name: str,
+        body: Any = None,
+        *,
+        signal_id: str | None = None,
+        sender: str = "",
+        wait: Level = "accepted",
+        timeout_s: float | None = None,
+    ) -> Signalled:
+        """Send a run a signal by its name: `body` is the result of the task that waits for it.
+
+        One that comes before a task waits is kept, in order; each goes to one task. `task` of the
+        answer says to which, once that is known (`wait="offered"`).
+        """
+        signal_id = signal_id if signal_id is not None else new_id("sig", time.time_ns())
+        params = {
+            "run_id": run_id, "name": name, "signal_id": signal_id, "body": body, "sender": sender,
+            "wait": wait, "timeout_s": timeout_s,
+        }  # fmt: skip
+        return Signalled(**await self._ask_signal("signal.send", params))
+
     async def withdraw(
         self, run_id: str, signal_id: str, *, task: str | None = None, reason: str = ""
     ) -> None:

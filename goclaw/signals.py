@@ -15,6 +15,7 @@ OFFERED: Final = "offered"
 CONSUMED: Final = "consumed"
 LEVELS: Final = (ACCEPTED, OFFERED, CONSUMED)
 """How far a signal comes, in order."""
+DECLINED: Final = "declined"
 ENDED: Final = frozenset({"declined", "expired", "withdrawn"})
 Level: TypeAlias = Literal["accepted", "offered", "consumed", "declined", "expired", "withdrawn"]
 """What a sender can wait for."""
@@ -80,3 +81,37 @@ class Story:
     def _goes_back(self) -> None:
         if self.state in LEVELS and not self._is_done:
             self.state, self.attempt = ACCEPTED, 0
+
+
+class NamedStory:
+    """Fold the facts of a run, and of the task that got it, into what became of a named signal.
+
+    `task`: to which it was given last; '' while it is kept.
+    """
+
+    def __init__(self, signal: str) -> None:
+        self._signal = signal
+        self.state = ""
+        self.task = ""
+        self.reason = ""
+
+    def tell(self, told: Iterable[Any]) -> None:
+        """Take in facts, those of the run before those of the task, or all in their order."""
+        for fact in told:
+            self._apply(fact)
+
+    def _apply(self, fact: Any) -> None:
+        match fact:
+            case facts.SignalReceived(signal=self._signal):
+                self.state = ACCEPTED
+            case facts.SignalGiven(signal=self._signal):
+                self.state, self.task = OFFERED, fact.task
+            case facts.SignalReturned(signal=self._signal):
+                self.state, self.task = ACCEPTED, ""
+            case facts.TaskAnswered(answer=self._signal):
+                self.state, self.reason = CONSUMED, ""
+            case facts.SignalsLeft() if self._signal in fact.signals:
+                self.state, self.reason = DECLINED, fact.reason
+            case facts.RunCompleted() | facts.RunFailed() | facts.RunCancelled():
+                if self.state == OFFERED:  # the task had ended as it came
+                    self.state, self.reason = DECLINED, "the run ended"

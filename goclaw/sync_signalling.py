@@ -49,6 +49,7 @@ class SyncSignalling:
     steer = _blocking(Signalling.steer)
     adjust = _blocking(Signalling.adjust)
     message = _blocking(Signalling.message)
+    send_signal = _blocking(Signalling.send_signal)
     withdraw = _blocking(Signalling.withdraw)
     signal_state = _blocking(Signalling.signal_state)
     interrupt = _blocking(Signalling.interrupt)

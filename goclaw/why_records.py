@@ -223,6 +223,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     ),
     kinds.UNIQUE: _unique,
     kinds.COLLECT: _collects,
+    kinds.SIGNAL: lambda told: f"waits for signal {told['signal']} (goclaw signal send)",
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_FULL: _full,
     kinds.LANE_PAUSED: lambda _: "the lane is paused (goclaw lanes resume)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
+from goclaw_actors.answering import AskSignal, ReturnSignal, SendNamed
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
@@ -42,6 +43,8 @@ from goclaw_events.facts import (
     RunPaused,
     RunStuck,
     RunSubmitted,
+    SignalAwaited,
+    SignalReceived,
     TaskEnded,
     TasksBlocked,
     TasksWatched,
@@ -72,6 +75,8 @@ def run() -> Aggregate:
         "running (only c is left)": (submitted, done, done._replace(task="b")),
         "running (a is held back)": (submitted, TasksBlocked("w/io", ["a"])),
         "running (stuck)": (submitted, RunStuck([["task/r/a", "why"]])),
+        "running (a signal is kept)": (submitted, SignalReceived("k", "go", 1, "me")),
+        "running (a waits for a signal)": (submitted, SignalAwaited("go", "a", 0)),
         "running (a collector waits for a)": (submitted, TasksWatched("collector/c", [0], None)),
         "failing": (submitted, failed),
         "cancelling": (submitted, done._replace(task="b"), RunCancelRequested("why", "")),
@@ -109,6 +114,9 @@ def run() -> Aggregate:
         "AdjustTask": AdjustTask("a", "m", {"priority": 5}, "me", b""),
         "LimitRun": LimitRun(1_800_000_000_000_000_000),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
+        "SendNamed (no task waits for such)": SendNamed("go", "s", 1, "me", b""),
+        "AskSignal": AskSignal("a", 0, "go"),
+        "ReturnSignal": ReturnSignal("s", "go", 1, "me"),
         "JudgeRun (it is stuck)": JudgeRun([["task/r/a", "why"]]),
         "JudgeRun (it is not)": JudgeRun([]),
         "HoldWork interrupt": HoldWork("", "interrupted", "why", "me", 5.0),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
+from goclaw_actors.answering import AnswerTask, AwaitTask
 from goclaw_actors.collecting import CollectorDone, ReportVote
 from goclaw_actors.letters import BuryTask
 from goclaw_actors.messages import (
@@ -40,6 +41,8 @@ from goclaw_events.facts import (
     StepRecorded,
     TaskAdjusted,
     TaskAdmitted,
+    TaskAnswered,
+    TaskAwaiting,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -80,6 +83,7 @@ def task() -> Aggregate:
     stuck = AttemptFailed(1, TOKEN, "timeout", "m", "", True, retry_ns)
     patch = SendSignal("a", "p", "params", "steer", {"n": 1}, "", b"", names=["n"], definition=REF)
     message = SendSignal("a", "m", "message", "steer", "hi", "", b"", definition=REF)
+    awaits = TaskAwaiting(REF, 0, "go", {"schema": None, "on_deadline": "fail"}, NOW_NS)
     current = AttemptToken(0, 1, TOKEN)
     step = StepRecorded(1, TOKEN, "s", "", b"", 1)
     said = SignalAccepted("m", "message", "steer", "hi", "")
@@ -105,6 +109,12 @@ def task() -> Aggregate:
         "running (a step is recorded)": (*running, step),
         "waiting (asleep)": (*running, AttemptSlept(1, TOKEN, retry_ns)),
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
+        "waiting (for a signal)": (awaits,),
+        "paused (its signal came)": (
+            awaits,
+            TaskPaused("why", "me", in_force=True),
+            TaskAnswered("s", "signal", 1, "me"),
+        ),
         "retrying": (*running, AttemptFailed(1, TOKEN, "e", "m", "", False, retry_ns)),
         "retrying (abandoned)": (*running, stuck),
         "running (to be paused)": (*running, TaskPaused("why", "me", in_force=False)),
@@ -125,6 +135,8 @@ def task() -> Aggregate:
     messages = {
         "ScheduleTask": ScheduleTask(REF, 0, {}, "w/io", 0),
         "WaitTask": WaitTask(REF, 0, NOW_NS),
+        "AwaitTask": AwaitTask(REF, 0, "go", {"schema": None, "on_deadline": "fail"}, NOW_NS),
+        "AnswerTask": AnswerTask("s", "signal", "go", 1, "me"),
         "KeyGranted": KeyGranted(),
         "KeyShared": KeyShared("task/s/a"),
         "KeyRefused": KeyRefused("task_duplicate", "m"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.adjusting import AdjustTask, LeaveQueue, LeftQueue, LimitRun, Rerank
+from goclaw_actors.answering import ANSWER_MESSAGES
 from goclaw_actors.collecting import COLLECT_MESSAGES
 from goclaw_actors.compensating import (
     CompensateSaga,
@@ -326,6 +327,7 @@ for _cls, _name in (
     *LETTER_MESSAGES,
     *SCHEDULE_MESSAGES,
     *COLLECT_MESSAGES,
+    *ANSWER_MESSAGES,
     (AdjustTask, "task.adjust"),
     (LeftQueue, "task.left_queue"),
     (LimitRun, "run.limit"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from goclaw_actors.answering import AwaitTask
 from goclaw_actors.collects import Collects, collects, own_collector
 from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
@@ -15,6 +16,7 @@ from goclaw_events.durations import DURATION_S_MAX, parse_duration
 from goclaw_events.envelope import maker
 from goclaw_events.ids import lane_stream, plain_id, unique_stream
 from goclaw_events.instants import BadInstant, parse_instant
+from goclaw_events.plan.awaits import WAIT_FOR
 from goclaw_events.templates import render
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class Orders(ABC):
         """Return in which generation a task is; its first is 0."""
         return 0
 
-    def order(self, index: int) -> ScheduleTask | WaitTask:
+    def order(self, index: int) -> ScheduleTask | WaitTask | AwaitTask:
         """Return what begins a task; raises what cannot be made of its templates."""
         task = self.plan.tasks[index]
         definition = self.definition
@@ -77,6 +79,8 @@ class Orders(ABC):
             value = task.wait.body if task.wait.is_static else self.render(task.wait, index)
             due_ns = wake_ns(value, self.moment.now_ns)
             return WaitTask(definition, self.generation(index), due_ns)
+        if task.kind == WAIT_FOR:
+            return self._awaits(task, definition)
         params = task.params.body if task.params.is_static else self.render(task.params, index)
         collect = wish = None
         if task.kind == "collect":
@@ -90,6 +94,15 @@ class Orders(ABC):
         generation = self.generation(index)
         rest = (self.tenant, key, unique, collect, wish)
         return _SCHEDULE((definition, generation, *said, *rest))
+
+    def _awaits(self, task: PlannedTask, definition: BlobRef) -> AwaitTask:
+        """Return what has a task wait for a signal."""
+        terms = task.params.body
+        asked = {"schema": terms["schema"], "on_deadline": terms["on_deadline"]}
+        seconds, now_ns = terms["deadline"], self.moment.now_ns
+        due_ns = 0 if seconds is None else now_ns + int(seconds * 1e9)
+        generation = self.generation(task.index)
+        return AwaitTask(definition, generation, terms["signal"], asked, due_ns)
 
     def _collects(self, rendered: Any, index: int) -> Collects:
         """Return what a task collects; only what is handed on may stay a reference."""

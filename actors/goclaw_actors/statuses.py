@@ -16,7 +16,9 @@ PASSED: Final = 7
 STATUS_NAMES: Final = (
     "pending", "active", "completed", "failed", "cancelled", "skipped", "skipped", "skipped",
 )  # fmt: skip
-ENDED_AS: Final = {"completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED}
+ENDED_AS: Final = {
+    "completed": COMPLETED, "failed": FAILED, "cancelled": CANCELLED, "skipped": SKIPPED,
+}  # fmt: skip
 """By what a task reports."""
 DEAD: Final = "dead"
 """What a task reports that has not ended, and will not begin again by itself: a dead letter."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events import dag
+from goclaw_events.await_checks import awaited
 from goclaw_events.collect_checks import TEMPLATES, collected
 from goclaw_events.conditions import (
     BadCondition,
@@ -45,6 +46,7 @@ _NOT_APPLICABLE: Final = {
     "workflow": ("stdin", "heartbeat_timeout"),
     "saga": ("stdin", "heartbeat_timeout"),
     "wait": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
+    "wait_for": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
     "approval": (*_OF_A_SLOT, "with", "stdin", "timeout", "retry"),
     "collect": ("stdin", "unique"),
 }
@@ -86,6 +88,8 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
         draft: dict[str, Any] = {kind: getattr(task, kind) for kind in KINDS}
         if isinstance(task.wait, WaitUntil):
             draft["wait"] = task.wait.model_dump()
+        if task.wait_for is not None:
+            draft["wait_for"] = task.wait_for.model_dump(by_alias=True)
         if task.http is not None:
             draft["http"] = task.http.model_dump()
         if task.approval is not None:
@@ -298,6 +302,9 @@ class _Checker:
             out.params = template_of_fields(fields)
         elif isinstance(task.get("collect"), dict):
             self._compile_collect(node, task)
+        elif isinstance(task.get("wait_for"), dict):
+            out.params, found = awaited(task["wait_for"], (*base, "wait_for"))
+            self._out.findings += found
         else:
             key = next((key for key in ("http", "approval") if task.get(key) is not None), "with")
             if task.get(key):

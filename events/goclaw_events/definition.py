@@ -33,10 +33,10 @@ ID_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 LANE_PATTERN: Final = r"^/?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 
 Kind: TypeAlias = Literal[
-    "agent", "exec", "http", "workflow", "saga", "wait", "approval", "collect"
+    "agent", "exec", "http", "workflow", "saga", "wait", "wait_for", "approval", "collect"
 ]
 KINDS: Final[tuple[Kind, ...]] = (
-    "agent", "exec", "http", "workflow", "saga", "wait", "approval", "collect",
+    "agent", "exec", "http", "workflow", "saga", "wait", "wait_for", "approval", "collect",
 )  # fmt: skip
 
 
@@ -289,6 +289,21 @@ class HttpCall(Part):
     )
 
 
+class WaitForSignal(Part):
+    """A signal by its name; its payload is the task's result, and the task holds no slot."""
+
+    signal: Id
+    schema_: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="what its payload has to be: JSON Schema, in part"
+    )
+    deadline: PositiveDuration | None = Field(
+        default=None, description="from when all that the task needs has ended"
+    )
+    on_deadline: Literal["fail", "skip", "continue"] = Field(
+        default="fail", description="continue: the task completes with the result null"
+    )
+
+
 class ApprovalRequest(Part):
     """A question to a person; the task waits for the answer and holds no slot."""
 
@@ -379,6 +394,9 @@ class TaskDefinition(Part):
     saga: Id | None = Field(default=None, description="a saga to run as a child")
     wait: Wait | None = Field(
         default=None, description="a timer: for so long, or until then; holds no slot"
+    )
+    wait_for: WaitForSignal | None = Field(
+        default=None, description="a signal that somebody sends to the run"
     )
     approval: ApprovalRequest | None = None
     collect: CollectDefinition | None = Field(

@@ -21,6 +21,7 @@ from goclaw_events.definition import (
     RateDefinition,
     RetryDefinition,
     TaskDefinition,
+    WaitForSignal,
     WaitUntil,
     WorkflowDefinition,
 )
@@ -77,6 +78,7 @@ _MODELS: Final[Models] = (
     (("tasks", "*", "retry"), RetryDefinition),
     (("tasks", "*", "http"), HttpCall),
     (("tasks", "*", "wait"), WaitUntil),
+    (("tasks", "*", "wait_for"), WaitForSignal),
     (("tasks", "*", "approval"), ApprovalRequest),
     (("tasks", "*", "collect"), CollectDefinition),
     (("tasks", "*", "collect", "runs"), CollectedRuns),

@@ -22,7 +22,7 @@ LEVELS: Final = ("accepted", "offered", "consumed", "declined", "expired", "with
 
 @click.group()
 def signal() -> None:
-    """Talk to work that goes on: steer it, send its agent a message, interrupt and resume it.
+    """Talk to work that goes on: steer it, send it signals and messages, interrupt and resume it.
 
     RUN is an id, the beginning of one, or @last. Without TASK, parameters and messages go to the
     only task of the run, and the rest to the run with all its tasks. Each command returns once it
@@ -130,6 +130,47 @@ def adjust(
         changes[name] = None if changes[name] == "none" else _value(changes[name])
     given = {"changes": changes, "sender": sender}
     _show(_send(settings, "signal.adjust", run, task, signal_id, given), as_json=as_json)
+
+
+@signal.command()
+@_run
+@click.argument("name")
+@click.option("--text", metavar="TEXT", help="Its payload, as text.")
+@click.option("--body", metavar="JSON", help="Its payload, as JSON.")
+@_id
+@_sender
+@_wait
+@_timeout
+@settings_options
+@json_option
+def send(
+    settings: Settings,
+    run: str,
+    name: str,
+    text: str | None,
+    body: str | None,
+    signal_id: str | None,
+    sender: str,
+    wait: str,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Send RUN the signal NAME, for the task that waits for it (`wait_for`), now or later.
+
+    Its payload (--text, or --body as JSON; none: null) is the result of that task.
+    """
+    payload = None if text is None and body is None else _said(text, body)
+    given = {
+        "name": name, "body": payload, "sender": sender, "wait": wait, "timeout_s": timeout,
+    }  # fmt: skip
+    found = _ask(settings, "signal.send", run, signal_id, given)
+    if as_json:
+        emit(found)
+        return
+    to = f" for task {found['task']}" if found["task"] else ""
+    why = f": {found['reason']}" if found["reason"] else ""
+    said = f"signal {found['signal']} ({name}) is {found['state']}{to}{why}"
+    say(said + (" (sent before)" * found["repeated"]))
 
 
 @signal.command()
@@ -319,6 +360,16 @@ def _send(
     signal_id: str | None,
     given: Mapping[str, Any],
 ) -> Any:
+    return _ask(settings, operation, run, signal_id, {"task": task, **given})
+
+
+def _ask(
+    settings: Settings,
+    operation: str,
+    run: str,
+    signal_id: str | None,
+    given: Mapping[str, Any],
+) -> Any:
     import time
 
     from goclaw.asking import ask
@@ -326,7 +377,7 @@ def _send(
 
     found = ask(settings, "runs.find", run=run, min_position="now")
     chosen = signal_id if signal_id is not None else new_id("sig", time.time_ns())
-    return ask(settings, operation, run_id=found["run_id"], task=task, signal_id=chosen, **given)
+    return ask(settings, operation, run_id=found["run_id"], signal_id=chosen, **given)
 
 
 def _show_held(found: Mapping[str, Any], *, as_json: bool) -> None:
@@ -343,5 +394,5 @@ def _show(found: Mapping[str, Any], *, as_json: bool) -> None:
         return
     by = f" by attempt {found['attempt']}" if found["attempt"] else ""
     why = f": {found['reason']}" if found["reason"] else ""
-    said = f"signal {found['signal']} to task {found['task']}"
+    said = f"signal {found['signal']}" + (f" to task {found['task']}" if found["task"] else "")
     say(f"{said} is {found['state']}{by}{why}" + (" (sent before)" * found["repeated"]))

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from goclaw.asker import signed
 from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
 from goclaw.following import follow_log
+from goclaw.operations.named import named_told
 from goclaw.operations.operation import IfVersion, Params, act
 from goclaw.signals import ACCEPTED, Level, Signalled, Story
 from goclaw_actors.rebuild import actor_at
@@ -289,6 +290,10 @@ async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
 
 async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
+    if asked.task is None:
+        sent = Signalled(asked.signal_id, asked.run_id, "", "")
+        with suppress(SignalNotFound):
+            return asdict(await named_told(engine, sent, asked.wait, asked.timeout_s))
     task = task_of(engine.parts, asked)
     named = Signalled(asked.signal_id, asked.run_id, task, "")
     return asdict(await _told(engine, named, asked.wait, asked.timeout_s))

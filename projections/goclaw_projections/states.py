@@ -21,6 +21,7 @@ TASK_ENDED: Final = RUN_ENDED | {"skipped"}
 _TASK_AFTER: Final[dict[type, str]] = {
     facts.TaskAdmitted: "scheduled",
     facts.TaskWaiting: "waiting",
+    facts.TaskAwaiting: "waiting",
     facts.AttemptStarted: "running",
     facts.ChildStarted: "waiting",
     facts.AttemptLost: "scheduled",

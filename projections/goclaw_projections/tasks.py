@@ -162,6 +162,7 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
         case facts.TaskDropped():
             if row[_STATUS] != "pending":  # else its next generation is shown already
                 _end(row, "skipped", time_ns)
+                row[_REASON] = fact.reason
         case (
             facts.TaskInterruptRequested()
             | facts.TaskInterrupted()
@@ -177,6 +178,7 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
             | facts.TaskAdjusted()
             | facts.StepRecorded()
             | facts.StepsUnused()
+            | facts.TaskAnswered()
         ):
             pass
         case _:
@@ -185,6 +187,7 @@ def _evolve(row: list[Any], fact: facts.TaskFact, time_ns: int, number: int) -> 
 
 _Rarer: TypeAlias = (
     facts.TaskWaiting
+    | facts.TaskAwaiting
     | facts.ChildStarted
     | facts.ProgressReported
     | facts.AttemptFailed
@@ -205,9 +208,9 @@ _Rarer: TypeAlias = (
 
 def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
     match fact:
-        case facts.TaskWaiting():
+        case facts.TaskWaiting() | facts.TaskAwaiting():
             _open(row, "waiting", fact.generation, time_ns)
-            row[_WAKE] = fact.due_ns
+            row[_WAKE] = fact.due_ns or None
         case facts.ChildStarted():
             row[_STATUS], row[_ATTEMPTS], row[_WAKE] = "waiting", fact.attempt, None
             row[_CHILD] = fact.run_id

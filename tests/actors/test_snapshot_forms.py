@@ -140,6 +140,12 @@ LAYOUT = {
         "progress queue_due_ns result run_id signals status steps stream task_id tenant token "
         "total_due_ns unique"
     ),
+    (15, "task"): (
+        "adjusted answer attempt awaits child child_run collect deadline_ns definition due_ns "
+        "error failures generation hold holder hops in_doubt kept kept_in key kills lane leaving "
+        "limited lost params priority progress queue_due_ns result run_id signals status steps "
+        "stream task_id tenant token total_due_ns unique"
+    ),
     (2, "collector"): (
         "added ask_ns asked by deadline_ns digest failures_max given has_ended live members more "
         "opened_by outcomes places reason rule run runs select status stream tally vote wanted "
@@ -190,6 +196,11 @@ LAYOUT = {
         "active blocked children deadline_ns definition depth digest ended error first_failed "
         "held idempotency_key input labels letters name parent path plan reason result results "
         "run_id status statuses stuck told unmet version was_held watches"
+    ),
+    (11, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels letters mail name parent path plan reason result "
+        "results run_id status statuses stuck told unmet version was_held watches"
     ),
     (13, "task"): (
         "adjusted attempt child child_run collect deadline_ns definition due_ns error failures "

@@ -137,6 +137,7 @@ CALLS: dict[str, tuple[str, int]] = {
     "signal pause": ("signal pause long1", 7),
     "signal resume": ("signal resume long1", 7),
     "signal message": ("signal message long1 --text hi", 7),
+    "signal send": ("signal send long1 go --body 1", 7),
     "signal state": ("signal state long1 some", 3),
     "signal steer": ("signal steer long1 --set n=1", 7),
     "signal withdraw": ("signal withdraw long1 some", 3),

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from goclaw_actors import failures
 from goclaw_actors.adjusting import AdjustTask
+from goclaw_actors.answering import AnswerTask, SendNamed
 from goclaw_actors.collecting import AddMembers, CloseCollector, OpenCollector
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.lending import ControlLane, Release
@@ -120,6 +121,7 @@ def _everything(stage: Stage) -> Stage:
     _adjusted(stage)
     _stepped(stage)
     _collected(stage)
+    _answered(stage)
     _changed(stage)
     _undone(stage)
     _died(stage)
@@ -267,6 +269,23 @@ def _signalled(stage: Stage) -> None:
         ]
     )
     stage.end(running)
+    stage.rest()
+
+
+def _answered(stage: Stage) -> None:
+    """Let tasks wait for signals that come before, in time, too late, twice, and not at all."""
+    go = {"wait_for": {"signal": "go", "deadline": "1h"}}
+    skips = {"wait_for": {"signal": "no", "deadline": "1s", "on_deadline": "skip"}}
+    tasks = {"a": go, "b": {**go, "needs": ["a"]}, "s": skips, "c": {**go, "needs": ["b", "s"]}}
+    stage.submit(tasks, "answered")
+    stage.rest()
+    for number in range(3):
+        signal = SendNamed("go", f"go-{number}", {"n": number}, "golden", b"go", 16)
+        stage.node.accept(Message("workflow/answered", signal))
+        stage.rest()
+    late = AnswerTask("late", "signal", "go", "late", "golden")
+    stage.node.accept(Message("task/answered/a", late))
+    stage.clock.ns += 2 * 10**9
     stage.rest()
 
 
@@ -499,6 +518,7 @@ def _unfinished(stage: Stage) -> None:
     body = OpenCollector("all", 0, None, None, 0, [["running", ["a", ""]]], b"d", "golden")
     stage.node.accept(Message(collector_stream("waits"), body))
     stage.submit({"w": {"wait": "1h"}}, "waiting")
+    stage.submit({"w": {"wait_for": {"signal": "go", "schema": {"type": "string"}}}}, "awaiting")
     stage.submit(MANY, "queueing", **LANES)
     stage.rest()
 

@@ -6,6 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
+from goclaw_actors.answering import AnswerTask, AwaitTask
 from goclaw_actors.collecting import CollectorDone
 from goclaw_actors.compensating import RetryTask
 from goclaw_actors.decider import (
@@ -39,7 +40,16 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
-from goclaw_actors.task import dying, gathering, hearing, holding, stepping, voting, yielding
+from goclaw_actors.task import (
+    answering,
+    dying,
+    gathering,
+    hearing,
+    holding,
+    stepping,
+    voting,
+    yielding,
+)
 from goclaw_actors.task.adjusting import Adjusting, tell_limit
 from goclaw_actors.task.asking import Asking, leave
 from goclaw_actors.task.attempts import Attempts
@@ -64,7 +74,6 @@ from goclaw_actors.task.state import (
     FAILED,
     FINAL,
     FORM,
-    OVER,
     PENDING,
     RETRYING,
     SCHEDULED,
@@ -72,7 +81,7 @@ from goclaw_actors.task.state import (
     Task,
     encode,
     evolve,
-    next_life,
+    in_generation,
 )
 from goclaw_actors.task.stopping import (
     again_reported,
@@ -121,6 +130,8 @@ class _Decide:
         self._by_type: dict[type, Callable[[Task, Any, Moment], Decision]] = {
             ScheduleTask: self._schedule,
             WaitTask: _wait,
+            AwaitTask: lambda task, message, _: answering.begin(task, message),
+            AnswerTask: lambda task, message, _: answering.answer(task, message, contents),
             KeyGranted: lambda task, _, moment: self._admit(task, ASKING, moment),
             CollectorDone: lambda task, _, moment: self._admit(task, (COLLECTING,), moment),
             KeyShared: share,
@@ -162,7 +173,7 @@ class _Decide:
         return decision if task.signals is None else hearing.with_farewell(task, decision, moment)
 
     def _schedule(self, task: Task, message: ScheduleTask, moment: Moment) -> Decision:
-        task = _in_generation(task, message.generation)
+        task = in_generation(task, message.generation)
         if task.status in FINAL:
             return again_reported(task)
         if task.status != PENDING:
@@ -264,6 +275,8 @@ class _Decide:
             return NOTHING
         if task.status == RETRYING or task.attempt:
             return self._attempts.again(task, moment)
+        if task.awaits is not None:
+            return answering.overdue(task)
         return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
 
     def _resume(self, task: Task, message: ResumeWork, moment: Moment) -> Decision:
@@ -289,24 +302,19 @@ class _Decide:
         elif state == CHILD:
             below = message._replace(task="", command="", definition=None, of_run=False)
             sends = (Send(owner_stream(task.child_run), below),)
-        elif state == WAITING:
+        elif state == WAITING and hold.wake_ns:
             effects = (SetTimer(TIMER, hold.wake_ns),)
         fact = TaskResumed(state, message.sender, queue_ns)
+        if task.answer is not None:  # it came meanwhile
+            return answering.resume(task, fact)._replace(reply=accepted)
         if state != RETRYING:
             return Decision((fact,), sends, effects, accepted)
         begun = self._attempts.start_child(task, moment)
         return begun._replace(facts=(fact, *begun.facts), reply=accepted)
 
 
-def _in_generation(task: Task, generation: int) -> Task:
-    """Return the task as it stands at the beginning of a generation, if that is a new one."""
-    if generation > task.generation and task.status in OVER:
-        return next_life(task)
-    return task
-
-
 def _wait(task: Task, message: WaitTask, _moment: Moment) -> Decision:
-    task = _in_generation(task, message.generation)
+    task = in_generation(task, message.generation)
     if task.status in FINAL:
         return again_reported(task)
     if task.status != PENDING:

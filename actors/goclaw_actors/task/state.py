@@ -31,6 +31,8 @@ from goclaw_events.facts import (
     StepsUnused,
     TaskAdjusted,
     TaskAdmitted,
+    TaskAnswered,
+    TaskAwaiting,
     TaskCancelled,
     TaskCancelRequested,
     TaskCompleted,
@@ -95,11 +97,13 @@ class Task:
     their names, that are not of the lane by now. `leaving`: the lane in whose queue an earlier
     generation was, or may have been, as it ended, until that lane says that it has let go: a slot
     of it may be under way. `in_doubt`: an attempt that did not complete may
-    have had effects. Other times, too; 0: there is none.
+    have had effects. `awaits`: [signal, asked] of one that waits for an answer, `answer` what came,
+    as in `TaskAnswered`. Other times, too; 0: there is none.
     """
 
     __slots__ = (
-        "adjusted", "attempt", "child", "child_run", "collect", "deadline_ns", "definition",
+        "adjusted", "answer", "attempt", "awaits", "child", "child_run", "collect", "deadline_ns",
+        "definition",
         "due_ns", "error", "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept",
         "kept_in", "key", "kills", "lane", "leaving", "limited", "lost", "params", "priority",
         "progress",
@@ -145,6 +149,8 @@ class Task:
         self.leaving = ""
         self.steps: Steps | None = None
         self.collect: list[Any] | None = None
+        self.awaits: list[Any] | None = None
+        self.answer: list[Any] | None = None
 
     @property
     def ends_ns(self) -> int:
@@ -199,6 +205,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _begin_again(task, generation)
             task.status = WAITING
             task.definition, task.generation, task.due_ns = definition, generation, due_ns
+        case TaskAwaiting() | TaskAnswered():
+            _awaits(task, fact)
         case ProgressReported():
             task.progress = [fact.fraction, fact.message]
         case ChildStarted(attempt, run_id):
@@ -238,6 +246,17 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
         case _:
             assert_never(fact)
     return task
+
+
+def _awaits(task: Task, fact: TaskAwaiting | TaskAnswered) -> None:
+    """Note what the task waits for, or what of it came."""
+    if isinstance(fact, TaskAnswered):
+        task.answer = list(fact)
+        return
+    _begin_again(task, fact.generation)
+    task.status = WAITING
+    task.definition, task.generation, task.due_ns = fact.definition, fact.generation, fact.due_ns
+    task.awaits = [fact.signal, fact.asked]
 
 
 def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled | TaskDied) -> None:
@@ -299,6 +318,13 @@ def next_life(task: Task) -> Task:
     kept = (kept_slot(task.stream, token) for token in task.kept)
     fresh.kept_in = {**dict.fromkeys(kept, task.lane), **task.kept_in}
     return fresh
+
+
+def in_generation(task: Task, generation: int) -> Task:
+    """Return the task as it stands at the beginning of a generation, if that is a new one."""
+    if generation > task.generation and task.status in OVER:
+        return next_life(task)
+    return task
 
 
 def _begin_again(task: Task, generation: int) -> None:
@@ -370,7 +396,8 @@ _ROOT: Final = (
     "status", "definition", "generation", "params", "lane", "priority", "attempt", "failures",
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
-    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect", "kills", "leaving",
+    "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect", "kills", "leaving", "awaits",
+    "answer",
 )  # fmt: skip
 
 
@@ -396,5 +423,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(14, _root, _maps, _restore)
+FORM: Final = SnapshotForm(15, _root, _maps, _restore)
 """How a task is kept: its steps piece by piece."""

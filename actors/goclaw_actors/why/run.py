@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.answering import AwaitTask
 from goclaw_actors.messages import (
     CancelTask,
     ScheduleMore,
@@ -147,7 +148,7 @@ class _Run:
     def _to_be_told(self, index: int, stream: str) -> Reason:
         """Explain a task that the run has begun, and that has not recorded it."""
         for body in self._sight.coming(stream):
-            if isinstance(body, (ScheduleTask, WaitTask, CancelTask)):
+            if isinstance(body, (ScheduleTask, WaitTask, AwaitTask, CancelTask)):
                 return on_its_way(self._sight, stream, stream, body)
         for body in self._sight.coming(self._stream):
             more = isinstance(body, ScheduleMore) and index in body.tasks

@@ -38,6 +38,7 @@ from goclaw_actors.task.state import (
     SCHEDULED,
     WAITING,
 )
+from goclaw_actors.why.answer import without_answer
 from goclaw_actors.why.collect import without_collection
 from goclaw_actors.why.lane import held_up, lends_now, wake_ns_of
 from goclaw_actors.why.reason import (
@@ -136,6 +137,8 @@ def _at_work(sight: Sight, task: Task) -> Reason:
 
 
 def _waits(sight: Sight, task: Task) -> Reason:
+    if task.awaits is not None and not task.attempt:
+        return _awaits(sight, task)
     return _timed(sight, task, UNTIL, {})
 
 
@@ -308,6 +311,14 @@ def _asks_for_key(sight: Sight, task: Task) -> Reason:
     since = since_ns(sight, task)
     found = without_key(sight, task, since)
     return found or nothing(task.stream, "its key is free, and nobody gives it", since)
+
+
+def _awaits(sight: Sight, task: Task) -> Reason:
+    since = since_ns(sight, task)
+    if task.due_ns and (timer := _timed(sight, task, UNTIL, {})).kind == NOTHING:
+        return timer
+    found = without_answer(sight, task, since)
+    return found or nothing(task.stream, "its run does not know that it waits", since)
 
 
 def _collects(sight: Sight, task: Task) -> Reason:

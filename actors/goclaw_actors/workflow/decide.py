@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
+from goclaw_actors.answering import AskSignal, ReturnSignal, SendNamed
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import (
     NOTHING,
@@ -69,6 +70,7 @@ from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume, resumed
 from goclaw_actors.workflow.letters import discard, redrive
 from goclaw_actors.workflow.letters import evolve as evolve_letter
+from goclaw_actors.workflow.mail import Mailing, left_from
 from goclaw_actors.workflow.passing import farewells, pass_on
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.repath import evolve as evolve_path
@@ -116,6 +118,7 @@ class _Decide:
         self._contents = contents
         self._telling = telling = Telling(contents)
         changes = PathChanges(contents)
+        mailing = Mailing(contents)
         self._by_type: dict[type, Callable[[Run, Any, Moment], Decision]] = {
             SubmitRun: self._submit,
             TaskReported: self._reported,
@@ -125,6 +128,9 @@ class _Decide:
             TimerFired: self._timer,
             FailRun: self._fail,
             SendSignal: pass_on,
+            SendNamed: mailing.send,
+            AskSignal: mailing.ask,
+            ReturnSignal: mailing.returned,
             WithdrawSignal: pass_on,
             AdjustTask: pass_on,
             LimitRun: limit,
@@ -288,7 +294,7 @@ class _Decide:
         ended = RunEnded(run.run_id, "failed", None, error)
         told = (*farewells(run, run.statuses.__getitem__), *all_failed(run))
         sends = (stop, *leave_all(run), *_tell(run.parent, ended), *told)
-        facts = (*kept_from(run, "failed"), RunFailed(*error))
+        facts = (*kept_from(run, "failed"), *left_from(run), RunFailed(*error))
         return Decision(facts, sends, _closing(run.deadline_ns, ended))
 
     def _finish(

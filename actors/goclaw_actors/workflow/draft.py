@@ -11,6 +11,7 @@ from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.signalling import EndSignals
 from goclaw_actors.statuses import ACTIVE, BLOCKED, CANCELLED, COMPLETED, ENDED_AS, FAILED, SKIPPED
 from goclaw_actors.workflow.letters import edited
+from goclaw_actors.workflow.mail import left_from
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.state import (
     CANCELLING,
@@ -290,7 +291,7 @@ class Draft(Orders):
         """Add the fact that ends the run once nothing of it is active."""
         if self.active or (self.changing and self.status == RUNNING):
             return
-        self.facts += kept_from(self.run, self.status)
+        self.facts += (*kept_from(self.run, self.status), *left_from(self.run))
         if self.status == CANCELLING:
             self.ended_as = "cancelled"
             self.facts.append(RunCancelled(self.reason))

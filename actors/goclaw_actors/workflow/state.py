@@ -24,6 +24,8 @@ from goclaw_actors.statuses import (
     SKIPPED,
     STATUS_NAMES,
 )
+from goclaw_actors.workflow import mail
+from goclaw_actors.workflow.mail import Mail
 from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.watches import Watches
 from goclaw_events.facts import (
@@ -46,6 +48,11 @@ from goclaw_events.facts import (
     RunSubmitted,
     RunTimedOut,
     RunUnstuck,
+    SignalAwaited,
+    SignalGiven,
+    SignalReceived,
+    SignalReturned,
+    SignalsLeft,
     TaskEnded,
     TasksBlocked,
     TaskSignalled,
@@ -122,15 +129,15 @@ class Run:
     before they do. `blocked` are active ones that a lane has no room for; None: there never were
     any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
     `watches` is None unless collectors wait for ends, `path` unless it was changed or a task runs
-    again, `letters` unless a task was a dead letter. `version` counts what was decided about the
-    run.
+    again, `letters` unless a task was a dead letter, `mail` unless a signal was sent to the run or
+    a task waits for one. `version` counts what was decided about the run.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
-        "error", "first_failed", "held", "idempotency_key", "input", "labels", "letters", "name",
-        "parent", "path", "plan", "reason", "result", "results", "run_id", "status", "statuses",
-        "stuck", "told", "unmet", "version", "was_held", "watches",
+        "error", "first_failed", "held", "idempotency_key", "input", "labels", "letters", "mail",
+        "name", "parent", "path", "plan", "reason", "result", "results", "run_id", "status",
+        "statuses", "stuck", "told", "unmet", "version", "was_held", "watches",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -165,6 +172,7 @@ class Run:
         self.watches: Watches | None = None
         self.path: Path | None = None
         self.letters: Letters | None = None
+        self.mail: Mail | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -185,7 +193,7 @@ class Evolve:
         self._evolve_path = evolve_path
         self._evolve_letter = evolve_letter
 
-    def __call__(self, run: Run, fact: WorkflowFact) -> Run:  # noqa: C901, PLR0912 - one case a fact
+    def __call__(self, run: Run, fact: WorkflowFact) -> Run:  # noqa: C901, PLR0912, PLR0915 - one case a fact
         """Apply a fact."""
         match fact:
             case TaskEnded():
@@ -206,6 +214,14 @@ class Evolve:
                 run.was_held = True
             case TasksWatched() | TasksUnwatched():
                 _watch(run, fact)
+            case (
+                SignalReceived()
+                | SignalAwaited()
+                | SignalGiven()
+                | SignalReturned()
+                | SignalsLeft()
+            ):
+                mail.evolve(run, fact)
             case PathChangeAsked() | PathTaskAnswered() | PathChanged() | PathKept():
                 self._evolve_path(run, fact, self._contents)
             case LetterLeft() | LetterRedriven() | LetterDiscarded():
@@ -321,6 +337,8 @@ def settle(run: Run, plan: Plan, index: int) -> None:
     """Count an ended task off at what needs it; while the run runs, that may become active."""
     if run.watches is not None:
         run.watches.end(index)
+    if run.mail is not None:
+        run.mail.leave(index)
     unmet, statuses = run.unmet, run.statuses
     running = run.status == RUNNING
     for dependent in plan.tasks[index].dependents:
@@ -332,17 +350,10 @@ def settle(run: Run, plan: Plan, index: int) -> None:
 
 def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
-    hidden = (
-        "plan",
-        "statuses",
-        "results",
-        "told",
-        "unmet",
-        "blocked",
-        "watches",
-        "path",
-        "letters",
-    )
+    hidden = {
+        "plan", "statuses", "results", "told", "unmet", "blocked", "watches", "path", "letters",
+        "mail",
+    }  # fmt: skip
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
     data["tasks"] = {ids[i]: STATUS_NAMES[status] for i, status in enumerate(run.statuses)}
@@ -354,6 +365,8 @@ def encode(run: Run) -> dict[str, Any]:
         data["path"] = run.path.as_list()
     if run.letters is not None:
         data["letters"] = run.letters.as_list()
+    if run.mail is not None:
+        data["mail"] = run.mail.as_list()
     if run.blocked is not None:
         held_back = [[ids[row[0]], row[1]] for _, row in sorted(run.blocked.rows.items())]
         data["blocked"] = [held_back, sorted(run.blocked.left)]
@@ -374,7 +387,9 @@ def _root(run: Run) -> Value:
     left = None if run.blocked is None else sorted(run.blocked.left)
     path = None if run.path is None else run.path.as_list()
     letters = None if run.letters is None else run.letters.as_list()
-    return [fields, bytes(run.statuses), counts, told, left, _watches(run), path, letters]
+    mailed = None if run.mail is None else run.mail.as_list()
+    parts = (_watches(run), path, letters, mailed)
+    return [fields, bytes(run.statuses), counts, told, left, *parts]
 
 
 def _watches(run: Run) -> list[Any]:
@@ -397,7 +412,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
 
     def restore(stream: str, root: Value, maps: MapChunks) -> Run:
         run, chunks = Run(stream), maps.get(0, {})
-        fields, statuses, counts, told, left, watches, path, letters = root
+        fields, statuses, counts, told, left, watches, path, letters, mailed = root
         for name, value in zip(_ROOT, fields, strict=True):
             setattr(run, name, value)
         run.first_failed = _triple(run.first_failed)
@@ -416,9 +431,10 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.watches = Watches.of_list(watches)
         run.path = None if path is None else Path.of_list(path)
         run.letters = None if letters is None else Letters.of_list(letters)
+        run.mail = None if mailed is None else Mail.of_list(mailed)
         return run
 
-    return SnapshotForm(10, _root, _maps, restore)
+    return SnapshotForm(11, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

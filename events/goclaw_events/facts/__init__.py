@@ -4,6 +4,17 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 """
 
 from goclaw_events.facts.adjust import RunDeadlineSet, TaskAdjusted, TaskAdjustFact, TaskMoved
+from goclaw_events.facts.answer import (
+    RunMailFact,
+    SignalAwaited,
+    SignalGiven,
+    SignalReceived,
+    SignalReturned,
+    SignalsLeft,
+    TaskAnswered,
+    TaskAnswerFact,
+    TaskAwaiting,
+)
 from goclaw_events.facts.catalogue import CatalogueFact, DefinitionRegistered
 from goclaw_events.facts.collector import (
     CollectorEnded,
@@ -209,6 +220,7 @@ __all__ = [
     "RunFailed",
     "RunHoldFact",
     "RunInterrupted",
+    "RunMailFact",
     "RunPaused",
     "RunResumed",
     "RunStuck",
@@ -231,9 +243,14 @@ __all__ = [
     "SegmentSealed",
     "SegmentsExpired",
     "SignalAccepted",
+    "SignalAwaited",
     "SignalConsumed",
     "SignalEnded",
     "SignalFact",
+    "SignalGiven",
+    "SignalReceived",
+    "SignalReturned",
+    "SignalsLeft",
     "SlotKept",
     "StateSaved",
     "StepEnded",
@@ -246,6 +263,9 @@ __all__ = [
     "TaskAdjustFact",
     "TaskAdjusted",
     "TaskAdmitted",
+    "TaskAnswerFact",
+    "TaskAnswered",
+    "TaskAwaiting",
     "TaskCancelRequested",
     "TaskCancelled",
     "TaskCompleted",

@@ -71,7 +71,10 @@ class PathKept(NamedTuple):
 
 
 class TaskDropped(NamedTuple):
-    """The task will not begin in this generation: the path of its run goes without it."""
+    """The task is skipped in this generation: the path of its run goes without it.
+
+    Or it waited for an answer, and its definition goes without one.
+    """
 
     reason: str
 

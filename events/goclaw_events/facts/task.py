@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import TaskAdjustFact
+from goclaw_events.facts.answer import TaskAnswerFact
 from goclaw_events.facts.hold import TaskHoldFact
 from goclaw_events.facts.letter import TaskDied
 from goclaw_events.facts.path import TaskDropped
@@ -237,4 +238,5 @@ TaskFact: TypeAlias = (
     | TaskDropped
     | TaskDied
     | StepFact
+    | TaskAnswerFact
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import RunDeadlineSet
+from goclaw_events.facts.answer import RunMailFact
 from goclaw_events.facts.hold import RunHoldFact
 from goclaw_events.facts.letter import LetterFact
 from goclaw_events.facts.path import PathFact
@@ -150,6 +151,7 @@ WorkflowFact: TypeAlias = (
     | LetterFact
     | TasksWatched
     | TasksUnwatched
+    | RunMailFact
     | RunCancelRequested
     | RunTimedOut
     | RunStuck

@@ -1,10 +1,12 @@
 """The plan: what the engine runs. Compiled once from a definition, stored as one blob.
 
 Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it is written),
-`versions` (what a change of a run's path makes of one), `analysis` (what it tells about itself).
+`versions` (what a change of a run's path makes of one), `analysis` (what it tells about itself),
+`awaits` (which tasks wait for which signals).
 """
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
+from goclaw_events.plan.awaits import awaiting
 from goclaw_events.plan.compiler import check_input, compile_plan
 from goclaw_events.plan.model import (
     LaneLimits,
@@ -36,6 +38,7 @@ __all__ = [
     "SlotNeeds",
     "UniqueKey",
     "analyse",
+    "awaiting",
     "changed_plan",
     "check_input",
     "compile_plan",

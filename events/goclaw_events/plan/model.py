@@ -90,7 +90,8 @@ class PlannedTask:
     """One task, resolved to indexes of the plan.
 
     `params` renders to the parameters of an agent or a child workflow, to `{argv, stdin}` of
-    exec, to the request of http, to the question of approval, to `{with, collect}` of collect.
+    exec, to the request of http, to the question of approval, to `{with, collect}` of collect, to
+    the terms of wait_for (signal, schema, deadline, on_deadline).
     `wait` renders to a duration. `agent` names the agent, also the one that makes a result of what
     is collected, or the definition of a child workflow. `lane` is empty for what
     holds no slot (wait, approval, a child without a lane). `result_read`: some template,
@@ -159,6 +160,8 @@ class Plan:
     timeout_s: float | None = None
     removed: frozenset[int] = frozenset()
     steps: tuple[PlannedStep, ...] = ()
+    heard: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
+    """See `goclaw_events.plan.awaits`, which fills it in."""
 
 
 class PlanHead(NamedTuple):

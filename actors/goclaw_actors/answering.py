@@ -1,0 +1,74 @@
+"""What is said about tasks that wait for an answer: a signal by its name, kept by the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef, Value
+
+SIGNAL: Final = "signal"
+"""The verdict of an answer that is a signal."""
+
+
+# To a run.
+class SendNamed(NamedTuple):
+    """Send a signal by its name to whichever task waits for it, now or later.
+
+    `kept_max`: so many of one name are kept. The rest as in `SignalReceived` and `SendSignal`.
+    """
+
+    name: str
+    signal: str
+    body: Value
+    sender: str
+    digest: bytes
+    kept_max: int = 16
+
+
+class AskSignal(NamedTuple):
+    """A task waits for a signal of a name, from this generation on."""
+
+    task: str
+    generation: int
+    name: str
+
+
+class ReturnSignal(NamedTuple):
+    """The task did not take a signal: it had ended. As in `SignalReturned`."""
+
+    signal: str
+    name: str
+    body: Value
+    sender: str
+
+
+# To a task.
+class AwaitTask(NamedTuple):
+    """The task's needs are met: wait for an answer. As in `TaskAwaiting`."""
+
+    definition: BlobRef
+    generation: int
+    signal: str
+    asked: Value
+    due_ns: int = 0
+
+
+class AnswerTask(NamedTuple):
+    """This is what the task waits for; `name` is that of the signal. As in `TaskAnswered`."""
+
+    answer: str
+    verdict: str
+    name: str
+    body: Value
+    sender: str
+
+
+ANSWER_MESSAGES: Final[tuple[tuple[type, str], ...]] = (
+    (SendNamed, "run.send_named"),
+    (AskSignal, "run.ask_signal"),
+    (ReturnSignal, "run.return_signal"),
+    (AwaitTask, "task.await"),
+    (AnswerTask, "task.answer"),
+)
+"""Each with the name under which it may stand in a log."""

@@ -1,0 +1,101 @@
+"""A task that waits for an answer: how it begins, what it does with what comes, and when none does.
+
+It asks its run for a signal, which gives it the oldest one, now or later. What comes while the task
+stands still is recorded, and is its result when it goes on. What comes after its end goes back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from goclaw_actors.answering import AskSignal, ReturnSignal
+from goclaw_actors.decider import NOTHING, Decision, Send, SetTimer
+from goclaw_actors.task import holding
+from goclaw_actors.task.ending import TIMER, cleared, end
+from goclaw_actors.task.hold import HELD
+from goclaw_actors.task.limits import TIMEOUT
+from goclaw_actors.task.state import (
+    COMPLETED,
+    FAILED,
+    FINAL,
+    PENDING,
+    SKIPPED,
+    WAITING,
+    in_generation,
+)
+from goclaw_actors.task.stopping import again_reported
+from goclaw_events.facts import TaskAnswered, TaskAwaiting, TaskCompleted, TaskDropped, TaskFailed
+from goclaw_events.ids import owner_stream
+from goclaw_events.value import BlobRef
+
+if TYPE_CHECKING:
+    from goclaw_actors.answering import AnswerTask, AwaitTask
+    from goclaw_actors.contents import Contents
+    from goclaw_actors.task.state import Task
+    from goclaw_events.facts import TaskResumed
+
+SKIP: Final = "skip"
+CONTINUE: Final = "continue"
+
+
+def begin(task: Task, message: AwaitTask) -> Decision:
+    """Wait, and ask the run for the signal that is waited for."""
+    task = in_generation(task, message.generation)
+    if task.status in FINAL:
+        return again_reported(task)
+    if task.status != PENDING:
+        return NOTHING
+    fact = TaskAwaiting(*message)
+    asks = AskSignal(task.task_id, message.generation, message.signal)
+    sends = (Send(owner_stream(task.run_id), asks),)
+    if task.hold is not None:
+        return Decision((fact, holding.held(task)), sends)
+    timers = (SetTimer(TIMER, message.due_ns),) if message.due_ns else ()
+    return Decision((fact,), sends, timers)
+
+
+def answer(task: Task, message: AnswerTask, contents: Contents) -> Decision:
+    """Take what the task waits for; give it back if it waits for it no more."""
+    if not is_open(task) or task.awaits is None or task.awaits[0] != message.name:
+        back = ReturnSignal(message.answer, message.name, message.body, message.sender)
+        return Decision((), (Send(owner_stream(task.run_id), back),))
+    body = message.body
+    whole = contents.value(body) if isinstance(body, BlobRef) else body
+    fact = TaskAnswered(message.answer, message.verdict, whole, message.sender)
+    if task.status in HELD:
+        return Decision((fact,))
+    done = _finish(task, whole)
+    return done._replace(facts=(fact, *done.facts))
+
+
+def is_open(task: Task) -> bool:
+    """Tell whether the task waits for an answer that has not come."""
+    waits = task.status == WAITING or (task.hold is not None and task.hold.since == WAITING)
+    return waits and task.awaits is not None and task.answer is None
+
+
+def resume(task: Task, fact: TaskResumed) -> Decision:
+    """Let a task go on for which an answer came while it stood still."""
+    assert task.answer is not None, "it came"
+    done = _finish(task, task.answer[2])
+    return done._replace(facts=(fact, *done.facts))
+
+
+def _finish(task: Task, result: object) -> Decision:
+    """End the task with what came."""
+    completed = (TaskCompleted(0, 0, result),)
+    timer = cleared((TIMER, task.due_ns))
+    return end(task, completed, COMPLETED, timer, result=result, slot=False)
+
+
+def overdue(task: Task) -> Decision:
+    """End a task whose deadline is over, as its definition says."""
+    assert task.awaits is not None, "it waits for something"
+    signal, asked = task.awaits
+    text = f"no signal {signal} came before the deadline"
+    how = asked["on_deadline"]
+    if how == CONTINUE:
+        return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
+    if how == SKIP:
+        return end(task, (TaskDropped(text),), SKIPPED, slot=False)
+    return end(task, (TaskFailed(TIMEOUT, text),), FAILED, error=[TIMEOUT, text], slot=False)

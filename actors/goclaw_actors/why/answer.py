@@ -1,0 +1,35 @@
+"""Why a task that waits for an answer has not got it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from goclaw_actors.answering import AnswerTask, AskSignal
+from goclaw_actors.why.reason import GIVEN_UP, SIGNAL, Reason
+from goclaw_actors.why.room import on_its_way
+from goclaw_actors.why.sight import state_of
+from goclaw_events.ids import owner_stream
+
+if TYPE_CHECKING:
+    from goclaw_actors.task.state import Task
+    from goclaw_actors.why.sight import Sight
+    from goclaw_actors.workflow import Run
+
+
+def without_answer(sight: Sight, task: Task, since: int) -> Reason | None:
+    """Return which signal a task waits for; None: nobody will tell it."""
+    assert task.awaits is not None, "it waits for an answer"
+    signal, stream = task.awaits[0], owner_stream(task.run_id)
+    for body in sight.coming(task.stream):
+        if isinstance(body, AnswerTask):
+            return on_its_way(sight, stream, task.stream, body)
+    if sight.is_given_up(stream):
+        return Reason(GIVEN_UP, stream)
+    for body in sight.coming(stream):
+        if isinstance(body, AskSignal) and body.task == task.task_id:
+            return on_its_way(sight, task.stream, stream, body)
+    run: Run | None = state_of(sight, stream)
+    index = None if run is None or run.plan is None else run.plan.index.get(task.task_id)
+    if run is None or run.mail is None or index not in run.mail.asks:
+        return None
+    return Reason(SIGNAL, task.stream, since, task.due_ns, {"signal": signal})

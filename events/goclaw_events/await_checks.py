@@ -1,0 +1,35 @@
+"""What a task that waits for a signal says: its terms as its plan holds them, and what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from goclaw_events.durations import BadDuration, parse_duration
+from goclaw_events.shape import shape_findings
+from goclaw_events.templates import STATIC, Template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from goclaw_events.faults import Finding, Where
+
+
+def awaited(said: Mapping[str, Any], where: Where) -> tuple[Template, list[Finding]]:
+    """Return the terms of `wait_for`, the deadline in seconds, and the faults of its schema."""
+    schema = said.get("schema")
+    findings = [] if schema is None else list(shape_findings(schema, (*where, "schema")))
+    terms = {
+        "signal": said.get("signal"),
+        "schema": schema,
+        "deadline": deadline_s(said.get("deadline")),
+        "on_deadline": said.get("on_deadline", "fail"),
+    }
+    return Template(STATIC, terms), findings
+
+
+def deadline_s(said: object) -> float | None:
+    """Return seconds; None where there is no deadline, or none that can be read."""
+    try:
+        return None if said is None else parse_duration(said)
+    except BadDuration:
+        return None  # the model reports it

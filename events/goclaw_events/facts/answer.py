@@ -1,0 +1,85 @@
+"""What a task waits for that others say, a signal by its name or a person's word, and what came.
+
+`TaskAwaiting` and `TaskAnswered` stand in the stream of the task, the others in that of its run,
+which keeps signals until a task waits for them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef, Value
+
+
+class TaskAwaiting(NamedTuple):
+    """The task waits for an answer and holds no slot.
+
+    `signal`: the name of the signal that it waits for. `asked`: on what terms, as its definition
+    says them. `due_ns`: its deadline, 0: there is none.
+    """
+
+    definition: BlobRef
+    generation: int
+    signal: str
+    asked: Value
+    due_ns: int = 0
+
+
+class TaskAnswered(NamedTuple):
+    """What the task waited for came, once: `answer` is the id of what came.
+
+    `verdict` is `signal`, with its payload as `body`. `sender`: who said it, as the transport
+    proved it, and the name that they claimed behind a slash.
+    """
+
+    answer: str
+    verdict: str
+    body: Value
+    sender: str
+    reason: str = ""
+
+
+class SignalReceived(NamedTuple):
+    """Somebody sent the run a signal by its name; it is kept until a task waits for it."""
+
+    signal: str
+    name: str
+    body: Value
+    sender: str
+
+
+class SignalAwaited(NamedTuple):
+    """A task waits for a signal of a name, and there is none yet."""
+
+    name: str
+    task: str
+    generation: int
+
+
+class SignalGiven(NamedTuple):
+    """The oldest signal of a name goes to the task that has waited for it longest."""
+
+    signal: str
+    name: str
+    task: str
+
+
+class SignalReturned(NamedTuple):
+    """The task had ended when the signal came to it: it is the oldest of its name again."""
+
+    signal: str
+    name: str
+    body: Value
+    sender: str
+
+
+class SignalsLeft(NamedTuple):
+    """No task waited for these signals (by their ids): the run ends without them."""
+
+    signals: list[str]
+    reason: str
+
+
+TaskAnswerFact: TypeAlias = TaskAwaiting | TaskAnswered
+RunMailFact: TypeAlias = SignalReceived | SignalAwaited | SignalGiven | SignalReturned | SignalsLeft
