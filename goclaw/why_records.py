@@ -138,7 +138,8 @@ def _running(told: Mapping[str, Any]) -> str:
         share = "" if progress[0] is None else f" {progress[0]:.0%}"
         how_far = f",{share} {progress[1]}".rstrip()
     starting = "starts" if told.get("place") == "starting" else "runs"
-    return f"{starting} (attempt {told['attempt']}){how_far}"
+    pausing = ", to stand still at its next boundary" if "status" in told else ""
+    return f"{starting} (attempt {told['attempt']}){how_far}{pausing}"
 
 
 def _order(told: Mapping[str, Any]) -> str:

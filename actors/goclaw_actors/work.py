@@ -58,7 +58,7 @@ class StartAttempt(NamedTuple):
     for all others. `timeout_s` is what is left of the narrowest limit, `timeout_of` says which
     that is. `heartbeat_s`: how long the attempt may be silent. `lane` is where its slot is from.
     `signals` wait for it. `state` is what an attempt before it saved last. `steps` are those that
-    attempts before it recorded.
+    attempts before it recorded. `paused`: it was before it began.
     """
 
     stream: str
@@ -77,6 +77,7 @@ class StartAttempt(NamedTuple):
     signals: tuple[Signal, ...] = ()
     state: Value = None
     steps: tuple[StepRecord, ...] = ()
+    paused: bool = False
 
     @property
     def idempotency_key(self) -> str:
@@ -113,6 +114,12 @@ class Interrupt(NamedTuple):
     timeout_s: float | None
 
 
+class Pause(NamedTuple):
+    """Stand still at your next boundary until you are told to go on (`is_on` False)."""
+
+    is_on: bool
+
+
 class Written(NamedTuple):
     """So many bytes of the attempt's output were written: there is room for more."""
 
@@ -144,7 +151,7 @@ class Unrecorded(NamedTuple):
     message: str
 
 
-Word: TypeAlias = Offer | Retract | Interrupt | Written | Limit | Recorded | Unrecorded
+Word: TypeAlias = Offer | Retract | Interrupt | Pause | Written | Limit | Recorded | Unrecorded
 
 
 class TellAttempt(NamedTuple):

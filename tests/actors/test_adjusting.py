@@ -28,7 +28,7 @@ from goclaw_actors.messages import (
 from goclaw_actors.pathing import DropTask
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.task import task_decider
-from goclaw_actors.work import RETURNED, Limit, Outcome
+from goclaw_actors.work import RETURNED, Limit, Outcome, Pause
 from goclaw_actors.workflow import workflow_decider
 from goclaw_events.facts import (
     ChildStarted,
@@ -229,7 +229,7 @@ def test_a_running_attempt_hears_of_its_time() -> None:
     cleared = [effect for effect in set_.effects if isinstance(effect, (ClearTimer, SetTimer))]
     assert cleared == [ClearTimer("total", NOW_NS + 3600 * S), SetTimer("total", NOW_NS + 9 * S)]
     again = scenario.when(CheckAttempt(start.token.number))
-    assert told(again) == [Limit(2.0, 9.0, "deadline of the task")]
+    assert told(again) == [Pause(is_on=False), Limit(2.0, 9.0, "deadline of the task")]
     none = scenario.when(adjust(timeout_s=None, deadline_ns=0))
     assert told(none) == [Limit(None, None, "timeout")]
     assert ClearTimer("total", NOW_NS + 9 * S) in none.effects

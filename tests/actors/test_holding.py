@@ -9,6 +9,7 @@ import pytest
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message
 from goclaw_actors.messages import (
+    CheckAttempt,
     ChildEnded,
     LoseAttempt,
     ScheduleTask,
@@ -20,7 +21,15 @@ from goclaw_actors.messages import (
 from goclaw_actors.ports import Limits
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.task import task_decider
-from goclaw_actors.work import Consumed, Interrupt, Outcome, Saved, StartAttempt, TellAttempt
+from goclaw_actors.work import (
+    Consumed,
+    Interrupt,
+    Outcome,
+    Pause,
+    Saved,
+    StartAttempt,
+    TellAttempt,
+)
 from goclaw_events.facts import (
     ChildStarted,
     TaskInterrupted,
@@ -125,13 +134,32 @@ def test_a_paused_task_gives_back_the_slot_that_it_queued_for() -> None:
     assert kinds(scenario.when(RESUME).sends) == ["Enqueue"]
     assert reply(scenario.when(RESUME)) == "task_not_held"
     start = start_of(scenario.when(SlotLeased()))
-    assert scenario.when(PAUSE).facts == (TaskPaused("wait", "me", in_force=False),)
+    paused = scenario.when(PAUSE)
+    assert paused.facts == (TaskPaused("wait", "me", in_force=False),)
+    assert paused.effects == (TellAttempt(start.token, Pause(is_on=True)),)
     failed = scenario.when(outcome(start, "failed"))
     assert kinds(failed.facts) == ["AttemptFailed", "TaskPaused"]
     assert scenario.state.status == "paused"
     assert kinds(failed.effects) == ["CloseAttempt"]
     scenario.when(RESUME)
     assert start_of(scenario.when(SlotLeased())).attempt == 2
+
+
+def test_an_attempt_that_stands_still_is_told_to_go_on() -> None:
+    """By a resume; who looks whether it knows tells it again what it is to do."""
+    scenario = task()
+    start = begin(scenario)
+    assert not start.paused
+    scenario.when(PAUSE)
+    check = CheckAttempt(start.token.number)
+    assert TellAttempt(start.token, Pause(is_on=True)) in scenario.when(check).effects
+    resumed = scenario.when(RESUME)
+    assert resumed.facts == (TaskResumed("running", "me", 0),)
+    assert resumed.effects == (TellAttempt(start.token, Pause(is_on=False)),)
+    assert TellAttempt(start.token, Pause(is_on=False)) in scenario.when(check).effects
+    scenario.when(PAUSE)
+    asked = scenario.when(INTERRUPT)
+    assert asked.effects == (TellAttempt(start.token, Interrupt("stop it", 5.0)),)
 
 
 def test_a_pause_before_the_start_holds_when_it_comes() -> None:

@@ -22,6 +22,7 @@ from goclaw_actors.work import (
     SLEPT,
     AttemptToken,
     Outcome,
+    Pause,
     Recorded,
     StartAttempt,
     Stepped,
@@ -89,7 +90,8 @@ def test_a_step_is_recorded_once_and_told_every_time() -> None:
     other = scenario.when(step(first, "charge", 1))
     assert kinds(other.facts) == ["StepRecorded"]
     assert told(scenario.when(CheckAttempt(first.token.number))) == [
-        Recorded((("charge", "k"), ("charge", "")))
+        Recorded((("charge", "k"), ("charge", ""))),
+        Pause(is_on=False),
     ]
     assert scenario.encoded() == scenario.replayed()
 

@@ -22,7 +22,15 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.task import task_decider
 from goclaw_actors.task.state import FINAL
-from goclaw_actors.work import AttemptToken, Outcome, Progress, StartAttempt, StopAttempt
+from goclaw_actors.work import (
+    AttemptToken,
+    Outcome,
+    Pause,
+    Progress,
+    StartAttempt,
+    StopAttempt,
+    TellAttempt,
+)
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
@@ -761,7 +769,8 @@ def test_an_attempt_is_stopped_again_if_the_stop_may_have_been_lost() -> None:
     """After a failed commit each attempt that still runs is checked; a current one goes on."""
     scenario = task()
     token = running(scenario)
-    assert scenario.when(CheckAttempt(token)).effects == ()
+    goes_on = TellAttempt(AttemptToken(0, 1, token), Pause(is_on=False))
+    assert scenario.when(CheckAttempt(token)).effects == (goes_on,)
     stop = StopAttempt(AttemptToken(0, 1, token), "stopped before")
     scenario.when(CancelTask("enough"))
     assert scenario.when(CheckAttempt(token)).effects == (stop,)

@@ -108,6 +108,10 @@ class AsyncExecutor:
         """Tell runs something, in order."""
         self._call(self._tell, tells)
 
+    def stand(self, token: AttemptToken, *, is_on: bool) -> None:
+        """Take in that a run stands still, or goes on: its time does not count meanwhile."""
+        self._call(self._stand, token, is_on)
+
     def abandon_all(self, reason: str, code: str) -> None:
         """Report what is left as cancelled and abandoned; works while the loop is blocked, too."""
         for token, run in list(self._runs.items()):
@@ -302,6 +306,17 @@ class AsyncExecutor:
         if run.timer is not None:
             run.timer.cancel()
         run.timer = None
+        if left_s is not None:
+            run.timer = self._loop.call_later(left_s, self._time_out, run)
+
+    def _stand(self, token: AttemptToken, is_on: bool) -> None:  # noqa: FBT001 - as it is posted
+        run = self._runs.get(token)
+        if run is None:
+            return
+        if is_on:
+            run.stand(self._loop.time())
+            return
+        left_s = run.go_on(self._loop.time())
         if left_s is not None:
             run.timer = self._loop.call_later(left_s, self._time_out, run)
 

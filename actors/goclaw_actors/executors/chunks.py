@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable
+    from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 
     from goclaw_actors.executors.mailbox import Mailbox
     from goclaw_actors.work import Signal
@@ -29,11 +29,13 @@ class Chunks(Generic[T]):
         mailbox: Mailbox,
         boundary: Callable[[], list[Signal]],
         is_asked: Callable[[], bool],
+        stand: Callable[[], Awaitable[None]],
     ) -> None:
         self._source = source
         self._mailbox = mailbox
         self._boundary = boundary
         self._is_asked = is_asked
+        self._stand = stand
         self.partial: list[T] = []
         self.steered: list[Signal] = []
 
@@ -43,7 +45,7 @@ class Chunks(Generic[T]):
         coming: asyncio.Future[Any] | None = None
         told: asyncio.Future[None] | None = None
         try:
-            while not self._stops():
+            while not await self._stops():
                 if told is None or told.done():
                     told = asyncio.ensure_future(self._mailbox.change(self._mailbox.changes))
                     continue  # what came before it was looked at may have been missed
@@ -63,7 +65,8 @@ class Chunks(Generic[T]):
                 with contextlib.suppress(RuntimeError):  # it is being closed already
                     await close()
 
-    def _stops(self) -> bool:
+    async def _stops(self) -> bool:
+        await self._stand()
         self.steered = self._boundary() if self._is_asked() else []
         return bool(self.steered)
 

@@ -15,6 +15,7 @@ from goclaw_actors.executors.chunks import Chunks
 from goclaw_actors.executors.errors import Cancelled, Interrupted
 from goclaw_actors.executors.mailbox import Mailbox, ids_of, patch_of
 from goclaw_actors.executors.outcomes import chunk_of, stored
+from goclaw_actors.executors.pausing import Boundary
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.sleeping import Sleeping
@@ -25,6 +26,7 @@ from goclaw_actors.work import (
     Interrupt,
     Limit,
     Offer,
+    Pause,
     Recorded,
     Saved,
     Signal,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 
     from goclaw_actors.executors.progress import After
     from goclaw_actors.executors.resolve import Gather, Load, Reveal
-    from goclaw_actors.work import Progress, StartAttempt, Stepped, Word
+    from goclaw_actors.work import AttemptToken, Progress, StartAttempt, Stepped, Word
     from goclaw_events.value import Value
 
 RUN_ID: Final[ContextVar[str]] = ContextVar("run_id", default="")
@@ -62,6 +64,7 @@ class ContextPorts(NamedTuple):
     reveal: Reveal | None = None
     gather: Gather | None = None
     now_ns: Callable[[], int] = time.time_ns
+    stands: Callable[[AttemptToken, bool], None] = lambda _token, _is_on: None
     is_crowded: Callable[[], bool] = lambda: False
 
     def whole(self, value: Value) -> Value:
@@ -103,6 +106,7 @@ class TaskContext(Sleeping):
         self._ports = ports
         self._beat_s = ports.clock()
         self._stopped = False
+        self._paused, self._standing = attempt.paused, 0
         self._steps = None
         self._main = None
         self._ended = False
@@ -220,7 +224,10 @@ class TaskContext(Sleeping):
     @property
     def silent_s(self) -> float:
         """Return how long the attempt gave no sign of life. For the executor; any thread."""
-        return self._ports.clock() - self._beat_s
+        return 0.0 if self._standing else self._ports.clock() - self._beat_s
+
+    def _went_on(self) -> None:
+        self._beat_s = self._ports.clock()
 
     def emit(self, chunk: object) -> Room:
         """Add a chunk to the output of the task: plain data of at most 64 KiB. Any thread.
@@ -246,13 +253,19 @@ class TaskContext(Sleeping):
 
     # -- signals -------------------------------------------------------------------------------
 
-    def boundary(self) -> list[Signal]:
+    def boundary(self) -> Boundary:
         """Say that a steer may land here, and take the messages that came: [] where none did.
 
-        Cheap, and never waits. Each message is given once; messages to be merged come as one, its
-        body a list. Raises `Interrupted` in an agent that was interrupted, `Cancelled` in one that
-        was asked to stop.
+        Cheap. While the task is paused it waits here: an async agent awaits it for that, in any
+        other the call itself waits. Each message is given once; messages to be merged come as
+        one, its body a list. Raises `Interrupted` in an agent that was interrupted, `Cancelled`
+        in one that was asked to stop.
         """
+        if self._paused and not is_on_loop():
+            self._stand_in_thread()
+        return Boundary(self._messages(), self._stand_on_loop, self._messages)
+
+    def _messages(self) -> list[Signal]:
         self._pass_boundary()
         return [] if self._mailbox is None else self._taken(self._mailbox.take_messages())
 
@@ -269,6 +282,7 @@ class TaskContext(Sleeping):
         mailbox = self._box()
         while (patches := mailbox.patches) == self._seen:
             seen = mailbox.changes
+            await self._stand_on_loop()
             self._pass_boundary()
             if mailbox.patches == self._seen:
                 await mailbox.change(seen)
@@ -280,6 +294,7 @@ class TaskContext(Sleeping):
         mailbox = self._box()
         while True:
             seen = mailbox.changes
+            await self._stand_on_loop()
             self._pass_boundary()
             found = mailbox.take()
             if found is None:
@@ -296,6 +311,7 @@ class TaskContext(Sleeping):
         ends_s = None if timeout_s is None else self._ports.clock() + timeout_s
         while True:
             seen = mailbox.changes
+            self._stand_in_thread()
             self._pass_boundary()
             found = mailbox.take()
             if found is not None:
@@ -314,7 +330,7 @@ class TaskContext(Sleeping):
 
     def stream(self, chunks: AsyncIterable[T]) -> Chunks[T]:
         """Make every chunk of an async iterator a boundary: see `Chunks`."""
-        return Chunks(chunks, self._box(), self.boundary, self._is_asked)
+        return Chunks(chunks, self._box(), self._messages, self._is_asked, self._stand_on_loop)
 
     def save(self, state: object) -> None:
         """Save what the next attempt begins with, should this one not end well. Any thread.
@@ -391,7 +407,9 @@ class TaskContext(Sleeping):
             self.stepped(word)
             return
         mailbox = self._box()
-        if isinstance(word, Interrupt):
+        if isinstance(word, Pause):
+            self.pause(is_on=word.is_on)
+        elif isinstance(word, Interrupt):
             self._interrupted = word.reason
             self._wake()
         elif isinstance(word, Offer):
@@ -424,6 +442,8 @@ class TaskContext(Sleeping):
         """Send the last progress and let no more through. For the executor; any thread."""
         with _LAZY:
             self._ended = True
+        if self._paused:  # nothing of it stands still any more
+            self.pause(is_on=False)
         if self._meter is not None:
             self._meter.end()
         self.end_steps()

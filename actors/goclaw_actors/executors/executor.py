@@ -26,8 +26,8 @@ from goclaw_actors.executors.steps import check_secret
 from goclaw_actors.executors.thread_executor import ThreadExecutor
 from goclaw_actors.executors.timers import Timers
 from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
-from goclaw_actors.why.sight import HERE
-from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Retract, Stepped
+from goclaw_actors.why.sight import AT_BOUNDARY, HERE
+from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Pause, Retract, Stepped
 from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
@@ -115,12 +115,13 @@ class AgentExecutor:
         self._missing_lock = threading.Lock()
         self._timers = Timers()
         self._outbox = Outbox(sink, self._delivered)
+        self._standing: set[AttemptToken] = set()
         self._closing = False
         self._empty = threading.Event()
         reveal = secrets.reveal if secrets is not None else None
         ports = ContextPorts(
             load, input_of, self._emit, self._timers.after, clock, reveal, gather,
-            is_crowded=is_crowded,
+            stands=self._stands, is_crowded=is_crowded,
         )  # fmt: skip
         limits = limits or ExecutorLimits()
         self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)
@@ -261,7 +262,9 @@ class AgentExecutor:
                 return AGENT_MISSING
         executor = self._held.get(token)
         is_full = self._gate.waits(token) or (executor is not None and executor.waits(token))
-        return EXECUTOR_FULL if is_full else HERE
+        if is_full:
+            return EXECUTOR_FULL
+        return AT_BOUNDARY if token in self._standing else HERE
 
     def running(self) -> Running:
         """Count what is in hand. Any thread."""
@@ -368,11 +371,23 @@ class AgentExecutor:
             check_secret(said, self._outbox.redactor)
         self._outbox.put([said])
 
+    def _stands(self, token: AttemptToken, is_on: bool) -> None:  # noqa: FBT001 - a port
+        """Take in that an attempt stands still at a boundary, or goes on. Any thread."""
+        if is_on:
+            self._standing.add(token)
+        else:
+            self._standing.discard(token)
+        executor = self._held.get(token)
+        for one in (self._async, self._threads, self._processes):
+            if one is not None and one is executor:
+                one.stand(token, is_on=is_on)
+
     def _delivered(self, items: list[Item]) -> None:
         held, kept, ended = self._held, self._kept, []
         for item in items:
             if type(item) is Outcome:
                 held.pop(item.token, None)
+                self._standing.discard(item.token)
                 if not (item.abandoned and item.token in kept):  # its code still runs
                     ended.append(item.token)
         if not self._closing:
@@ -392,6 +407,8 @@ def _told(attempt: StartAttempt, word: Word) -> StartAttempt:
         return attempt._replace(signals=left)
     if isinstance(word, Limit):
         return limited(attempt, word)
+    if isinstance(word, Pause):
+        return attempt._replace(paused=word.is_on)
     if not isinstance(word, Offer):
         return attempt
     known = {one.id for one in attempt.signals}

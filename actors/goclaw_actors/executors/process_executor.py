@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import signal
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.executors.children.executor import ChildExecutor
-from goclaw_actors.executors.children.launcher import OUT_OF_MEMORY
 from goclaw_actors.executors.children.wire import FrameTooLarge
 from goclaw_actors.executors.crew import Crew, reference_of
+from goclaw_actors.executors.deaths import died, how
 from goclaw_actors.executors.errors import (
     INTERRUPTED,
     ExecutorExhausted,
     LauncherDied,
     StepSecret,
-    WorkerDied,
     WorkerFailed,
 )
 from goclaw_actors.executors.outcomes import cancelled, not_begun, refused, silent
@@ -25,6 +23,7 @@ from goclaw_actors.executors.progress import PROGRESS_MESSAGE_BYTES_MAX
 from goclaw_actors.executors.resolve import HasReferences, plain_bytes, resolved
 from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.steps import check_secret
+from goclaw_actors.executors.words import plain_words
 from goclaw_actors.executors.worker import (
     BEAT,
     CONSUMED,
@@ -37,6 +36,7 @@ from goclaw_actors.executors.worker import (
     RUN,
     SAVED,
     STEPPED,
+    STOOD,
     STOP,
     TELL,
     VALUE,
@@ -48,13 +48,11 @@ from goclaw_actors.work import (
     Limit,
     Offer,
     Outcome,
+    Pause,
     Progress,
-    Recorded,
-    Retract,
     Saved,
     Stepped,
     Unrecorded,
-    Written,
 )
 from goclaw_events.errors import BlobMissing, CodedError, ValueTooLarge
 from goclaw_events.value import BlobRef, pack, unpack
@@ -120,7 +118,22 @@ class ProcessExecutor(ChildExecutor[Run]):
         """Tell agents something, in order."""
         self._children.call(self._tell, tells)
 
+    def stand(self, token: AttemptToken, *, is_on: bool) -> None:
+        """Take in that a run stands still, or goes on: its time does not count meanwhile."""
+        self._children.call(self._stand, token, is_on)
+
     # What follows runs on the thread of the loop.
+
+    def _stand(self, token: AttemptToken, is_on: bool) -> None:  # noqa: FBT001 - as it is posted
+        run, now_s = self._runs.get(token), self._children.loop.time()
+        if run is None:
+            return
+        if is_on:
+            run.stand(now_s)
+            return
+        left_s = run.go_on(now_s)
+        if left_s is not None:
+            self._count(run, left_s)
 
     def _next(self) -> None:
         """Give what waits to idle workers, the one used last first; order more if they lack."""
@@ -179,11 +192,13 @@ class ProcessExecutor(ChildExecutor[Run]):
             attempt.agent,
         ]
         reference = self._reference(run.agent)
-        early = [Offer(attempt.signals), *(run.early or ())] if attempt.signals else run.early
+        early = [*([Offer(attempt.signals)] if attempt.signals else ()), *(run.early or ())]
+        if attempt.paused:
+            early.insert(0, Pause(is_on=True))
         try:
             steps = pack([list(step) for step in attempt.steps])
             worker.send([RUN, run.number, fields, reference, packed, run.attempt.timeout_s, steps])
-            for word in early or ():
+            for word in early:
                 _say(worker, run, word)
         except FrameTooLarge as fault:
             self._crew.free(worker)
@@ -226,6 +241,8 @@ class ProcessExecutor(ChildExecutor[Run]):
             self._answer(worker, run, VALUE, read, "the result of a step")
         elif kind == BEAT:
             self._beat(run, message[2])
+        elif kind == STOOD:
+            self._shared.ports.stands(run.attempt.token, message[2])
 
     def _done(
         self,
@@ -350,7 +367,7 @@ class ProcessExecutor(ChildExecutor[Run]):
         self._crew.forget(worker)
         run, worker.run = worker.run, None
         if run is not None:
-            self._settle(run, run.ending or _died(run, end, self._limits))
+            self._settle(run, run.ending or died(run, end, self._limits))
         if not worker.ready:
             self._failed(end)
         self._next()
@@ -359,7 +376,7 @@ class ProcessExecutor(ChildExecutor[Run]):
         if end.lost:
             self._fail_waiting(LauncherDied("the launcher died, and the worker with it"))
         elif not self._crew.has_ready:
-            text = f"a worker process ended before it was ready: {_how(end)}"
+            text = f"a worker process ended before it was ready: {how(end)}"
             self._fail_waiting(WorkerFailed(text, hint="its output stands in the engine's log"))
 
     def _fail_waiting(self, error: CodedError) -> None:
@@ -457,43 +474,6 @@ def _read_step(ports: ContextPorts, attempt: StartAttempt, sha256: bytes) -> byt
 
 
 def _say(worker: WorkerLink, run: Run, word: Word) -> None:
-    """Tell a worker something, a signal at a time: each fits into a frame."""
-    if isinstance(word, Interrupt):
-        worker.control([TELL, run.number, {"interrupt": word.reason}])
-        return
-    if isinstance(word, Limit):
-        worker.control([TELL, run.number, {"limit": list(word)}])
-        return
-    if isinstance(word, Recorded):
-        worker.control([TELL, run.number, {"recorded": word.steps}])
-        return
-    if isinstance(word, Unrecorded):
-        worker.control([TELL, run.number, {"unrecorded": list(word)}])
-        return
-    if isinstance(word, Written):
-        worker.control([TELL, run.number, word.size])
-        return
-    if isinstance(word, Retract):
-        worker.control([TELL, run.number, word.signal])
-        return
-    for said in word.signals:
-        worker.control([TELL, run.number, list(said)])
-
-
-def _died(run: Run, end: Exit, limits: ProcessLimits) -> Outcome:
-    if end.lost:
-        return refused(run.attempt, LauncherDied("the launcher died, and the worker with it"))
-    why = ""
-    if end.signal == signal.SIGXCPU:
-        why = f": it used more than {limits.cpu_s_max} s of CPU time"
-    elif end.oom:
-        why = f": {OUT_OF_MEMORY}"
-    text = f"the worker of agent {run.agent.name!r} ended with {_how(end)}{why}"
-    hint = "what it printed stands in the engine's log"
-    return refused(run.attempt, WorkerDied(text, hint=hint))
-
-
-def _how(end: Exit) -> str:
-    if end.refused:
-        return f"no start ({end.refused}, errno {end.errno})"
-    return end.signal_name if end.signal else f"exit code {end.code}"
+    """Tell a worker something."""
+    for said in plain_words(word):
+        worker.control([TELL, run.number, said])

@@ -69,7 +69,8 @@ class Run:
     `ending` is set once it was told to stop: then it is the outcome, whatever the code returns.
     `ended`: the code has; `abandoned`: it had not when its slot was given up. `early` is what it
     was told before its code began; `escalation` ends it when it does not stop by itself. `since_s`:
-    when its time began to count (monotonic); None: it has not begun.
+    when its time began to count (monotonic); None: it has not begun. `stood_s`: since when it
+    does not count, because the run stands still at a boundary.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class Run:
         "escalation",
         "number",
         "since_s",
+        "stood_s",
         "task",
         "timer",
         "worker",
@@ -105,6 +107,7 @@ class Run:
         self.ended = False
         self.number = 0
         self.since_s: float | None = None
+        self.stood_s: float | None = None
         self.abandoned = False
 
     def tell(self, word: Word) -> None:
@@ -140,8 +143,35 @@ class Run:
 
         Its context is told, if its code has begun; its timer is the executor's.
         """
-        ran_s = 0.0 if self.since_s is None else now_s - self.since_s
+        stood_s = 0.0 if self.stood_s is None else now_s - self.stood_s
+        ran_s = 0.0 if self.since_s is None else now_s - stood_s - self.since_s
         self.attempt = limited(self.attempt, word, ran_s)
+        if self.stood_s is not None and self.attempt.timeout_of == OF_ATTEMPT:
+            return None  # it counts again when the run goes on
+        if self.since_s is not None:
+            self.since_s += stood_s
+        self.stood_s = None
+        return self._left_s(ran_s)
+
+    def stand(self, now_s: float) -> None:
+        """Stop the time of the attempt; that of its task goes on."""
+        is_counted = self.since_s is not None and self.attempt.timeout_of == OF_ATTEMPT
+        if is_counted and self.ending is None:
+            self.stood_s = now_s
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
+
+    def go_on(self, now_s: float) -> float | None:
+        """Let the time of the attempt count again; return what is left, None: nothing to count."""
+        if self.stood_s is None or self.since_s is None or self.ending is not None:
+            return None
+        self.since_s += now_s - self.stood_s
+        self.stood_s = None
+        return self._left_s(now_s - self.since_s)
+
+    def _left_s(self, ran_s: float) -> float | None:
+        """Return how much time is left, and tell the context, if the code has begun."""
         whole_s = self.attempt.timeout_s
         left_s = None if whole_s is None else max(0.0, whole_s - ran_s)
         if self.context is not None:

@@ -79,10 +79,12 @@ class Sleeping(Stepping):
                 seen = mailbox.changes
                 wait_s = self._looks_in_s(due_ns, ends_s)
                 if wait_s <= 0:
-                    return
+                    break
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await mailbox.change(seen)
+
+        await self._stand_on_loop()
 
     def _sleep_in_thread(self, seconds: float, key: str) -> None:
         step, is_recorded = self._nap(seconds, key)
@@ -95,8 +97,9 @@ class Sleeping(Stepping):
                 seen = mailbox.changes
                 wait_s = self._looks_in_s(due_ns, ends_s)
                 if wait_s <= 0:
-                    return
+                    break
                 mailbox.wait(seen, wait_s)
+        self._stand_in_thread()
 
     def _ends_s(self, due_ns: int) -> float:
         """Return when a sleep is over by the clock that never jumps."""

@@ -21,6 +21,7 @@ from goclaw_actors.executors.errors import (
     StepsLeft,
 )
 from goclaw_actors.executors.outcomes import completed, refused
+from goclaw_actors.executors.pausing import Pausing
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.steps import (
     HOW_WITHOUT,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.context import ContextPorts
-    from goclaw_actors.executors.mailbox import Mailbox
     from goclaw_actors.executors.steps import StepId
     from goclaw_actors.work import Outcome, StartAttempt
     from goclaw_events.value import Value
@@ -70,7 +70,7 @@ def step_key() -> str:
     return key
 
 
-class Stepping:
+class Stepping(Pausing):
     """Durable steps, and what is recorded of the clock and of chance.
 
     In an async agent what these return is awaited; in any other they wait themselves.
@@ -86,10 +86,6 @@ class Stepping:
     if TYPE_CHECKING:
 
         def heartbeat(self) -> None: ...  # noqa: D102 - the context's
-
-        def _leave_if_asked(self) -> None: ...
-
-        def _box(self) -> Mailbox: ...
 
     @overload
     def step(
@@ -189,7 +185,9 @@ class Stepping:
     async def _do_on_loop(
         self, step: StepId, digest: bytes, call: Callable[[], Any], read: Callable[[Any], Any]
     ) -> Any:
-        self._check_boundary(step)
+        if self._is_boundary(step):
+            await self._stand_on_loop()
+            self._leave_if_over()
         steps = self._journal()
         found = steps.begin(step, digest)
         if found is not None:
@@ -214,7 +212,9 @@ class Stepping:
         return read(_copy_of(stepped))
 
     def _do_in_thread(self, step: StepId, digest: bytes, call: Callable[[], Any]) -> Any:
-        self._check_boundary(step)
+        if self._is_boundary(step):
+            self._stand_in_thread()
+            self._leave_if_over()
         steps = self._journal()
         found = steps.begin(step, digest)
         if found is not None:
@@ -263,11 +263,10 @@ class Stepping:
     def _key_of(self, step: StepId) -> str:
         return "/".join((self._attempt.idempotency_key, *(quote(part, safe="") for part in step)))
 
-    def _check_boundary(self, step: StepId) -> None:
+    def _is_boundary(self, step: StepId) -> bool:
         steps = self._steps
         known = steps.knows(step) if steps is not None else bool(self._attempt.steps)
-        if not known or self._ended:
-            self._leave_if_over()
+        return not known or self._ended
 
     def _leave_if_over(self) -> None:
         """Let nobody wait for what nobody says any more."""

@@ -110,6 +110,19 @@ class ThreadExecutor:
             if isinstance(word, Interrupt):
                 self._interrupt(run, word)
 
+    def stand(self, token: AttemptToken, *, is_on: bool) -> None:
+        """Take in that a run stands still, or goes on: its time does not count meanwhile."""
+        with self._lock:
+            run = self._runs.get(token)
+            if run is None:
+                return
+            if is_on:
+                run.stand(time.monotonic())
+                return
+            left_s = run.go_on(time.monotonic())
+            if left_s is not None:
+                self._count(run, left_s)
+
     def _limit(self, run: Run, word: Limit) -> None:
         """Let a run have another time; under the lock."""
         left_s = run.limit(word, time.monotonic())

@@ -23,23 +23,16 @@ from goclaw_actors.executors.errors import Cancelled
 from goclaw_actors.executors.invoke import bind, mapping_of, plain_result
 from goclaw_actors.executors.outcomes import MESSAGE_BYTES_MAX, bounded, failed
 from goclaw_actors.executors.timers import Timers
+from goclaw_actors.executors.words import word_of
 from goclaw_actors.work import (
     AttemptToken,
     Consumed,
     Emitted,
-    Interrupt,
-    Limit,
-    Offer,
     Outcome,
     Progress,
-    Recorded,
-    Retract,
-    Signal,
     StartAttempt,
     Stepped,
     StepRecord,
-    Unrecorded,
-    Written,
 )
 from goclaw_events.errors import BlobMissing, CodedError
 from goclaw_events.value import pack, unpack
@@ -66,6 +59,7 @@ TELL: Final = "tell"
 CONSUMED: Final = "consumed"
 SAVED: Final = "saved"
 EMITTED: Final = "emitted"
+STOOD: Final = "stood"
 STEPPED: Final = "stepped"
 VALUE: Final = "value"
 READY: Final = "ready"
@@ -100,7 +94,9 @@ class Worker:
         self._answered = threading.Event()
         self._asking = threading.Lock()
         timers = Timers()
-        self._ports = ContextPorts(self._ask_value, self._ask_input, self._emit, timers.after)
+        self._ports = ContextPorts(
+            self._ask_value, self._ask_input, self._emit, timers.after, stands=self._stood
+        )
 
     def serve(self) -> None:
         """Say that it is ready, and run what comes."""
@@ -146,7 +142,7 @@ class Worker:
 
     def _told(self, number: int, said: Any) -> None:
         """Tell the agent something; it comes on another way than the agent's work, so early too."""
-        word = _word(said)
+        word = word_of(said)
         with self._state:
             if self._context is not None and number == self._number:
                 self._context.hear(word)
@@ -273,6 +269,9 @@ class Worker:
         else:
             self.send([SAVED, number, said.number, pack(said.state), said.blobs])
 
+    def _stood(self, token: AttemptToken, is_on: bool) -> None:  # noqa: FBT001 - a port
+        self.send([STOOD, token.number, is_on])
+
 
 class _Forward(logging.Handler):
     """Hand what is logged in a worker to the engine, which writes it where its own records go."""
@@ -286,30 +285,6 @@ class _Forward(logging.Handler):
             self._worker.send(_logged(record))
         except Exception:  # noqa: BLE001 - as every handler: a bad record does not fail an agent
             self.handleError(record)
-
-
-def _word(said: Any) -> Word:
-    """Return what the engine tells an agent, as `process_executor` sends it."""
-    if isinstance(said, dict) and "limit" in said:
-        return Limit(*said["limit"])
-    if isinstance(said, dict):
-        return _word_by_name(**said)
-    if isinstance(said, int):
-        return Written(said)
-    if isinstance(said, str):
-        return Retract(said)
-    name, kind, mode, body, sender, redelivered, _ = said
-    return Offer((Signal(name, kind, mode, body, sender, redelivered),))
-
-
-def _word_by_name(
-    interrupt: str = "",
-    recorded: Sequence[Sequence[str]] | None = None,
-    unrecorded: Sequence[str] | None = None,
-) -> Word:
-    if recorded is not None:
-        return Recorded(tuple((name, key) for name, key in recorded))
-    return Interrupt(interrupt, 0.0) if unrecorded is None else Unrecorded(*unrecorded)
 
 
 def _logged(record: logging.LogRecord) -> list[Any]:

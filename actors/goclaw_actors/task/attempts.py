@@ -28,7 +28,7 @@ _DECISION: Final = maker(Decision, 4)
 _TOKEN: Final = maker(AttemptToken, 3)
 _STARTED: Final = maker(AttemptStarted, 3)
 _OPEN: Final = maker(OpenAttempt, 4)
-_START: Final = maker(StartAttempt, 16)
+_START: Final = maker(StartAttempt, 17)
 _RUN_AS: Final = {"collect": "agent"}
 """Kinds of work that are another one where they run."""
 LEASE_S: Final = 30.0
@@ -120,6 +120,7 @@ class Attempts:
                 (),
                 None,
                 () if task.steps is None else task.steps.records(),
+                task.hold is not None,
             )
         )
         if signals is not None:

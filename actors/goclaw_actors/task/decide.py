@@ -290,7 +290,8 @@ class _Decide:
         sends: tuple[Send, ...] = ()
         effects: tuple[object, ...] = ()
         if task.status not in HELD:
-            return Decision((TaskResumed(state, message.sender),), reply=accepted)
+            told = holding.tell_pause(task, moment, is_on=False)
+            return Decision((TaskResumed(state, message.sender),), (), told, accepted)
         if state == SCHEDULED:
             planned = self._asking.planned(task)
             at_head = task.attempt > 0

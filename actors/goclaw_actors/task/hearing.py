@@ -18,11 +18,12 @@ from goclaw_actors.task.signals import (
     Signals,
     without_attempt,
 )
-from goclaw_actors.task.state import ATTEMPTED, OVER
+from goclaw_actors.task.state import ATTEMPTED, OVER, RUNNING
 from goclaw_actors.work import (
     AttemptToken,
     Interrupt,
     Offer,
+    Pause,
     Recorded,
     Retract,
     Signal,
@@ -309,6 +310,8 @@ def again(task: Task, moment: Moment) -> tuple[TellAttempt, ...]:
         tells.append(_tell(task, moment, Offer((*given, *task.signals.ready(moment.now_ns)))))
     if task.steps is not None:
         tells.append(_tell(task, moment, Recorded(tuple(task.steps.numbers))))
+    if task.status == RUNNING:
+        tells.append(_tell(task, moment, Pause(task.hold is not None)))
     if task.status == INTERRUPTING and task.hold is not None:
         tells.append(_tell(task, moment, Interrupt(task.hold.reason, 0.0)))
     return tuple(tells)

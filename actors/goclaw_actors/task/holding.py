@@ -14,7 +14,7 @@ from goclaw_actors.task.hold import HELD, INTERRUPTED, INTERRUPTING, PAUSED
 from goclaw_actors.task.limits import QUEUE
 from goclaw_actors.task.state import CANCELLING, CHILD, OVER, PENDING, RUNNING, SCHEDULED
 from goclaw_actors.task.stopping import cancel
-from goclaw_actors.work import AttemptToken, Interrupt, TellAttempt
+from goclaw_actors.work import AttemptToken, Interrupt, Pause, TellAttempt
 from goclaw_events.facts import TaskInterrupted, TaskInterruptRequested, TaskPaused
 from goclaw_events.ids import owner_stream
 
@@ -43,7 +43,7 @@ def hold(task: Task, message: HoldWork, moment: Moment) -> Decision:
     if _is_so(task, how):
         return Decision(reply=Accepted(task.task_id, repeated=True))
     if how == PAUSED or (message.of_run and task.status in UNREADY):
-        decision = _pause(task, message)
+        decision = _pause(task, message, moment)
     elif task.status in (RUNNING, INTERRUPTING):
         decision = _interrupt(task, message, moment)
     elif not message.of_run and task.attempt == 0 and _is_queued(task):
@@ -67,10 +67,20 @@ def _is_queued(task: Task) -> bool:
     return status in (PENDING, SCHEDULED, *UNREADY)
 
 
-def _pause(task: Task, message: HoldWork) -> Decision:
+def _pause(task: Task, message: HoldWork, moment: Moment) -> Decision:
     in_force = task.status not in (RUNNING, PENDING, *UNREADY)
     fact = TaskPaused(message.reason, message.sender, in_force)
-    return _stand_still(task, fact, message) if in_force else Decision((fact,))
+    if in_force:
+        return _stand_still(task, fact, message)
+    return Decision((fact,), (), tell_pause(task, moment))
+
+
+def tell_pause(task: Task, moment: Moment, *, is_on: bool = True) -> tuple[TellAttempt, ...]:
+    """Return what has the running attempt, if one runs, stand still at a boundary, or go on."""
+    if task.status != RUNNING:
+        return ()
+    token = AttemptToken(moment.partition, moment.era, task.token)
+    return (TellAttempt(token, Pause(is_on)),)
 
 
 def _stand_still(task: Task, fact: Any, message: HoldWork) -> Decision:

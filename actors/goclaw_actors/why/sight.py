@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from goclaw_events.envelope import TimerRow
 
 HERE: Final = "here"
+AT_BOUNDARY: Final = "boundary"
 STARTING: Final = "starting"
 LOST: Final = "lost"
 """Where an attempt is, besides `agent_missing` and `executor_full`; '': nobody knows of it."""

@@ -60,7 +60,7 @@ from goclaw_actors.why.reason import (
 from goclaw_actors.why.reason import RUNNING as RUNS
 from goclaw_actors.why.reason import TIMER as UNTIL
 from goclaw_actors.why.room import held_back, on_its_way
-from goclaw_actors.why.sight import LOST, state_of
+from goclaw_actors.why.sight import AT_BOUNDARY, LOST, state_of
 from goclaw_actors.why.unique import without_key
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import TimerRow
@@ -78,6 +78,9 @@ HOLDERS_MAX: Final = 8
 """So many of those who hold what is waited for are named; all are counted."""
 _RATE: Final = "rate"
 ABANDONED: Final = "abandoned"
+PAUSES: Final = "pausing"
+"""It is to stand still, and has not come to a boundary yet."""
+STANDS: Final = "paused at a boundary"
 _WITHOUT_A_SLOT: Final = OVER | HELD | {PENDING, WAITING, RETRYING}
 _BY_AGENTS: Final = frozenset({RUNS, STOPPING, RESTART, AGENT_MISSING, EXECUTOR_FULL})
 _FROM_THE_EXECUTOR: Final = (Outcome, LoseAttempt)
@@ -127,6 +130,11 @@ def _at_work(sight: Sight, task: Task) -> Reason:
         return Reason(RESTART, task.stream, since, 0, details)
     if where in (AGENT_MISSING, EXECUTOR_FULL):
         return Reason(where, task.stream, since, 0, details)
+    if task.hold is not None and task.status == RUNNING:
+        details |= {"status": PAUSES if where != AT_BOUNDARY else STANDS,
+                    "reason": task.hold.reason, "sender": task.hold.sender}  # fmt: skip
+    if where == AT_BOUNDARY:
+        return Reason(STATE, task.stream, since, task.ends_ns, details)
     if where:
         return Reason(kind, task.stream, since, task.ends_ns, {**details, "place": where})
     for body in sight.coming(task.stream):
