@@ -139,6 +139,21 @@ def test_the_line_is_bounded() -> None:
     assert LaneRefused(["task/s/s.c"], "lane_full") in decision.facts
 
 
+def test_a_place_in_the_line_that_falls_free_in_a_turn_is_had_in_it() -> None:
+    """Who waited has its room now; who came in the same turn lines up behind it."""
+    lane = blocking(waiters_max=1)
+    ask(lane, "r.a", "r.b")
+    asks = Enqueue("task/s/s.c", 0, at_head=False)
+    busy = Release("task/busy/busy")
+    decision = decide_together(lane.state, [busy, asks], moment())
+    lane.given(*decision.facts)
+    assert said(decision, RoomFor) == [("workflow/r", RoomFor("w/io", 1))]
+    assert said(decision, LaneFull) == [("workflow/s", LaneFull("w/io", ["task/s/s.c"]))]
+    assert said(decision, SlotRefused) == []
+    assert list(lane.state.room.waiters) == ["workflow/s"]
+    assert lane.encoded() == lane.replayed()
+
+
 def test_more_capacity_is_given_to_who_waits() -> None:
     """A declaration that makes room gives it, to so many runs at a time."""
     lane = blocking()

@@ -333,8 +333,10 @@ class Draft:
             times = (self.now_ns, self.tat_ns, self.wake_ns)
             facts.append(LaneAdvanced(*came_and_went, leased, *times))
             self._keep_turn(facts[-1])
+        if refused and overflow == BLOCK:
+            self._give(len(leased))  # who waited takes its room before others line up
         refused = self._send_elsewhere(refused, facts, sends)
-        self._give_room(len(leased), facts, sends)
+        self._tell_room(len(leased), facts, sends)
         excessive, turned_away = list(self.excessive), list(self.turned_away)
         for tasks, reason in (
             (refused, _FULL), (dropped, _DROPPED), (excessive, _QUOTA), (turned_away, _DRAINING),
@@ -379,11 +381,14 @@ class Draft:
         sends.extend(Send(run, LaneFull(lane_id, tasks)) for run, tasks in held_back.items())
         return rejected
 
-    def _give_room(self, leased: int, facts: list[Any], sends: list[Send]) -> None:
-        """Keep places for runs that wait, where there are any."""
+    def _give(self, leased: int) -> bool:
+        """Keep places for runs that wait, where there are any; True if there are more."""
+        return self.room.give(self._places - (self.waiting - leased), self.capacity)
+
+    def _tell_room(self, leased: int, facts: list[Any], sends: list[Send]) -> None:
+        """Keep the places that are left for who lined up, and tell all who have some."""
         lane = self.lane
-        free = self._places - (self.waiting - leased)
-        if self.room.give(free, self.capacity):
+        if self._give(leased):
             sends.append(Send(lane.stream, LendFree()))
         changed = self.room.fact()
         if changed is not None:

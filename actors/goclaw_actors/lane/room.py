@@ -86,7 +86,7 @@ class RoomDraft:
         self._given: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._room.waiters) - len(self._left) + len(self._came)
+        return len(self._room.waiters) - len(self._left) + len(self._came) - len(self._given)
 
     def take(self, message: WaitForRoom | LeaveRoom | ReturnRoom) -> None:
         """Take in what a run says."""
@@ -99,7 +99,7 @@ class RoomDraft:
                 self.use(run, places)
 
     def waits(self, run: str) -> bool:
-        """Tell whether a run waits for room."""
+        """Tell whether a run waits for room, or hears in this turn that there is some."""
         if run in self._came:
             return True
         return run in self._room.waiters and run not in self._left
@@ -131,7 +131,10 @@ class RoomDraft:
             self.use(run, PLACES_MAX * PLACES_MAX)
 
     def give(self, free: int, capacity: int) -> bool:
-        """Keep what is free for those who wait, in order; True if there is more to be given."""
+        """Keep what is free for those who wait, in order; True if there is more to be given.
+
+        Those who came meanwhile may be given the rest by another call.
+        """
         if free < step_of(capacity) or not len(self):
             return False
         runs = list(islice(self._line(), RUNS_PER_TURN_MAX))
@@ -143,13 +146,15 @@ class RoomDraft:
             self._given[run] = places
             self.places += places
             free -= places
-        return free >= step_of(capacity) and len(self) > len(self._given)
+        return free >= step_of(capacity) and len(self) > 0
 
     def _line(self) -> Iterator[str]:
         for run in self._room.waiters:
-            if run not in self._left:
+            if run not in self._left and run not in self._given:
                 yield run
-        yield from self._came
+        for run in self._came:
+            if run not in self._given:
+                yield run
 
     def fact(self) -> LaneRoomChanged | None:
         """Return what changes; None: nothing."""
