@@ -35,6 +35,11 @@ class Handover:
         self._accept(items)
         del self._on_the_way[id(items)]
 
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing is on the way. Any thread."""
+        return not self._on_the_way
+
     def has(self, token: AttemptToken) -> bool:
         """Tell whether something of an attempt is on the way."""
         on_the_way = list(self._on_the_way.values())

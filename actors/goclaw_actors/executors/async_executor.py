@@ -62,17 +62,24 @@ class AsyncExecutor:
         self._loaders = ThreadPool(
             "goclaw-load", threads_max=LOADERS_MAX, idle_s=shared.limits.thread_idle_s
         )
-        self._loop = asyncio.new_event_loop()
+        self._loop = shared.time.new_loop()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
         self._thread.start()
-        self._watch = LoopWatch(
-            self._loop, self._thread, shared.timers, lambda: bool(self._runs), self._names
-        )
+        self._watch: LoopWatch | None = None
+        if shared.time.is_real:
+            self._watch = LoopWatch(
+                self._loop, self._thread, shared.timers, lambda: bool(self._runs), self._names
+            )
 
     @property
     def running(self) -> int:
         """Return how many runs are here and not over."""
         return len(self._runs)
+
+    @property
+    def called(self) -> int:
+        """Return how many runs have been given to their agents and are not over."""
+        return sum(run.context is not None for run in list(self._runs.values()))
 
     def waits(self, token: AttemptToken) -> bool:
         """Tell that no coroutine waits for another one."""
@@ -87,7 +94,7 @@ class AsyncExecutor:
     @property
     def lag_s(self) -> float:
         """Return how long the loop took to answer when it was last asked."""
-        return self._watch.lag_s
+        return 0.0 if self._watch is None else self._watch.lag_s
 
     def start(self, runs: Sequence[tuple[Agent, StartAttempt]]) -> None:
         """Begin runs: one wake-up of the loop for all of them."""
@@ -95,7 +102,8 @@ class AsyncExecutor:
         for run in made:
             self._runs[run.attempt.token] = run
         self._call(self._arrive, made)
-        self._watch.wake()
+        if self._watch is not None:
+            self._watch.wake()
 
     def stop(
         self, stops: Sequence[tuple[AttemptToken, str]], code: str, grace_s: float | None = None

@@ -66,6 +66,7 @@ class ContextPorts(NamedTuple):
     now_ns: Callable[[], int] = time.time_ns
     stands: Callable[[AttemptToken, bool], None] = lambda _token, _is_on: None
     is_crowded: Callable[[], bool] = lambda: False
+    wait: Callable[[Mailbox, int, float | None], object] = Mailbox.wait
 
     def whole(self, value: Value) -> Value:
         """Return a private copy of what a task is given, with nothing left to look up; blocks."""
@@ -319,7 +320,7 @@ class TaskContext(Sleeping):
             left_s = None if ends_s is None else ends_s - self._ports.clock()
             if left_s is not None and left_s <= 0:
                 return None
-            mailbox.wait(seen, left_s)
+            self._ports.wait(mailbox, seen, left_s)
 
     def on_signal(self, callback: Callable[[Signal], object]) -> None:
         """Have each signal that waits or comes told to `callback`; that takes no message.
@@ -427,7 +428,8 @@ class TaskContext(Sleeping):
         if left_s is not None:
             self._deadline_s = self._ports.clock() + left_s
             with contextlib.suppress(OverflowError):  # a deadline beyond the calendar is none
-                self._deadline = datetime.now(UTC) + timedelta(seconds=left_s)
+                now = datetime.fromtimestamp(self._ports.now_ns() / 1e9, UTC)
+                self._deadline = now + timedelta(seconds=left_s)
 
     def stop(self) -> None:
         """Ask the agent to stop. For the executor; any thread."""

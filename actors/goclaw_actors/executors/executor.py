@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
@@ -21,10 +20,10 @@ from goclaw_actors.executors.gate import Entrant, Gate
 from goclaw_actors.executors.kept import Kept
 from goclaw_actors.executors.outbox import Outbox
 from goclaw_actors.executors.outcomes import cancelled, refused, timed_out
+from goclaw_actors.executors.passing import REAL_TIME
 from goclaw_actors.executors.run import ExecutorLimits, Shared, limited
 from goclaw_actors.executors.steps import check_secret
 from goclaw_actors.executors.thread_executor import ThreadExecutor
-from goclaw_actors.executors.timers import Timers
 from goclaw_actors.why.reason import AGENT_MISSING, EXECUTOR_FULL
 from goclaw_actors.why.sight import AT_BOUNDARY, HERE
 from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Pause, Retract, Stepped
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import Agent, AgentRegistry
     from goclaw_actors.executors.kind import KindExecutor, KindFactory
     from goclaw_actors.executors.outbox import Item
+    from goclaw_actors.executors.passing import PassingTime
     from goclaw_actors.executors.process_executor import ProcessExecutor
     from goclaw_actors.executors.resolve import Gather, Load
     from goclaw_actors.executors.secrets import Secrets
@@ -106,27 +106,27 @@ class AgentExecutor:
         secrets: Secrets | None = None,
         gather: Gather | None = None,
         kinds: Mapping[str, KindFactory] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        time: PassingTime = REAL_TIME,
         is_crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         self._registry = registry
         self._held: dict[AttemptToken, _Executor | None] = {}
         self._missing: dict[str, dict[AttemptToken, StartAttempt]] = {}
         self._missing_lock = threading.Lock()
-        self._timers = Timers()
+        self._timers = time.timers()
         self._outbox = Outbox(sink, self._delivered)
         self._standing: set[AttemptToken] = set()
         self._closing = False
         self._empty = threading.Event()
         reveal = secrets.reveal if secrets is not None else None
         ports = ContextPorts(
-            load, input_of, self._emit, self._timers.after, clock, reveal, gather,
-            stands=self._stands, is_crowded=is_crowded,
+            load, input_of, self._emit, self._timers.after, time.monotonic, reveal, gather,
+            time.now_ns, stands=self._stands, is_crowded=is_crowded, wait=time.wait,
         )  # fmt: skip
         limits = limits or ExecutorLimits()
         self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)
-        shared = Shared(ports, self._outbox, self._timers, limits, self._kept)
-        self._gate = Gate(limits.attempts_max, clock, self._timers.after, self._overdue)
+        shared = Shared(ports, self._outbox, self._timers, limits, self._kept, time)
+        self._gate = Gate(limits.attempts_max, time.monotonic, self._timers.after, self._overdue)
         self._async = AsyncExecutor(shared)
         self._threads = ThreadExecutor(shared)
         self._processes = None if processes is None else processes(shared)
@@ -283,6 +283,17 @@ class AgentExecutor:
             0 if self._processes is None else self._processes.workers,
             self._gate.waiting,
         )
+
+    def stirring(self, resting_threads: int) -> int:
+        """Count the attempts that do not just wait: for time, a word, an agent, or room.
+
+        What is called on the loop rests if the loop does; `resting_threads` says how many threads
+        of agents do. Any thread.
+        """
+        with self._missing_lock:
+            missing = sum(map(len, self._missing.values()))
+        waiting = missing + self._gate.waiting + self._threads.waiting
+        return len(self._held) - waiting - self._async.called - resting_threads
 
     def waiting_for_agents(self) -> dict[str, int]:
         """Return the names of agents that are not registered, each with the attempts it holds."""

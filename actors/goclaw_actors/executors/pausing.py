@@ -54,7 +54,7 @@ class Pausing:
                 self._leave_if_asked()
                 if not self.paused:
                     return
-                mailbox.wait(seen, None)
+                self._ports.wait(mailbox, seen, None)
 
     async def _stand_on_loop(self) -> None:
         """Wait as long as the task is paused; raises as a boundary does."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.context import ContextPorts, TaskContext
     from goclaw_actors.executors.kept import Kept
     from goclaw_actors.executors.outbox import Outbox
+    from goclaw_actors.executors.passing import PassingTime
     from goclaw_actors.executors.pool import Worker
     from goclaw_actors.executors.timers import Timers
     from goclaw_actors.work import Interrupt, Outcome, StartAttempt, Word
@@ -53,6 +54,7 @@ class Shared(NamedTuple):
     timers: Timers
     limits: ExecutorLimits
     kept: Kept
+    time: PassingTime
 
 
 class Cancellable(Protocol):

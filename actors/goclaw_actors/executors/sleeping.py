@@ -98,7 +98,7 @@ class Sleeping(Stepping):
                 wait_s = self._looks_in_s(due_ns, ends_s)
                 if wait_s <= 0:
                     break
-                mailbox.wait(seen, wait_s)
+                self._ports.wait(mailbox, seen, wait_s)
         self._stand_in_thread()
 
     def _ends_s(self, due_ns: int) -> float:

@@ -6,7 +6,6 @@ import contextvars
 import functools
 import logging
 import threading
-import time
 from typing import TYPE_CHECKING
 
 from goclaw_actors.executors.context import RUN_ID, TASK_ID, TaskContext
@@ -117,15 +116,15 @@ class ThreadExecutor:
             if run is None:
                 return
             if is_on:
-                run.stand(time.monotonic())
+                run.stand(self._shared.time.monotonic())
                 return
-            left_s = run.go_on(time.monotonic())
+            left_s = run.go_on(self._shared.time.monotonic())
             if left_s is not None:
                 self._count(run, left_s)
 
     def _limit(self, run: Run, word: Limit) -> None:
         """Let a run have another time; under the lock."""
-        left_s = run.limit(word, time.monotonic())
+        left_s = run.limit(word, self._shared.time.monotonic())
         if run.since_s is not None and run.ending is None:
             if run.timer is not None:
                 run.timer.cancel()
@@ -133,7 +132,7 @@ class ThreadExecutor:
 
     def _count(self, run: Run, left_s: float | None) -> None:
         """Let the time of a run count from now; under the lock."""
-        run.since_s = time.monotonic() if run.since_s is None else run.since_s
+        run.since_s = self._shared.time.monotonic() if run.since_s is None else run.since_s
         run.timer = None
         if left_s is not None:
             run.timer = self._shared.timers.after(left_s, self._time_out, run)

@@ -35,10 +35,17 @@ class Timer:
 
 
 class Timers:
-    """Call functions after a delay. They must be short: they share the thread."""
+    """Call functions after a delay. They must be short: they share the thread.
 
-    def __init__(self, name: str = "goclaw-timers") -> None:
+    `clock` gives seconds that only grow; when it leaps, `look` has to be called.
+    """
+
+    def __init__(
+        self, name: str = "goclaw-timers", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name = name
+        self._clock = clock
+        self._calling = False
         self._due: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._changed = threading.Condition()
@@ -57,7 +64,7 @@ class Timers:
                 return timer
             if self._cancelled > _COMPACT_MIN and self._cancelled * 2 > len(self._due):
                 self._compact()
-            entry = (time.monotonic() + delay_s, next(self._order), timer)
+            entry = (self._clock() + delay_s, next(self._order), timer)
             heapq.heappush(self._due, entry)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
@@ -75,6 +82,19 @@ class Timers:
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(_JOIN_S)
+
+    def look(self) -> None:
+        """Look what is due by now: the clock leapt."""
+        with self._changed:
+            self._changed.notify()
+
+    def due_s(self) -> float | None:
+        """Return when something is due by the clock, the past included; None: nothing is."""
+        with self._changed:
+            if self._calling:
+                return self._clock()
+            waiting = [due_s for due_s, _, timer in self._due if timer.call is not None]
+            return min(waiting, default=None)
 
     def __len__(self) -> int:
         return len(self._due)
@@ -103,12 +123,14 @@ class Timers:
                 _log.exception("a timer of the executors failed")
 
     def _next(self) -> Timer | None:
+        self._calling = False
         while not self._closed:
             if not self._due:
                 self._changed.wait()
                 continue
-            left_s = self._due[0][0] - time.monotonic()
+            left_s = self._due[0][0] - self._clock()
             if left_s <= 0:
+                self._calling = True
                 return heapq.heappop(self._due)[2]
             self._changed.wait(min(left_s, threading.TIMEOUT_MAX))
         return None
