@@ -18,6 +18,7 @@ from goclaw.parts import MEMORY, Parts
 from goclaw.results import EngineDied
 from goclaw.submission import Preparer
 from goclaw.waiting import Waiting
+from goclaw.world import World
 from goclaw_actors.errors import Stopping
 from goclaw_events.ids import plain_id
 
@@ -36,6 +37,8 @@ log = getLogger(__name__)
 
 class EngineLife:
     """Open the parts of an engine on a loop, and close them; `Engine` says what they do."""
+
+    _world = World()
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class EngineLife:
             self._reopened,
             self._search,
             idle=self._idle,
+            world=self._world,
         )
         try:
             parts.start()

@@ -24,9 +24,10 @@ from goclaw.programs import exec_limits
 from goclaw.retention import Retention, housekeeping_of
 from goclaw.secrets import SecretSource
 from goclaw.switching import switch_often
+from goclaw.world import World
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
-from goclaw_actors.env import Identity, SystemClock, new_boot
+from goclaw_actors.env import Identity, new_boot
 from goclaw_actors.executors.children.children import Children
 from goclaw_actors.executors.exec_executor import exec_executor
 from goclaw_actors.executors.executor import AgentExecutor
@@ -43,7 +44,6 @@ from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.why.sight import HERE
 from goclaw_actors.work import Emitted, TellAttempt, Written
 from goclaw_events.ids import lane_stream, owner_stream, partition_of
-from goclaw_events.memory_journal import MemoryJournal
 from goclaw_events.output import Chunk, Place, chunk_row
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import RocksJournal
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import RunBegun, RunEnded, SelectMembers
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.kind import KindFactory
+    from goclaw_actors.executors.passing import PassingTime
     from goclaw_actors.work import AttemptToken, Report
     from goclaw_events.envelope import Position
     from goclaw_events.framing import EncodedFrame
@@ -93,16 +94,18 @@ class Parts:
         searches: Callable[[RunBegun | SelectMembers], None] = lambda _: None,
         *,
         idle: bool = False,
+        world: World | None = None,
     ) -> None:
+        world = world or World()
         self.settings = settings
         self.data_dir = data_dir
         self.agents = agents
         register_collectors(agents)
         self.secrets = Secrets(SecretSource(settings.secrets.file))
         self.secrets.learn()
-        self.journal = _open_journal(data_dir, settings, idle=idle)
+        self.journal = _open_journal(data_dir, settings, world, idle=idle)
         heads = (self.journal.head(partition) for partition in range(self.journal.partitions))
-        self.clock = SystemClock(max(head.time_ns for head in heads), on_jump=self._note_jump)
+        self.clock = world.clock(max(head.time_ns for head in heads), self._note_jump)
         try:
             self.views = Views.open(
                 self.journal,
@@ -123,7 +126,7 @@ class Parts:
         self.thread = NodeThread(died)
         # before any task starts again: what an engine that was killed left running is killed
         self.children = Children(DataDirectory(data_dir).processes if data_dir else None)
-        self.executor = self._make_executor()
+        self.executor = self._make_executor(world.time)
         self._idle = idle
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(
@@ -150,7 +153,7 @@ class Parts:
             house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
             self.retention = Retention(house, lambda: self.outputs.emitted_bytes)
 
-    def _make_executor(self) -> AgentExecutor:
+    def _make_executor(self, time: PassingTime) -> AgentExecutor:
         """Return what runs attempts: agents, and other kinds of work."""
         settings = self.settings
         return AgentExecutor(
@@ -163,6 +166,7 @@ class Parts:
             processes=process_executor(settings.executors, self.agents, self.children),
             secrets=self.secrets,
             gather=self._gather,
+            time=time,
             is_crowded=lambda: self.outputs.is_crowded,
         )
 
@@ -335,9 +339,11 @@ def executors_by_kind(settings: Settings, children: Children) -> dict[str, KindF
     }
 
 
-def _open_journal(data_dir: Path | None, settings: Settings, *, idle: bool) -> Journal:
+def _open_journal(
+    data_dir: Path | None, settings: Settings, world: World, *, idle: bool
+) -> Journal:
     if data_dir is None:
-        return MemoryJournal(partitions=settings.partitions)
+        return world.memory(settings)
     explicit = "partitions" in settings.model_fields_set
     directory = DataDirectory(data_dir)
     count = settings.partitions if explicit or not directory.exists else None
