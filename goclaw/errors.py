@@ -91,6 +91,12 @@ class TimedOut(GoclawError):
     code = "timeout"
 
 
+class NothingHappens(GoclawError):
+    """In a test, what is waited for would be waited for for ever."""
+
+    code = "nothing_happens"
+
+
 class EngineClosed(GoclawError):
     """The engine was closed, or was never opened."""
 
@@ -277,6 +283,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "history_expired": _GONE,
     # it took too long
     "timeout": _TIMEOUT,
+    "nothing_happens": _TIMEOUT,
     # it cannot be done now
     "engine_running": _UNAVAILABLE,
     "directory_busy": _UNAVAILABLE,

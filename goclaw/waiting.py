@@ -54,11 +54,6 @@ class Waiting:
         """Tell whether anybody waits for the end of a run. Any thread."""
         return run_id in self._ends
 
-    @property
-    def awaited(self) -> list[str]:
-        """Return the ids of the runs whose end somebody waits for."""
-        return list(self._ends)
-
     def tell(self, ended: RunEnded, position: Position) -> None:
         """Hand over the end of a run."""
         error = failure(ended.error)

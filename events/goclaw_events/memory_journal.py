@@ -186,6 +186,10 @@ class MemoryJournal(StoredLog):
             self._store(self._queue.popleft()[0])
         self._queue.clear()
         self._closed = True
+        return self.copy()
+
+    def copy(self) -> MemoryJournal:
+        """Return another log with what is stored by now, as another process would find it."""
         return MemoryJournal(
             partitions=self._partitions,
             log_id=self._log_id,

@@ -30,7 +30,7 @@ from goclaw_actors.work import Interrupt, Limit, Offer, Outcome, Pause, Retract,
 from goclaw_events.envelope import NEW_TUPLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from goclaw_actors.executors.agents import Agent, AgentRegistry
     from goclaw_actors.executors.kind import KindExecutor, KindFactory
@@ -284,16 +284,17 @@ class AgentExecutor:
             self._gate.waiting,
         )
 
-    def stirring(self, resting_threads: int) -> int:
+    def stirring(self, resting: Collection[int]) -> int:
         """Count the attempts that do not just wait: for time, a word, an agent, or room.
 
-        What is called on the loop rests if the loop does; `resting_threads` says how many threads
-        of agents do. Any thread.
+        What is called on the loop rests if the loop does; `resting` are the threads that do, as
+        `threading.get_ident` has them. Any thread.
         """
         with self._missing_lock:
             missing = sum(map(len, self._missing.values()))
         waiting = missing + self._gate.waiting + self._threads.waiting
-        return len(self._held) - waiting - self._async.called - resting_threads
+        called = self._async.called + self._threads.count_of(resting)
+        return len(self._held) - waiting - called
 
     def waiting_for_agents(self) -> dict[str, int]:
         """Return the names of agents that are not registered, each with the attempts it holds."""

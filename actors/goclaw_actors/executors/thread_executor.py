@@ -23,7 +23,7 @@ from goclaw_actors.executors.run import Run
 from goclaw_actors.work import Interrupt, Limit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.pool import Worker
@@ -67,6 +67,12 @@ class ThreadExecutor:
         """Tell whether a run waits for a thread. Any thread."""
         run = self._runs.get(token)
         return run is not None and run.worker is None
+
+    def count_of(self, threads: Collection[int]) -> int:
+        """Count the runs that are in some threads, by `threading.get_ident`. Any thread."""
+        workers = [run.worker for run in list(self._runs.values())]
+        ours = [worker.thread for worker in workers if worker is not None]
+        return sum(thread is not None and thread.ident in threads for thread in ours)
 
     @property
     def threads(self) -> int:
