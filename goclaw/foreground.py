@@ -155,6 +155,8 @@ class _Foreground:
     ) -> Ending:
         for board in boards.values():
             self._display.add(board)
+            if board.has_ended:  # before anybody watched
+                self._display.ended(board)
         results = [asyncio.create_task(client.result(run_id)) for run_id in boards]
         follower = asyncio.create_task(self._follow(client, cursor, boards))
         stopped = asyncio.create_task(interrupts.first.wait())
