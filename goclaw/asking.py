@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STARTING_S: Final = 1.0
 """Who holds the directory without listening may be about to: a starting engine."""
 COPIES: Final = "copies"
-_MAKES_A_LOG: Final = "workflows.register"
+_MAKES_A_LOG: Final = frozenset({"workflows.register", "schedules.create"})
 
 
 def ask(settings: Settings, name: str, /, **params: Any) -> Any:
@@ -68,7 +68,7 @@ def _ask_directory(
             return operation.handler(upkeep.house, asked)
     if not operation.idle:
         raise missing
-    if name != _MAKES_A_LOG:
+    if name not in _MAKES_A_LOG:
         DataDirectory(settings.data_dir).require()
     return _ask_idle(settings, name, params)
 

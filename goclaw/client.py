@@ -23,6 +23,7 @@ from goclaw.forms import (
 from goclaw.lanes import Lanes
 from goclaw.outputting import Outputting
 from goclaw.sagas import Sagas
+from goclaw.schedules import Schedules
 from goclaw.signalling import Signalling
 from goclaw.wire.link import Link
 from goclaw_actors.env import new_id
@@ -182,6 +183,11 @@ class Client(Signalling, Collecting, Outputting):
     def sagas(self) -> Sagas:
         """Return what begins sagas, shows them, and goes on with those that wait for a person."""
         return Sagas(self._ask_again)
+
+    @property
+    def schedules(self) -> Schedules:
+        """Return what makes schedules, shows them, and changes them."""
+        return Schedules(self._ask_again)
 
     @property
     def lanes(self) -> Lanes:

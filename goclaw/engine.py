@@ -27,6 +27,7 @@ from goclaw.programs import require_allowed
 from goclaw.recorded_end import recorded_end
 from goclaw.results import RunResult, Submitted, accepted_of
 from goclaw.sagas import Sagas
+from goclaw.schedules import Schedules
 from goclaw.selecting import Selecting
 from goclaw.signalling import Signalling
 from goclaw.submission import id_for, request_of, require_kind, submitted_as
@@ -130,6 +131,11 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         """Return what begins sagas, shows them, and goes on with those that wait for a person."""
         return Sagas(partial(ask_engine, self))
 
+    @property
+    def schedules(self) -> Schedules:
+        """Return what makes schedules, shows them, and changes them."""
+        return Schedules(partial(ask_engine, self))
+
     # -- commands --------------------------------------------------------------------------
 
     def prepare(self, workflow: Submittable) -> Prepared:
@@ -139,14 +145,17 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         `SecretMissing`, `ExecNotAllowed`, and `DefinitionNotFound` for a name under which
         nothing is registered.
         """
+        prepared = self.compiled(workflow)
+        self.require(prepared)
+        return prepared
+
+    def compiled(self, workflow: Submittable) -> Prepared:
+        """Compile a workflow, or find a registered one; whether it can run here is not asked."""
         if isinstance(workflow, str):
             parts = self._open_parts()
             ref = parts.catalogue.find(workflow).definition
-            prepared = self._preparer.stored(ref, parts.journal.blob)
-        else:
-            prepared = self._preparer.prepare(workflow)
-        self.require(prepared)
-        return prepared
+            return self._preparer.stored(ref, parts.journal.blob)
+        return self._preparer.prepare(workflow)
 
     def require(self, prepared: Prepared) -> None:
         """Check that this engine knows what a workflow's tasks use; raises as `prepare` does."""

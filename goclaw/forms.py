@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from goclaw.builder import Workflow
 from goclaw.results import RunFailure, RunResult, Submitted
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 Sendable: TypeAlias = Workflow | WorkflowDefinition | Path | str
 """What can be sent: a builder, a definition, the path of a file, a registered `NAME[@VERSION]`."""
+
+
+SUFFIXES: Final = (".yaml", ".yml", ".json")
+"""Where a file or a name may stand, what ends so is a file, be it there or not."""
 
 
 def document_of(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from goclaw.client import Client
 from goclaw.engine import Engine
 from goclaw.errors import EngineNotRunning
+from goclaw.forms import SUFFIXES
 from goclaw.interrupts import Interrupts
 from goclaw.modules import load_modules
 from goclaw.operations.desk import EngineDesk
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from goclaw.config import Settings
     from goclaw_events.plan import Plan
 
-SUFFIXES: Final = (".yaml", ".yml", ".json")
 TIMEOUT: Final = "timeout"
 INTERRUPTED: Final = "interrupted"
 

@@ -19,6 +19,7 @@ from goclaw.forms import (
 from goclaw.lanes import SyncLanes
 from goclaw.outputting import OutputChunk
 from goclaw.sagas import SyncSagas
+from goclaw.schedules import SyncSchedules
 from goclaw.sync_signalling import SyncSignalling
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.env import new_id
@@ -132,6 +133,11 @@ class SyncClient(SyncSignalling):
     def sagas(self) -> SyncSagas:
         """Return what begins sagas and shows them: as `Client.sagas`."""
         return SyncSagas(self._link.ask)
+
+    @property
+    def schedules(self) -> SyncSchedules:
+        """Return what makes schedules, shows them, and changes them: as `Client.schedules`."""
+        return SyncSchedules(self._link.ask)
 
     @property
     def lanes(self) -> SyncLanes:

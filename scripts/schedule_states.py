@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.collecting import MembersReported
 from goclaw_actors.messages import TimerFired
-from goclaw_actors.schedule import SCHEDULE, Schedule
+from goclaw_actors.schedule import Schedule, schedule_decider
 from goclaw_actors.scheduling import (
     DeleteSchedule,
     PauseSchedule,
@@ -22,7 +22,7 @@ from goclaw_events.facts import (
     SchedulePaused,
     ScheduleSet,
 )
-from scripts.aggregates import NOW_NS, REF, Aggregate
+from scripts.aggregates import NOW_NS, REF, Aggregate, OnePlan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,8 +69,9 @@ def schedule() -> Aggregate:
         "ResumeSchedule": ResumeSchedule(""),
         "DeleteSchedule": DeleteSchedule(""),
     }
+    decider = schedule_decider(OnePlan())
     about = "It is due every minute, and at this moment; one firing may wait."
-    return Aggregate("Schedule", about, SCHEDULE, "schedule/s", states, messages, _status)
+    return Aggregate("Schedule", about, decider, "schedule/s", states, messages, _status)
 
 
 def _status(state: Schedule) -> str:

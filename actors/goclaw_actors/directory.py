@@ -11,7 +11,7 @@ from goclaw_actors.catalogue import CATALOGUE
 from goclaw_actors.collector import collector_decider
 from goclaw_actors.lane import LANE
 from goclaw_actors.saga import saga_decider
-from goclaw_actors.schedule import SCHEDULE
+from goclaw_actors.schedule import schedule_decider
 from goclaw_actors.task import task_decider
 from goclaw_actors.unique import UNIQUE
 from goclaw_actors.workflow import workflow_decider
@@ -34,7 +34,7 @@ def deciders(contents: Contents) -> dict[str, Decider[Any]]:
         "catalogue": CATALOGUE,
         "saga": saga_decider(contents),
         "collector": collector_decider(contents),
-        "schedule": SCHEDULE,
+        "schedule": schedule_decider(contents),
     }
 
 

@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "runs": Entry("goclaw.cli.runs:runs", "List runs; show one, or its result."),
     "sagas": Entry("goclaw.cli.sagas:sagas", "Run sagas; list, undo, retry, resolve them."),
     "dead": Entry("goclaw.cli.dead:dead", "List dead letters; run them again, give them up."),
+    "schedules": Entry("goclaw.cli.schedules:schedules", "Begin runs by the clock."),
     "why": Entry("goclaw.cli.why:why", "Say what a run, or a task of it, waits for."),
     "path": Entry("goclaw.cli.path:path", "Change a run while it goes on."),
     "signal": Entry("goclaw.cli.signal:signal", "Talk to work that goes on."),

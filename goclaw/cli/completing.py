@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CANDIDATES_MAX: Final = 50
 CONNECT_S: Final = 0.2
 LANES_MAX: Final = 1_000
+SCHEDULES_MAX: Final = 1_000
 _LAST: Final = "@last"
 
 
@@ -34,6 +35,13 @@ def saga_ids(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[st
         return [_LAST] if _LAST.startswith(incomplete) else []
     params = {"prefix": incomplete, "limit": CANDIDATES_MAX}
     return list(_ask(_data_dir(ctx), "sagas.ids", params) or ())
+
+
+def schedule_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of schedules that begin so; none where no engine runs."""
+    page = _ask(_data_dir(ctx), "schedules.list", {"limit": SCHEDULES_MAX}) or {"schedules": []}
+    names = [found["schedule"] for found in page["schedules"]]
+    return [name for name in names if name.startswith(incomplete)][:CANDIDATES_MAX]
 
 
 def workflow_names(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:

@@ -11,6 +11,7 @@ from goclaw_projections.durations import DurationsProjection
 from goclaw_projections.lanes import LanesProjection
 from goclaw_projections.runs import RunsProjection
 from goclaw_projections.sagas import SagasProjection
+from goclaw_projections.schedules import SchedulesProjection
 from goclaw_projections.tasks import TasksProjection
 from goclaw_projections.timeline import TimelineProjection
 from goclaw_projections.workers import WorkersProjection
@@ -32,4 +33,5 @@ def all_projections() -> list[Projection]:
         DurationsProjection(),
         CollectorsProjection(),
         DeadProjection(),
+        SchedulesProjection(),
     ]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from goclaw_projections.rows import Rows
 
 _OTHERS: Final = frozenset({"workflow", "saga", PARTITION_STREAM})
-_KINDS: Final = _OTHERS | {"task", "lane", "collector"}
+_KINDS: Final = _OTHERS | {"task", "lane", "collector", "schedule"}
 
 
 class ReadTurn(NamedTuple):
@@ -41,7 +41,8 @@ class ReadFrame(NamedTuple):
 
     `lanes` has the turns of lanes (of lane `io` of `digest`: `run_id` is `digest`, `task_id` is
     `io`), `turns` those of runs, sagas, tasks and the partition itself;
-    `others` those of `turns` that are not of tasks, `collectors` those of collectors.
+    `others` those of `turns` that are not of tasks, `collectors` those of collectors,
+    `schedules` those of schedules.
     """
 
     partition: int
@@ -53,6 +54,7 @@ class ReadFrame(NamedTuple):
     lanes: list[ReadTurn]
     others: list[ReadTurn]
     collectors: list[ReadTurn]
+    schedules: list[ReadTurn]
 
 
 class Projection(Protocol):
@@ -136,7 +138,7 @@ def frame_told(header: FrameHeader, told: Sequence[Told]) -> ReadFrame:
 def _empty(header: FrameHeader) -> ReadFrame:
     last = header.first + header.facts_count - 1
     partition, era, time_ns = header.partition, header.era, header.time_ns
-    return ReadFrame(partition, era, header.first, last, time_ns, [], [], [], [])
+    return ReadFrame(partition, era, header.first, last, time_ns, [], [], [], [], [])
 
 
 def _add(frame: ReadFrame, number: int, stream: str, seq: int, facts: Sequence[Any]) -> None:
@@ -153,6 +155,8 @@ def _add(frame: ReadFrame, number: int, stream: str, seq: int, facts: Sequence[A
         frame.lanes.append(turn)
     elif kind == "collector":
         frame.collectors.append(turn)
+    elif kind == "schedule":
+        frame.schedules.append(turn)
 
 
 def _decode(turn: list[Any]) -> list[Any]:

@@ -14,6 +14,7 @@ from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.runner import ProjectionRunner
 from goclaw_projections.runs import RunsReader
 from goclaw_projections.sagas import SagasReader
+from goclaw_projections.schedules import SchedulesReader
 from goclaw_projections.store import MemoryViewStore
 from goclaw_projections.tasks import TasksReader
 from goclaw_projections.timeline import TimelineReader
@@ -49,6 +50,7 @@ class Views:
         self.durations = DurationsReader(store)
         self.collectors = CollectorsReader(store)
         self.dead = DeadReader(store)
+        self.schedules = SchedulesReader(store)
 
     @classmethod
     def open(

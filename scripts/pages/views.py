@@ -12,6 +12,7 @@ from goclaw_projections import (
     durations,
     lanes,
     runs,
+    schedules,
     tasks,
     timeline,
     workers,
@@ -27,6 +28,7 @@ _VIEWS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "durations": ("DurationsProjection", (durations.LearnedDuration,)),
     "dead": ("DeadProjection", (dead_letters.LetterView, dead_letters.LetterGroup)),
     "collectors": ("CollectorsProjection", (collectors.CollectorView,)),
+    "schedules": ("SchedulesProjection", (schedules.ScheduleView,)),
 }
 
 

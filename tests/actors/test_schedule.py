@@ -10,7 +10,7 @@ from goclaw_actors.collecting import MembersReported, WatchTasks
 from goclaw_actors.decider import Accepted, Decision, Refused, SetTimer
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, SubmitRun, TimerFired
-from goclaw_actors.schedule import SCHEDULE, Schedule
+from goclaw_actors.schedule import Schedule, schedule_decider
 from goclaw_actors.scheduling import (
     DeleteSchedule,
     PauseSchedule,
@@ -29,7 +29,7 @@ from goclaw_events.ids import schedule_stream, workflow_stream
 from goclaw_events.plan import pack_plan
 from goclaw_events.value import BlobRef, blob_of
 from goclaw_events.verify import verify
-from tests.actors.given import NOW_NS, Scenario, kinds, plan_of
+from tests.actors.given import NOW_NS, Scenario, Shelf, kinds, plan_of
 from tests.actors.stage import ONE, Stage
 
 SECOND_NS = 10**9
@@ -51,7 +51,7 @@ def setting(digest: bytes = b"d", **changes: Any) -> SetSchedule:
 
 def schedule(**changes: Any) -> Scenario[Schedule]:
     """Return a schedule of every minute."""
-    scenario = Scenario(SCHEDULE, STREAM)
+    scenario = Scenario(schedule_decider(Shelf()), STREAM)
     scenario.when(setting(**changes))
     return scenario
 
@@ -177,6 +177,16 @@ def test_what_is_on_time_runs_also_after_an_absence(missed: str, runs: list[int]
     assert begun(fire(scenario, FIRST_NS + HOUR_NS + SECOND_NS)) == runs
 
 
+def test_a_large_input_is_read_where_the_planned_time_goes_into_it() -> None:
+    """What a schedule keeps of it may be a reference."""
+    shelf = Shelf()
+    scenario = Scenario(schedule_decider(shelf), STREAM)
+    scenario.when(setting(input=shelf.put_value({"text": "x" * 70_000}), planned_input="at"))
+    order = fire(scenario).sends[0].body
+    assert isinstance(order, SubmitRun)
+    assert sorted(order.input) == ["at", "text"]
+
+
 def test_a_long_absence_is_not_counted_to_its_end() -> None:
     """More than are counted is said as -1, and what is made up for is the same."""
     scenario = schedule(missed="one")
@@ -193,11 +203,19 @@ def test_a_late_firing_within_bounds_was_not_missed() -> None:
     assert decision.facts[1] == FiringQueued(FIRST_NS + MINUTE_NS)
 
 
+@pytest.mark.parametrize(("overlap", "reason"), [("skip", "overlap"), ("cancel", "replaced")])
+def test_of_what_is_due_together_the_last_runs(overlap: str, reason: str) -> None:
+    """Where firings do not wait for each other, one that is hardly late makes way for the next."""
+    scenario = schedule(missed="skip", overlap=overlap, late_ns=5 * MINUTE_NS)
+    decision = fire(scenario, FIRST_NS + 2 * MINUTE_NS)
+    assert (begun(decision), skipped(decision)) == ([2], [(0, 1, 2, reason)])
+
+
 def test_a_jitter_spreads_schedules_and_keeps_their_distance() -> None:
     """Each has an offset of its own, always the same; the planned times stay what they are."""
     offsets = set()
     for name in ("s", "t", "u", "v"):
-        scenario = Scenario(SCHEDULE, schedule_stream(name))
+        scenario = Scenario(schedule_decider(Shelf()), schedule_stream(name))
         scenario.when(setting(jitter_ns=30 * SECOND_NS))
         offset_ns = scenario.state.due_ns - FIRST_NS
         assert 0 <= offset_ns < 30 * SECOND_NS

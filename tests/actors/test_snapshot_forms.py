@@ -15,7 +15,7 @@ from goclaw_actors.lane import LANE, Lane
 from goclaw_actors.lane.state import FORM as LANE_FORM
 from goclaw_actors.lending import DeclareLane, Enqueue, Release, Withdraw
 from goclaw_actors.saga import Saga, saga_decider
-from goclaw_actors.schedule import SCHEDULE, Schedule
+from goclaw_actors.schedule import Schedule, schedule_decider
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.unique import UNIQUE, Unique
 from goclaw_actors.workflow import Run, workflow_decider
@@ -293,7 +293,7 @@ def test_the_layout_belongs_to_its_version(kind: str, state: Any) -> None:
         "collector": collector_decider(Shelf()).form,
         "lane": LANE.form,
         "saga": saga_decider(Shelf()).form,
-        "schedule": SCHEDULE.form,
+        "schedule": schedule_decider(Shelf()).form,
         "task": task_decider(Shelf()).form,
         "workflow": workflow_decider(Shelf()).form,
     }

@@ -131,6 +131,13 @@ CALLS: dict[str, tuple[str, int]] = {
     "sagas retry": ("sagas retry trip1", 7),
     "sagas run": ("sagas run trip.yaml", 1),
     "sagas show": ("sagas show trip1 --timeline", 0),
+    "schedules create": ("schedules create daily hello.yaml --cron @daily --input who=x", 0),
+    "schedules delete": ("schedules delete daily", 0),
+    "schedules list": ("schedules list", 0),
+    "schedules pause": ("schedules pause hourly", 0),
+    "schedules resume": ("schedules resume hourly", 0),
+    "schedules show": ("schedules show hourly", 0),
+    "schedules trigger": ("schedules trigger hourly", 0),
     "schema": ("schema workflow", 0),
     "signal adjust": ("signal adjust long1 w --priority 1", 7),
     "signal interrupt": ("signal interrupt long1 w", 7),
@@ -171,6 +178,8 @@ def test_every_command_works_beside_an_engine(
     assert called(capsys, "run", "hello.yaml", "--input", "who=x", "--run-id", "hello1")[0] == 0
     assert called(capsys, "run", "long.yaml", "--run-id", "long1", "--detach")[0] == 0
     assert called(capsys, "sagas", "run", "trip.yaml", "--saga-id", "trip1")[0] == 1
+    hourly = ("--cron", "@hourly", "--input", "who=x")
+    assert called(capsys, "schedules", "create", "hourly", "hello.yaml", *hourly)[0] == 0
     assert called(capsys, "log", "export", "-o", "whole.export")[0] == 0
     ends = {}
     ordered = sorted(CALLS, key=lambda name: name == "resume")  # when nothing waits any more

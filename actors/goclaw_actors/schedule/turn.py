@@ -26,10 +26,12 @@ from goclaw_actors.schedule.state import (
 from goclaw_events.facts import FiringPlanned, FiringQueued, FiringsSkipped, ScheduleFired
 from goclaw_events.ids import schedule_stream, workflow_stream
 from goclaw_events.schedule import due, next_after
+from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Accepted, Moment, Refused
     from goclaw_actors.schedule.state import Schedule
     from goclaw_events.facts import ScheduleSet
@@ -42,14 +44,15 @@ THE_RUN: Final = [""]
 class Turn:
     """The facts, messages and effects of one turn of a schedule that is there."""
 
-    __slots__ = ("due_ns", "effects", "facts", "moment", "name", "running", "said", "schedule",
-                 "sends", "waiting")  # fmt: skip
+    __slots__ = ("contents", "due_ns", "effects", "facts", "moment", "name", "running", "said",
+                 "schedule", "sends", "waiting")  # fmt: skip
 
-    def __init__(self, schedule: Schedule, moment: Moment, said: ScheduleSet | None = None) -> None:
-        said = said or schedule.said
-        assert said is not None, "it was set"
+    def __init__(
+        self, schedule: Schedule, said: ScheduleSet, contents: Contents, moment: Moment
+    ) -> None:
         self.schedule = schedule
         self.said = said
+        self.contents = contents
         self.moment = moment
         self.name = schedule.name
         self.running = schedule.running
@@ -111,15 +114,17 @@ class Turn:
     # -- firings -----------------------------------------------------------------------------
 
     def begin(self, firings: Sequence[Firing]) -> None:
-        """Let firings begin their runs, or wait, or not, by the rule for overlaps."""
-        if self.said.overlap == "cancel":
-            for firing in firings[:-1]:
-                self._skip(firing, REPLACED)
+        """Let firings begin their runs, or wait, or not, by the rule for overlaps.
+
+        Where they do not wait for each other, only the last of those that are due together begins.
+        """
+        if self.said.overlap != "queue":
+            self._skip(firings[:-1], REPLACED if self.said.overlap == "cancel" else OVERLAP)
             firings = firings[-1:]
         for firing in firings:
             why = self.obstacle()
             if why:
-                self._skip(firing, why)
+                self._skip([firing], why)
             elif not self.running:
                 self._start(firing)
             else:
@@ -138,16 +143,17 @@ class Turn:
     def _wait(self, firing: Firing) -> None:
         if self.said.overlap == "cancel":
             while self.waiting:
-                self._skip(self.waiting.popleft(), REPLACED)
+                self._skip([self.waiting.popleft()], REPLACED)
             reason = f"schedule {self.name} is due again"
             cancel = CancelRun(reason, schedule_stream(self.name))
             self.sends.append(Send(workflow_stream(self.running), cancel))
         self.facts.append(FiringQueued(*firing))
         self.waiting.append(firing)
 
-    def _skip(self, firing: Firing, reason: str) -> None:
-        at_ns = firing.planned_ns
-        self.facts.append(FiringsSkipped(at_ns, at_ns, 1, reason))
+    def _skip(self, firings: Sequence[Firing], reason: str) -> None:
+        if firings:
+            first_ns, last_ns = firings[0].planned_ns, firings[-1].planned_ns
+            self.facts.append(FiringsSkipped(first_ns, last_ns, len(firings), reason))
 
     def next_waiting(self) -> None:
         """Let the first of those that wait begin, if no run goes on."""
@@ -161,7 +167,8 @@ class Turn:
         planned = planned_text(firing.planned_ns)
         given = said.input
         if said.planned_input:
-            given = {**given, said.planned_input: planned}
+            whole = self.contents.value(given) if isinstance(given, BlobRef) else given
+            given = {**whole, said.planned_input: planned}
         order = SubmitRun(
             said.definition,
             said.name,

@@ -1,7 +1,7 @@
 """When schedules are due: what is asked for, checked, and the times that follow from it."""
 
 from goclaw_events.schedule.checking import ScheduleInvalid, timetable_of
-from goclaw_events.schedule.timetable import COUNT_MAX, Due, Timetable, due, next_after
+from goclaw_events.schedule.timetable import COUNT_MAX, Due, Timetable, due, next_after, times
 
 __all__ = [
     "COUNT_MAX",
@@ -10,5 +10,6 @@ __all__ = [
     "Timetable",
     "due",
     "next_after",
+    "times",
     "timetable_of",
 ]

@@ -1,0 +1,164 @@
+"""Schedules as programs see them: made, listed, shown, paused, triggered, deleted."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from goclaw.forms import document_of
+from goclaw_actors.env import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from goclaw.forms import Sendable
+
+_READ_YOUR_WRITES = "now"
+
+
+class Schedules:
+    """Ask for schedules by name. Runs begin by them while an engine works on the log.
+
+    What is run is what `Client.submit` takes, as it is when the schedule is made. Raises
+    `ScheduleNotFound`, `ScheduleInvalid`, and `CommandRefused` with `schedule_exists`,
+    `schedule_busy` or `schedule_time_invalid`.
+    """
+
+    def __init__(self, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]) -> None:
+        self._ask = ask
+
+    async def create(
+        self,
+        schedule: str,
+        workflow: Sendable,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+        labels: Mapping[str, str] | None = None,
+        **rules: Any,
+    ) -> dict[str, Any]:
+        """Make a schedule; returns `{schedule, id, repeated, position}` once that is durable.
+
+        `rules`: `cron` and `zone`, or `every` (a duration); `overlap` (skip, queue, cancel),
+        `missed` (skip, one, all), `late`, `jitter`, `waiting_max`, `planned_input`, `paused`,
+        `replace`. The same again changes nothing; another one of the name needs `replace`.
+        """
+        return dict(await self._ask("schedules.create", _asked(schedule, workflow, input, labels,
+                                                               rules)))  # fmt: skip
+
+    async def list(self, *, status: str | None = None) -> list[dict[str, Any]]:
+        """Return every schedule, by name: those that are active, or paused, if wanted."""
+        found: list[dict[str, Any]] = []
+        params = _listing(status)
+        while True:
+            page = await self._ask("schedules.list", params)
+            found += page["schedules"]
+            if page["cursor"] is None:
+                return found
+            params["cursor"] = page["cursor"]
+
+    async def show(self, schedule: str, *, next: int = 5) -> dict[str, Any]:  # noqa: A002 - its times
+        """Return a schedule, with so many of its next times."""
+        return dict(await self._ask("schedules.show", _shown(schedule, next)))
+
+    async def pause(self, schedule: str, *, reason: str = "") -> dict[str, Any]:
+        """Let nothing be due until it is resumed; the run that goes on does so."""
+        said = {"schedule": schedule, "reason": reason}
+        return dict(await self._ask("schedules.pause", said))
+
+    async def resume(self, schedule: str) -> dict[str, Any]:
+        """Go on, from now: what would have been due meanwhile is not made up for."""
+        return dict(await self._ask("schedules.resume", {"schedule": schedule}))
+
+    async def trigger(self, schedule: str, *, at: str | None = None) -> dict[str, Any]:
+        """Fire now, or for a time of the timetable that is over; `run_id` is the run's.
+
+        Where that has to wait for the run before, there is none of this id yet.
+        """
+        return dict(await self._ask("schedules.trigger", _trigger(schedule, at)))
+
+    async def delete(self, schedule: str) -> dict[str, Any]:
+        """Let it be no more; the run that goes on does so."""
+        return dict(await self._ask("schedules.delete", {"schedule": schedule}))
+
+
+class SyncSchedules:
+    """The same as `Schedules`, for programs without a loop."""
+
+    def __init__(self, ask: Callable[[str, Mapping[str, Any]], Any]) -> None:
+        self._ask = ask
+
+    def create(
+        self,
+        schedule: str,
+        workflow: Sendable,
+        *,
+        input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
+        labels: Mapping[str, str] | None = None,
+        **rules: Any,
+    ) -> dict[str, Any]:
+        """Make a schedule: as `Schedules.create`."""
+        asked = _asked(schedule, workflow, input, labels, rules)
+        return dict(self._ask("schedules.create", asked))
+
+    def list(self, *, status: str | None = None) -> list[dict[str, Any]]:
+        """Return every schedule: as `Schedules.list`."""
+        found: list[dict[str, Any]] = []
+        params = _listing(status)
+        while True:
+            page = self._ask("schedules.list", params)
+            found += page["schedules"]
+            if page["cursor"] is None:
+                return found
+            params["cursor"] = page["cursor"]
+
+    def show(self, schedule: str, *, next: int = 5) -> dict[str, Any]:  # noqa: A002 - its times
+        """Return a schedule: as `Schedules.show`."""
+        return dict(self._ask("schedules.show", _shown(schedule, next)))
+
+    def pause(self, schedule: str, *, reason: str = "") -> dict[str, Any]:
+        """Pause a schedule: as `Schedules.pause`."""
+        return dict(self._ask("schedules.pause", {"schedule": schedule, "reason": reason}))
+
+    def resume(self, schedule: str) -> dict[str, Any]:
+        """Resume a schedule: as `Schedules.resume`."""
+        return dict(self._ask("schedules.resume", {"schedule": schedule}))
+
+    def trigger(self, schedule: str, *, at: str | None = None) -> dict[str, Any]:
+        """Trigger a schedule: as `Schedules.trigger`."""
+        return dict(self._ask("schedules.trigger", _trigger(schedule, at)))
+
+    def delete(self, schedule: str) -> dict[str, Any]:
+        """Delete a schedule: as `Schedules.delete`."""
+        return dict(self._ask("schedules.delete", {"schedule": schedule}))
+
+
+def _asked(
+    schedule: str,
+    workflow: Sendable,
+    given: Mapping[str, Any] | None,
+    labels: Mapping[str, str] | None,
+    rules: Mapping[str, Any],
+) -> dict[str, Any]:
+    what = (
+        {"name": workflow} if isinstance(workflow, str) else {"definition": document_of(workflow)}
+    )
+    return {
+        "schedule": schedule,
+        **what,
+        "input": dict(given or {}),
+        "labels": dict(labels or {}),
+        **rules,
+    }
+
+
+def _listing(status: str | None) -> dict[str, Any]:
+    return {"status": status, "min_position": _READ_YOUR_WRITES}
+
+
+def _shown(schedule: str, ahead: int) -> dict[str, Any]:
+    return {"schedule": schedule, "next": ahead, "min_position": _READ_YOUR_WRITES}
+
+
+def _trigger(schedule: str, at: str | None) -> dict[str, Any]:
+    """Return the parameters of a trigger; it has an id, so that it can be asked for twice."""
+    return {"schedule": schedule, "at": at, "command_id": new_id("cmd", time.time_ns())}
