@@ -148,6 +148,22 @@ MUTANTS = (
            "actors/goclaw_actors/attempts.py",
            "if token.number in self._live and not self._executor.holds(token):",
            "if token.number in self._live and not token:"),
+    Mutant("a schedule begins a run beside another",
+           "actors/goclaw_actors/schedule/turn.py",
+           "            elif not self.running:", "            elif True:"),
+    Mutant("a schedule makes up for the first time that was missed, not the last",
+           "actors/goclaw_actors/schedule/turn.py",
+           "begun = latest[-1:]", "begun = found.latest[:1]"),
+    Mutant("a schedule does not say what it leaves out",
+           "actors/goclaw_actors/schedule/turn.py",
+           "self.facts.append(FiringsSkipped(first_ns, latest[-begun - 1], left, MISSED))", "pass"),
+    Mutant("the runs of a schedule are named by the time at which they begin",
+           "actors/goclaw_actors/schedule/turn.py",
+           "run_id = run_id_of(name, firing.planned_ns,",
+           "run_id = run_id_of(name, self.moment.now_ns,"),
+    Mutant("a schedule that is woken begins what is not due yet",
+           "actors/goclaw_actors/schedule/turn.py",
+           "now_ns = self.moment.now_ns - said.offset_ns", "now_ns = self.moment.now_ns"),
 )  # fmt: skip
 
 

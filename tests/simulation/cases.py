@@ -102,6 +102,11 @@ COMMON: Final = (
     "collector ended: cancelled",
     "collector takes members in",
     "task collects",
+    "schedule fired",
+    "schedule triggered",
+    "run of a schedule ended",
+    "firings skipped: missed",
+    "firings skipped: overlap",
     "step done",
     "step handed back",
     "attempt sleeps",
@@ -172,6 +177,10 @@ RARE: Final = (
     "run left the line",
     "collector asks members again",
     "collector ended: partial",
+    "firing waits",
+    "firings skipped: queue_full",
+    "firings skipped: replaced",
+    "firings skipped: deleted",
     "fan-out of twenty or more",
     "bug in decide",
     "bug in evolve: state half changed",
@@ -252,6 +261,8 @@ _SAID: Final = {
     "run.tasks_unblocked": "task held back asks again",
     "collector.members_added": "collector takes members in",
     "collector.members_asked": "collector asks members again",
+    "schedule.firing_queued": "firing waits",
+    "schedule.run_ended": "run of a schedule ended",
 }
 
 
@@ -262,6 +273,10 @@ def _fact(entry: Entry) -> Iterator[str]:
     match entry.fact.type:
         case "run.completed" | "run.failed" | "run.cancelled" as name:
             yield name.replace(".", " ")
+        case "schedule.fired":
+            yield "schedule triggered" if fact.trigger else "schedule fired"
+        case "schedule.firings_skipped":
+            yield f"firings skipped: {fact.reason}"
         case "collector.ended":
             yield f"collector ended: {fact.status}"
         case "task.scheduled" if fact.collect:

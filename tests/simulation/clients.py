@@ -14,6 +14,7 @@ from goclaw_events.value import blob_of
 from tests.simulation.workload import CHILD, LARGE, child_plan, random_plan
 
 if TYPE_CHECKING:
+    from goclaw_events.value import BlobRef
     from tests.simulation.world import World
 
 
@@ -41,6 +42,11 @@ class Clients:
         self.acknowledged: dict[str, bytes] = {}
         self.cancelled: dict[tuple[str, str], bytes] = {}
         self.answered: set[str] = set()
+
+    @property
+    def child(self) -> tuple[BlobRef, bytes, str]:
+        """Return a small plan, where it is, and what it is called."""
+        return self._child, self._child_packed, CHILD
 
     def submit(self, run_id: str, variant: int = 0) -> None:
         """Submit a run, or the same one again; another variant is another request."""

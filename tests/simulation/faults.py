@@ -16,6 +16,7 @@ from tests.simulation.gatherers import gather
 from tests.simulation.letters import decide
 from tests.simulation.operators import control
 from tests.simulation.pathways import change
+from tests.simulation.schedulers import schedule
 from tests.simulation.steppers import step
 from tests.simulation.talkers import hold, talk
 
@@ -218,5 +219,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "path": change,
     "dead": decide,
     "step": step,
+    "schedule": schedule,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

@@ -17,6 +17,7 @@ from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.letters import check_death, check_letters
 from tests.simulation.pathways import check_path, generations, is_changed
+from tests.simulation.schedule_model import check_schedule
 from tests.simulation.steppers import check_steps
 from tests.simulation.talkers import KNOB, check_signals
 from tests.simulation.task_rules import check_slots, check_task
@@ -62,6 +63,8 @@ def check_log(world: World) -> None:
         check_letters(world, stream.partition("/")[2], entries)
     for stream, entries in world.history.of_kind("collector"):
         check_collector(world, stream, entries, _resolved)
+    for stream, entries in world.history.of_kind("schedule"):
+        check_schedule(world, stream, entries)
     if not world.options.rate("bug"):
         found = [e.fact for e in world.history.entries if e.fact.type == "partition.message_failed"]
         assert not found, found
@@ -346,7 +349,7 @@ def check_live_is_replayed(world: World) -> None:
 
 def check_replay_reads_the_same(world: World) -> None:
     """Fold every stream as the journal hands it out: the same as from the frames."""
-    for kind in ("workflow", "task", "lane", "unique", "collector"):
+    for kind in ("workflow", "task", "lane", "unique", "collector", "schedule"):
         decider = world.kinds[kind]
         for stream, entries in world.history.of_kind(kind):
             state = decider.initial(stream)

@@ -48,6 +48,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "dead": 3.0,
     # Handlers that do durable steps, and sleep.
     "step": 20.0,
+    # Whoever makes schedules.
+    "schedule": 6.0,
     # Partitions.
     "redeliver": 1.5,
     # Agents.
@@ -66,7 +68,9 @@ WEIGHTS: Final[Mapping[str, float]] = {
 RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
 """How likely a kind is enabled, where that is not one half."""
 
-LATER: Final = ("control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead")
+LATER: Final = (
+    "control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead", "schedule",
+)  # fmt: skip
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 
 

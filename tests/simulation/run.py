@@ -15,6 +15,8 @@ from tests.simulation.gatherers import close_all, collecting
 from tests.simulation.letters import settle_all
 from tests.simulation.operators import resume
 from tests.simulation.options import Options, options_of
+from tests.simulation.schedule_model import check_all_begun
+from tests.simulation.schedulers import delete_all, scheduling
 from tests.simulation.snapshots import check_snapshots
 from tests.simulation.talkers import check_none_lost, resume_all
 from tests.simulation.world import World
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 CHECK_EVERY_STEPS = 50
 LOOK_EVERY_STEPS = 20
 HEAL_ROUNDS_MAX = 5_000
+SCHEDULES_GO_ON_ROUNDS = 60
 HEAL_QUIET_ROUNDS_MAX = 200
 """So often may time pass, 15 s or more each, without anything being recorded."""
 
@@ -52,6 +55,7 @@ def simulate(
     _check(world)
     invariants.check_replay_reads_the_same(world)
     invariants.check_all_ended(world)
+    check_all_begun(world)
     if not world.history.poisoned and not world.options.rate("bug"):
         check_none_lost(world)
     count_cases(world)
@@ -115,7 +119,9 @@ def heal(world: World) -> None:
     while world.posts:
         world.act(world.deliver_post)
     quiet = 0
-    for _ in range(HEAL_ROUNDS_MAX):
+    for at in range(HEAL_ROUNDS_MAX):
+        if at >= SCHEDULES_GO_ON_ROUNDS and not _commands_wait(world):
+            delete_all(world)  # else it may never be quiet
         if heal_round(world):
             quiet = 0
             continue
@@ -172,7 +178,7 @@ def _nothing_is_missing(world: World) -> bool:
     if set(world.clients.submitted) - world.clients.answered:
         return False
     world.history.update(world.journal)
-    return not invariants.unfinished(world) and not collecting(world)
+    return not invariants.unfinished(world) and not collecting(world) and not scheduling(world)
 
 
 def _close(world: World) -> None:

@@ -65,6 +65,7 @@ class World:
         self.told: dict[tuple[str, str, str], bytes] = {}
         self.collectors: dict[str, Any] = {}
         self.collecting: dict[str, bytes] = {}
+        self.schedule_blobs: dict[bytes, bytes] = {}
         self.adjusted: set[tuple[str, str, str]] = set()
         self.path_blobs: dict[bytes, bytes] = {}
         self.ledger: dict[tuple[str, int, str, str], int] = {}
