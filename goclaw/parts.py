@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from goclaw_actors.decider import RunBegun, RunEnded, SelectMembers
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_actors.executors.kind import KindFactory
-    from goclaw_actors.executors.passing import PassingTime
     from goclaw_actors.work import AttemptToken, Report
     from goclaw_events.envelope import Position
     from goclaw_events.framing import EncodedFrame
@@ -126,7 +125,7 @@ class Parts:
         self.thread = NodeThread(died)
         # before any task starts again: what an engine that was killed left running is killed
         self.children = Children(DataDirectory(data_dir).processes if data_dir else None)
-        self.executor = self._make_executor(world.time)
+        self.executor = self._make_executor(world)
         self._idle = idle
         identity = Identity(self.journal.log_id.hex()[:8], new_boot())
         ports = Ports(
@@ -153,7 +152,7 @@ class Parts:
             house = housekeeping_of(self.journal, self.node, self.thread.post, settings)
             self.retention = Retention(house, lambda: self.outputs.emitted_bytes)
 
-    def _make_executor(self, time: PassingTime) -> AgentExecutor:
+    def _make_executor(self, world: World) -> AgentExecutor:
         """Return what runs attempts: agents, and other kinds of work."""
         settings = self.settings
         return AgentExecutor(
@@ -162,11 +161,11 @@ class Parts:
             load=self.load,
             input_of=lru_cache(maxsize=1024)(self.input_of),
             limits=ExecutorLimits(**settings.executors.model_dump(include=_LIMITS)),
-            kinds=executors_by_kind(settings, self.children),
+            kinds=world.kinds(executors_by_kind(settings, self.children)),
             processes=process_executor(settings.executors, self.agents, self.children),
             secrets=self.secrets,
             gather=self._gather,
-            time=time,
+            time=world.time,
             is_crowded=lambda: self.outputs.is_crowded,
         )
 

@@ -15,7 +15,7 @@ from goclaw.errors import EngineClosed, NothingHappens
 from goclaw.following import follow_log
 from goclaw.parts import MEMORY
 from goclaw.testing.agents import ScriptedAgents
-from goclaw.testing.script import Acting
+from goclaw.testing.script import Acting, Script
 from goclaw.testing.stillness import Stillness
 from goclaw.testing.story import Story
 from goclaw.testing.world import VirtualWorld
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from goclaw.results import RunResult
     from goclaw.submission import Submittable
-    from goclaw.testing.script import Call, Script
+    from goclaw.testing.script import Call
     from goclaw.testing.time import VirtualTime
     from goclaw_actors.executors.agents import AgentRegistry
     from goclaw_projections.subscription import Recorded
@@ -79,7 +79,7 @@ class TestEngine(Engine):
             settings=given.model_copy(update={"executors": executors}),
             agents=self._scripted,
         )
-        self._world = VirtualWorld(begin)
+        self._world = VirtualWorld(begin, self._acting)
         self._skips = skips
         self._patience_s = patience_s
         self._awaited: list[str] = []
@@ -117,10 +117,18 @@ class TestEngine(Engine):
         """Return the script of an agent: what its next attempts do. It need not be registered."""
         return self._scripted.script(agent)
 
+    def script_task(self, task_id: str) -> Script:
+        """Return the script of the tasks of an id, of any kind: programs and requests, too.
+
+        It goes before that of the agent.
+        """
+        return self._acting.tasks.setdefault(task_id, Script(task_id))
+
     @property
     def calls(self) -> list[Call]:
-        """Return every attempt of an agent that began: by agent, those of one in order."""
-        return [call for script in self._scripted.scripts for call in script.calls]
+        """Return every attempt that asked a script: by agent or task, those of one in order."""
+        scripts = [*self._scripted.scripts, *self._acting.tasks.values()]
+        return [call for script in scripts for call in script.calls]
 
     # -- time ------------------------------------------------------------------------------------
 
@@ -146,7 +154,7 @@ class TestEngine(Engine):
             await self._still()
 
     def _stillness(self) -> Stillness:
-        return Stillness(self._open_parts(), self.bridge, self._world.time)
+        return Stillness(self._open_parts(), self.bridge, self._world)
 
     async def _still(self) -> Stillness:
         """Wait until nothing goes on, in the next process where this one is killed."""

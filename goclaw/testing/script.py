@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 
 
 class Call(NamedTuple):
-    """An attempt that began: of which task, with which parameters, and the how manieth."""
+    """An attempt that began: of which task, with which parameters, and the how manieth.
 
-    agent: str
+    `script`: the agent, or the task, that the script is of which it asked.
+    """
+
+    script: str
     run_id: str
     task: str
     attempt: int
@@ -44,13 +47,18 @@ class Step:
     result: Any = None
     kills: bool = False
 
+    @property
+    def is_instead(self) -> bool:
+        """Tell whether the agent itself is not called."""
+        return self.answers or self.error is not None or self.wait_s is None
+
 
 ITSELF: Final = Step()
 LOOK_EVERY_S: Final = 0.005
 
 
 class Script:
-    """What the next attempts of an agent do, in order; then the agent itself is called.
+    """What the next attempts of an agent, or of a task, do, in order; then they are themselves.
 
     One that is not registered needs a script that says something for every attempt. Each method
     returns the script, so that they can be written one after the other; each takes how many
@@ -58,8 +66,8 @@ class Script:
     time. `calls` are the attempts that began, in order.
     """
 
-    def __init__(self, agent: str) -> None:
-        self.agent = agent
+    def __init__(self, name: str) -> None:
+        self.name = name
         self.calls: list[Call] = []
         self._steps: deque[Step] = deque()
         self._always: Step | None = None
@@ -104,16 +112,14 @@ class Script:
 
     def _add(self, times: int, step: Step) -> Self:
         if times < 1:
-            msg = f"agent {self.agent!r} is to do something {times} times"
+            msg = f"{self.name!r} is to do something {times} times"
             raise UsageInvalid(msg, hint="at least once")
         with self._lock:
             self._steps.extend([step] * times)
         return self
 
-    def next_step(self, ctx: TaskContext) -> Step:
+    def next_step(self, call: Call) -> Step:
         """Take note of an attempt that begins, and return what it does. Any thread."""
-        params = dict(ctx.params)
-        call = Call(self.agent, ctx.run_id, ctx.task_id, ctx.attempt, params)
         with self._lock:
             self.calls.append(call)
             if self._steps:
@@ -124,39 +130,45 @@ class Script:
 class Acting:
     """Call agents as their scripts say.
 
-    `time` is that of the process they run in, which `kill` ends, from any thread.
+    `tasks` are the scripts of tasks by id, which go before those of agents. `time` is that of the
+    process they run in, which `kill` ends, from any thread.
     """
 
     def __init__(self, kill: Callable[[VirtualTime], None]) -> None:
         self.time: VirtualTime | None = None
+        self.tasks: dict[str, Script] = {}
         self._kill = kill
 
     def on_loop(self, script: Script, function: Callable[..., Any] | None) -> Callable[..., Any]:
         """Return what is called for an async agent; `function` None: it is not registered."""
 
         async def act(ctx: TaskContext, /, **params: Any) -> Any:
-            step = script.next_step(ctx)
-            if step.kills and self.time is not None:
-                self._kill(self.time)
-            if step.wait_s is None:
-                await asyncio.Event().wait()
-            elif step.wait_s:
+            step = self._step(script, ctx)
+            if step.is_instead:
+                return await self.act(step)
+            if step.wait_s:
                 await asyncio.sleep(step.wait_s)
-            if step.error is not None:
-                raise step.error
-            if step.answers:
-                return step.result
             return await _known(script, function)(ctx, **params)
 
         return act
+
+    async def act(self, step: Step) -> Any:
+        """Do what a step says instead of an agent."""
+        self._end_process(step)
+        if step.wait_s is None:
+            await asyncio.Event().wait()
+        elif step.wait_s:
+            await asyncio.sleep(step.wait_s)
+        if step.error is not None:
+            raise step.error
+        return step.result
 
     def in_thread(self, script: Script, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return what is called for any other agent."""
 
         def act(ctx: TaskContext, /, **params: Any) -> Any:
-            step = script.next_step(ctx)
-            if step.kills and self.time is not None:
-                self._kill(self.time)
+            step = self._step(script, ctx)
+            self._end_process(step)
             if step.wait_s != 0.0 and self.time is not None and not self.time.nap(step.wait_s):
                 _leave(ctx)
             if step.error is not None:
@@ -164,6 +176,15 @@ class Acting:
             return step.result if step.answers else function(ctx, **params)
 
         return act
+
+    def _step(self, script: Script, ctx: TaskContext) -> Step:
+        asked = self.tasks.get(ctx.task_id, script)
+        place = (ctx.run_id, ctx.task_id, ctx.attempt)
+        return asked.next_step(Call(asked.name, *place, dict(ctx.params)))
+
+    def _end_process(self, step: Step) -> None:
+        if step.kills and self.time is not None:
+            self._kill(self.time)
 
 
 def _leave(ctx: TaskContext) -> NoReturn:
@@ -175,6 +196,6 @@ def _leave(ctx: TaskContext) -> NoReturn:
 
 def _known(script: Script, function: Callable[..., Any] | None) -> Callable[..., Any]:
     if function is None:
-        msg = f"agent {script.agent!r} is not registered, and its script is over"
+        msg = f"agent {script.name!r} is not registered, and its script is over"
         raise Fail(msg, code="script_over", retryable=False)
     return function

@@ -17,7 +17,7 @@ from goclaw_events.tables import timer_of, u16
 if TYPE_CHECKING:
     from goclaw.bridge import Bridge
     from goclaw.parts import Parts
-    from goclaw.testing.time import VirtualTime
+    from goclaw.testing.world import VirtualWorld
 
 LOOK_EVERY_S: Final = 0.0005
 ALIVE_S: Final = 0.05
@@ -27,10 +27,10 @@ _BUSY: Final[tuple[int, ...]] = ()
 class Stillness:
     """Look at the parts of an engine, from its loop."""
 
-    def __init__(self, parts: Parts, bridge: Bridge, time: VirtualTime) -> None:
+    def __init__(self, parts: Parts, bridge: Bridge, world: VirtualWorld) -> None:
         self._parts = parts
         self._bridge = bridge
-        self._time = time
+        self._world = world
 
     async def reached(self) -> None:
         """Return once nothing goes on: seen twice, so that whoever was just answered had a turn."""
@@ -46,8 +46,9 @@ class Stillness:
         return await self._recorded() == before
 
     def _executors_stir(self) -> bool:
-        parts, time = self._parts, self._time
-        if time.stirs() or parts.executor.stirring(time.resting_threads()):
+        parts, time = self._parts, self._world.time
+        acted = sum(kind.called for kind in self._world.acted)
+        if time.stirs() or parts.executor.stirring(time.resting_threads()) != acted:
             return True
         return not parts.handover.is_empty
 
@@ -67,13 +68,13 @@ class Stillness:
         journal, node = self._parts.journal, self._parts.node
         found = _BUSY
         due_ns = self._timer_ns()
-        if node.idle and (due_ns is None or due_ns > self._time.now_ns()):
+        if node.idle and (due_ns is None or due_ns > self._world.time.now_ns()):
             found = tuple(journal.head(p).number for p in range(journal.partitions))
         self._bridge.post(resolve, future, found)
 
     def next_ns(self) -> int | None:
         """Return when time lets something go on; None: it never does."""
-        due = [self._timer_ns(), self._time.next_ns()]
+        due = [self._timer_ns(), self._world.time.next_ns()]
         return min((due_ns for due_ns in due if due_ns is not None), default=None)
 
     def _timer_ns(self) -> int | None:

@@ -134,6 +134,27 @@ async def test_scripts_say_what_attempts_do() -> None:
             engine.script("charge").fails(times=0)
 
 
+async def test_programs_and_requests_do_as_the_script_of_their_task_says() -> None:
+    """Nothing is run or asked for; a timeout counts in virtual time; a task of an agent, too."""
+    workflow = goclaw.Workflow("outside")
+    again = {"attempts": 2, "initial": "1s", "max": "1s", "jitter": "none"}
+    page = workflow.task("page", http={"url": "https://example.com/x"}, timeout="1m", retry=again)
+    count = workflow.task("count", exec=["no-such-program", "-l"], needs=[page])
+    workflow.output = workflow.task("pay", agent="charge", needs=[count]).result
+    settings = goclaw.Settings.model_validate({"executors": {"exec": {"allow": ["*"]}}})
+    async with TestEngine(settings=settings) as engine:
+        engine.script_task("page").hangs().returns({"status": 200, "body": "hello"})
+        engine.script_task("count").returns({"stdout": "1"})
+        engine.script_task("pay").fails("declined", retryable=False)
+        result = await engine.run(workflow, run_id="r")
+        assert result.error is not None
+        assert (result.error.task, result.error.code) == ("pay", "declined")
+        story = await engine.story("r")
+        story.expect("task.attempt_failed", task="page", code="timeout", times=1)
+        assert engine.script_task("count").calls[0].params["argv"] == ["no-such-program", "-l"]
+        assert (await engine.run(workflow)).result == 1
+
+
 async def test_a_crash_loses_the_attempt_and_not_the_run() -> None:
     """The process is killed as an attempt begins; who waits gets the result of the next one."""
     async with TestEngine() as engine:
