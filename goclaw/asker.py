@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from contextvars import ContextVar
 from typing import Final
 
@@ -18,6 +19,19 @@ def asker() -> str:
     """Return who asks: `uid:1000`. Whoever asks in this process is its own user."""
     uid = _PEER.get()
     return f"uid:{os.geteuid() if uid is None else uid}"
+
+
+def proved() -> list[str]:
+    """Return every name that the transport proved for who asks: `uid:1000`, `user:ann`.
+
+    The second from this machine's users; one that is not among them has the first alone.
+    """
+    uid = _PEER.get()
+    uid = os.geteuid() if uid is None else uid
+    try:
+        return [f"uid:{uid}", f"user:{pwd.getpwuid(uid).pw_name}"]
+    except KeyError:
+        return [f"uid:{uid}"]
 
 
 def signed(claimed: str) -> str:

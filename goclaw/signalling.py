@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
-from goclaw.pathing import Pathing
+from goclaw.deciding import Deciding
 from goclaw.signals import Signalled
 from goclaw_actors.env import new_id
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from goclaw.signals import Level
 
 
-class Signalling(Pathing):
+class Signalling(Deciding):
     """Send signals to the tasks of runs. Each returns once it is durable.
 
     `task` may be left out where the run has one task only. `signal_id` (a new one, unless given)

@@ -23,7 +23,6 @@ from goclaw_events.replay import stream_turns
 from goclaw_events.saga import SagaDefinition, compile_saga
 from goclaw_events.saga.loading import load_any, load_file
 from goclaw_events.templates import Template, references
-from goclaw_events.unsupported import require_supported
 from goclaw_events.value import BlobRef, blob_of, pack, store
 
 if TYPE_CHECKING:
@@ -114,7 +113,6 @@ def _prepare(definition: WorkflowDefinition | SagaDefinition) -> Prepared:
         plan = compile_saga(definition)
         return _prepared(plan, pack_plan(plan))
     plan = compile_plan(definition)
-    require_supported(definition)
     return _prepared(plan, pack_plan(plan))
 
 

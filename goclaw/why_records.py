@@ -224,6 +224,11 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     ),
     kinds.UNIQUE: _unique,
     kinds.COLLECT: _collects,
+    kinds.APPROVAL: lambda told: (
+        f"asks {_names(told['who'], len(told['who']))}"
+        + (f": {told['message']}" if told["message"] else "")
+        + " (goclaw approve, goclaw reject)"
+    ),
     kinds.SIGNAL: lambda told: f"waits for signal {told['signal']} (goclaw signal send)",
     kinds.LANE: lambda told: f"waits in lane {told['lane']}",
     kinds.LANE_FULL: _full,

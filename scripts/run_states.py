@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
-from goclaw_actors.answering import AskSignal, ReturnSignal, SendNamed
+from goclaw_actors.answering import AskSignal, DecideTask, ReturnSignal, SendNamed
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
@@ -115,6 +115,7 @@ def run() -> Aggregate:
         "LimitRun": LimitRun(1_800_000_000_000_000_000),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
         "SendNamed (no task waits for such)": SendNamed("go", "s", 1, "me", b""),
+        "DecideTask": DecideTask("a", "d", "approved", None, False, "me", [], "", "", b""),
         "AskSignal": AskSignal("a", 0, "go"),
         "ReturnSignal": ReturnSignal("s", "go", 1, "me"),
         "JudgeRun (it is stuck)": JudgeRun([["task/r/a", "why"]]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
-from goclaw_actors.answering import AnswerTask, AwaitTask
+from goclaw_actors.answering import AnswerTask, AwaitTask, DecideTask
 from goclaw_actors.collecting import CollectorDone, ReportVote
 from goclaw_actors.letters import BuryTask
 from goclaw_actors.messages import (
@@ -84,6 +84,12 @@ def task() -> Aggregate:
     patch = SendSignal("a", "p", "params", "steer", {"n": 1}, "", b"", names=["n"], definition=REF)
     message = SendSignal("a", "m", "message", "steer", "hi", "", b"", definition=REF)
     awaits = TaskAwaiting(REF, 0, "go", {"schema": None, "on_deadline": "fail"}, NOW_NS)
+    question = {
+        "who": ["uid:1"], "message": "", "arguments": None, "schema": None, "on_deadline": "fail",
+        "on_reject": "fail",
+    }  # fmt: skip
+    asks = TaskAwaiting(REF, 0, "", question, NOW_NS)
+    approved = DecideTask("a", "d", "approved", None, False, "uid:1", ["uid:1"], "", "why", b"")
     current = AttemptToken(0, 1, TOKEN)
     step = StepRecorded(1, TOKEN, "s", "", b"", 1)
     said = SignalAccepted("m", "message", "steer", "hi", "")
@@ -110,6 +116,12 @@ def task() -> Aggregate:
         "waiting (asleep)": (*running, AttemptSlept(1, TOKEN, retry_ns)),
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
         "waiting (for a signal)": (awaits,),
+        "waiting (for a person)": (asks,),
+        "completed (it was approved)": (
+            asks,
+            TaskAnswered("d", "approved", None, "uid:1", ""),
+            TaskCompleted(0, 0, {}),
+        ),
         "paused (its signal came)": (
             awaits,
             TaskPaused("why", "me", in_force=True),
@@ -137,6 +149,9 @@ def task() -> Aggregate:
         "WaitTask": WaitTask(REF, 0, NOW_NS),
         "AwaitTask": AwaitTask(REF, 0, "go", {"schema": None, "on_deadline": "fail"}, NOW_NS),
         "AnswerTask": AnswerTask("s", "signal", "go", 1, "me"),
+        "DecideTask (approved)": approved,
+        "DecideTask (rejected)": approved._replace(verdict="rejected"),
+        "DecideTask (by whoever may not)": approved._replace(proved=["uid:2"]),
         "KeyGranted": KeyGranted(),
         "KeyShared": KeyShared("task/s/a"),
         "KeyRefused": KeyRefused("task_duplicate", "m"),

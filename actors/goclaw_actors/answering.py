@@ -1,4 +1,4 @@
-"""What is said about tasks that wait for an answer: a signal by its name, kept by the run."""
+"""What is said about tasks that wait for an answer: a signal by its name, or a person's word."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
 SIGNAL: Final = "signal"
 """The verdict of an answer that is a signal."""
+APPROVED: Final = "approved"
+REJECTED: Final = "rejected"
+"""The verdicts of people."""
 
 
 # To a run.
@@ -64,11 +67,32 @@ class AnswerTask(NamedTuple):
     sender: str
 
 
+class DecideTask(NamedTuple):
+    """Approve, or reject, what a task asks: first said to its run, which passes it on.
+
+    `arguments` take the place of those that were asked about, if they are `edited`. `proved` are
+    the names that the transport proved for whoever decides, `claimed` the one they gave themselves.
+    The rest as in `TaskAnswered` and `SendSignal`.
+    """
+
+    task: str
+    answer: str
+    verdict: str
+    arguments: Value
+    edited: bool
+    sender: str
+    proved: list[str]
+    claimed: str
+    reason: str
+    digest: bytes
+
+
 ANSWER_MESSAGES: Final[tuple[tuple[type, str], ...]] = (
     (SendNamed, "run.send_named"),
     (AskSignal, "run.ask_signal"),
     (ReturnSignal, "run.return_signal"),
     (AwaitTask, "task.await"),
     (AnswerTask, "task.answer"),
+    (DecideTask, "task.decide"),
 )
 """Each with the name under which it may stand in a log."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.adjusting import AdjustTask
-from goclaw_actors.answering import SendNamed
+from goclaw_actors.answering import DecideTask, SendNamed
 from goclaw_actors.collecting import MembersReported, WatchTasks
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
@@ -75,6 +75,7 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
             SendSignal(task=task)
             | AdjustTask(task=task)
             | WithdrawSignal(task=task)
+            | DecideTask(task=task)
             | HoldWork(task=task)
             | ResumeWork(task=task)
         ):

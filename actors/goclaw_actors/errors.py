@@ -83,3 +83,9 @@ class PathRefused(ActorsError):
         super().__init__(
             f"the path cannot be changed so:{lines}", faults=[fault._asdict() for fault in faults]
         )
+
+
+class ApprovalInvalid(ActorsError):
+    """What a person is to be asked cannot be: templates came to something else."""
+
+    code = "approval_invalid"

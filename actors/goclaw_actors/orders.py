@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from goclaw_actors.answering import AwaitTask
+from goclaw_actors.approval import check_asked
 from goclaw_actors.collects import Collects, collects, own_collector
 from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
@@ -16,7 +17,7 @@ from goclaw_events.durations import DURATION_S_MAX, parse_duration
 from goclaw_events.envelope import maker
 from goclaw_events.ids import lane_stream, plain_id, unique_stream
 from goclaw_events.instants import BadInstant, parse_instant
-from goclaw_events.plan.awaits import WAIT_FOR
+from goclaw_events.plan.awaits import ANSWERED
 from goclaw_events.templates import render
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Orders(ABC):
             value = task.wait.body if task.wait.is_static else self.render(task.wait, index)
             due_ns = wake_ns(value, self.moment.now_ns)
             return WaitTask(definition, self.generation(index), due_ns)
-        if task.kind == WAIT_FOR:
+        if task.kind in ANSWERED:
             return self._awaits(task, definition)
         params = task.params.body if task.params.is_static else self.render(task.params, index)
         collect = wish = None
@@ -96,13 +97,16 @@ class Orders(ABC):
         return _SCHEDULE((definition, generation, *said, *rest))
 
     def _awaits(self, task: PlannedTask, definition: BlobRef) -> AwaitTask:
-        """Return what has a task wait for a signal."""
+        """Return what has a task wait for a signal, or for a person."""
         terms = task.params.body
-        asked = {"schema": terms["schema"], "on_deadline": terms["on_deadline"]}
+        if not task.params.is_static:
+            terms = self.scope(None).whole(self.render(task.params, task.index))
         seconds, now_ns = terms["deadline"], self.moment.now_ns
         due_ns = 0 if seconds is None else now_ns + int(seconds * 1e9)
-        generation = self.generation(task.index)
-        return AwaitTask(definition, generation, terms["signal"], asked, due_ns)
+        signal = terms.get("signal", "")
+        asked = {name: said for name, said in terms.items() if name not in ("signal", "deadline")}
+        check_asked(task.id, asked)
+        return AwaitTask(definition, self.generation(task.index), signal, asked, due_ns)
 
     def _collects(self, rendered: Any, index: int) -> Collects:
         """Return what a task collects; only what is handed on may stay a reference."""

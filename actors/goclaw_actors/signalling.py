@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.adjusting import AdjustTask
-from goclaw_actors.answering import SendNamed
+from goclaw_actors.answering import DecideTask, SendNamed
 from goclaw_actors.pathing import ChangePath
 from goclaw_events.value import pack
 
@@ -98,6 +98,7 @@ class ResumeMore(NamedTuple):
 COMMAND_OF: Final[dict[type, str]] = {
     SendSignal: "signal",
     SendNamed: "signal",
+    DecideTask: "answer",
     AdjustTask: "signal",
     HoldWork: "command",
     ResumeWork: "command",

@@ -1,4 +1,7 @@
-"""What a task that waits for a signal says: its terms as its plan holds them, and what is wrong."""
+"""What a task that waits for an answer says: its terms as its plan holds them, and what is wrong.
+
+An answer is a signal (`wait_for`), or the word of a person (`approval`).
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,19 @@ def awaited(said: Mapping[str, Any], where: Where) -> tuple[Template, list[Findi
         "on_deadline": said.get("on_deadline", "fail"),
     }
     return Template(STATIC, terms), findings
+
+
+def approval_terms(said: Mapping[str, Any], where: Where) -> tuple[dict[str, Any], list[Finding]]:
+    """Return the terms of `approval` that hold no templates, and the faults of its schema."""
+    schema = said.get("schema")
+    findings = [] if schema is None else list(shape_findings(schema, (*where, "schema")))
+    terms = {
+        "schema": schema,
+        "deadline": deadline_s(said.get("deadline")),
+        "on_deadline": said.get("on_deadline", "fail"),
+        "on_reject": said.get("on_reject", "fail"),
+    }
+    return terms, findings
 
 
 def deadline_s(said: object) -> float | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events import dag
-from goclaw_events.await_checks import awaited
+from goclaw_events.await_checks import approval_terms, awaited
 from goclaw_events.collect_checks import TEMPLATES, collected
 from goclaw_events.conditions import (
     BadCondition,
@@ -93,7 +93,7 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
         if task.http is not None:
             draft["http"] = task.http.model_dump()
         if task.approval is not None:
-            draft["approval"] = task.approval.model_dump()
+            draft["approval"] = task.approval.model_dump(by_alias=True)
         if task.collect is not None:
             draft["collect"] = task.collect.model_dump()
         lane = task.lane
@@ -305,16 +305,31 @@ class _Checker:
         elif isinstance(task.get("wait_for"), dict):
             out.params, found = awaited(task["wait_for"], (*base, "wait_for"))
             self._out.findings += found
+        elif isinstance(task.get("approval"), dict):
+            self._compile_approval(node, task["approval"])
         else:
-            key = next((key for key in ("http", "approval") if task.get(key) is not None), "with")
+            key = "with" if task.get("http") is None else "http"
             if task.get(key):
-                # what leaves the engine, for a person or another run, holds no secret
-                leaves = key == "approval" or task.get("workflow") or task.get("saga")
+                # what leaves the engine, for another run, holds no secret
+                leaves = task.get("workflow") or task.get("saga")
                 roots = _ROOTS_OF_CONDITION if leaves else _ROOTS_OF_TASK
                 out.params = self._compile(node, task[key], (*base, key), roots)
         when = task.get("when")
         if isinstance(when, str):
             self._compile_when(node, when, (*base, "when"))
+
+    def _compile_approval(self, node: int, said: Mapping[str, Any]) -> None:
+        """Compile what a person is asked; it leaves the engine, so it holds no secret."""
+        where: Where = ("tasks", self._out.ids[node], "approval")
+        terms, found = approval_terms(said, where)
+        self._out.findings += found
+        self._out.tasks[node].params = template_of_fields({
+            **{name: Template(STATIC, value) for name, value in terms.items()},
+            **{
+                name: self._compile(node, said.get(name), (*where, name), _ROOTS_OF_CONDITION)
+                for name in ("who", "message", "arguments")
+            },
+        })  # fmt: skip
 
     def _compile_collect(self, node: int, task: Mapping[str, Any]) -> None:
         """Compile what a task collects, and what it makes a result of it with."""

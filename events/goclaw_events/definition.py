@@ -307,10 +307,28 @@ class WaitForSignal(Part):
 class ApprovalRequest(Part):
     """A question to a person; the task waits for the answer and holds no slot."""
 
-    who: tuple[str, ...] = Field(strict=False, min_length=1, description="people or roles")
-    message: str = ""
-    deadline: PositiveDuration | None = None
-    on_deadline: Literal["fail", "approve", "reject"] = "fail"
+    who: tuple[Label, ...] = Field(
+        strict=False,
+        min_length=1,
+        description="who may decide: `uid:1000` and `user:ann` are proved, `anyone`, or a name that"
+        " whoever decides claims; templates",
+    )
+    message: str = Field(default="", description="what is asked; a template")
+    arguments: Any = Field(
+        default=None, description="what it is about, which who approves may edit; templates"
+    )
+    schema_: dict[str, Any] | None = Field(
+        default=None, alias="schema", description="what is approved has to be: JSON Schema, in part"
+    )
+    deadline: PositiveDuration | None = Field(
+        default=None, description="from when all that the task needs has ended"
+    )
+    on_deadline: Literal["fail", "approve", "reject", "skip"] = Field(
+        default="fail", description="what happens if nobody has decided by then"
+    )
+    on_reject: Literal["fail", "skip", "continue"] = Field(
+        default="fail", description="continue: the task completes with `approved: false`"
+    )
 
 
 class CollectedRuns(Part):

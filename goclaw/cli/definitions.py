@@ -30,17 +30,15 @@ _FILE = click.argument("file", type=click.Path(path_type=Path))
 def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
     """Check a workflow or a saga FILE and report every fault with its line and column.
 
-    Exits 0, or 2 if there is a fault. What this version cannot run yet is a warning.
+    Exits 0, or 2 if there is a fault.
     """
     from goclaw_events.faults import InvalidDefinition
-    from goclaw_events.loading import locate, read_definition_file
+    from goclaw_events.loading import read_definition_file
     from goclaw_events.saga.compiler import work_of
     from goclaw_events.saga.definition import SagaDefinition
     from goclaw_events.saga.loading import load_any
-    from goclaw_events.unsupported import unsupported_findings
 
     faults: list[Fault] = []
-    warnings: list[Fault] = []
     facts: dict[str, Any] = {}
     try:
         data, text_format = read_definition_file(file)
@@ -49,18 +47,13 @@ def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
         faults = error.faults
     else:
         definition = work_of(loaded) if isinstance(loaded, SagaDefinition) else loaded
-        findings = unsupported_findings(definition)
-        warnings = locate(findings, data, text_format) if findings else []
         needs = sum(len(task.needs) for task in definition.tasks.values())
         facts = {"name": definition.name, "tasks": len(definition.tasks), "needs": needs}
     for fault in faults:
         say(_fault_line(file, fault))
-    for fault in warnings:
-        say(_fault_line(file, fault, "warning: "))
     if as_json:
         report = {"valid": not faults, "file": str(file), **facts}
         report["faults"] = [fault._asdict() for fault in faults]
-        report["warnings"] = [fault._asdict() for fault in warnings]
         emit(report)
     elif facts:
         click.echo(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from goclaw.operations.ground import ground_of
@@ -58,7 +59,10 @@ class EngineDesk:
             return await loop.run_in_executor(self._keeper, operation.handler, house, asked)
         if operation.kind == "read":
             ground = ground_of(self._engine.parts, None)
-            return await loop.run_in_executor(self._readers, operation.handler, ground, asked)
+            told = copy_context()  # who asks is known there, too
+            return await loop.run_in_executor(
+                self._readers, told.run, operation.handler, ground, asked
+            )
         return await operation.handler(self._engine, asked)
 
     async def follow(self, name: str, params: Mapping[str, Any]) -> AsyncGenerator[Any, None]:

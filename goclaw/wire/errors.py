@@ -27,7 +27,6 @@ HOMES: Final = (
     "goclaw_events.faults",
     "goclaw_events.schedule",
     "goclaw_events.templates",
-    "goclaw_events.unsupported",
     "goclaw_projections.errors",
 )
 """Where the classes stand that an engine may raise."""

@@ -8,6 +8,7 @@ from goclaw_projections.collectors import CollectorsProjection
 from goclaw_projections.counts import CountsProjection
 from goclaw_projections.dead_letters import DeadProjection
 from goclaw_projections.durations import DurationsProjection
+from goclaw_projections.inbox import InboxProjection
 from goclaw_projections.lanes import LanesProjection
 from goclaw_projections.runs import RunsProjection
 from goclaw_projections.sagas import SagasProjection
@@ -34,4 +35,5 @@ def all_projections() -> list[Projection]:
         CollectorsProjection(),
         DeadProjection(),
         SchedulesProjection(),
+        InboxProjection(),
     ]

@@ -9,6 +9,7 @@ from goclaw_projections.counts import CountsReader
 from goclaw_projections.dead_letters import DeadReader
 from goclaw_projections.durations import DurationsReader
 from goclaw_projections.every import all_projections
+from goclaw_projections.inbox import InboxReader
 from goclaw_projections.lanes import LanesReader
 from goclaw_projections.rocks_store import RocksViewStore
 from goclaw_projections.runner import ProjectionRunner
@@ -51,6 +52,7 @@ class Views:
         self.collectors = CollectorsReader(store)
         self.dead = DeadReader(store)
         self.schedules = SchedulesReader(store)
+        self.inbox = InboxReader(store)
 
     @classmethod
     def open(

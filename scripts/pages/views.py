@@ -10,6 +10,7 @@ from goclaw_projections import (
     counts,
     dead_letters,
     durations,
+    inbox,
     lanes,
     runs,
     schedules,
@@ -29,6 +30,7 @@ _VIEWS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "dead": ("DeadProjection", (dead_letters.LetterView, dead_letters.LetterGroup)),
     "collectors": ("CollectorsProjection", (collectors.CollectorView,)),
     "schedules": ("SchedulesProjection", (schedules.ScheduleView,)),
+    "inbox": ("InboxProjection", (inbox.InboxView,)),
 }
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from goclaw_actors.answering import AnswerTask, SendNamed
+from goclaw_actors.answering import AnswerTask, AskSignal, SendNamed
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message
+from goclaw_actors.messages import FailRun
 from goclaw_actors.ports import Limits
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.workflow.mail import BODY_BYTES_MAX, KEPT_BYTES_MAX
@@ -229,6 +230,17 @@ def test_a_task_that_was_cancelled_gives_its_place_to_the_next() -> None:
     stage.finish()
     assert send(stage, "s") == "run_finished"
     assert stage.ended["r"][0] == "cancelled"
+
+
+def test_a_run_that_a_bug_ended_notes_nobody_who_waits() -> None:
+    """A task that begins to wait in the same moment is cancelled; the run has had its last fact."""
+    stage = Stage()
+    stage.submit(waits())
+    stage.node.accept(Message(RUN, FailRun("internal_bug", "m", "w")))
+    stage.node.accept(Message(RUN, AskSignal("w", 0, "go")))
+    stage.rest()
+    assert stage.names(RUN)[-1] == "RunFailed"
+    assert stage.names(task_stream("r", "w"))[-1] == "TaskCancelled"
 
 
 def test_a_signal_that_comes_to_a_task_that_has_ended_goes_to_the_next() -> None:

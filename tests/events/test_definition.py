@@ -19,7 +19,6 @@ from goclaw_events.durations import (
 )
 from goclaw_events.faults import InvalidDefinition, Suggester, path_text
 from goclaw_events.loading import definition_from
-from goclaw_events.unsupported import Unsupported, require_supported, unsupported
 
 
 @pytest.mark.parametrize(
@@ -164,51 +163,6 @@ def test_the_schema_describes_files() -> None:
     assert task["additionalProperties"] is False
     assert [choice["required"] for choice in task["oneOf"]] == [[kind] for kind in KINDS]
     assert schema["required"] == ["name", "tasks"]
-
-
-def test_what_cannot_run_yet_is_named_key_by_key() -> None:
-    """Kinds are refused by their paths; rates, overflow and keyed lanes are not."""
-    definition = definition_from(
-        {
-            "name": "d",
-            "timeout": "1h",
-            "lanes": {
-                "a": {"rate": {"per_second": 1}},
-                "b": {"overflow": "redirect", "redirect_to": "a"},
-            },
-            "tasks": {
-                "e": {"exec": ["ls"]},
-                "h": {"http": {"url": "http://x"}},
-                "w": {"workflow": "other"},
-                "p": {"approval": {"who": ["me"]}},
-                "k": {"agent": "x", "lane": {"name": "a", "key": "${run.id}"}},
-            },
-        }
-    )
-    faults = unsupported(definition)
-    assert {fault.code for fault in faults} == {"unsupported"}
-    assert [fault.path for fault in faults] == [
-        "tasks.p.approval",
-    ]
-    with pytest.raises(Unsupported, match=r"tasks\.p\.approval"):
-        require_supported(definition)
-
-
-def test_what_can_run_is_not_refused() -> None:
-    """Agents and waits in lanes that reject are what this version runs."""
-    definition = definition_from(
-        {
-            "name": "d",
-            "lanes": {"io": {"overflow": "reject"}},
-            "tasks": {
-                "a": {"agent": "x", "lane": "io", "with": {"text": "${secret.X}"}},
-                "b": {"wait": 5, "needs": ["a"]},
-                "c": {"agent": "x", "lane": "/shared"},
-            },
-        }
-    )
-    assert unsupported(definition) == []
-    require_supported(definition)
 
 
 def test_a_path_reads_like_a_template() -> None:

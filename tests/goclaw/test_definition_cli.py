@@ -73,22 +73,6 @@ def test_json_is_one_object_on_one_line(bad: str, capsys: pytest.CaptureFixture[
     assert set(report["faults"][0]) == {"code", "message", "path", "line", "column", "hint"}
 
 
-def test_what_cannot_run_yet_is_a_warning(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A file that asks for more than this version runs is valid, and says so with places."""
-    path = tmp_path / "w.yaml"
-    path.write_text("name: d\ntasks:\n  a: {approval: {who: [me]}}\n")
-    assert main(["validate", str(path), "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert "w.yaml:3:7: warning: unsupported: tasks.a.approval" in err
-    report = json.loads(out)
-    assert (report["valid"], report["faults"]) == (True, [])
-    assert [(w["code"], w["path"]) for w in report["warnings"]] == [
-        ("unsupported", "tasks.a.approval")
-    ]
-
-
 @pytest.mark.parametrize("command", ["validate", "plan"])
 def test_a_file_that_is_not_there_exits_2(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

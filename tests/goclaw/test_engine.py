@@ -17,7 +17,6 @@ from goclaw_actors.executors.errors import AgentUnknown
 from goclaw_events.errors import EngineRunning
 from goclaw_events.faults import InvalidInput
 from goclaw_events.frame import decode_frame
-from goclaw_events.unsupported import Unsupported
 from goclaw_events.verify import verify
 
 if TYPE_CHECKING:
@@ -281,16 +280,12 @@ async def test_a_second_engine_on_a_directory_is_refused(crew: Crew, tmp_path: P
 
 
 async def test_what_cannot_run_is_refused_before_anything_is_recorded(crew: Crew) -> None:
-    """Unknown agents, unsupported keys and bad input are typed errors, and leave no run."""
+    """Unknown agents and bad input are typed errors, and leave no run."""
     unknown = goclaw.Workflow("unknown")
     unknown.task("t", agent="ad")
-    unsupported = goclaw.Workflow("unsupported")
-    unsupported.task("t", approval={"who": ["me"]})
     async with engine_on(":memory:", crew) as engine:
         with pytest.raises(AgentUnknown) as named:
             await engine.submit(unknown)
-        with pytest.raises(Unsupported):
-            await engine.submit(unsupported)
         with pytest.raises(InvalidInput):
             await engine.submit(sums(), input={"start": "one", "strange": 1})
         with pytest.raises(RunNotFound):

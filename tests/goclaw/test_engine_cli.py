@@ -74,6 +74,9 @@ def called(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, Any]
 # What each command is called with, and how it ends; {new} is a name that is not taken.
 CALLS: dict[str, tuple[str, int]] = {
     "backup": ("backup {new}", 0),
+    "approve": ("approve long1 w", 7),
+    "reject": ("reject long1 w", 7),
+    "inbox": ("inbox --mine", 0),
     "collect": ("collect hello1/greet hello1 --id c1", 0),
     "collectors list": ("collectors list", 0),
     "collectors show": ("collectors show c1", 0),

@@ -138,7 +138,6 @@ def test_inputs_come_from_a_file_and_from_options(
         (["hello.yaml", "--module", "no_such_module"], "module_failed"),
         (["hello.yaml", "--timeout", "-1"], "usage"),
         (["missing.yaml"], "invalid_definition"),
-        (["child.yaml"], "unsupported"),
         ([], "usage"),
     ],
 )
@@ -146,7 +145,6 @@ def test_what_cannot_begin_exits_2(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, args: list[str], code: str
 ) -> None:
     """Stderr has the code, and with --json the last line has the error."""
-    (tmp_path / "child.yaml").write_text("{name: child, tasks: {t: {approval: {who: [me]}}}}")
     (tmp_path / "hello.yaml.json").write_text("[1]")
     exit_code, lines, err = called(capsys, "run", *args, "--json")
     assert exit_code == 2

@@ -134,7 +134,7 @@ def _refusal(
     name = f"task {task.task_id} of run {task.run_id}"
     if task.status in OVER:
         return Refused("task_finished", f"{name} is {task.status} already")
-    if planned.kind in ("wait", "wait_for"):
+    if planned.kind in ("wait", "wait_for", "approval"):
         text = f"{name} is of kind {planned.kind}, which has nothing to adjust"
         return Refused("signal_unsupported", text)
     if not planned.lane and not _OF_SLOTS.isdisjoint(message.changes):

@@ -2,15 +2,17 @@
 
 It asks its run for a signal, which gives it the oldest one, now or later. What comes while the task
 stands still is recorded, and is its result when it goes on. What comes after its end goes back.
+A person is asked by the fact alone; `deciding` takes their word.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from goclaw_actors.answering import AskSignal, ReturnSignal
 from goclaw_actors.decider import NOTHING, Decision, Send, SetTimer
-from goclaw_actors.task import holding
+from goclaw_actors.task import deciding, holding
+from goclaw_actors.task.deciding import CONTINUE, SKIP
 from goclaw_actors.task.ending import TIMER, cleared, end
 from goclaw_actors.task.hold import HELD
 from goclaw_actors.task.limits import TIMEOUT
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from goclaw_actors.task.state import Task
     from goclaw_events.facts import TaskResumed
 
-SKIP: Final = "skip"
-CONTINUE: Final = "continue"
-
 
 def begin(task: Task, message: AwaitTask) -> Decision:
     """Wait, and ask the run for the signal that is waited for."""
@@ -46,8 +45,10 @@ def begin(task: Task, message: AwaitTask) -> Decision:
     if task.status != PENDING:
         return NOTHING
     fact = TaskAwaiting(*message)
-    asks = AskSignal(task.task_id, message.generation, message.signal)
-    sends = (Send(owner_stream(task.run_id), asks),)
+    sends: tuple[Send, ...] = ()
+    if message.signal:
+        asks = AskSignal(task.task_id, message.generation, message.signal)
+        sends = (Send(owner_stream(task.run_id), asks),)
     if task.hold is not None:
         return Decision((fact, holding.held(task)), sends)
     timers = (SetTimer(TIMER, message.due_ns),) if message.due_ns else ()
@@ -56,7 +57,7 @@ def begin(task: Task, message: AwaitTask) -> Decision:
 
 def answer(task: Task, message: AnswerTask, contents: Contents) -> Decision:
     """Take what the task waits for; give it back if it waits for it no more."""
-    if not is_open(task) or task.awaits is None or task.awaits[0] != message.name:
+    if not _is_open(task) or task.awaits is None or task.awaits[0] != message.name:
         back = ReturnSignal(message.answer, message.name, message.body, message.sender)
         return Decision((), (Send(owner_stream(task.run_id), back),))
     body = message.body
@@ -68,8 +69,8 @@ def answer(task: Task, message: AnswerTask, contents: Contents) -> Decision:
     return done._replace(facts=(fact, *done.facts))
 
 
-def is_open(task: Task) -> bool:
-    """Tell whether the task waits for an answer that has not come."""
+def _is_open(task: Task) -> bool:
+    """Tell whether the task waits for an answer that has not come, also where it stands still."""
     waits = task.status == WAITING or (task.hold is not None and task.hold.since == WAITING)
     return waits and task.awaits is not None and task.answer is None
 
@@ -92,8 +93,11 @@ def overdue(task: Task) -> Decision:
     """End a task whose deadline is over, as its definition says."""
     assert task.awaits is not None, "it waits for something"
     signal, asked = task.awaits
-    text = f"no signal {signal} came before the deadline"
     how = asked["on_deadline"]
+    if how in deciding.BY_DEADLINE:
+        return deciding.by_deadline(task)
+    what = f"no signal {signal} came" if signal else "nobody decided"
+    text = f"{what} before the deadline"
     if how == CONTINUE:
         return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
     if how == SKIP:

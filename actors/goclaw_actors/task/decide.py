@@ -6,7 +6,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
-from goclaw_actors.answering import AnswerTask, AwaitTask
+from goclaw_actors.answering import AnswerTask, AwaitTask, DecideTask
 from goclaw_actors.collecting import CollectorDone
 from goclaw_actors.compensating import RetryTask
 from goclaw_actors.decider import (
@@ -42,6 +42,7 @@ from goclaw_actors.pathing import DropTask, StandAside, TellResult
 from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import (
     answering,
+    deciding,
     dying,
     gathering,
     hearing,
@@ -132,6 +133,7 @@ class _Decide:
             WaitTask: _wait,
             AwaitTask: lambda task, message, _: answering.begin(task, message),
             AnswerTask: lambda task, message, _: answering.answer(task, message, contents),
+            DecideTask: lambda task, message, _: deciding.decide(task, message, contents),
             KeyGranted: lambda task, _, moment: self._admit(task, ASKING, moment),
             CollectorDone: lambda task, _, moment: self._admit(task, (COLLECTING,), moment),
             KeyShared: share,

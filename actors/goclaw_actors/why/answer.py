@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from goclaw_actors.answering import AnswerTask, AskSignal
-from goclaw_actors.why.reason import GIVEN_UP, SIGNAL, Reason
+from goclaw_actors.why.reason import APPROVAL, GIVEN_UP, SIGNAL, Reason
 from goclaw_actors.why.room import on_its_way
 from goclaw_actors.why.sight import state_of
 from goclaw_events.ids import owner_stream
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 
 def without_answer(sight: Sight, task: Task, since: int) -> Reason | None:
-    """Return which signal a task waits for; None: nobody will tell it."""
+    """Return which signal a task waits for, or whom it asks; None: nobody will tell it."""
     assert task.awaits is not None, "it waits for an answer"
-    signal, stream = task.awaits[0], owner_stream(task.run_id)
+    (signal, asked), stream = task.awaits, owner_stream(task.run_id)
+    if not signal:
+        details = {"who": asked["who"], "message": asked["message"]}
+        return Reason(APPROVAL, task.stream, since, task.due_ns, details)
     for body in sight.coming(task.stream):
         if isinstance(body, AnswerTask):
             return on_its_way(sight, stream, task.stream, body)

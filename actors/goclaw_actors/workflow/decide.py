@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
-from goclaw_actors.answering import AskSignal, ReturnSignal, SendNamed
+from goclaw_actors.answering import AskSignal, DecideTask, ReturnSignal, SendNamed
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import (
     NOTHING,
@@ -71,7 +71,7 @@ from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume,
 from goclaw_actors.workflow.letters import discard, redrive
 from goclaw_actors.workflow.letters import evolve as evolve_letter
 from goclaw_actors.workflow.mail import Mailing, left_from
-from goclaw_actors.workflow.passing import farewells, pass_on
+from goclaw_actors.workflow.passing import farewells, pass_decision, pass_on
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.repath import evolve as evolve_path
 from goclaw_actors.workflow.state import (
@@ -131,6 +131,7 @@ class _Decide:
             SendNamed: mailing.send,
             AskSignal: mailing.ask,
             ReturnSignal: mailing.returned,
+            DecideTask: pass_decision,
             WithdrawSignal: pass_on,
             AdjustTask: pass_on,
             LimitRun: limit,

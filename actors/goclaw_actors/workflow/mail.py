@@ -151,7 +151,7 @@ class Mailing:
     def ask(self, run: Run, message: AskSignal, _moment: object) -> Decision:
         """Give a task the oldest signal of a name, or have it wait."""
         index = None if run.plan is None else run.plan.index.get(message.task)
-        if index is None or run.statuses[index] != ACTIVE:
+        if index is None or run.has_ended or run.statuses[index] != ACTIVE:
             return NOTHING
         kept = None if run.mail is None else run.mail.kept.get(message.name)
         if not kept:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.adjusting import AdjustTask
+    from goclaw_actors.answering import DecideTask
     from goclaw_actors.decider import Moment
 
 _NOT_BEGUN: Final = frozenset({PENDING, ACTIVE})
@@ -45,6 +46,23 @@ def pass_on(
         if run.status not in FINAL and (run.told is None or index not in run.told):
             facts = (TaskSignalled(message.task),)
     return Decision(facts, (Send(task_stream(run.run_id, message.task), body, passed_on=True),))
+
+
+def pass_decision(run: Run, message: DecideTask, _moment: Moment) -> Decision:
+    """Pass what a person decided on to its task, which answers; also to one that has ended."""
+    if run.plan is None:
+        return Decision(reply=Refused("run_not_found", f"there is no run {run.run_id}"))
+    index = run.plan.index.get(message.task)
+    if index is None:
+        text = f"run {run.run_id} has no task {message.task}"
+        return Decision(reply=Refused("task_not_found", text, f"goclaw runs show {run.run_id}"))
+    if run.statuses[index] == PENDING:
+        text = f"task {message.task} of run {run.run_id} has not asked yet"
+        return Decision(
+            reply=Refused("approval_not_open", text, "goclaw inbox lists what is asked")
+        )
+    to = task_stream(run.run_id, message.task)
+    return Decision((), (Send(to, message, passed_on=True),))
 
 
 def _refusal(run: Run, task: str, status: int) -> Refused | None:

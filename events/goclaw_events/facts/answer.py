@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 class TaskAwaiting(NamedTuple):
     """The task waits for an answer and holds no slot.
 
-    `signal`: the name of the signal that it waits for. `asked`: on what terms, as its definition
-    says them. `due_ns`: its deadline, 0: there is none.
+    `signal`: the name of the signal that it waits for; '': a person is asked. `asked`: on what
+    terms, as its definition says them: of a person who, message and arguments besides. `due_ns`:
+    its deadline, 0: there is none.
     """
 
     definition: BlobRef
@@ -29,8 +30,10 @@ class TaskAwaiting(NamedTuple):
 class TaskAnswered(NamedTuple):
     """What the task waited for came, once: `answer` is the id of what came.
 
-    `verdict` is `signal`, with its payload as `body`. `sender`: who said it, as the transport
-    proved it, and the name that they claimed behind a slash.
+    `verdict` is `signal`, with its payload as `body`; or a person's word, `approved` or `rejected`,
+    with `{arguments}` as `body` where they edited those that they were asked about. `sender`: who
+    said it, as the transport proved it, and the name that they claimed behind a slash; '': nobody
+    did before the deadline, and the definition decides.
     """
 
     answer: str

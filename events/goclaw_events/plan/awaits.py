@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from goclaw_events.plan.model import Plan
 
 WAIT_FOR: Final = "wait_for"
+APPROVAL: Final = "approval"
+ANSWERED: Final = (WAIT_FOR, APPROVAL)
+"""Kinds of tasks that wait for an answer."""
 
 
 def awaiting(plan: Plan) -> dict[str, list[int]]:

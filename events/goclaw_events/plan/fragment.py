@@ -26,7 +26,6 @@ from goclaw_events.plan.collects import collected_in
 from goclaw_events.plan.compiler import Placed, default_lane, lane_limits_of, planned_task
 from goclaw_events.plan.versions import PlanChange, changed_plan
 from goclaw_events.templates import references
-from goclaw_events.unsupported import unsupported_findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -189,7 +188,7 @@ class _Compiling:
         draft["lanes"] = {**self._own, **draft["lanes"]}
         draft["output"] = fragment.output
         checked = check(draft)
-        return checked, [*self._clashes(), *unsupported_findings(definition), *checked.findings]
+        return checked, [*self._clashes(), *checked.findings]
 
     def _stand_in(self, task: PlannedTask) -> dict[str, Any]:
         """Return what a task of the plan is for the check: one that collects waits for others."""

@@ -90,8 +90,8 @@ class PlannedTask:
     """One task, resolved to indexes of the plan.
 
     `params` renders to the parameters of an agent or a child workflow, to `{argv, stdin}` of
-    exec, to the request of http, to the question of approval, to `{with, collect}` of collect, to
-    the terms of wait_for (signal, schema, deadline, on_deadline).
+    exec, to the request of http, to `{with, collect}` of collect, to the terms of what waits for an
+    answer (wait_for: signal; approval: who, message, arguments; of both: schema, deadline, ...).
     `wait` renders to a duration. `agent` names the agent, also the one that makes a result of what
     is collected, or the definition of a child workflow. `lane` is empty for what
     holds no slot (wait, approval, a child without a lane). `result_read`: some template,

@@ -6,7 +6,7 @@ Version 2 has a field more for each task, its timeouts; version 3 another, what 
 for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
 block or redirect; version 5 has the steps of a saga behind its tasks; version 6 a fourth field, the
 labels of tasks, and tasks that collect; version 7 waits that are over at a point in time, and tasks
-that wait for a signal; version 8 policies that make dead letters. Each is written only where there
+that wait for an answer; version 8 policies that make dead letters. Each is written only where there
 is something of it: the bytes of any other plan, and so its hash and the digest of a submission,
 stay what they were.
 """
@@ -19,7 +19,7 @@ from goclaw_events.collector import collector_paused
 from goclaw_events.conditions import condition_from
 from goclaw_events.errors import LogDamaged, UnknownType
 from goclaw_events.inputs import PlannedInput
-from goclaw_events.plan.awaits import WAIT_FOR
+from goclaw_events.plan.awaits import ANSWERED
 from goclaw_events.plan.model import (
     FAIL,
     NO_NEEDS,
@@ -127,7 +127,7 @@ def _fills_up(plan: Plan) -> bool:
 
 _SAID_SINCE: Final[tuple[tuple[int, Callable[[Plan], bool]], ...]] = (
     (8, lambda plan: any(task.retry.on_exhausted != FAIL for task in plan.tasks)),
-    (7, lambda plan: any(_is_until(task) or task.kind == WAIT_FOR for task in plan.tasks)),
+    (7, lambda plan: any(_is_until(task) or task.kind in ANSWERED for task in plan.tasks)),
     (6, lambda plan: any(task.labels or task.kind == "collect" for task in plan.tasks)),
     (5, lambda plan: bool(plan.steps)),
     (4, _fills_up),
