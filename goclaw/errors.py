@@ -346,6 +346,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "saga_not_ready": _WRONG_STATE,
     "run_changed": _WRONG_STATE,
     "saga_changed": _WRONG_STATE,
+    "schedule_changed": _WRONG_STATE,
     "lane_changed": _WRONG_STATE,
     "lane_resumed": _WRONG_STATE,
     "task_finished": _WRONG_STATE,

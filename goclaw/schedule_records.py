@@ -61,6 +61,7 @@ def schedule_record(ground: Ground, found: ScheduleView, next_max: int) -> dict[
     said = actor.said
     return {
         **schedule_summary(found, next_max),
+        "version": actor.version,
         "late": format_duration(found.late_ns / _SECOND_NS),
         "delayed_by": format_duration(found.offset_ns / _SECOND_NS),
         "waiting_max": found.waiting_max,

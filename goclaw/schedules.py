@@ -19,9 +19,10 @@ _READ_YOUR_WRITES = "now"
 class Schedules:
     """Ask for schedules by name. Runs begin by them while an engine works on the log.
 
-    What is run is what `Client.submit` takes, as it is when the schedule is made. Raises
-    `ScheduleNotFound`, `ScheduleInvalid`, and `CommandRefused` with `schedule_exists`,
-    `schedule_busy` or `schedule_time_invalid`.
+    What is run is what `Client.submit` takes, as it is when the schedule is made. What changes one
+    takes `command_id` (the same again gives the same answer) and `if_version`: it must still have
+    the version that `show` gave. Raises `ScheduleNotFound`, `ScheduleInvalid`, and `CommandRefused`
+    with `schedule_exists`, `schedule_changed`, `schedule_busy` or `schedule_time_invalid`.
     """
 
     def __init__(self, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]) -> None:
@@ -60,25 +61,27 @@ class Schedules:
         """Return a schedule, with so many of its next times."""
         return dict(await self._ask("schedules.show", _shown(schedule, next)))
 
-    async def pause(self, schedule: str, *, reason: str = "") -> dict[str, Any]:
+    async def pause(self, schedule: str, *, reason: str = "", **change: Any) -> dict[str, Any]:
         """Let nothing be due until it is resumed; the run that goes on does so."""
-        said = {"schedule": schedule, "reason": reason}
+        said = changing(schedule, change, reason=reason)
         return dict(await self._ask("schedules.pause", said))
 
-    async def resume(self, schedule: str) -> dict[str, Any]:
+    async def resume(self, schedule: str, **change: Any) -> dict[str, Any]:
         """Go on, from now: what would have been due meanwhile is not made up for."""
-        return dict(await self._ask("schedules.resume", {"schedule": schedule}))
+        return dict(await self._ask("schedules.resume", changing(schedule, change)))
 
-    async def trigger(self, schedule: str, *, at: str | None = None) -> dict[str, Any]:
+    async def trigger(
+        self, schedule: str, *, at: str | None = None, **change: Any
+    ) -> dict[str, Any]:
         """Fire now, or for a time of the timetable that is over; `run_id` is the run's.
 
         Where that has to wait for the run before, there is none of this id yet.
         """
-        return dict(await self._ask("schedules.trigger", _trigger(schedule, at)))
+        return dict(await self._ask("schedules.trigger", changing(schedule, change, at=at)))
 
-    async def delete(self, schedule: str) -> dict[str, Any]:
+    async def delete(self, schedule: str, **change: Any) -> dict[str, Any]:
         """Let it be no more; the run that goes on does so."""
-        return dict(await self._ask("schedules.delete", {"schedule": schedule}))
+        return dict(await self._ask("schedules.delete", changing(schedule, change)))
 
 
 class SyncSchedules:
@@ -115,21 +118,21 @@ class SyncSchedules:
         """Return a schedule: as `Schedules.show`."""
         return dict(self._ask("schedules.show", _shown(schedule, next)))
 
-    def pause(self, schedule: str, *, reason: str = "") -> dict[str, Any]:
+    def pause(self, schedule: str, *, reason: str = "", **change: Any) -> dict[str, Any]:
         """Pause a schedule: as `Schedules.pause`."""
-        return dict(self._ask("schedules.pause", {"schedule": schedule, "reason": reason}))
+        return dict(self._ask("schedules.pause", changing(schedule, change, reason=reason)))
 
-    def resume(self, schedule: str) -> dict[str, Any]:
+    def resume(self, schedule: str, **change: Any) -> dict[str, Any]:
         """Resume a schedule: as `Schedules.resume`."""
-        return dict(self._ask("schedules.resume", {"schedule": schedule}))
+        return dict(self._ask("schedules.resume", changing(schedule, change)))
 
-    def trigger(self, schedule: str, *, at: str | None = None) -> dict[str, Any]:
+    def trigger(self, schedule: str, *, at: str | None = None, **change: Any) -> dict[str, Any]:
         """Trigger a schedule: as `Schedules.trigger`."""
-        return dict(self._ask("schedules.trigger", _trigger(schedule, at)))
+        return dict(self._ask("schedules.trigger", changing(schedule, change, at=at)))
 
-    def delete(self, schedule: str) -> dict[str, Any]:
+    def delete(self, schedule: str, **change: Any) -> dict[str, Any]:
         """Delete a schedule: as `Schedules.delete`."""
-        return dict(self._ask("schedules.delete", {"schedule": schedule}))
+        return dict(self._ask("schedules.delete", changing(schedule, change)))
 
 
 def _asked(
@@ -159,6 +162,7 @@ def _shown(schedule: str, ahead: int) -> dict[str, Any]:
     return {"schedule": schedule, "next": ahead, "min_position": _READ_YOUR_WRITES}
 
 
-def _trigger(schedule: str, at: str | None) -> dict[str, Any]:
-    """Return the parameters of a trigger; it has an id, so that it can be asked for twice."""
-    return {"schedule": schedule, "at": at, "command_id": new_id("cmd", time.time_ns())}
+def changing(schedule: str, change: Mapping[str, Any], **said: Any) -> dict[str, Any]:
+    """Return the parameters of a change; it has an id, so that it can be asked for twice."""
+    given = {name: value for name, value in change.items() if value is not None}
+    return {"schedule": schedule, "command_id": new_id("cmd", time.time_ns()), **said, **given}

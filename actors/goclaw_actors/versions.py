@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _CHANGED: Final = {
     "workflow": ("run_changed", "run", "goclaw runs show"),
     "saga": ("saga_changed", "saga", "goclaw sagas show"),
+    "schedule": ("schedule_changed", "schedule", "goclaw schedules show"),
     "lane": ("lane_changed", "lane", "goclaw lanes show"),
 }
 """By kind of stream: the code of the refusal, what it is called, and what shows it."""

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from goclaw.cli.completing import schedule_names
-from goclaw.cli.options import input_options, json_option, key_values, settings_options
+from goclaw.cli.options import (
+    command_id_option,
+    input_options,
+    json_option,
+    key_values,
+    settings_options,
+    version_option,
+)
 from goclaw.cli.output import emit, json_line, print_table, printable, say
 
 if TYPE_CHECKING:
@@ -59,6 +66,8 @@ def schedules() -> None:
               help="A label of each run. May be repeated.")  # fmt: skip
 @click.option("--paused", is_flag=True, help="Make it, but let it not be due yet.")
 @click.option("--replace", is_flag=True, help="Let it take the place of another one of the name.")
+@version_option("schedule", "schedules show")
+@command_id_option
 @settings_options
 @json_option
 def create(
@@ -147,36 +156,45 @@ def show(settings: Settings, schedule: str, ahead: int, as_json: bool) -> None:
 @schedules.command()
 @_SCHEDULE
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
+@version_option("schedule", "schedules show")
+@command_id_option
 @settings_options
 @json_option
-def pause(settings: Settings, schedule: str, reason: str, as_json: bool) -> None:
+def pause(settings: Settings, schedule: str, reason: str, as_json: bool, **change: Any) -> None:
     """Let nothing be due until it is resumed; the run that goes on does so."""
-    _tell(settings, "pause", schedule, as_json=as_json, reason=reason)
+    _tell(settings, "pause", schedule, change, as_json=as_json, reason=reason)
 
 
 @schedules.command()
 @_SCHEDULE
+@version_option("schedule", "schedules show")
+@command_id_option
 @settings_options
 @json_option
-def resume(settings: Settings, schedule: str, as_json: bool) -> None:
+def resume(settings: Settings, schedule: str, as_json: bool, **change: Any) -> None:
     """Go on, from now: what would have been due meanwhile is not made up for."""
-    _tell(settings, "resume", schedule, as_json=as_json)
+    _tell(settings, "resume", schedule, change, as_json=as_json)
 
 
 @schedules.command()
 @_SCHEDULE
 @click.option("--at", metavar="TIME",
               help="For this time of its timetable, which is over (RFC 3339).")  # fmt: skip
+@version_option("schedule", "schedules show")
+@command_id_option
 @settings_options
 @json_option
-def trigger(settings: Settings, schedule: str, at: str | None, as_json: bool) -> None:
+def trigger(
+    settings: Settings, schedule: str, at: str | None, as_json: bool, **change: Any
+) -> None:
     """Begin a run now, also of a paused schedule, and print the run's id.
 
     Exits 7 where a run goes on and the rule for overlaps has no place for another.
     """
     from goclaw.asking import ask
+    from goclaw.schedules import changing
 
-    done = ask(settings, "schedules.trigger", schedule=schedule, at=at)
+    done = ask(settings, "schedules.trigger", **changing(schedule, change, at=at))
     if as_json:
         emit(done)
     else:
@@ -185,17 +203,28 @@ def trigger(settings: Settings, schedule: str, at: str | None, as_json: bool) ->
 
 @schedules.command()
 @_SCHEDULE
+@version_option("schedule", "schedules show")
+@command_id_option
 @settings_options
 @json_option
-def delete(settings: Settings, schedule: str, as_json: bool) -> None:
+def delete(settings: Settings, schedule: str, as_json: bool, **change: Any) -> None:
     """Let a schedule be no more; the run that goes on does so, and what waits does not begin."""
-    _tell(settings, "delete", schedule, as_json=as_json)
+    _tell(settings, "delete", schedule, change, as_json=as_json)
 
 
-def _tell(settings: Settings, what: str, schedule: str, *, as_json: bool, **said: str) -> None:
+def _tell(
+    settings: Settings,
+    what: str,
+    schedule: str,
+    change: Mapping[str, Any],
+    *,
+    as_json: bool,
+    **said: str,
+) -> None:
     from goclaw.asking import ask
+    from goclaw.schedules import changing
 
-    done = ask(settings, f"schedules.{what}", schedule=schedule, **said)
+    done = ask(settings, f"schedules.{what}", **changing(schedule, change, **said))
     if as_json:
         emit(done)
     else:

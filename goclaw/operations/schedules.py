@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from goclaw.asker import asker
 from goclaw.errors import ScheduleNotFound
-from goclaw.operations.operation import Params, act, read
+from goclaw.operations.operation import IfVersion, Params, act, read
 from goclaw.operations.runs import LIST_MAX, MinPosition
 from goclaw.operations.work import Document
 from goclaw.results import CommandRefused
@@ -69,6 +69,8 @@ class CreateSchedule(Params):
     """Let it take the place of another schedule of the name."""
     command_id: str | None = None
     """The same command again gives the same answer."""
+    if_version: IfVersion = None
+    """Only if the schedule still has this version."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> CreateSchedule:
@@ -84,6 +86,8 @@ class NameSchedule(Params):
     """Its name."""
     command_id: str | None = None
     """The same command again gives the same answer."""
+    if_version: IfVersion = None
+    """Only if the schedule still has this version."""
 
 
 class Pause(NameSchedule):
@@ -179,7 +183,9 @@ async def _say(
 ) -> dict[str, Any]:
     stream = schedule_stream(check_id(asked.schedule, "schedule name"))
     try:
-        accepted, position = await engine.command(stream, body, asked.command_id, blobs=blobs)
+        accepted, position = await engine.command(
+            stream, body, asked.command_id, blobs=blobs, if_version=asked.if_version
+        )
     except CommandRefused as error:
         if error.code == ScheduleNotFound.code:
             raise ScheduleNotFound(error.message, hint=error.hint) from error

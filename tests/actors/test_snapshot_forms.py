@@ -152,6 +152,7 @@ LAYOUT = {
         "watchers"
     ),
     (1, "schedule"): "due_ns name planned_ns running said status triggers waiting",
+    (2, "schedule"): "due_ns name planned_ns running said status triggers version waiting",
     (1, "unique"): "claims count following rows stream windows",
     (4, "workflow"): (
         "active blocked children deadline_ns definition depth digest ended error first_failed "

@@ -12,13 +12,15 @@ from goclaw_actors.lending import ControlLane
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun
 from goclaw_actors.rebuild import fold
+from goclaw_actors.scheduling import DeleteSchedule, PauseSchedule
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.versions import command_digest
-from goclaw_events.ids import kind_of
+from goclaw_events.ids import kind_of, schedule_stream
 from goclaw_events.replay import stream_turns
 from tests.actors.sagas import CHAIN as STEPS
 from tests.actors.sagas import S, SagaStage
 from tests.actors.stage import CHAIN, LANES, MANY, Stage
+from tests.actors.test_schedule import MINUTE_NS, set_schedule
 
 if TYPE_CHECKING:
     from goclaw_actors.message import Reply
@@ -152,3 +154,22 @@ def test_a_lane_counts_what_it_was_told(wanted: int, code: str) -> None:
         code_of(say(stage, lane, ControlLane("paused", {}, reset=False, by="me"), wanted)) == code
     )
     assert version(stage, lane) == (1 if code else 2)
+
+
+def test_a_schedule_counts_how_it_was_set_and_not_how_often_it_fired() -> None:
+    """Made and paused: two; who saw the first does not delete it, also after it was made again."""
+    stage = Stage()
+    stream = schedule_stream("s")
+    set_schedule(stage)
+    stage.rest()
+    stage.clock.ns += 10 * MINUTE_NS
+    stage.finish()
+    assert version(stage, stream) == 1
+    assert code_of(say(stage, stream, PauseSchedule("", "me"), 1)) == ""
+    assert code_of(say(stage, stream, DeleteSchedule("me"), 1)) == "schedule_changed"
+    assert code_of(say(stage, stream, DeleteSchedule("me"), 2)) == ""
+    assert say(stage, stream, DeleteSchedule("me"), 1) == Accepted("s", repeated=True)
+    set_schedule(stage)
+    stage.rest()
+    assert code_of(say(stage, stream, DeleteSchedule("me"), 1)) == "schedule_changed"
+    assert version(stage, stream) == 4

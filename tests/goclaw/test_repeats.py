@@ -159,6 +159,20 @@ async def test_a_saga_is_decided_about_by_one_who_saw_it_so(
         assert (await engine.sagas.show(saga_id))["version"] > seen
 
 
+async def test_a_schedule_is_changed_by_one_who_saw_it_so(tmp_path: Path) -> None:
+    """Its version is shown, and another one is refused; also where it is replaced."""
+    one, two = files(tmp_path)
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        schedules = engine.schedules
+        await schedules.create("s", one, every="1h")
+        assert (await schedules.show("s"))["version"] == 1
+        await schedules.pause("s", if_version=1)
+        replacing = schedules.create("s", two, every="1h", replace=True, if_version=1)
+        assert (await refused(replacing)).code == "schedule_changed"
+        assert (await refused(schedules.resume("s", if_version=1))).code == "schedule_changed"
+        await schedules.delete("s", if_version=2)
+
+
 def test_commands_insist_on_versions_and_take_keys(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -195,6 +195,11 @@ def _is_final(_: Schedule) -> bool:
     return False
 
 
+def _version(schedule: Schedule) -> int | None:
+    return schedule.version if schedule.status in IS_THERE else None
+
+
 def schedule_decider(contents: Contents) -> Decider[Schedule]:
     """Return the schedule as a value."""
-    return Decider(Schedule, _Decide(contents), evolve, _is_final, encode, FORM)
+    decide = _Decide(contents)
+    return Decider(Schedule, decide, evolve, _is_final, encode, FORM, version=_version)

@@ -17,6 +17,7 @@ from goclaw_events.facts import (
     ScheduleResumed,
     ScheduleSet,
 )
+from goclaw_events.facts.versions import SCHEDULE_VERSIONED
 from goclaw_events.schedule import Timetable
 
 if TYPE_CHECKING:
@@ -53,10 +54,14 @@ class Schedule:
     """One schedule. `said` is its last `ScheduleSet`.
 
     `planned_ns`, `due_ns`: its next time; 0: none. `running`: the run that goes on, ''; `waiting`
-    are the firings that wait for its end. `triggers`: how often it was triggered.
+    are the firings that wait for its end. `triggers`: how often it was triggered. `version`: how
+    often it was made, paused, resumed or deleted.
     """
 
-    __slots__ = ("due_ns", "name", "planned_ns", "running", "said", "status", "triggers", "waiting")
+    __slots__ = (
+        "due_ns", "name", "planned_ns", "running", "said", "status", "triggers", "version",
+        "waiting",
+    )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
         self.name = stream.partition("/")[2]
@@ -67,6 +72,7 @@ class Schedule:
         self.running = ""
         self.waiting: deque[Firing] = deque()
         self.triggers = 0
+        self.version = 0
 
 
 def timetable_of(said: ScheduleSet) -> Timetable:
@@ -74,7 +80,7 @@ def timetable_of(said: ScheduleSet) -> Timetable:
     return Timetable(said.cron, said.zone, said.every_ns, said.anchor_ns)
 
 
-def evolve(schedule: Schedule, fact: ScheduleFact) -> Schedule:
+def evolve(schedule: Schedule, fact: ScheduleFact) -> Schedule:  # noqa: C901, PLR0912 - a case a fact
     """Apply a fact in place."""
     match fact:
         case ScheduleFired(run_id=run_id, trigger=trigger):
@@ -111,6 +117,8 @@ def evolve(schedule: Schedule, fact: ScheduleFact) -> Schedule:
             schedule.waiting.clear()
         case _:
             assert_never(fact)
+    if type(fact) in SCHEDULE_VERSIONED:
+        schedule.version += 1
     return schedule
 
 
@@ -124,6 +132,7 @@ def encode(schedule: Schedule) -> dict[str, Any]:
         "running": schedule.running,
         "waiting": [list(firing) for firing in schedule.waiting],
         "triggers": schedule.triggers,
+        "version": schedule.version,
     }
 
 
@@ -138,11 +147,11 @@ def _maps(_: Schedule) -> tuple[()]:
 def _restore(stream: str, root: Value, _: MapChunks) -> Schedule:
     schedule = Schedule(stream)
     (schedule.status, said, schedule.planned_ns, schedule.due_ns, schedule.running, waiting,
-     schedule.triggers) = root  # fmt: skip
+     schedule.triggers, schedule.version) = root  # fmt: skip
     schedule.said = None if said is None else ScheduleSet(*said)
     schedule.waiting = deque(Firing(*firing) for firing in waiting)
     return schedule
 
 
-FORM: Final = SnapshotForm(1, _root, _maps, _restore)
+FORM: Final = SnapshotForm(2, _root, _maps, _restore)
 """How a schedule is kept: all of it; what waits is bounded."""

@@ -1,6 +1,6 @@
-"""Which facts count the version of a run, or of a saga, up.
+"""Which facts count the version of a run, a saga or a schedule up.
 
-All that was decided about it as a whole, by people or by itself; not what its tasks did (ADR 0027).
+All that was decided about it as a whole; not what its tasks did, or its runs (ADR 0027).
 What folds a version, here or in a view, folds these.
 """
 
@@ -23,6 +23,12 @@ from goclaw_events.facts.saga import (
     SagaResolved,
     SagaStarted,
     SagaSubmitted,
+)
+from goclaw_events.facts.schedule import (
+    ScheduleDeleted,
+    SchedulePaused,
+    ScheduleResumed,
+    ScheduleSet,
 )
 from goclaw_events.facts.workflow import (
     RunCancelled,
@@ -66,4 +72,7 @@ SAGA_VERSIONED: Final[frozenset[type]] = frozenset(
         SagaCompensated,
         SagaResolved,
     }
+)
+SCHEDULE_VERSIONED: Final[frozenset[type]] = frozenset(
+    {ScheduleSet, SchedulePaused, ScheduleResumed, ScheduleDeleted}
 )
