@@ -16,7 +16,7 @@ from goclaw.following import follow_log
 from goclaw.parts import MEMORY
 from goclaw.testing.agents import ScriptedAgents
 from goclaw.testing.script import Acting, Script
-from goclaw.testing.stillness import Stillness
+from goclaw.testing.stillness import LOOK_EVERY_S, Stillness
 from goclaw.testing.story import Story
 from goclaw.testing.world import VirtualWorld
 from goclaw.waiting import Waiting
@@ -187,7 +187,7 @@ class TestEngine(Engine):
                 await self._skip_for_some()
             except CodedError as error:
                 self._waiting.fail(error)
-                self._somebody.clear()
+                await asyncio.sleep(LOOK_EVERY_S)  # those who waited leave
 
     async def _skip_for_some(self) -> None:
         stillness, leaps = self._stillness(), 0
