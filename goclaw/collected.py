@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.errors import GoclawError
 from goclaw_actors.executors.errors import CollectUnmet
@@ -115,3 +115,27 @@ def gathered_from(record: Mapping[str, Any]) -> Gathered:
     """Return how a member ended, from plain data."""
     error = record["error"]
     return Gathered(**{**record, "error": None if error is None else (error[0], error[1])})
+
+
+OPEN: Final[Mapping[str, Any]] = {"status": "open", "reason": "", "vote": "", "missing": []}
+"""How a collector ended that nobody said the end of."""
+
+
+def collected_from(
+    collector_id: str,
+    gathered: Sequence[Gathered],
+    ended: Mapping[str, Any],
+    made: Mapping[str, Any] | None = None,
+) -> Collected:
+    """Return what a collector came to, from plain data; `made`: the run that made a result."""
+    result, failure = None, None
+    if made is not None and made["status"] == "completed":
+        result = made["result"]
+    elif made is not None:
+        gone = ["cancelled", f"what was to be made of {collector_id} was cancelled", ""]
+        code, message, _ = made["error"] or gone
+        failure = (code, message)
+    return Collected(
+        collector_id, ended["status"], ended["reason"], ended["vote"], tuple(gathered),
+        tuple(ended["missing"]), result, failure,
+    )  # fmt: skip

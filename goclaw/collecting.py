@@ -6,13 +6,13 @@ import time
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 
-from goclaw.collected import Collected, gathered_from, unmet
+from goclaw.collected import OPEN, collected_from, gathered_from, unmet
 from goclaw_actors.env import new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Mapping, Sequence
 
-    from goclaw.collected import Gathered
+    from goclaw.collected import Collected, Gathered
 
 Rule = Literal["all", "any", "first_n", "quorum", "majority"]
 Merge = Literal["list", "object", "by_member"]
@@ -83,26 +83,17 @@ class Collection:
 
     async def _collected(self) -> Collected:
         found: list[Gathered] = []
-        ended: dict[str, Any] = {"status": "open", "reason": "", "vote": "", "missing": []}
+        ended: dict[str, Any] = dict(OPEN)
         async with aclosing(self._parts(0)) as parts:
             async for part in parts:
                 found += map(gathered_from, part["gathered"])
                 ended = part["ended"] or ended
-        missing, made = tuple(ended["missing"]), await self._made(ended.get("run"))
-        return Collected(
-            self.id, ended["status"], ended["reason"], ended["vote"], tuple(found), missing, *made
-        )
-
-    async def _made(self, run_id: str | None) -> tuple[Any, tuple[str, str] | None]:
-        """Return what a run made of what was collected, once it has, or why it could not."""
+        run_id = ended.get("run")
         if run_id is None:
-            return None, None
+            return collected_from(self.id, found, ended)
         params = {"run_id": run_id, "timeout_s": None}
         made = await self._asker._ask_collect("result", params)  # noqa: SLF001
-        if made["status"] == "completed":
-            return made["result"], None
-        code, message, _ = made["error"] or ["cancelled", f"run {run_id} was cancelled", ""]
-        return None, (code, message)
+        return collected_from(self.id, found, ended, made)
 
     async def _parts(self, after: int) -> AsyncGenerator[Any, None]:
         await self.open()

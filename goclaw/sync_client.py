@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from goclaw.collected import gathered_from, unmet
 from goclaw.dead import SyncDead
 from goclaw.forms import (
     cancelling,
@@ -20,6 +19,7 @@ from goclaw.lanes import SyncLanes
 from goclaw.outputting import OutputChunk
 from goclaw.sagas import SyncSagas
 from goclaw.schedules import SyncSchedules
+from goclaw.sync_collecting import SyncCollecting
 from goclaw.sync_signalling import SyncSignalling
 from goclaw.wire.sync_link import SyncLink
 from goclaw_actors.env import new_id
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from goclaw.builder import Workflow
-    from goclaw.collected import Gathered
     from goclaw.forms import Sendable
     from goclaw.results import RunResult, Submitted
     from goclaw_events.definition import WorkflowDefinition
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from goclaw_projections.subscription import Recorded
 
 
-class SyncClient(SyncSignalling):
+class SyncClient(SyncSignalling, SyncCollecting):
     """Ask the engine that runs on a data directory, for programs without a loop.
 
     with goclaw.SyncClient("./data") as client:
@@ -157,30 +156,6 @@ class SyncClient(SyncSignalling):
     def why(self, run: str, task: str | None = None) -> dict[str, Any]:
         """Return what a run, or a task of it, waits for: as `Engine.why`."""
         return dict(self.ask("why", run=run, task=task, min_position="now"))
-
-    def collect(self, *members: str, **wanted: Any) -> Iterator[Gathered]:
-        """Yield how members end, in order, as they do: as iterating over `Client.collect`.
-
-        Raises `CollectUnmet` at the end if what was wanted cannot come any more.
-        """
-        collector_id = wanted.pop("collector_id", None) or new_id("col", time.time_ns())
-        request = {"members": list(members), "collector_id": collector_id, **wanted}
-        self.ask("collect.open", **request)
-        return self.collection(collector_id)
-
-    def collection(self, collector_id: str, *, after: int = 0) -> Iterator[Gathered]:
-        """Yield how members of a collector ended, and end, behind a cursor."""
-        failed: list[Gathered] = []
-        ended: dict[str, Any] = {"status": "open"}
-        params = {"collector_id": collector_id, "after": after}
-        for part in self._link.follow("collect.results", params):
-            for one in map(gathered_from, part["gathered"]):
-                if one.error is not None:
-                    failed.append(one)
-                yield one
-            ended = part["ended"] or ended
-        if ended["status"] == "unmet":
-            raise unmet(collector_id, "unmet", ended["reason"], failed, ended["missing"])
 
     def output(
         self, run_id: str, task: str | None = None, *, after: str | None = None
