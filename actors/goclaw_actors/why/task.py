@@ -39,6 +39,7 @@ from goclaw_actors.task.state import (
     WAITING,
 )
 from goclaw_actors.why.answer import without_answer
+from goclaw_actors.why.circle import circle_of
 from goclaw_actors.why.collect import without_collection
 from goclaw_actors.why.lane import held_up, lends_now, wake_ns_of
 from goclaw_actors.why.reason import (
@@ -332,7 +333,14 @@ def _awaits(sight: Sight, task: Task) -> Reason:
 def _collects(sight: Sight, task: Task) -> Reason:
     since = since_ns(sight, task)
     found = without_collection(sight, task, since)
-    return found or nothing(task.stream, "its collector does not know that it waits", since)
+    if found is None:
+        return nothing(task.stream, "its collector does not know that it waits", since)
+    runs = () if found.because else circle_of(sight, task)
+    if runs:
+        text = f"runs {', '.join(runs)} wait for each other's ends: none of them can end"
+        lost = nothing(task.stream, text, since)
+        return found._replace(because=(lost._replace(details={**lost.details, "circle": runs}),))
+    return found
 
 
 _BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
