@@ -166,8 +166,8 @@ async def test_the_failure_rule_and_the_deadline(engine: goclaw.Engine) -> None:
     for number, (more, expected) in enumerate((
         ({"rule": "any", "tasks": ["f*"]}, "collect_unmet"),
         ({"rule": "any", "tasks": ["f*"], "on_unmet": "go_on"}, "unmet"),
-        ({"tasks": ["f*", "slow"], "deadline": "50ms"}, "partial"),
-        ({"tasks": ["f*", "slow"], "deadline": "50ms", "on_deadline": "fail"}, "collect_unmet"),
+        ({"tasks": ["f*", "slow"], "deadline": "700ms"}, "partial"),
+        ({"tasks": ["f*", "slow"], "deadline": "700ms", "on_deadline": "fail"}, "collect_unmet"),
     )):  # fmt: skip
         run_id = f"r{number}"
         let("f1", "f2")
