@@ -277,3 +277,10 @@ def test_only_dead_letters_are_redriven_and_discarded(body: Any, code: str) -> N
     answer = tell(dead(), body)
     assert isinstance(answer, Refused)
     assert answer.code == code
+
+
+def test_a_task_that_failed_otherwise_was_not_discarded() -> None:
+    """Whoever names its generation is told that it is no letter."""
+    stage = dead({"a": {"agent": "x"}, "c": {"agent": "x"}}, on_failure="continue")
+    answer = tell(stage, DiscardTask("a", 0, "", "me"))
+    assert answer.code == "not_dead"

@@ -203,6 +203,11 @@ LAYOUT = {
         "held idempotency_key input labels letters mail name parent path plan reason result "
         "results run_id status statuses stuck told unmet version was_held watches"
     ),
+    (12, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels letters mail name parent path plan reason result "
+        "results run_id status statuses stuck told unmet version was_held watches"
+    ),
     (13, "task"): (
         "adjusted attempt child child_run collect deadline_ns definition due_ns error failures "
         "generation hold holder hops in_doubt kept kept_in key kills lane limited lost params "

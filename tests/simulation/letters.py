@@ -83,8 +83,11 @@ def _answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
         world.clients.check_durable(stream, reply)
     world.history.update(world.journal)
     kind = "redriven" if isinstance(body, RedriveTask) else "discarded"
-    said = [e.decoded for e in world.history.streams[stream] if e.fact.type == f"run.letter_{kind}"]
-    assert any(fact.task == body.task for fact in said), f"{body} was answered and is lost"
+    said = world.history.streams[stream]
+    found = [e.decoded.task for e in said if e.fact.type == f"run.letter_{kind}"]
+    if kind == "redriven" and reply.answer.repeated:  # a change of the path does it, too
+        found += [t for e in said if e.fact.type == "run.path_changed" for t in e.decoded.reopened]
+    assert body.task in found, f"{body} was answered and is lost"
     world.note(f"letter {kind}", run_id)
 
 

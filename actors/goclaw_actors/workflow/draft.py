@@ -243,7 +243,8 @@ class Draft(Orders):
 
     def order(self, index: int) -> Any:
         """Return what begins a task, with what somebody changed of it when it was redriven."""
-        return edited(self.run, index, super().order(index), self.contents)
+        order = super().order(index)
+        return order if self.run.letters is None else edited(self.run, index, order, self.contents)
 
     def die(self, index: int, generation: int) -> None:
         """Wait for a dead letter; a run that is being stopped does not."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.decider import Accepted, Decision, Refused, Send
 from goclaw_actors.letters import BuryTask, DiscardTask, RedriveTask
 from goclaw_actors.messages import ScheduleMore, ScheduleTask
-from goclaw_actors.statuses import FAILED
 from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.state import FINAL, RUNNING, Letters, Run
 from goclaw_events.facts import LetterDiscarded, LetterLeft, LetterRedriven
@@ -79,7 +78,8 @@ def _letter(run: Run, message: RedriveTask | DiscardTask) -> tuple[int, Decision
 
 def _is_buried(run: Run, index: int, meant: int | None) -> bool:
     """Tell whether a letter was given up before: whoever names its generation may ask twice."""
-    return meant == _generation(run, index) and run.statuses[index] == FAILED
+    letters = run.letters
+    return letters is not None and meant is not None and letters.buried.get(index) == meant
 
 
 def _refused_edits(run: Run, index: int, edits: Value) -> Decision | None:
@@ -122,6 +122,7 @@ def evolve(run: Run, fact: LetterFact) -> None:
                 letters.edits[index] = _laid_over(run, index, fact.edits)
         case LetterDiscarded():
             letters.dead.discard(index)
+            letters.buried[index] = fact.generation
 
 
 def edited(run: Run, index: int, order: Any, contents: Contents) -> Any:

@@ -97,24 +97,29 @@ _HELD_BY: Final[dict[type, str]] = {
 
 
 class Letters:
-    """By plan index: the tasks that are dead letters, and what was changed of redriven ones."""
+    """By plan index: the tasks that are dead letters, and what was decided about others.
 
-    __slots__ = ("dead", "edits")
+    `edits` is what was changed of redriven ones, `buried` the generations that were given up.
+    """
+
+    __slots__ = ("buried", "dead", "edits")
 
     def __init__(self) -> None:
         self.dead: set[int] = set()
         self.edits: dict[int, dict[str, Value]] = {}
+        self.buried: dict[int, int] = {}
 
     def as_list(self) -> list[Any]:
         """Return it as plain data: equal ones give equal data."""
-        return [sorted(self.dead), [list(edit) for edit in sorted(self.edits.items())]]
+        decided = (self.edits, self.buried)
+        return [sorted(self.dead), *([list(one) for one in sorted(of.items())] for of in decided)]
 
     @staticmethod
     def of_list(said: list[Any]) -> Letters:
         """Make it again from plain data."""
         letters = Letters()
         letters.dead = set(said[0])
-        letters.edits = dict(said[1])
+        letters.edits, letters.buried = dict(said[1]), dict(said[2])
         return letters
 
 
@@ -434,7 +439,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.mail = None if mailed is None else Mail.of_list(mailed)
         return run
 
-    return SnapshotForm(11, _root, _maps, restore)
+    return SnapshotForm(12, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:
