@@ -141,7 +141,7 @@ class RunBoard:
                 line.note = f"rate limited: {fact.message}"
             case facts.AttemptSlept():
                 line.note = f"asleep until {rfc3339(fact.due_ns)}"
-            case facts.TaskFailed():
+            case facts.TaskFailed() | facts.TaskDied():
                 line.note = f"{fact.code}: {fact.message}"
             case facts.TaskCompleted():
                 line.note = ""

@@ -110,7 +110,10 @@ class EngineSettings(Section):
     commands_max: Annotated[int, Field(ge=1, le=10_000_000)] = 100_000
     """Let at most so many commands wait; further ones are refused with `busy`."""
     lost_max: Annotated[int, Field(ge=0, le=1_000_000)] = 10
-    """Restart a task whose attempts were lost with their process at most so many times."""
+    """Restart a task whose attempts were lost with their process at most so many times.
+
+    Then it is a dead letter.
+    """
     snapshot_every_facts: Annotated[int, Field(ge=200, le=1_000_000_000)] = 5_000
     """Write an actor away when it has so many facts (a lane: messages) that no snapshot holds."""
     snapshot_time_s: Annotated[float, Field(gt=0, le=1)] = 0.001

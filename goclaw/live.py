@@ -95,12 +95,14 @@ class LineDisplay:
             self._failed += 1
             if many and self._failed > FAILED_LINES_MAX:
                 return
-        elif many or line.status not in ("completed", "cancelled", "retrying"):
+        elif many or line.status not in ("completed", "cancelled", "retrying", "dead"):
             return
         took = "" if line.took_s is None else f" in {line.took_s:.2f}s"
         tries = f" (attempt {line.attempt})" if line.attempt > 1 else ""
         note = f": {line.note}" if line.note else ""
         say(f"  {task_id} {line.status}{took}{tries}{note}".replace("\n", " "))
+        if line.status == "dead":
+            say(f"  hint: the run waits for you: goclaw dead show {board.run_id}/{task_id}")
 
     def ended(self, board: RunBoard) -> None:
         """Say how a run ended."""
@@ -176,7 +178,7 @@ def _counts(board: RunBoard) -> str:
     parts = [f"{board.done}/{len(board.tasks)} tasks done"]
     parts += [
         f"{board.counts[status]} {status}"
-        for status in ("running", "retrying", "failed", "skipped", "cancelled")
+        for status in ("running", "retrying", "dead", "failed", "skipped", "cancelled")
         if board.counts[status]
     ]
     return ", ".join(parts)

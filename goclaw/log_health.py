@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from goclaw.agents import REGISTRY
 from goclaw.datadir import DataDirectory
+from goclaw.letter_health import LETTERS_MAX, letters_for_people
 from goclaw.modules import ModuleFailed, load_modules
 from goclaw.problems import PROBLEMS, Finding, problem
 from goclaw.run_records import time_text
@@ -18,6 +19,7 @@ from goclaw.wire.sync_link import SyncLink
 from goclaw_events.errors import CodedError
 from goclaw_events.tables import u16
 from goclaw_projections.checkpoint import Checkpoint, checkpoint_key, reason_to_rebuild
+from goclaw_projections.dead_letters import DeadReader
 from goclaw_projections.every import all_projections
 from goclaw_projections.lanes import LanesReader
 from goclaw_projections.rocks_store import RocksViewStore
@@ -86,6 +88,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
             health.views = link.ask("views.status", {})
             unfinished = link.ask("runs.unfinished", {})
             lanes = link.ask("lanes.list", {"limit": LANES_MAX})["lanes"]
+            letters = link.ask("dead.list", {"kind": "task", "limit": LETTERS_MAX})["letters"]
             sagas = [
                 saga["saga_id"]
                 for status in NEED_A_PERSON
@@ -106,6 +109,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
         shown = ", ".join(sorted(agents)[:_SHOWN_MAX])
         health.findings.append(problem("agents_missing", "agents", shown))
     health.findings += sagas_for_people(sagas)
+    health.findings += letters_for_people([letter["letter"] for letter in letters])
     poisoned = [lane["lane"] for lane in lanes if lane["poisoned"]]
     if poisoned:
         health.findings.append(problem("lane_poisoned", "lanes", ", ".join(poisoned)))
@@ -190,6 +194,8 @@ def _look_at_views(health: LogHealth, journal: Journal, directory: DataDirectory
             says = f"{len(health.views)} views, at most {facts} facts ({lag_s:.3f} s) behind"
             found = Finding("views", "ok", says + _lacking(health.views))
         health.findings.append(found)
+        letters = DeadReader(store).list(kind="task", limit=LETTERS_MAX).items
+        health.findings += letters_for_people([letter.letter for letter in letters])
         poisoned = [
             lane.lane for lane in LanesReader(store).list(limit=LANES_MAX).items if lane.poisoned
         ]

@@ -140,6 +140,10 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "warning", "Only a person can go on with a saga: compensations failed, or manual steps "
         "are to be undone.", "goclaw sagas show {saga}",
     ),
+    "letters_wait": Problem(
+        "warning", "Tasks without an attempt left wait for a person, and their runs with them.",
+        "goclaw dead list --groups",
+    ),
     "agents_missing": Problem(
         "warning", "Unfinished runs need agents that nobody registered.",
         "goclaw resume --module MODULE, of the module that registers them",

@@ -32,15 +32,17 @@ _ROWS_FOR_OTHERS: Final = 6
 _STYLES: Final = {
     "pending": "dim", "scheduled": "dim", "running": "bold cyan", "waiting": "yellow",
     "retrying": "yellow", "cancelling": "yellow", "failing": "red", "completed": "green",
-    "failed": "bold red", "cancelled": "magenta", "skipped": "dim",
+    "failed": "bold red", "dead": "bold red", "cancelled": "magenta", "skipped": "dim",
 }  # fmt: skip
 _MARKS: Final = {
     "pending": "·", "scheduled": "○", "running": "●", "waiting": "◷", "retrying": "↻",
     "cancelling": "◌", "completed": "✓", "failed": "✗", "cancelled": "⊘", "skipped": "»",
+    "dead": "✉",
 }  # fmt: skip
 _PLAIN_MARKS: Final = {
     "pending": ".", "scheduled": "o", "running": "*", "waiting": "~", "retrying": "r",
     "cancelling": "c", "completed": "+", "failed": "x", "cancelled": "-", "skipped": ">",
+    "dead": "!",
 }  # fmt: skip
 
 
@@ -96,7 +98,7 @@ def _label(task_id: str, line: TaskLine, marks: dict[str, str], others: str = ""
         text.append(f"  {line.took_s:.2f}s", style="dim")
     elif line.status in ACTIVE and line.started_ns is not None:
         text.append(f"  {max(0.0, (time.time_ns() - line.started_ns) / 1e9):.1f}s", style="dim")
-    if line.status in ("waiting", "retrying", "cancelling", "skipped", "cancelled"):
+    if line.status in ("waiting", "retrying", "cancelling", "dead", "skipped", "cancelled"):
         text.append(f"  {line.status}", style=style)
     if line.attempt > 1:
         text.append(f"  attempt {line.attempt}", style="yellow")

@@ -165,7 +165,7 @@ _WORKER_COLUMNS: Final = {
 }  # fmt: skip
 _COUNT_HEADERS: Final = (
     "name", "submitted", "running", "completed", "failed", "cancelled", "tasks running",
-    "tasks waiting", "tasks done", "tasks failed", "retried", "lost", "failures",
+    "tasks waiting", "tasks done", "tasks failed", "tasks dead", "retried", "lost", "failures",
 )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ def _count_row(record: Mapping[str, Any]) -> tuple[object, ...]:
     return (
         record["name"], record["submitted"], going_on, runs["completed"], runs["failed"],
         runs["cancelled"], tasks["running"] + tasks["cancelling"], waiting, tasks["completed"],
-        tasks["failed"], record["retried"], record["lost"], failures,
+        tasks["failed"], tasks["dead"], record["retried"], record["lost"], failures,
     )  # fmt: skip
 
 

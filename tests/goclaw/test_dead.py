@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import goclaw
+from goclaw.board import RunBoard
 from goclaw.cli import main
 from goclaw.config import Settings
 from goclaw.dead import paced
 from goclaw.errors import InvalidRequest, LetterNotFound
+from goclaw.live import LineDisplay
+from goclaw.log_health import ask_engine, look_at_log
 from goclaw.results import CommandRefused
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.faults import InvalidDefinition
+from goclaw_events.plan import compile_plan
 from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
@@ -251,3 +255,23 @@ def test_a_rate_is_kept_in_turns(rate_per_s: float | None, turns: list[tuple[int
     taken = list(paced([{"kind": "message"}, *found], rate_per_s))
     assert [(len(some), wait_s) for some, wait_s in taken] == turns
     assert [one for some, _ in taken for one in some] == found
+
+
+async def test_people_are_told_that_letters_wait(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the doctor, beside an engine and without one, and by whoever watches the run."""
+    broken.add("all")
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await submit(engine, "a")
+        await letters(engine, 1)
+        beside = await asyncio.to_thread(ask_engine, tmp_path / "d")
+        assert beside is not None
+    for health in (beside, look_at_log(tmp_path / "d")):
+        found = [one for one in health.findings if one.code == "letters_wait"]
+        assert [one.says for one in found] == ["1 tasks are dead letters: r/a"]
+    display = LineDisplay()
+    board = RunBoard("r", compile_plan(WorkflowDefinition.model_validate(mail("a"))), 0)
+    board.seed("running", {"a": ("dead", 1, None, None)})
+    display.changed(board, "a", board.tasks["a"])
+    assert "goclaw dead show r/a" in capsys.readouterr().err
