@@ -20,8 +20,9 @@ TURNS_PER_S: Final = 10.0
 class Dead:
     """Ask for dead letters. What can be asked twice is, where an engine went away meanwhile.
 
-    A letter is named `RUN/TASK`, or `~SAGA`. Raises `LetterNotFound`, and `CommandRefused` with
-    `not_dead`, `run_finished`, `saga_not_ready`... where a letter waits no more.
+    A letter is named `RUN/TASK`, `~SAGA`, or `PARTITION:NUMBER` of a parked message. Raises
+    `LetterNotFound`, and `CommandRefused` with `not_dead`, `run_finished`, `saga_not_ready`...
+    where a letter waits no more.
     """
 
     def __init__(self, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]) -> None:
@@ -67,11 +68,11 @@ class Dead:
     ) -> dict[str, Any]:
         """Have all open letters of a kind and a group run again, at most so many a second.
 
-        Letters that die meanwhile are left for the next time. Returns `{done, refused}`. It ends
-        with the program that asks; what is left then is open still.
+        Not parked messages. Letters that die meanwhile are left for the next time. It ends with
+        the program that asks; what is left then is open still. Returns `{done, refused}`.
         """
         kind = kind_of(kind, edits)
-        letters = [letter async for letter in self._all("open", kind, group)]
+        letters = [letter async for letter in self._all("open", kind, group) if in_bulk(letter)]
         done: list[str] = []
         refused: list[Any] = []
         for turn, wait_s in paced(letters, rate_per_s):
@@ -145,7 +146,8 @@ class SyncDead:
         kind = kind_of(kind, edits)
         done: list[str] = []
         refused: list[Any] = []
-        for turn, wait_s in paced(list(self._all("open", kind, group)), rate_per_s):
+        letters = [letter for letter in self._all("open", kind, group) if in_bulk(letter)]
+        for turn, wait_s in paced(letters, rate_per_s):
             time.sleep(wait_s)
             answer = self._ask("dead.redrive", bulk_of(turn, reason, edits))
             done += answer["done"]
@@ -202,18 +204,21 @@ def kind_of(kind: str | None, edits: Mapping[str, Any] | None) -> str | None:
     return "task" if kind is None and edits is not None else kind
 
 
+def in_bulk(letter: Mapping[str, Any]) -> bool:
+    """Tell whether a letter is meant where none is named: a bug is looked at one by one."""
+    return bool(letter["kind"] != "message")
+
+
 def paced(
     letters: Sequence[Mapping[str, Any]], rate_per_s: float | None
 ) -> Iterator[tuple[Sequence[Mapping[str, Any]], float]]:
     """Yield the letters of each request, and how long to wait before it, in seconds.
 
-    Parked messages are passed over. Never more than a tenth of a second's letters come at once, or
-    one.
+    Never more than a tenth of a second's letters come at once, or one.
     """
-    found = [letter for letter in letters if letter["kind"] != "message"]
     count = AT_ONCE
     if rate_per_s is not None:
         count = max(1, min(AT_ONCE, int(rate_per_s / TURNS_PER_S)))
-    for at in range(0, len(found), count):
+    for at in range(0, len(letters), count):
         wait_s = count / rate_per_s if rate_per_s is not None and at else 0.0
-        yield found[at : at + count], wait_s
+        yield letters[at : at + count], wait_s

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.errors import LetterNotFound
+from goclaw.log_records import plain
+from goclaw.parked import parked
 from goclaw.run_records import time_text
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.facts import AttemptFailed, AttemptLost, MessageFailed, TaskScheduled
+from goclaw_events.facts import AttemptFailed, AttemptLost, TaskScheduled
 from goclaw_events.ids import is_saga, plain_id, routing_key
 from goclaw_events.replay import stream_turns
-from goclaw_events.tables import u16, u64
-from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
     from goclaw.operations.ground import Ground
@@ -122,14 +122,13 @@ def _of_task(ground: Ground, letter: LetterView) -> dict[str, Any]:
                         {"attempt": fact.attempt, "code": "lost", "message": fact.holder,
                          "trace": ""}
                     )  # fmt: skip
-    return {"params": resolved(params, ground.load), "failures": failures[-FAILURES_MAX:]}
+    return {"params": plain(resolved(params, ground.load)), "failures": failures[-FAILURES_MAX:]}
 
 
 def _parked(ground: Ground, letter: LetterView) -> dict[str, Any] | None:
-    """Return a message whose handling raised; None if its row is gone."""
-    partition, number = (int(part) for part in letter.letter.split(":"))
-    for _, value in ground.journal.rows("parked", u16(partition) + u64(number)):
-        failed = MessageFailed(*unpack(value))
-        message = resolved(failed.message, ground.load)
-        return {"type": failed.message_type, "message": message, "trace": failed.trace}
-    return None
+    """Return a message whose handling raised; None: somebody saw to it, and its row is gone."""
+    failed = parked(ground.journal, letter.letter)
+    if failed is None:
+        return None
+    message = plain(failed.message)
+    return {"type": failed.message_type, "message": message, "trace": failed.trace}

@@ -24,7 +24,7 @@ from goclaw_events.segments.sealing import seal
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from goclaw_actors.decider import Decider
+    from goclaw_actors.decider import Decider, Send
     from goclaw_actors.node import Node
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Done, Journal
@@ -126,10 +126,10 @@ class Archiver:
             dispatcher = self._node.dispatchers[partition]
             self._await(lambda done: dispatcher.require_snapshots(streams, stop, done))
 
-    def record(self, partition: int, fact: Any) -> None:
-        """Record a fact on `$partition`; returns when it is durable."""
+    def record(self, partition: int, fact: Any, *sends: Send) -> None:
+        """Record a fact on `$partition`, and say something with it; returns when it is durable."""
         dispatcher = self._node.dispatchers[partition]
-        self._await(lambda done: dispatcher.record([fact], done))
+        self._await(lambda done: dispatcher.record([fact], done, sends))
 
     def _await(self, ask: Callable[[Done], None]) -> None:
         """Ask the dispatchers for something, and wait until it is durable."""

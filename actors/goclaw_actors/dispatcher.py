@@ -33,6 +33,7 @@ from goclaw_events.replay import stream_turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from goclaw_actors.decider import Send
     from goclaw_actors.ports import Limits, Ports
     from goclaw_actors.work import Report
     from goclaw_events.errors import CodedError
@@ -76,7 +77,7 @@ class Dispatcher:
         self._last_ns = 0
         self._opening = False
         self._opened_count = 0
-        self._to_record: deque[tuple[Sequence[Any], Done]] = deque()
+        self._to_record: deque[tuple[Sequence[Any], Done, Sequence[Send]]] = deque()
         self._heard: deque[tuple[int, CodedError | None]] = deque()
         self._standing_by = False
         self._closed_before = False
@@ -166,12 +167,14 @@ class Dispatcher:
 
     # -- keeping house -----------------------------------------------------------------------
 
-    def record(self, facts: Sequence[Any], done: Done) -> None:
-        """Record facts on `$partition`; `done` hears when they are durable, or why not.
+    def record(self, facts: Sequence[Any], done: Done, sends: Sequence[Send] = ()) -> None:
+        """Record facts on `$partition`, and say something with them.
+
+        `done` hears when that is durable, or why not.
 
         After an error it is not known whether they were recorded.
         """
-        self._to_record.append((facts, done))
+        self._to_record.append((facts, done, sends))
 
     def require_snapshots(self, streams: Iterable[str], below: int, done: Done) -> None:
         """Have the unfinished actors of some streams need no fact below `below` any more.
@@ -182,9 +185,9 @@ class Dispatcher:
 
     def _record_asked(self, batch: Batch) -> None:
         while self._to_record:
-            facts, done = self._to_record.popleft()
+            facts, done, sends = self._to_record.popleft()
             batch.after.append(done)
-            self.turns.record_of_partition(Cause(), facts)
+            self.turns.record_of_partition(Cause(), facts, sends)
 
     # -- what comes in -----------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from goclaw_actors.versions import outdated
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import NEW_TUPLE, Cause, Told
 from goclaw_events.errors import HistoryExpired, JournalUnavailable
+from goclaw_events.facts import MessageSettled
 from goclaw_events.ids import PARTITION_STREAM, partition_of
 from goclaw_events.value import INLINE_BYTES_MAX, packer
 
@@ -380,13 +381,20 @@ class Turns:
 
     # -- the partition's own stream ----------------------------------------------------------
 
-    def record_of_partition(self, cause: Cause, facts: Sequence[Any]) -> None:
-        """Record facts on `$partition`, which no actor has."""
+    def record_of_partition(
+        self, cause: Cause, facts: Sequence[Any], sends: Sequence[Send] = ()
+    ) -> None:
+        """Record facts on `$partition`, which no actor has, and say something with them."""
         batch = self.batch
         assert batch is not None, "facts are recorded within a batch"
         told = Told(PARTITION_STREAM, self.partition_seq + 1, facts)
         batch.builder.add_told(told, self.pack(_turn_of(cause, *told)))
         self.partition_seq += len(facts)
+        for fact in facts:
+            if isinstance(fact, MessageSettled):
+                batch.builder.park(fact.number, None)
+        for send in sends:
+            self.send(batch, PARTITION_STREAM, Message(PARTITION_STREAM, None), send)
 
 
 def _turn_of(cause: Cause, stream: str, seq: int, facts: Sequence[Any]) -> list[Any]:

@@ -161,6 +161,7 @@ for _cls, _name in (
     (facts.PartitionOpened, "partition.opened"),
     (facts.PartitionClosed, "partition.closed"),
     (facts.MessageFailed, "partition.message_failed"),
+    (facts.MessageSettled, "partition.message_settled"),
     (facts.StreamPoisoned, "partition.stream_poisoned"),
     (facts.SegmentSealed, "partition.segment_sealed"),
     (facts.SegmentsExpired, "partition.segments_expired"),

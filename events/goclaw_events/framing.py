@@ -100,7 +100,7 @@ class FrameBuilder:
         self.attempts_oldest = 0
         self.open_added: list[OpenRow] = []
         self.open_removed: list[str] = []
-        self.parked: list[tuple[int, bytes]] = []
+        self.parked: list[tuple[int, bytes | None]] = []
         self.archive: list[bytes] = []
         self.blobs: dict[bytes, bytes] = {}
 
@@ -124,8 +124,8 @@ class FrameBuilder:
         if stream == PARTITION_STREAM and any(kind in data for kind in _OF_ARCHIVE):
             self.archive.append(data)
 
-    def park(self, number: int, data: bytes) -> None:
-        """Add the `parked` row of a `MessageFailed` fact that took `number`."""
+    def park(self, number: int, data: bytes | None) -> None:
+        """Add the `parked` row of a `MessageFailed` that took `number`; None: remove it."""
         self.parked.append((number, data))
 
     def is_empty(self) -> bool:

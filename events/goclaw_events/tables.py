@@ -38,6 +38,7 @@ COUNTERS: Final = (b"in/", b"out/", b"token/")
 """How the keys of `meta` begin that are counters; the rest says what the log is."""
 
 MESSAGE_FAILED: Final = "partition.message_failed"
+MESSAGE_SETTLED: Final = "partition.message_settled"
 
 
 class Row(NamedTuple):
@@ -136,7 +137,7 @@ class Changes(NamedTuple):
     timers: tuple[Sequence[TimerRow], Sequence[TimerRow]]
     attempts: tuple[Sequence[AttemptRow], Sequence[int], int]
     open: tuple[Sequence[OpenRow], Sequence[str]]
-    parked: Sequence[tuple[int, bytes]]
+    parked: Sequence[tuple[int, bytes | None]]
     archive: Sequence[tuple[bytes, bytes]] = ()
 
 
@@ -205,13 +206,15 @@ def derive(frame: Frame, data: bytes) -> list[Row]:
     """Return the rows that a stored frame stands for: what the writer wrote with it."""
     body = frame.body
     streams: dict[str, tuple[int, int]] = {}
-    parked = []
+    parked: list[tuple[int, bytes | None]] = []
     archive: list[tuple[bytes, bytes]] = []
     for number, _, fact in frame.facts():
         seq, count = streams.get(fact.stream, (fact.seq, 0))
         streams[fact.stream] = (seq, count + 1)
         if fact.type == MESSAGE_FAILED:
             parked.append((number, pack(fact.data)))
+        elif fact.type == MESSAGE_SETTLED:
+            parked.append((fact.data[0], None))
         elif fact.type in (SEALED, EXPIRED):
             archive.extend(archive_rows(frame.header.partition, fact.type, fact.data))
     changes = Changes(

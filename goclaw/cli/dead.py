@@ -24,7 +24,7 @@ _UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600}
 _MESSAGE_CHARS = 60
 _SECONDS_DIGITS = 19
 _letters = click.argument("letters", nargs=-1, metavar="[LETTER]...")
-_all = click.option("--all", "every", is_flag=True, help="All that are open.")
+_all = click.option("--all", "every", is_flag=True, help="All tasks and sagas that are open.")
 _group = click.option("--group", metavar="GROUP", help="All that died of the same.")
 _reason = click.option("--reason", default="", metavar="TEXT", help="Why; it is recorded.")
 
@@ -33,8 +33,8 @@ _reason = click.option("--reason", default="", metavar="TEXT", help="Why; it is 
 def dead() -> None:
     """List dead letters; show one, have them run again, give them up.
 
-    LETTER is RUN/TASK of a task that has no attempt left, or ~SAGA of a saga whose compensations
-    failed.
+    LETTER is RUN/TASK of a task that has no attempt left, ~SAGA of a saga whose compensations
+    failed, or PARTITION:NUMBER of a parked message.
     """
 
 
@@ -96,10 +96,7 @@ def list_letters(
 @settings_options
 @json_option
 def show(settings: Settings, letter: str, as_json: bool) -> None:
-    """Show a dead letter: what it was given, and how its attempts failed.
-
-    LETTER may be PARTITION:NUMBER of a parked message, too.
-    """
+    """Show a dead letter: what it was given, and how its attempts failed."""
     from goclaw.asking import ask
 
     record = ask(settings, "dead.show", letter=letter, min_position="now")
@@ -132,8 +129,9 @@ def redrive(
     """Have dead letters run again: the letters named, a group, or all.
 
     A task begins its next generation, with all its attempts; --input lays values over its
-    parameters. The failed compensations of a saga are tried again. Works with and without an
-    engine; what is redriven runs in one. Exits 7 if any was refused.
+    parameters. The failed compensations of a saga are tried again. A parked message, which has to
+    be named, is delivered once more. Works with and without an engine; what is redriven runs in
+    one. Exits 7 if any was refused.
     """
     from goclaw.run_input import given_values
 
@@ -160,7 +158,7 @@ def discard(
     """Give dead letters up: the letters named, a group, or all.
 
     A task fails, and its run goes on as after any failure; a saga is resolved, which takes a
-    --reason. Exits 7 if any was refused.
+    --reason; a parked message, which has to be named, is put away. Exits 7 if any was refused.
     """
     found = _chosen(settings, letters, every=every, group=group, kind=None)
     return _decide(settings, "discard", found, reason, None, as_json=as_json)
@@ -171,7 +169,7 @@ def _chosen(
 ) -> list[Mapping[str, Any]]:
     """Return the letters that are meant; raises `LetterNotFound`."""
     from goclaw.asking import ask
-    from goclaw.dead import listing_of
+    from goclaw.dead import in_bulk, listing_of
 
     if bool(letters) + every + (group is not None) != 1:
         msg = "name letters, or give --group, or --all"
@@ -182,7 +180,7 @@ def _chosen(
     params = listing_of("open", kind, group)
     while True:
         page = ask(settings, "dead.list", **params)
-        found += page["letters"]
+        found += filter(in_bulk, page["letters"])
         if page["cursor"] is None:
             return found
         params["cursor"] = page["cursor"]

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from goclaw.asker import asker
-from goclaw.errors import InvalidRequest
+from goclaw.errors import InvalidRequest, LetterNotFound
+from goclaw.letter_names import MESSAGE, SAGA, TASK, kind_of
 from goclaw.letter_records import find_letter, group_record, letter_record, letter_summary
 from goclaw.operations.operation import Params, act, read
 from goclaw.operations.runs import LIST_MAX, MinPosition
+from goclaw.parked import DISCARDED, REDELIVERED, settle
 from goclaw.results import CommandRefused
 from goclaw_actors.compensating import ResolveSaga, RetrySaga
 from goclaw_actors.letters import DiscardTask, RedriveTask
-from goclaw_events.ids import check_id, is_saga, plain_id, saga_stream, workflow_stream
+from goclaw_events.ids import plain_id, saga_stream, workflow_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from goclaw.engine import Engine
     from goclaw.operations.ground import Ground
+    from goclaw_events.envelope import Position
 
 REASON_MAX: Final = 1_000
 AT_ONCE_MAX: Final = 100
 """So many letters are redriven or discarded by one request."""
-_PARKED: Final = re.compile(r"\d+:\d+\Z")
 
 
 class ListLetters(Params):
@@ -80,7 +81,7 @@ class Redrive(Decide):
     """Which dead letters are to run again, and with what."""
 
     edits: dict[str, Any] | None = None
-    """Laid over the parameters of each task; not for sagas."""
+    """Laid over the parameters of each task; not for others."""
 
 
 def _list(ground: Ground, asked: ListLetters) -> dict[str, Any]:
@@ -110,58 +111,59 @@ def _show(ground: Ground, asked: ShowLetter) -> dict[str, Any]:
 
 
 async def _redrive(engine: Engine, asked: Redrive) -> dict[str, Any]:
-    def order(letter: str) -> tuple[str, Any]:
-        if is_saga(letter):
-            if asked.edits is not None:
-                msg = f"{letter} is a saga: its compensations run again as they are"
-                raise InvalidRequest(msg, hint="leave the edits out")
-            return saga_stream(plain_id(letter)), RetrySaga(asker())
-        run_id, task = _task_of(letter)
+    kinds = {letter: kind_of(letter) for letter in asked.letters}
+    for letter, kind in kinds.items():
+        if asked.edits is not None and kind != TASK:
+            msg = f"{letter} has no parameters to edit: it runs again as it is"
+            raise InvalidRequest(msg, hint="leave the edits out")
+
+    async def say(letter: str) -> Position | None:
+        if kinds[letter] == MESSAGE:
+            return await settle(engine, letter, REDELIVERED, asked.reason)
+        if kinds[letter] == SAGA:
+            return await _command(engine, saga_stream(plain_id(letter)), RetrySaga(asker()))
+        run_id, _, task = letter.partition("/")
         generation = asked.generations.get(letter)
         body = RedriveTask(task, generation, asked.edits, asked.reason, asker())
-        return workflow_stream(run_id), body
+        return await _command(engine, workflow_stream(run_id), body)
 
-    return await _each(engine, asked, order)
+    return await _each(asked, say)
 
 
 async def _discard(engine: Engine, asked: Decide) -> dict[str, Any]:
-    def order(letter: str) -> tuple[str, Any]:
-        if is_saga(letter):
-            if not asked.reason:
-                msg = f"{letter} is a saga: say what was done about what is left to undo"
-                raise InvalidRequest(msg, hint="give a reason")
-            return saga_stream(plain_id(letter)), ResolveSaga(asked.reason, asker())
-        run_id, task = _task_of(letter)
+    kinds = {letter: kind_of(letter) for letter in asked.letters}
+    for letter, kind in kinds.items():
+        if kind == SAGA and not asked.reason:
+            msg = f"{letter} is a saga: say what was done about what is left to undo"
+            raise InvalidRequest(msg, hint="give a reason")
+
+    async def say(letter: str) -> Position | None:
+        if kinds[letter] == MESSAGE:
+            return await settle(engine, letter, DISCARDED, asked.reason)
+        if kinds[letter] == SAGA:
+            resolved = ResolveSaga(asked.reason, asker())
+            return await _command(engine, saga_stream(plain_id(letter)), resolved)
+        run_id, _, task = letter.partition("/")
         body = DiscardTask(task, asked.generations.get(letter), asked.reason, asker())
-        return workflow_stream(run_id), body
+        return await _command(engine, workflow_stream(run_id), body)
 
-    return await _each(engine, asked, order)
-
-
-def _task_of(letter: str) -> tuple[str, str]:
-    """Return run and task of a letter; raises `InvalidRequest` for what is none of a task."""
-    if _PARKED.match(letter):
-        msg = f"{letter} is a parked message: its run, if it had one, has failed"
-        raise InvalidRequest(msg, hint=f"goclaw dead show {letter}")
-    run_id, _, task = letter.partition("/")
-    if not run_id or not task:
-        msg = f"{letter!r} names no dead letter"
-        raise InvalidRequest(msg, hint="RUN/TASK or ~SAGA: goclaw dead list")
-    return check_id(run_id, "run id"), check_id(task, "task id")
+    return await _each(asked, say)
 
 
-async def _each(
-    engine: Engine, asked: Decide, order: Callable[[str], tuple[str, Any]]
-) -> dict[str, Any]:
-    """Say each order, all checked first; one that is refused does not keep others back."""
-    orders = [(letter, *order(letter)) for letter in dict.fromkeys(asked.letters)]
+async def _command(engine: Engine, target: str, body: Any) -> Position | None:
+    _, position = await engine.command(target, body)
+    return position
+
+
+async def _each(asked: Decide, say: Callable[[str], Awaitable[Position | None]]) -> dict[str, Any]:
+    """Say each order; all names were checked."""
     done: list[str] = []
     refused: list[dict[str, str]] = []
     last = None
-    for letter, target, body in orders:
+    for letter in dict.fromkeys(asked.letters):
         try:
-            _, position = await engine.command(target, body)
-        except CommandRefused as error:
+            position = await say(letter)
+        except (CommandRefused, LetterNotFound) as error:
             if not asked.together:
                 raise
             refused.append({"letter": letter, "code": error.code, "message": error.message})

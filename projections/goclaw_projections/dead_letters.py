@@ -225,10 +225,16 @@ def _apply_saga(turn: _Turn) -> None:
             told(turn, fact)
 
 
+_SETTLED: Final = {"redelivered": REDRIVEN, "discarded": DISCARDED}
+
+
 def _apply_partition(turn: _Turn) -> None:
-    """Add messages whose handling raised."""
+    """Add messages whose handling raised, and close those that somebody saw to."""
     for offset, fact in enumerate(turn.turn.facts):
-        if isinstance(fact, facts.MessageFailed):
+        if isinstance(fact, facts.MessageSettled):
+            letter = f"{turn.partition}:{fact.number}"
+            turn.close(letter, _SETTLED[fact.how], fact.by, fact.reason)
+        elif isinstance(fact, facts.MessageFailed):
             lines = fact.trace.strip().splitlines()
             said = lines[-1] if lines else fact.message_type
             letter = f"{turn.partition}:{turn.turn.number + offset}"

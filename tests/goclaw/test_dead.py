@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -156,7 +157,7 @@ async def test_a_saga_that_could_not_be_undone_is_a_letter(engine: goclaw.Engine
         assert (await engine.sagas.run(saga, saga_id=name)).status == "compensation_failed"
     assert [one["letter"] for one in await letters(engine, 2, kind="saga")] == ["~one", "~two"]
     assert (await engine.dead.show("~one"))["alarm"][0][:2] == ["flight", "unreachable"]
-    with pytest.raises(InvalidRequest, match="as they are"):
+    with pytest.raises(InvalidRequest, match="no parameters"):
         await engine.dead.redrive("~one", edits={"n": 1})
     with pytest.raises(InvalidRequest, match="reason"):
         await engine.dead.discard("~two")
@@ -250,9 +251,9 @@ async def test_the_command_line_works_without_an_engine(
     [(None, [(50, 0.0), (50, 0.0), (20, 0.0)]), (400.0, [(40, 0.0), (40, 0.1), (40, 0.1)])],
 )
 def test_a_rate_is_kept_in_turns(rate_per_s: float | None, turns: list[tuple[int, float]]) -> None:
-    """So many a second, a tenth of a second's at once; parked messages are passed over."""
+    """So many a second, a tenth of a second's at once."""
     found = [{"kind": "task", "letter": str(n)} for n in range(120)]
-    taken = list(paced([{"kind": "message"}, *found], rate_per_s))
+    taken = list(paced(found, rate_per_s))
     assert [(len(some), wait_s) for some, wait_s in taken] == turns
     assert [one for some, _ in taken for one in some] == found
 
@@ -275,3 +276,41 @@ async def test_people_are_told_that_letters_wait(
     board.seed("running", {"a": ("dead", 1, None, None)})
     display.changed(board, "a", board.tasks["a"])
     assert "goclaw dead show r/a" in capsys.readouterr().err
+
+
+async def test_a_parked_message_is_settled_by_name(
+    engine: goclaw.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redelivered, it is handled as if it came now; discarded, it is only put away."""
+    kinds = engine.parts.deciders
+    catalogue = kinds["catalogue"]
+
+    def decide(state: Any, message: Any, moment: Any) -> Any:
+        if "catalogue" in broken:
+            raise RuntimeError("a bug")
+        return catalogue.decide(state, message, moment)
+
+    monkeypatch.setitem(kinds, "catalogue", dataclasses.replace(catalogue, decide=decide))
+    one = WorkflowDefinition.model_validate(mail("a"))
+    broken.add("catalogue")
+    for version in ("1", "2"):
+        with pytest.raises(CommandRefused, match="a bug"):
+            await engine.register(one, version=version)
+    broken.clear()
+    first, second = await letters(engine, 2)
+    assert (first["kind"], first["target"], first["message"]) == (
+        "message", "catalogue/mail", "RuntimeError: a bug",
+    )  # fmt: skip
+    assert (await engine.dead.show(first["letter"]))["parked"]["type"] == "definition.register"
+    assert (await engine.dead.redrive_all()) == {"done": [], "refused": []}
+    with pytest.raises(InvalidRequest, match="no parameters"):
+        await engine.dead.redrive(first["letter"], edits={"n": 1})
+    await engine.dead.redrive(first["letter"], reason="mended")
+    await engine.dead.discard(second["letter"])
+    assert await engine.dead.list() == []
+    (done,) = await engine.dead.list(state="redriven")
+    assert (done["why"], (await engine.dead.show(first["letter"]))["parked"]) == ("mended", None)
+    with pytest.raises(LetterNotFound, match="no message is parked"):
+        await engine.dead.redrive(first["letter"])
+    known = await asyncio.to_thread(engine.parts.catalogue.versions, "mail")
+    assert [one.version for one in known] == ["1"]

@@ -22,7 +22,7 @@ from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawS
 from goclaw_actors.work import RETURNED, SLEPT, Consumed, Outcome, Progress, Saved, Stepped
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
-from goclaw_events.facts import SegmentSealed, SegmentsExpired
+from goclaw_events.facts import MessageFailed, MessageSettled, SegmentSealed, SegmentsExpired
 from goclaw_events.frame import FrameHeader
 from goclaw_events.framing import FrameBuilder
 from goclaw_events.ids import PARTITION_STREAM, collector_stream, partition_of, saga_stream
@@ -494,6 +494,10 @@ def _bugs_met(stage: Stage) -> None:
     stage.submit(POISONED, "poisoned", lanes={"poisoned": {}})
     stage.finish()
     stage.submit(POISONED, "poisoned-later", lanes={"poisoned": {}})
+    stage.finish()
+    failed = [said for said in stage.log() if isinstance(said.fact, MessageFailed)]
+    settled = MessageSettled(failed[0].number, "discarded", "mended", "golden")
+    stage.node.dispatchers[failed[0].partition].record([settled], lambda _: None)
     stage.finish()
 
 

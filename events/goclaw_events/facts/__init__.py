@@ -59,6 +59,7 @@ from goclaw_events.facts.letter import (
 from goclaw_events.facts.partition import (
     Marked,
     MessageFailed,
+    MessageSettled,
     PartitionClosed,
     PartitionFact,
     PartitionOpened,
@@ -203,6 +204,7 @@ __all__ = [
     "MembersAsked",
     "MembersEnded",
     "MessageFailed",
+    "MessageSettled",
     "OutcomeRefused",
     "PartitionClosed",
     "PartitionFact",

@@ -39,6 +39,18 @@ class MessageFailed(NamedTuple):
     trace: str
 
 
+class MessageSettled(NamedTuple):
+    """Somebody saw to a parked message, by the number of its `MessageFailed`: it is parked no more.
+
+    `how`: `redelivered` (it is said once more, as a new message of the same frame), `discarded`.
+    """
+
+    number: int
+    how: str
+    reason: str
+    by: str
+
+
 class StreamPoisoned(NamedTuple):
     """A stream cannot go on: its own decider was not asked."""
 
@@ -82,6 +94,7 @@ PartitionFact: TypeAlias = (
     | PartitionOpened
     | PartitionClosed
     | MessageFailed
+    | MessageSettled
     | StreamPoisoned
     | SegmentSealed
     | SegmentsExpired
