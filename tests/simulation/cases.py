@@ -185,6 +185,7 @@ RARE: Final = (
     "bug in decide",
     "bug in evolve: state half changed",
     "message parked",
+    "parked message put away",
     "stream given up",
 )
 """What must come up within the thousands of seeds that are run by command."""
