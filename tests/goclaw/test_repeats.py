@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from goclaw.cli import main
 from goclaw.errors import InvalidRequest, UsageInvalid
 from goclaw.results import CommandRefused
 from goclaw.submission import KEY_CHARS_MAX
+from goclaw.testing import TestEngine
 from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
@@ -84,6 +86,34 @@ async def test_a_key_leads_to_one_run_and_another_request_under_it_is_a_conflict
         ended = await engine.submit(one, idempotency_key="k")
     assert (first.repeated, again.repeated, ended.repeated) == (False, True, True)
     assert {first.run_id, again.run_id, ended.run_id} == {first.run_id}
+
+
+async def test_c34_of_many_that_come_at_once_under_a_key_one_begins(tmp_path: Path) -> None:
+    """Checked and recorded in one turn: over two clients and the engine itself, one run is new."""
+    one, two = files(tmp_path)
+    async with (
+        goclaw.Engine(tmp_path / "d") as engine,
+        goclaw.Client(tmp_path / "d") as first,
+        goclaw.Client(tmp_path / "d") as second,
+    ):
+        asking = [each.submit(one, idempotency_key="k") for each in (engine, first, second) * 5]
+        answers = await asyncio.gather(*asking, second.submit(two, idempotency_key="k"),
+                                       return_exceptions=True)  # fmt: skip
+    begun = [answer for answer in answers if not isinstance(answer, BaseException)]
+    assert len({answer.run_id for answer in begun}) == 1
+    assert [answer.repeated for answer in begun].count(False) == 1
+    assert [getattr(answer, "code", "") for answer in answers].count("command_conflict") >= 1
+
+
+async def test_c41_a_key_is_known_after_a_kill_and_for_as_long_as_the_run() -> None:
+    """It is the id of the run, in the log: no store of its own to lose, or to let grow."""
+    async with TestEngine() as engine:
+        engine.script("hold").returns(1)
+        first = await engine.submit(holding(), idempotency_key="k")
+        await engine.restart(killed=True)
+        await engine.advance("400d")
+        again = await engine.submit(holding(), idempotency_key="k")
+    assert (again.run_id, again.repeated) == (first.run_id, True)
 
 
 async def test_a_repeat_by_name_means_the_version_that_the_name_stood_for(tmp_path: Path) -> None:
