@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 
 import goclaw
-from goclaw import doctor, parts
+from goclaw import doctor, world
 from goclaw.cli import main
 from goclaw_actors.env import SystemClock
 from goclaw_events.datalock import DataLock
@@ -102,7 +102,7 @@ def test_what_was_noticed_last_is_said(
     capsys.readouterr()
     with monkeypatch.context() as patched:
         early = functools.partial(SystemClock, wall=lambda: 1_700_000_000_000_000_000)
-        patched.setattr(parts, "SystemClock", early)
+        patched.setattr(world, "SystemClock", early)
         goclaw.run(WORKFLOW, data_dir=data_dir)
     verified, jumped = (found(data_dir, name) for name in ("log verified", "clock jump"))
     assert verified is not None
