@@ -5,6 +5,7 @@ Some are noted when they are made to happen; those here are read from the log th
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.value import references
@@ -101,6 +102,13 @@ COMMON: Final = (
     "collector ended: unmet",
     "collector ended: cancelled",
     "collector takes members in",
+    "SendNamed accepted",
+    "DecideTask accepted",
+    "signal kept",
+    "signal given",
+    "task waits for a signal",
+    "task asks a person",
+    "answer taken",
     "task collects",
     "schedule fired",
     "schedule triggered",
@@ -181,6 +189,10 @@ RARE: Final = (
     "firings skipped: queue_full",
     "firings skipped: replaced",
     "firings skipped: deleted",
+    "signal given back",
+    "signals left at the end",
+    "answer comes to a task that stands still",
+    "wait for an answer cancelled",
     "fan-out of twenty or more",
     "bug in decide",
     "bug in evolve: state half changed",
@@ -206,6 +218,7 @@ def _cases(world: World) -> Iterator[str]:
     for _, entries in world.history.of_kind("task"):
         yield from _task(entries)
         yield from _abandoned(entries)
+        yield from _answers(entries)
         yield from _letters(entries)
     for _, entries in world.history.of_kind("lane"):
         yield from _lane(entries)
@@ -264,6 +277,11 @@ _SAID: Final = {
     "collector.members_asked": "collector asks members again",
     "schedule.firing_queued": "firing waits",
     "schedule.run_ended": "run of a schedule ended",
+    "run.signal_received": "signal kept",
+    "run.signal_given": "signal given",
+    "run.signal_returned": "signal given back",
+    "run.signals_left": "signals left at the end",
+    "task.answered": "answer taken",
 }
 
 
@@ -282,6 +300,8 @@ def _fact(entry: Entry) -> Iterator[str]:
             yield f"collector ended: {fact.status}"
         case "task.scheduled" if fact.collect:
             yield "task collects"
+        case "task.awaiting":
+            yield "task waits for a signal" if fact.signal else "task asks a person"
         case "run.tasks_skipped":
             yield f"task skipped: {fact.reason}"
         case "task.attempt_lost":
@@ -329,6 +349,7 @@ def _task(entries: list[Entry]) -> Iterator[str]:
         if name == "task.cancelled" and before != "task.died":
             yield {
                 "task.waiting": "wait cancelled before it was due",
+                "task.awaiting": "wait for an answer cancelled",
                 "task.attempt_slept": "sleep cancelled before it was due",
                 "task.scheduled": "task cancelled in its queue",
                 "task.requeued": "task cancelled in its queue",
@@ -345,6 +366,13 @@ def _letters(entries: list[Entry]) -> Iterator[str]:
         elif entry.fact.type == "task.cancelled" and before == "task.died":
             yield "letter withdrawn"
         before = entry.fact.type
+
+
+def _answers(entries: list[Entry]) -> Iterator[str]:
+    types = [entry.fact.type for entry in entries]
+    for before, name in pairwise(types):
+        if name == "task.answered" and before in ("task.paused", "task.interrupted"):
+            yield "answer comes to a task that stands still"
 
 
 def _abandoned(entries: list[Entry]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from goclaw_actors.work import AttemptToken, Outcome
 from goclaw_events.frame import message_record
 from goclaw_events.value import unpack
 from tests.simulation.adjusters import adjust
+from tests.simulation.answerers import answer
 from tests.simulation.damage import flip_a_bit
 from tests.simulation.disk import broken, full
 from tests.simulation.failpoints import FAILPOINTS
@@ -216,6 +217,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "hold": hold,
     "collect": gather,
     "adjust": adjust,
+    "answer": answer,
     "path": change,
     "dead": decide,
     "step": step,

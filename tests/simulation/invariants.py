@@ -12,11 +12,12 @@ from goclaw_events.replay import stream_turns
 from goclaw_events.value import BlobRef, follow, unpack
 from goclaw_events.verify import verify
 from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts, priorities_of
+from tests.simulation.answerers import check_answers
 from tests.simulation.collector_model import check_collector
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.letters import check_death, check_letters
-from tests.simulation.pathways import check_path, generations, is_changed
+from tests.simulation.pathways import BEGINS, ENDS, check_path, generations, is_changed
 from tests.simulation.schedule_model import check_schedule
 from tests.simulation.steppers import check_steps
 from tests.simulation.talkers import KNOB, check_signals
@@ -54,6 +55,7 @@ def check_log(world: World) -> None:
         stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")
     }
     check_adjusted(world)
+    check_answers(world)
     for stream, entries in world.history.of_kind("lane"):
         check_lane(stream, entries, priorities)
     for stream, entries in world.history.of_kind("unique"):
@@ -171,7 +173,7 @@ def _dependencies(world: World, run_id: str, plan: Plan, ended: dict[str, Entry]
     """
     for task in plan.tasks:
         own = world.history.streams.get(f"task/{run_id}/{task.id}", [])
-        scheduled = [e for e in own if e.fact.type in ("task.scheduled", "task.waiting")]
+        scheduled = [e for e in own if e.fact.type in BEGINS]
         assert len(scheduled) <= 1, f"{run_id}/{task.id} was scheduled twice"
         if task.wait is not None and scheduled and isinstance(task.wait.body, dict):
             at_ns = int(datetime.fromisoformat(task.wait.body["until"]).timestamp()) * 10**9
@@ -199,7 +201,7 @@ def _conditions(
             assert n <= than, f"{run_id}/{task} was skipped though {n} > {than}"
             continue
         own = world.history.streams.get(f"task/{run_id}/{task}", [])
-        if any(entry.fact.type in ("task.scheduled", "task.waiting") for entry in own):
+        if any(entry.fact.type in BEGINS for entry in own):
             assert n > than, f"{run_id}/{task} runs though {n} <= {than}"
 
 
@@ -289,16 +291,15 @@ def _end_of_run(
     assert last.fact.type in ("run.completed", "run.failed", "run.cancelled"), types
     for task in plan.tasks:
         own = world.history.streams.get(f"task/{run_id}/{task.id}", [])
-        over = [
-            e for e in own if e.fact.type in ("task.completed", "task.failed", "task.cancelled")
-        ]
-        begun = any(e.fact.type in ("task.scheduled", "task.waiting") for e in own)
+        over = [e for e in own if e.fact.type in ENDS]
+        begun = any(e.fact.type in BEGINS for e in own)
         assert over or not begun, f"{run_id} ended before {task.id}"
         if own and own[-1].fact.type == "task.child_started":
             msg = f"{run_id} ended while {own[-1].decoded.run_id} goes on"
             raise AssertionError(msg)
         if begun and over and task.id in statuses:
-            assert over[0].fact.type == f"task.{statuses[task.id]}", f"{run_id}/{task.id}"
+            how = {"skipped": "dropped"}.get(statuses[task.id], statuses[task.id])
+            assert over[0].fact.type == f"task.{how}", f"{run_id}/{task.id}"
     if last.fact.type == "run.cancelled":
         assert "run.cancel_requested" in types
     elif last.fact.type == "run.completed":

@@ -42,6 +42,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     # Whoever collects how tasks and runs end.
     "collect": 5.0,
     "adjust": 3.0,
+    # Whoever sends signals by their names, and people who are asked.
+    "answer": 5.0,
     # Whoever changes the path of runs.
     "path": 3.0,
     # Whoever decides about dead letters.
@@ -70,6 +72,7 @@ RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "larg
 
 LATER: Final = (
     "control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead", "schedule",
+    "answer",
 )  # fmt: skip
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 

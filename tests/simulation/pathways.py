@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHANGES: Final = frozenset(
     {"run.path_change_asked", "run.path_changed", "run.path_kept", "run.letter_redriven"}
 )
-BEGINS: Final = frozenset({"task.scheduled", "task.waiting"})
+BEGINS: Final = frozenset({"task.scheduled", "task.waiting", "task.awaiting"})
 ENDS: Final = frozenset({"task.completed", "task.failed", "task.cancelled", "task.dropped"})
 EXPECTED: Final = frozenset(
     {

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.simulation import invariants
+from tests.simulation.answerers import answer_all
 from tests.simulation.cases import count_cases
 from tests.simulation.failpoints import Failpoints
 from tests.simulation.faults import FAULTS
@@ -126,14 +127,7 @@ def heal(world: World) -> None:
             quiet = 0
             continue
         if not _commands_wait(world):
-            if world.options.rate("control"):
-                resume(world)
-            if world.options.rate("hold"):
-                world.history.update(world.journal)
-                resume_all(world)
-            if world.options.rate("collect"):
-                close_all(world)
-            settle_all(world)
+            _let_go(world)
             if world.node.idle and _nothing_is_missing(world):
                 _close(world)
                 return
@@ -149,6 +143,20 @@ def heal(world: World) -> None:
     ]
     message = f"the world does not come to rest: {stuck}"
     raise AssertionError(message)
+
+
+def _let_go(world: World) -> None:
+    """Do what only people do, and everything waits for that."""
+    if world.options.rate("control"):
+        resume(world)
+    if world.options.rate("hold"):
+        world.history.update(world.journal)
+        resume_all(world)
+    if world.options.rate("collect"):
+        close_all(world)
+    if world.options.rate("answer"):
+        answer_all(world)
+    settle_all(world)
 
 
 def heal_round(world: World) -> bool:

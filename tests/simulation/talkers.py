@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 KNOB: Final = "knob"
 """The parameter that is steered; no workload reads it."""
 SIGNALS_PER_TASK: Final = 12
-ENDS: Final = frozenset({"completed", "failed", "cancelled"})
+ENDS: Final = frozenset({"completed", "failed", "cancelled", "dropped"})
 
 
 def talk(world: World) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 MESSAGES = ("message", "other_partition")
-ENDS = ("task.completed", "task.failed", "task.cancelled")
+ENDS = ("task.completed", "task.failed", "task.cancelled", "task.dropped")
 STARTED, CHILD = "task.attempt_started", "task.child_started"
 ASIDE = (
     "task.progress_reported", "task.outcome_refused", "task.attempt_returned",
@@ -290,9 +290,10 @@ class _Model:
         last, kind = own[-1], own[-1].fact.type
         if kind in QUEUED or kind in ("task.attempt_lost", "task.joined"):
             return self._asking(own, reason, now_ns)
-        if kind in ("task.waiting", "task.attempt_slept"):
+        if kind in ("task.waiting", "task.attempt_slept", "task.awaiting"):
             assert reason.kind in MESSAGES or reason.until_ns == last.decoded.due_ns, reason
-            return ("timer",)
+            signal = getattr(last.decoded, "signal", None)
+            return ("timer",) if signal is None else ("signal" if signal else "approval", *MESSAGES)
         if kind == "task.attempt_failed":
             assert reason.until_ns == last.decoded.retry_due_ns, reason
             return ("backoff",)

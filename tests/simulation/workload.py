@@ -78,6 +78,8 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
         _make_collect(definition)
     if options.rate("dead"):
         _make_letters(definition)
+    if options.rate("answer"):
+        _ask_others(definition)
     return compile_plan(definition_from(definition, name))
 
 
@@ -89,6 +91,28 @@ def _wait_until(definition: dict[str, Any]) -> None:
             at_s = START_NS // 10**9 + rng.choice([-60, 1, 90, 600])
             zone = timezone(timedelta(hours=rng.randint(-11, 11)))
             task["wait"] = {"until": datetime.fromtimestamp(at_s, zone).isoformat()}
+
+
+def _ask_others(definition: dict[str, Any]) -> None:
+    """Let some tasks wait for signals, or for people; drawn as in `_limit_and_nest`."""
+    rng = random.Random("answer" + repr(definition))
+    for name, task in definition["tasks"].items():
+        likely = 0.7 if "wait" in task else 0.12
+        if rng.random() > likely or not {"wait", "agent"} & task.keys():
+            continue
+        kept = {key: task[key] for key in ("needs", "when") if key in task}
+        said: dict[str, Any] = {}
+        if rng.random() < 0.4:
+            said["deadline"] = rng.choice(["1s", "90s", "10m"])
+        if rng.random() < 0.6:
+            said |= {"signal": rng.choice(["go", "stop"])}
+            said["on_deadline"] = rng.choice(["fail", "skip", "continue"])
+            definition["tasks"][name] = {**kept, "wait_for": said}
+            continue
+        said |= {"who": ["uid:1"], "message": "${task.id}", "arguments": {"n": 1}}
+        said["on_deadline"] = rng.choice(["fail", "approve", "reject", "skip"])
+        said["on_reject"] = rng.choice(["fail", "skip", "continue"])
+        definition["tasks"][name] = {**kept, "approval": said}
 
 
 def child_plan() -> Plan:

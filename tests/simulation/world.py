@@ -66,6 +66,8 @@ class World:
         self.collectors: dict[str, Any] = {}
         self.collecting: dict[str, bytes] = {}
         self.schedule_blobs: dict[bytes, bytes] = {}
+        self.answers: dict[tuple[str, str], tuple[str, bytes]] = {}
+        self.answered: list[str] = []
         self.adjusted: set[tuple[str, str, str]] = set()
         self.path_blobs: dict[bytes, bytes] = {}
         self.ledger: dict[tuple[str, int, str, str], int] = {}
