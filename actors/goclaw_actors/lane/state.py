@@ -137,13 +137,19 @@ def _advance(lane: Lane, fact: LaneAdvanced) -> None:
     _give_back(lane, fact.released)
     for entry in _pop(lane, fact.withdrawn):
         queue.remove(entry)
-    came = list(came_of(lane, fact.queued, fact.now_ns))
-    _keep(lane, came)
-    for entry in came:
-        queue.put(entry)
+    came = {entry[TASK]: entry for entry in came_of(lane, fact.queued, fact.now_ns)}
     _count(lane, fact.queued)
-    for entry in _pop(lane, fact.leased):
-        queue.remove(entry)
+    # who gets a slot in the turn in which it comes never waits
+    at_once = {task: came.pop(task) for task in fact.leased if task in came}
+    waited = _pop(lane, [task for task in fact.leased if task not in at_once])
+    if waited:
+        queue.remove_all(waited)
+    for entry in came.values():
+        queue.put(entry)
+    _keep(lane, came.values())
+    following = iter(waited)
+    for task in fact.leased:
+        entry = at_once.get(task) or next(following)
         if entry[ARRIVAL_NS]:
             served[entry[PRIORITY]] = entry[ARRIVAL_NS]
     lane.leased.update(dict.fromkeys(fact.leased))
