@@ -99,11 +99,12 @@ class RocksViewStore:
         batch = WriteBatch(raw_mode=True)
         for prefix in dropped:
             batch.delete_range(prefix, end_of(prefix))
+        put, delete = batch.put, batch.delete
         for key, value in changes:
             if value is None:
-                batch.delete(key)
+                delete(key)
             else:
-                batch.put(key, value)
+                put(key, value)
         with self._lock:
             try:
                 self._open_db().write(batch, self._unlogged)

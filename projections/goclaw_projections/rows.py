@@ -115,12 +115,11 @@ class Rows:
     def changes(self) -> list[Change]:
         """Return what the group changed, packed; raises `TypeError` for what cannot be packed."""
         prefix, pack = self._prefix, self._pack
-        packed = list(self._added)
-        packed.extend(
+        packed = [
             ((prefix + key).encode(), None if row is None else pack(row))
             for key, row in self._changed.items()
-        )
-        return packed
+        ]
+        return [*self._added, *packed]
 
     def settle(self) -> None:
         """Forget what was changed: it is written. Evicts the oldest of what memory holds."""

@@ -54,12 +54,15 @@ class RocksStore:
     def write(self, rows: Iterable[Row]) -> None:
         """Write rows as one batch, not flushed: readers see them, a power cut may lose them."""
         batch = WriteBatch(raw_mode=True)
-        handles = self._handles
+        put, delete, last = batch.put, batch.delete, ""
         for table, key, value in rows:
+            if table != last:  # said once for many rows: with each of them it takes twice as long
+                batch.set_default_column_family(self._handles[table])
+                last = table
             if value is None:
-                batch.delete(key, handles[table])
+                delete(key)
             else:
-                batch.put(key, value, handles[table])
+                put(key, value)
         try:
             self._open_db().write(batch, self._unsynced)
         except Exception as error:
