@@ -85,8 +85,9 @@ class Batch:
         if kind is StartAttempt:
             self.starts.append(effect)
         elif kind is OpenAttempt:
-            row = NEW_TUPLE(AttemptRow, (effect.token, stream, *effect[1:]))
-            self.attempts[effect.token] = row
+            token, attempt, holder, lease_until_ns = effect
+            row = NEW_TUPLE(AttemptRow, (token, stream, attempt, holder, lease_until_ns))
+            self.attempts[token] = row
             self.builder.attempts_added.append(row)
         elif kind is CloseAttempt:
             self.builder.attempts_removed.append(effect.token)

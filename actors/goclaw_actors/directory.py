@@ -45,7 +45,7 @@ class Directory:
     """
 
     def __init__(self, kinds: Mapping[str, Decider[Any]], turns: Turns, live_max: int) -> None:
-        self._kinds = kinds
+        self.kinds = kinds
         self._turns = turns
         self._live_max = live_max
         self.live: OrderedDict[str, Entity] = OrderedDict()
@@ -54,13 +54,13 @@ class Directory:
         """Return the live actor of a stream; an actor that was not live loads when told."""
         entity = self.live.get(stream)
         if entity is None:
-            entity = Entity(stream, self._kinds[kind_of(stream)], self._turns)
+            entity = Entity(stream, self.kinds[kind_of(stream)], self._turns)
             self.live[stream] = entity
         return entity
 
     def knows(self, stream: str) -> bool:
         """Tell whether a stream is of a kind that has a decider."""
-        return kind_of(stream) in self._kinds
+        return kind_of(stream) in self.kinds
 
     def drop(self, entity: Entity) -> None:
         """Stop an actor; its stream can activate another one."""

@@ -202,7 +202,7 @@ class Dispatcher:
     def accept_outcome(self, outcome: Report) -> None:
         """Take in what an executor says of an attempt."""
         message = Message(outcome.stream, outcome)
-        if isinstance(outcome, (Outcome, Saved, Stepped)):
+        if isinstance(outcome, (Outcome, Saved, Stepped)) and outcome.blobs:
             message.blobs = outcome.blobs
         self.commands.append(message)
 
@@ -253,7 +253,8 @@ class Dispatcher:
         return True
 
     def _begin(self, now_ns: int) -> Batch:
-        batch = self.turns.batch = Batch(self._number + 1, now_ns, self.turns.pack)
+        batch = Batch(self._number + 1, now_ns, self.turns.pack)
+        self.turns.begin(batch)
         self._ports.contents.lend(batch.builder.blobs)
         return batch
 

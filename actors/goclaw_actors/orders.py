@@ -18,7 +18,7 @@ from goclaw_events.envelope import maker
 from goclaw_events.ids import lane_stream, plain_id, unique_stream
 from goclaw_events.instants import BadInstant, parse_instant
 from goclaw_events.plan.awaits import ANSWERED
-from goclaw_events.templates import render
+from goclaw_events.templates import STATIC, render
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
@@ -82,19 +82,20 @@ class Orders(ABC):
             return WaitTask(definition, self.generation(index), due_ns)
         if task.kind in ANSWERED:
             return self._awaits(task, definition)
-        params = task.params.body if task.params.is_static else self.render(task.params, index)
+        kind, params = task.params
+        if kind != STATIC:
+            params = self.render(task.params, index)
         collect = wish = None
         if task.kind == "collect":
             params, collect, wish = self._collects(params, index)
         child = self._child(task.agent) if task.kind in CHILDREN else None
-        said = (params, task.lane, task.priority, self.deadline_ns, child)
         key = ""
         if task.slot.key is not None:
             key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
         unique = None if task.unique is None else self._unique(task, task.unique, index)
-        generation = self.generation(index)
-        rest = (self.tenant, key, unique, collect, wish)
-        return _SCHEDULE((definition, generation, *said, *rest))
+        which = (definition, self.generation(index), params, task.lane, task.priority)
+        rest = (self.deadline_ns, child, self.tenant, key, unique, collect, wish)
+        return _SCHEDULE(which + rest)
 
     def _awaits(self, task: PlannedTask, definition: BlobRef) -> AwaitTask:
         """Return what has a task wait for a signal, or for a person."""

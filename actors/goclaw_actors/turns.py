@@ -25,7 +25,7 @@ from goclaw_actors.snapshotter import Snapshotter
 from goclaw_actors.spill import spill
 from goclaw_actors.versions import outdated
 from goclaw_events.codec import FACTS
-from goclaw_events.envelope import NEW_TUPLE, Cause, Told
+from goclaw_events.envelope import Cause, maker
 from goclaw_events.errors import HistoryExpired, JournalUnavailable
 from goclaw_events.facts import MessageSettled
 from goclaw_events.ids import PARTITION_STREAM, partition_of
@@ -36,13 +36,15 @@ if TYPE_CHECKING:
 
     from goclaw_actors.actor import Entity
     from goclaw_actors.batch import Batch
-    from goclaw_actors.decider import Decision
+    from goclaw_actors.decider import Accepted, Decision
     from goclaw_actors.exchange import Exchange
     from goclaw_actors.message import Reply
     from goclaw_actors.ports import Limits, Ports
     from goclaw_events.envelope import MessageRecord
 
 log = getLogger(__name__)
+_CAUSE: Final = maker(Cause, 6)
+_NEW: Final = object.__new__
 TURN_BYTES_MAX: Final = 3 * 1024 * 1024
 """With a full batch before it and the messages left after it, a turn must fit into a frame."""
 
@@ -62,6 +64,7 @@ class Turns:
         self.later: deque[Entity] = deque()
         self.bugs = Bugs(self)
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
+        self._live = self.directory.live
         required = Required(self.activate, self.directory.release)
         self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits, required)
         self._snapshot_every = limits.snapshot_every_facts
@@ -84,7 +87,7 @@ class Turns:
             self.held_back.append(message)
             return
         target = message.target
-        (self.directory.live.get(target) or self.directory.entity(target)).tell(message)
+        (self._live.get(target) or self.directory.entity(target)).tell(message)
 
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
         """Deliver a message that was stored, in an inbox row or another partition's frame."""
@@ -161,22 +164,21 @@ class Turns:
         if message.id is None or message.row is not None:
             batch.take_source(message)
         try:
-            if entity.state is None and (
-                self._answer_archived(batch, entity, message)
-                or not self._begin(entity, message, batch)
-            ):
+            if entity.state is None:
+                if message.fresh and not entity.rebuild:
+                    entity.state = entity.decider.initial(entity.stream)
+                    entity.snapshot_due = self._snapshot_every
+                elif self._answer_archived(batch, entity, message) or not self._begin(
+                    entity, message, batch
+                ):
+                    return
+            is_command = message.command_id is not None or message.if_version is not None
+            if is_command and (reply := _reply_before(entity, message, batch.now_ns)) is not None:
+                batch.reply(message, reply, entity.number)
                 return
-            if message.command_id is not None:
-                reply = known_reply(entity, message, batch.now_ns)
-                if reply is not None:
-                    batch.reply(message, reply, entity.number)
-                    return
-            if message.if_version is not None:
-                refused = outdated(entity, message.if_version)
-                if refused is not None:
-                    batch.reply(message, refused, entity.number)
-                    return
-            decision = self.decide(entity, message.body, self._moment(batch))
+            moment, builder = self._now, batch.builder
+            moment.number = builder.first + builder.count
+            decision = entity.decider.decide(entity.state, message.body, moment)
             if decision.facts and entity.archived and entity.decider.is_final(entity.state):
                 decision = without_facts(decision)
             self._record(batch, entity, message, decision)
@@ -201,7 +203,8 @@ class Turns:
                 if entity.state is None:
                     self.load(entity, batch)
                 bodies = [message.body for message in messages]
-                decision = pool.decide(entity.state, bodies, self._moment(batch))
+                self._now.number = batch.next_number
+                decision = pool.decide(entity.state, bodies, self._now)
                 # To read the facts again costs by the message, not by the fact.
                 entity.snapshot_due -= len(messages) - 1
                 self._record(batch, entity, messages[0], decision)
@@ -222,12 +225,10 @@ class Turns:
             entity.archived = found is not None
         return entity.archived
 
-    def _moment(self, batch: Batch) -> Moment:
-        moment, builder = self._now, batch.builder
-        moment.now_ns = batch.now_ns
-        moment.number = builder.first + builder.count
-        moment.era = self.era
-        return moment
+    def begin(self, batch: Batch) -> None:
+        """Take the turns that follow in a batch, at its moment."""
+        self.batch = batch
+        self._now.now_ns, self._now.era = batch.now_ns, self.era
 
     def activate(self, stream: str) -> tuple[Entity, bool] | None:
         """Return the live actor of a stream, loaded, and whether it was live; None: it has none.
@@ -272,10 +273,6 @@ class Turns:
 
     def _begin(self, entity: Entity, message: Message, batch: Batch) -> bool:
         """Bring an actor to where its stream stands; False if nothing is left to decide with."""
-        if message.fresh and not entity.rebuild:
-            entity.state = entity.decider.initial(entity.stream)
-            entity.snapshot_due = self._snapshot_every
-            return True
         try:
             self.load(entity, batch)
         except HistoryExpired:
@@ -303,21 +300,27 @@ class Turns:
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         facts, sends, effects, reply = decision
         if facts:
-            cause = message.cause() if message.command_id is None else cause_of(message, reply)
-            is_command = cause.command_id is not None
-            facts, data = self.encode(batch, entity, cause, facts)
-            if len(data) > TURN_BYTES_MAX:
-                text = f"the facts of one message take more than {TURN_BYTES_MAX} bytes"
-                if message.reply_to is None:
-                    raise TurnTooLarge(text, stream=entity.stream)
-                batch.reply(message, Refused(TurnTooLarge.code, text), entity.number)
-                return
-            self.evolve(entity, facts)
-            if is_command:
+            if message.command_id is None:
+                cause = _CAUSE(
+                    (message.id, None, message.correlation, message.traceparent, None, None)
+                )
+            else:
+                cause = cause_of(message, reply)
+            builder, stream, seq = batch.builder, entity.stream, entity.seq + 1
+            data = self.pack(turn := _turn_of(cause, stream, seq, facts))
+            if len(data) > INLINE_BYTES_MAX:
+                facts, data = self._spilled(batch, turn)
+                if len(data) > TURN_BYTES_MAX:
+                    self._refuse(batch, entity, message)
+                    return
+            evolve, state = entity.decider.evolve, entity.state
+            for fact in facts:
+                evolve(state, fact)
+            if cause.command_id is not None:
                 fold_reply(entity, cause, batch.now_ns)
-            builder, stream = batch.builder, entity.stream
-            builder.add_told(NEW_TUPLE(Told, (stream, entity.seq + 1, facts)), data)
-            entity.seq += len(facts)
+            count = len(facts)
+            builder.add(stream, seq, count, data, facts)
+            entity.seq += count
             entity.number = builder.first + builder.count - 1
             if entity.seq >= entity.snapshot_due:
                 self.snapshots.want(entity)
@@ -329,28 +332,15 @@ class Turns:
         if reply is not None:
             batch.reply(message, reply, entity.number)
 
-    # The steps of a turn, each a method so that it can be measured.
+    def _refuse(self, batch: Batch, entity: Entity, message: Message) -> None:
+        """Answer a command whose facts are too large for a turn; raise where nobody waits."""
+        text = f"the facts of one message take more than {TURN_BYTES_MAX} bytes"
+        if message.reply_to is None:
+            raise TurnTooLarge(text, stream=entity.stream)
+        batch.reply(message, Refused(TurnTooLarge.code, text), entity.number)
 
-    @staticmethod
-    def decide(entity: Entity, body: Any, moment: Moment) -> Decision:
-        """Ask the actor's decider."""
-        return entity.decider.decide(entity.state, body, moment)
-
-    @staticmethod
-    def evolve(entity: Entity, facts: Sequence[Any]) -> None:
-        """Fold new facts into the actor's state."""
-        evolve, state = entity.decider.evolve, entity.state
-        for fact in facts:
-            evolve(state, fact)
-
-    def encode(
-        self, batch: Batch, entity: Entity, cause: Cause, facts: Sequence[Any]
-    ) -> tuple[Sequence[Any], bytes]:
-        """Pack a turn; a fact with a large value is replaced by one that refers to it."""
-        turn = _turn_of(cause, entity.stream, entity.seq + 1, facts)
-        data = self.pack(turn)
-        if len(data) <= INLINE_BYTES_MAX:
-            return facts, data
+    def _spilled(self, batch: Batch, turn: list[Any]) -> tuple[list[Any], bytes]:
+        """Pack a turn again: a fact with a large value is replaced by one that refers to it."""
         smaller = []
         for at, told in enumerate(turn[1:], 1):
             fact = told[-1]
@@ -364,7 +354,9 @@ class Turns:
         """Deliver what an actor says to another, here or in the other's partition."""
         target, body, fresh, passed_on = send
         number = (batch.builder.first, batch.sent)
-        message = Message(target, body, number, cause.correlation, cause.traceparent, fresh=fresh)
+        message = _NEW(Message)  # without its constructor: one is made for each thing said
+        message.target, message.body, message.id, message.fresh = target, body, number, fresh
+        message.correlation, message.traceparent = cause.correlation, cause.traceparent
         if target == sender:
             message.continues = True
         batch.sent += 1
@@ -387,9 +379,10 @@ class Turns:
         """Record facts on `$partition`, which no actor has, and say something with them."""
         batch = self.batch
         assert batch is not None, "facts are recorded within a batch"
-        told = Told(PARTITION_STREAM, self.partition_seq + 1, facts)
-        batch.builder.add_told(told, self.pack(_turn_of(cause, *told)))
-        self.partition_seq += len(facts)
+        seq, count = self.partition_seq + 1, len(facts)
+        data = self.pack(_turn_of(cause, PARTITION_STREAM, seq, facts))
+        batch.builder.add(PARTITION_STREAM, seq, count, data, facts)
+        self.partition_seq += count
         for fact in facts:
             if isinstance(fact, MessageSettled):
                 batch.builder.park(fact.number, None)
@@ -397,15 +390,23 @@ class Turns:
             self.send(batch, PARTITION_STREAM, Message(PARTITION_STREAM, None), send)
 
 
+def _reply_before(entity: Entity, message: Message, now_ns: int) -> Accepted | Refused | None:
+    """Return what answers a command undecided: it came before, or expects another version."""
+    reply = None
+    if message.command_id is not None:
+        reply = known_reply(entity, message, now_ns)
+    if reply is None and message.if_version is not None:
+        return outdated(entity, message.if_version)
+    return reply
+
+
 def _turn_of(cause: Cause, stream: str, seq: int, facts: Sequence[Any]) -> list[Any]:
     """Return a turn as a frame holds it."""
     names = FACTS.names
-    if len(facts) == 1:
-        (fact,) = facts
-        return [cause, (stream, seq, *names[type(fact)], fact)]
     turn: list[Any] = [cause]
     for fact in facts:
-        turn.append((stream, seq, *names[type(fact)], fact))
+        name, version = names[type(fact)]
+        turn.append((stream, seq, name, version, fact))
         seq += 1
     return turn
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_events.envelope import NEW_TUPLE, Told
 from goclaw_events.frame import FrameHeader, array_header, encode_header, hash_of, seal
 from goclaw_events.ids import PARTITION_STREAM
 from goclaw_events.segments.records import EXPIRED, SEALED, archive_rows
@@ -13,7 +14,7 @@ from goclaw_events.value import unpack
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from goclaw_events.envelope import AttemptRow, Cause, MessageRecord, OpenRow, TimerRow, Told
+    from goclaw_events.envelope import AttemptRow, Cause, MessageRecord, OpenRow, TimerRow
 
 _BODY_FIELDS: Final = 10
 _OF_ARCHIVE: Final = (SEALED.encode(), EXPIRED.encode())
@@ -23,7 +24,7 @@ _ARRAYS: Final = tuple(array_header(length) for length in range(64))
 class EncodedFrame(NamedTuple):
     """A frame ready to be written: its bytes, its rows and the blobs that go before it.
 
-    `told` has its turns as objects, for readers in the same process, if the writer had them.
+    `told` has its turns as objects, for readers in the same process, if the writer had all of them.
     """
 
     header: FrameHeader
@@ -34,8 +35,8 @@ class EncodedFrame(NamedTuple):
 
     @property
     def is_told(self) -> bool:
-        """Tell whether `told` has all facts of the frame."""
-        return sum(len(turn.facts) for turn in self.told) == self.header.facts_count
+        """Tell whether `told` has the facts of the frame."""
+        return bool(self.told)
 
     @property
     def last(self) -> int:
@@ -108,14 +109,17 @@ class FrameBuilder:
         """Append a turn whose facts (packed `Fact`s) start at `seq` of `stream`."""
         count = len(facts)
         data = b"".join((_array(count + 1), self._pack(cause), *facts))
-        self._add(stream, seq, count, data)
+        self.add(stream, seq, count, data)
 
-    def add_told(self, told: Told, data: bytes) -> None:
-        """Append a turn that is packed whole: its cause, then its facts."""
-        self.told.append(told)
-        self._add(told.stream, told.seq, len(told.facts), data)
+    def add(
+        self, stream: str, seq: int, count: int, data: bytes, facts: Sequence[Any] | None = None
+    ) -> None:
+        """Append a turn that is packed whole: its cause, then its `count` facts.
 
-    def _add(self, stream: str, seq: int, count: int, data: bytes) -> None:
+        `facts` are these as objects, if the writer has them.
+        """
+        if facts is not None:
+            self.told.append(NEW_TUPLE(Told, (stream, seq, facts)))
         self.turns.append(data)
         self.count += count
         self.body_bytes += len(data)
@@ -159,7 +163,8 @@ class FrameBuilder:
         body = b"".join((_array(_BODY_FIELDS), _array(len(self.turns)), *self.turns, *tail))
         data = seal(encode_header(header), body)
         rows = rows_of(header, data, self._changes(header), self._pack)
-        return EncodedFrame(header, data, rows, self.blobs, self.told)
+        told = self.told if len(self.told) == len(self.turns) else ()
+        return EncodedFrame(header, data, rows, self.blobs, told)
 
     def _changes(self, header: FrameHeader) -> Changes:
         archive = [

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
+
+from goclaw_events.ids import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw.parts import Parts
+    from goclaw_actors.decider import Decider
 
 THREADS: Final = {
     "goclaw-dispatch": "dispatch",
@@ -34,6 +38,7 @@ class StageClock:
     def __init__(self, parts: Parts, *, inside: bool) -> None:
         self._runner = parts.views.runner
         self._steps: dict[str, float] = {}
+        self._within = False
         if inside:
             self._instrument(parts)
         self._clocks = {
@@ -65,10 +70,24 @@ class StageClock:
     def _instrument(self, parts: Parts) -> None:
         for dispatcher in parts.node.dispatchers:
             turns = dispatcher.turns
-            turns.decide = self._timed("decide", turns.decide)  # type: ignore[method-assign]
-            turns.evolve = self._timed("fold", turns.evolve)  # type: ignore[method-assign]
-            turns.encode = self._timed("encode", turns.encode)  # type: ignore[method-assign]
+            turns.pack = self._timed("encode", turns.pack)
             dispatcher.encode = self._timed("encode", dispatcher.encode)  # type: ignore[method-assign]
+            deciders = turns.directory.kinds.items()
+            kinds = {kind: self._timed_decider(decider) for kind, decider in deciders}
+            turns.directory.kinds = kinds
+            for entity in list(turns.directory.live.values()):
+                entity.decider = kinds[kind_of(entity.stream)]
+
+    def _timed_decider(self, decider: Decider[Any]) -> Decider[Any]:
+        decide, evolve, pool = decider.decide, decider.evolve, decider.pool
+        if pool is not None:
+            pool = replace(pool, decide=self._timed("decide", pool.decide))
+        return replace(
+            decider,
+            decide=self._timed("decide", decide),
+            evolve=self._timed("fold", evolve),
+            pool=pool,
+        )
 
     def _timed(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
         steps = self._steps
@@ -76,10 +95,14 @@ class StageClock:
         clock = time.perf_counter
 
         def timed(*args: Any) -> Any:
+            if self._within:
+                return function(*args)
+            self._within = True
             started = clock()
             try:
                 return function(*args)
             finally:
                 steps[step] += clock() - started
+                self._within = False
 
         return timed

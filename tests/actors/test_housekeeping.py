@@ -114,9 +114,9 @@ def test_a_stream_that_cannot_be_rebuilt_fails_its_request() -> None:
     stage.rest()
     dispatcher = first(stage)
     dispatcher.turns.directory.clear()
-    kinds = dispatcher.turns.directory._kinds
+    kinds = dispatcher.turns.directory.kinds
     broken = {**kinds, "lane": None}
-    dispatcher.turns.directory._kinds = broken  # type: ignore[assignment]
+    dispatcher.turns.directory.kinds = broken  # type: ignore[assignment]
     told = require(stage, ["lane/w/io"])
     other: list[CodedError | None] = []
     dispatcher.require_snapshots(["workflow/r"], 1, other.append)

@@ -214,3 +214,15 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
     with pytest.raises(InvalidPosition):
         found = Cursor.parse(text)
     assert found is None
+
+
+@pytest.mark.parametrize("all_told", [True, False])
+def test_turns_are_told_as_objects_only_where_all_of_them_are(*, all_told: bool) -> None:
+    """Who reads them instead of the bytes must miss none."""
+    builder, facts = FrameBuilder(1, packer()), [["object"]]
+    data = packer()([Cause(), Fact("workflow/a", 1, "x", 1, [])])
+    builder.add("workflow/a", 1, 1, data, facts)
+    builder.add("workflow/b", 1, 1, data, facts if all_told else None)
+    frame = builder.close(FrameHeader(b"l" * 16, 0, 1, 1, 1, 2, 9, b"h" * 16))
+    assert frame.is_told is all_told
+    assert [turn.stream for turn in frame.told] == (["workflow/a", "workflow/b"] * all_told)

@@ -38,7 +38,8 @@ class Asking:
         ref = definition or task.definition
         assert ref is not None, "a task that runs was scheduled"
         plan = self.contents.plan(ref)
-        return adjusted(plan.tasks[plan.index[task.task_id]], task.adjusted)
+        planned = plan.tasks[plan.index[task.task_id]]
+        return adjusted(planned, task.adjusted) if task.adjusted else planned
 
     def redirect(self, task: Task, message: SlotRedirected, _moment: Moment) -> Decision:
         """Ask the lane that a full one named."""
@@ -72,7 +73,8 @@ class Asking:
         shared = said.lane.startswith("/")
         workflow = self.contents.plan(ref).name if shared and ref is not None else ""
         whose = (task.stream, said.priority, at_head, said.tenant, workflow, said.key)
-        asks = _ENQUEUE((*whose, slot.units, slot.cost, task.hops, False))
+        what = (slot.units, slot.cost, task.hops, False)
+        asks = _ENQUEUE(whose + what)
         return _SEND((lane_stream(said.lane), asks, False, False))
 
 

@@ -175,18 +175,21 @@ class _Decide:
         return decision if task.signals is None else hearing.with_farewell(task, decision, moment)
 
     def _schedule(self, task: Task, message: ScheduleTask, moment: Moment) -> Decision:
-        task = in_generation(task, message.generation)
-        if task.status in FINAL:
-            return again_reported(task)
         if task.status != PENDING:
-            return NOTHING
-        message = asked_for(task, message)
+            task = in_generation(task, message.generation)
+            if task.status in FINAL:
+                return again_reported(task)
+            if task.status != PENDING:
+                return NOTHING
         planned = self._asking.planned(task, message.definition)
-        total_ns = total_of(task, after_ns(moment.now_ns, planned.timeouts.total_s))
+        total_ns = after_ns(moment.now_ns, planned.timeouts.total_s)
+        if task.adjusted:
+            message, total_ns = asked_for(task, message), total_of(task, total_ns)
         waits_first = message.unique is not None or message.collect is not None
         asks_now = message.lane and not waits_first and task.hold is None
         queue_ns = after_ns(moment.now_ns, planned.timeouts.queue_s) if asks_now else 0
-        fact = _SCHEDULED((*message[:6], total_ns, queue_ns, *message[6:11]))
+        limits = (total_ns, queue_ns)
+        fact = _SCHEDULED(message[:6] + limits + message[6:11])
         timers = [SetTimer(TOTAL, total_ns)] if total_ns else []
         if waits_first:
             return Decision((fact,), (self._first(task, message, moment),), timers)

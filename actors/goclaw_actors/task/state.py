@@ -201,6 +201,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             task.queue_due_ns = 0
             if task.signals is not None:
                 talk.attempt_started(task.signals, task.attempt)
+        case TaskCompleted() | TaskFailed() | TaskCancelled() | TaskDied():
+            _ended(task, fact)
         case TaskWaiting(definition, generation, due_ns):
             _begin_again(task, generation)
             task.status = WAITING
@@ -227,8 +229,6 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             _sent(task, fact)
         case TaskCancelRequested():
             task.status = CANCELLING
-        case TaskCompleted() | TaskFailed() | TaskCancelled() | TaskDied():
-            _ended(task, fact)
         case AttemptReturned(token):
             _returned(task, token)
         case OutcomeRefused():

@@ -213,7 +213,8 @@ class _Decide:
         if not (draft.facts or draft.sends or again):
             return NOTHING
         draft.schedule([*draft.take_ready(), *again])
-        draft.sends += concluding(run, draft.statuses)
+        if run.path is not None:
+            draft.sends += concluding(run, draft.statuses)
         return self._finish(run, draft, results)
 
     def _more(self, run: Run, message: ScheduleMore, moment: Moment) -> Decision:

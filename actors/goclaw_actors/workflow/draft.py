@@ -38,6 +38,7 @@ from goclaw_events.facts import (
 from goclaw_events.ids import lane_stream, task_stream, workflow_stream
 
 if TYPE_CHECKING:
+    from goclaw_actors.blocked import Blocked
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
     from goclaw_events.plan import Plan
@@ -129,14 +130,14 @@ class Draft(Orders):
                 let_finish = self.plan.on_failure == "let_finish"
                 reason = f"task {fact.task} failed"
                 self.stop(reason, queued_only=let_finish, graceful=not let_finish)
-        self._leave_room(index)
+        if self.run.blocked is not None:
+            self._leave_room(self.run.blocked, index)
         self._settle(index, status)
 
-    def _leave_room(self, index: int) -> None:
+    def _leave_room(self, blocked: Blocked, index: int) -> None:
         """Have a lane told that the run waits no more, if the last task held back for it ends."""
-        blocked = self.run.blocked
-        lane = None if blocked is None else blocked.lane_of(index)
-        if blocked is None or lane is None:
+        lane = blocked.lane_of(index)
+        if lane is None:
             return
         ended = self._unblocked[lane] = self._unblocked.get(lane, 0) + 1
         if ended == blocked.counts[lane]:
@@ -172,7 +173,8 @@ class Draft(Orders):
                 self._postpone(waiting)
                 break
             index = waiting.pop()
-            if self.status_of(index) != ACTIVE:
+            known = self.statuses.get(index)
+            if (self.run.statuses[index] if known is None else known) != ACTIVE:
                 continue
             reason = self._start(index)
             if reason:
