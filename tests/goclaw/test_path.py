@@ -199,3 +199,50 @@ async def test_a_change_outlives_its_engine(
     GATE.set()
     async with goclaw.Engine(tmp_path) as engine:
         assert (await engine.result(run_id, timeout_s=30)).unwrap() == 7
+
+
+async def test_a_run_that_ended_is_begun_anew_from_its_results(
+    engine: goclaw.Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another run skips what need not be done again, with what the first one had for it."""
+    GATE.set()
+    await engine.submit(workflow(), run_id="old")
+    assert (await engine.result("old", timeout_s=30)).ok
+    with pytest.raises(CommandRefused) as over:
+        await engine.run_again("old", "b")
+    assert over.value.code == "run_finished"
+
+    async def called(*args: str) -> str:
+        where = ("--data-dir", str(tmp_path))
+        assert await asyncio.to_thread(main, (*args, *where)) == 0
+        return capsys.readouterr().out.strip()
+
+    await called("lanes", "pause", "/default")
+    await engine.submit(workflow(), run_id="new")
+    found = await called("runs", "result", "old", "--task", "a")
+    assert found == '"g0"'
+    await called("path", "skip", "new", "a", "--result", found)
+    await called("path", "add", "new", "--need", "c=a")
+    await called("lanes", "resume", "/default")
+    assert (await engine.result("new", timeout_s=30)).unwrap() == "none"
+    tasks = (await client_of(engine).show("new"))["tasks"]
+    assert {name: task["status"] for name, task in tasks.items()} == {
+        "a": "skipped", "b": "completed", "c": "completed",
+    }  # fmt: skip
+
+
+async def test_a_collector_that_is_opened_later_counts_a_later_generation(
+    engine: goclaw.Engine,
+) -> None:
+    """The first one stays what it was."""
+    tasks = {"a": {"agent": "path.say"}, "other": {"agent": "path.wait"}}
+    made = WorkflowDefinition.model_validate({"name": "g", "tasks": tasks})
+    await engine.submit(made, run_id="r")
+    first = await engine.collect("r/a", collector_id="first")
+    assert [one.generation for one in first.gathered] == [0]
+    await engine.run_again("r", "a")
+    later = await engine.collect("r/a")
+    assert [one.generation for one in later.gathered] == [1]
+    assert [one.generation for one in (await engine.collection("first")).gathered] == [0]
+    GATE.set()
+    assert (await engine.result("r", timeout_s=30)).ok
