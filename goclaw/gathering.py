@@ -12,13 +12,20 @@ from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.recent import RecentFrames
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
-from goclaw_events.facts import TaskCancelled, TaskCompleted, TaskEnded, TaskFailed
+from goclaw_events.facts import (
+    TaskCancelled,
+    TaskCompleted,
+    TaskEnded,
+    TaskFailed,
+    TaskScheduled,
+    TaskWaiting,
+)
 from goclaw_events.ids import partition_of, task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import BlobRef, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from goclaw_actors.collector import Collector
     from goclaw_actors.decider import Decider
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 16
 UNKNOWN: Final = "unknown"
+FRAMES_PLAIN: Final = 2
 
 
 class Gathering:
@@ -77,18 +85,20 @@ class Gathering:
         assert outcome is not None, "outcomes are numbered without a gap"
         place, generation, status, vote = outcome
         run_id, task = collector.members[place]
-        result, error = self._end_of(run_id, task, status)
+        result, error = self._end_of(run_id, task, status, generation)
         return {
             "run_id": run_id, "task": task, "status": status, "result": result, "error": error,
             "generation": generation, "vote": vote,
         }  # fmt: skip
 
-    def _end_of(self, run_id: str, task: str, status: str) -> tuple[Value, list[str] | None]:
+    def _end_of(
+        self, run_id: str, task: str, status: str, generation: int
+    ) -> tuple[Value, list[str] | None]:
         """Return the result of a member, and why it failed: [code, message]."""
         if status == UNKNOWN:
             return None, [UNKNOWN, f"there is no {_named(run_id, task)}, or nothing is kept of it"]
         try:
-            found = self._task(run_id, task) if task else self._run(run_id)
+            found = self._task(run_id, task, generation) if task else self._run(run_id)
         except HistoryExpired as error:
             found = (None, [error.code, error.message])
         result, error_of = found
@@ -103,9 +113,9 @@ class Gathering:
         error = ended.error
         return ended.result, None if error is None else [error.code, error.message]
 
-    def _task(self, run_id: str, task: str) -> tuple[Value, list[str] | None]:
+    def _task(self, run_id: str, task: str, generation: int) -> tuple[Value, list[str] | None]:
         stream = task_stream(run_id, task)
-        match self._last(stream):
+        match self._end(stream, generation):
             case TaskCompleted(result=result):
                 return result, None
             case TaskFailed(code, message):
@@ -115,26 +125,35 @@ class Gathering:
             case _:
                 return None, self._never_begun(run_id, task)
 
-    def _last(self, stream: str) -> Any:
-        """Return the last fact of a stream that ends a task; None: there is none."""
+    def _end(self, stream: str, generation: int) -> Any:
+        """Return the last fact that ends a generation of a task; None: there is none.
+
+        A later generation may have ended since: what was collected stays what it was. A stream of
+        `FRAMES_PLAIN` frames has one generation that was begun: its end is in the last one.
+        """
         journal = self._journal
         where = partition_of(stream, journal.partitions)
-        seq = journal.last_seq(where, stream)
-        for turns in (self._turns(where, stream, seq), stream_turns(journal, stream)):
-            found = None
-            for turn in turns:
+        frames = [data for _, data in journal.stream_frames(where, stream)]
+        if len(frames) <= FRAMES_PLAIN:
+            found = self._ends(frames[-1:], stream)
+            if found:
+                return found[-1][1]
+        of_it = [end for of, end in self._ends(frames, stream) if of == generation]
+        return of_it[-1] if of_it else None
+
+    def _ends(self, frames: Sequence[bytes], stream: str) -> list[tuple[int, Any]]:
+        """Return the facts in some frames that end a task, each with its generation."""
+        found: list[tuple[int, Any]] = []
+        generation = 0
+        for data in frames:
+            for turn in self._recent.turns(data, stream, 0):
                 for fact in turn.facts:
                     said = FACTS.decode(fact.type, fact.version, fact.data)
-                    if isinstance(said, (TaskCompleted, TaskFailed, TaskCancelled)):
-                        found = said
-            if found is not None:
-                return found
-        return None
-
-    def _turns(self, where: int, stream: str, seq: int) -> Any:
-        """Yield the turns of the last frame of a stream: it is read for many at once."""
-        for _, data in self._journal.stream_frames(where, stream, seq):
-            yield from self._recent.turns(data, stream, 0)
+                    if isinstance(said, (TaskScheduled, TaskWaiting)):
+                        generation = said.generation
+                    elif isinstance(said, (TaskCompleted, TaskFailed, TaskCancelled)):
+                        found.append((generation, said))
+        return found
 
     def _never_begun(self, run_id: str, task: str) -> list[str] | None:
         """Return why a task failed that could not be begun: its run alone says so."""

@@ -234,15 +234,21 @@ async def test_a_run_that_ended_is_begun_anew_from_its_results(
 async def test_a_collector_that_is_opened_later_counts_a_later_generation(
     engine: goclaw.Engine,
 ) -> None:
-    """The first one stays what it was."""
-    tasks = {"a": {"agent": "path.say"}, "other": {"agent": "path.wait"}}
+    """The first one stays what it was, and so does what it has for it."""
+
+    @goclaw.agent("path.generation")
+    async def which(ctx: TaskContext) -> int:
+        return ctx.generation
+
+    tasks = {"a": {"agent": "path.generation"}, "other": {"agent": "path.wait"}}
     made = WorkflowDefinition.model_validate({"name": "g", "tasks": tasks})
     await engine.submit(made, run_id="r")
     first = await engine.collect("r/a", collector_id="first")
-    assert [one.generation for one in first.gathered] == [0]
+    assert [(one.generation, one.result) for one in first.gathered] == [(0, 0)]
     await engine.run_again("r", "a")
     later = await engine.collect("r/a")
-    assert [one.generation for one in later.gathered] == [1]
-    assert [one.generation for one in (await engine.collection("first")).gathered] == [0]
+    assert [(one.generation, one.result) for one in later.gathered] == [(1, 1)]
+    again = await engine.collection("first")
+    assert [(one.generation, one.result) for one in again.gathered] == [(0, 0)]
     GATE.set()
     assert (await engine.result("r", timeout_s=30)).ok

@@ -55,7 +55,7 @@ class Telling:
             else:
                 has_vote = by is not None and status == "completed"
                 vote = vote_of(run.result, by, self._contents) if has_vote else ""
-                ended.append([task, 0, status, vote])
+                ended.append([task, generation_of(run, index), status, vote])
         if ended:
             asks.append(Send(collector, MembersReported(run.run_id, ended)))
         facts = (TasksWatched(collector, later, by),) if later else ()
@@ -91,7 +91,7 @@ class Telling:
             for collector in watches.of_task(index):
                 by = watches.by(collector) if status == "completed" else None
                 vote = vote_of(result, by, self._contents)
-                told.setdefault(collector, []).append([task, 0, status, vote])
+                told.setdefault(collector, []).append([task, draft.generation(index), status, vote])
         return [Send(who, MembersReported(run.run_id, ended)) for who, ended in told.items()]
 
 
@@ -113,8 +113,14 @@ def all_failed(run: Run) -> list[Send]:
         task = "" if index == THE_RUN else plan.tasks[index].id
         status = "failed" if index == THE_RUN else "cancelled"
         for collector in watches.of_task(index):
-            told.setdefault(collector, []).append([task, 0, status, ""])
+            ended: list[int | str] = [task, generation_of(run, index), status, ""]
+            told.setdefault(collector, []).append(ended)
     return [Send(who, MembersReported(run.run_id, ended)) for who, ended in told.items()]
+
+
+def generation_of(run: Run, index: int | None) -> int:
+    """Return in which generation a task is; that of the run itself is 0."""
+    return 0 if run.path is None or index is None else run.path.generations.get(index, 0)
 
 
 def _ended_as(run: Run, index: int) -> str:
@@ -133,5 +139,6 @@ def told_of(run: Run, plan: Plan, tasks: Iterable[int], status: str) -> list[Sen
     told: dict[str, list[list[int | str]]] = {}
     for index in tasks:
         for collector in run.watches.of_task(index) if run.watches is not None else ():
-            told.setdefault(collector, []).append([plan.tasks[index].id, 0, status, ""])
+            ended: list[int | str] = [plan.tasks[index].id, generation_of(run, index), status, ""]
+            told.setdefault(collector, []).append(ended)
     return [Send(who, MembersReported(run.run_id, ended)) for who, ended in told.items()]
