@@ -14,7 +14,7 @@ from goclaw_actors.errors import Stopping
 from goclaw_actors.message import Message
 from goclaw_actors.messages import JudgeRun
 from goclaw_events.errors import CodedError
-from goclaw_events.ids import partition_of, workflow_stream
+from goclaw_events.ids import is_saga, owner_stream, partition_of, plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class Auditing:
 
         def judge(run_id: str, evidence: list[list[str]]) -> None:
             _tell(run_id, evidence)
-            send(Message(workflow_stream(run_id), JudgeRun(evidence)))
+            send(Message(owner_stream(run_id), JudgeRun(evidence)))
 
         self.auditor = Auditor(journal, kinds, look, judge, is_live)  # type: ignore[arg-type]
         self._settings = settings
@@ -104,10 +104,12 @@ class Auditing:
             self._stopping.wait(spent_s / self._settings.cpu_share)
 
 
-def _tell(run_id: str, evidence: list[list[str]]) -> None:
-    extra = {"action": "run_stuck" if evidence else "run_unstuck", "run_id": run_id}
+def _tell(key: str, evidence: list[list[str]]) -> None:
+    """Write into the log of the process what was found of a run, or of a saga, by its key."""
+    kind, name = ("saga" if is_saga(key) else "run"), plain_id(key)
+    extra = {"action": f"{kind}_stuck" if evidence else f"{kind}_unstuck", f"{kind}_id": name}
     if evidence:
         what = "; ".join(f"{stream}: {missing}" for stream, missing in evidence)
-        log.error("run %s is stuck: %s", run_id, what, extra=extra)
+        log.error("%s %s is stuck: %s", kind, name, what, extra=extra)
     else:
-        log.warning("run %s goes on, and was stuck before", run_id, extra=extra)
+        log.warning("%s %s goes on, and was stuck before", kind, name, extra=extra)

@@ -233,7 +233,7 @@ class Client(Signalling, Collecting, Outputting):
         return dict(await self._ask_again("runs.show", params))
 
     async def why(self, run: str, task: str | None = None) -> dict[str, Any]:
-        """Return what a run, or a task of it, waits for: as `Engine.why`."""
+        """Return what a run or a saga, or a task of one, waits for: as `Engine.why`."""
         params = {"run": run, "task": task, "min_position": _READ_YOUR_WRITES}
         return dict(await self._ask_again("why", params))
 

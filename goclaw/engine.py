@@ -419,10 +419,11 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
             return await self._wait(parts, run_id, ended, timeout_s)
 
     async def why(self, run: str, task: str | None = None) -> dict[str, Any]:
-        """Return what a run, or a task of it, waits for at this moment, as plain data.
+        """Return what a run or a saga, or a task of one, waits for at this moment, as plain data.
 
-        `run` is an id, the beginning of one, or `@last`; docs/reference/why.md describes the
-        answer. Raises `RunNotFound`, `NotFound` for a task that the run has not, `Stopping`.
+        `run` is an id, the beginning of one, or `@last`, of a saga if no run is so named;
+        docs/reference/why.md describes the answer. Raises `RunNotFound`, `NotFound` for a task
+        that there is not, `Stopping`.
         """
         asked = {"run": run, "task": task, "min_position": NOW}
         return dict(await ask_engine(self, "why", asked))

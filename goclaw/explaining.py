@@ -15,7 +15,7 @@ from goclaw_actors.why.live import LiveSight
 from goclaw_actors.why.passive import Passive
 from goclaw_actors.why.reason import LOG_FAILED, Reason
 from goclaw_actors.why.stored import StoredSight
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -110,7 +110,7 @@ class Live:
         """
         if (error := self._node.failure) is not None:
             details = {"code": error.code, "message": error.message}
-            reason = Reason(LOG_FAILED, workflow_stream(run_id), 0, 0, details)
+            reason = Reason(LOG_FAILED, owner_stream(run_id), 0, 0, details)
             return Explained(reason, time.time_ns())
         return self.look(
             lambda sight: Explained(explain(sight, run_id, task_id), sight.now_ns),

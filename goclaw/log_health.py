@@ -13,7 +13,7 @@ from goclaw.letter_health import LETTERS_MAX, letters_for_people
 from goclaw.modules import ModuleFailed, load_modules
 from goclaw.problems import PROBLEMS, Finding, problem
 from goclaw.run_records import time_text
-from goclaw.saga_health import NEED_A_PERSON, sagas_for_people, sagas_in_log
+from goclaw.saga_health import NEED_A_PERSON, sagas_for_people, sagas_in_log, sagas_stuck
 from goclaw.unfinished import AgentsMissing, require_agents, unfinished_runs
 from goclaw.wire.sync_link import SyncLink
 from goclaw_events.errors import CodedError
@@ -94,6 +94,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
                 for status in NEED_A_PERSON
                 for saga in link.ask("sagas.list", {"status": status})["sagas"]
             ]
+            going = link.ask("sagas.unfinished", {})
     except CodedError:
         return None
     health.log = {"id": engine["log"], "ends": engine["positions"]}
@@ -110,6 +111,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
         health.findings.append(problem("agents_missing", "agents", shown))
     health.findings += sagas_for_people(sagas)
     health.findings += letters_for_people([letter["letter"] for letter in letters])
+    health.findings += sagas_stuck([saga["run_id"] for saga in going if saga["stuck"]])
     poisoned = [lane["lane"] for lane in lanes if lane["poisoned"]]
     if poisoned:
         health.findings.append(problem("lane_poisoned", "lanes", ", ".join(poisoned)))

@@ -128,6 +128,11 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "missing stands in its fact `run.stuck`.",
         "goclaw why {run}, then goclaw runs cancel {run}",
     ),
+    "saga_stuck": Problem(
+        "warning", "Nothing will wake a saga: a fault of the engine, found by its auditor. What is "
+        "missing stands in its fact `run.stuck`.",
+        "goclaw why --saga {saga}, then goclaw sagas compensate {saga}",
+    ),
     "runs_unfinished": Problem(
         "warning", "Runs have not ended, and no engine works on them.",
         "goclaw resume --data-dir {path}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.problems import problem
+from goclaw.unfinished import unfinished_sagas
 from goclaw_actors.saga.turn import PERSON
 from goclaw_events.ids import plain_id
 from goclaw_events.tables import u16
@@ -31,7 +32,15 @@ def sagas_in_log(journal: Journal, data_dir: Path) -> Iterator[Finding]:
     if going:
         says = f"{len(going)} sagas have not ended: {_shown(going)}"
         yield problem("sagas_unfinished", "sagas", says, path=data_dir)
+        stuck = [saga.run_id for saga in unfinished_sagas(journal) if saga.stuck]
+        yield from sagas_stuck(stuck)
     yield from sagas_for_people(waiting)
+
+
+def sagas_stuck(stuck: Sequence[str]) -> Iterator[Finding]:
+    """Yield that nothing will wake some sagas, if that is so."""
+    if stuck:
+        yield problem("saga_stuck", "sagas", _shown(stuck), saga=stuck[0])
 
 
 def sagas_for_people(waiting: Sequence[str]) -> Iterator[Finding]:

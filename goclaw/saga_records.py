@@ -60,6 +60,7 @@ def saga_summary(saga: SagaView) -> dict[str, Any]:
         "alarm": [
             {"step": step, "code": code, "message": message} for step, code, message in saga.alarm
         ],
+        "stuck": [{"subject": stream, "evidence": text} for stream, text in saga.stuck],
     }
 
 

@@ -154,7 +154,7 @@ class SyncClient(SyncSignalling, SyncCollecting):
         )
 
     def why(self, run: str, task: str | None = None) -> dict[str, Any]:
-        """Return what a run, or a task of it, waits for: as `Engine.why`."""
+        """Return what a run or a saga, or a task of one, waits for: as `Engine.why`."""
         return dict(self.ask("why", run=run, task=task, min_position="now"))
 
     def output(

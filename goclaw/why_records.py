@@ -55,11 +55,12 @@ def reason_record(reason: Reason, expected: Expectations, now_ns: int) -> dict[s
 
 
 def subject_record(stream: str) -> dict[str, str]:
-    """Return what a stream is of: `{run_id}`, `{run_id, task}` or `{lane}`."""
+    """Return what a stream is of: `{run_id}` or `{saga_id}`, with `task` or not, or `{lane}`."""
     kind, _, rest = stream.partition("/")
     if kind == "task":
         run_id, _, task = rest.partition("/")
-        return {"run_id": run_id, "task": task}
+        owner = {"saga_id" if is_saga(run_id) else "run_id": plain_id(run_id)}
+        return {**owner, "task": task}
     if kind == "saga":
         return {"saga_id": plain_id(rest)}
     return {"lane": rest} if kind == "lane" else {"run_id": rest}
@@ -123,6 +124,21 @@ def _run(told: Mapping[str, Any]) -> str:
         f"({told['name']}) is {told['status']}: {told['ended']} of {told['tasks']} tasks have"
         f" ended, {told['active']} go on"
     )
+
+
+def _saga(told: Mapping[str, Any]) -> str:
+    why = f", {told['cause']}" if told["cause"] else ""
+    return (
+        f"({told['name']}) is {told['status']}{why}: {told['ended']} tasks have ended,"
+        f" {told['active']} go on"
+    )
+
+
+def _person(told: Mapping[str, Any]) -> str:
+    steps = _names(told["steps"], len(told["steps"]))
+    if told["status"] == "compensation_failed":
+        return f"waits for a person: {steps} could not be undone (goclaw sagas retry, or resolve)"
+    return f"waits for a person: {steps} undone or not? (goclaw sagas compensate, or resolve)"
 
 
 def _dependency(told: Mapping[str, Any]) -> str:
@@ -218,7 +234,13 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
         f"is tried again after attempt {told['attempt']} failed: {told['message']} [{told['code']}]"
     ),
     kinds.CHILD_RUN: lambda told: f"waits for {told['run_id']}",
-    kinds.SAGA: lambda told: f"is {told['status']}",
+    kinds.SAGA: _saga,
+    kinds.PERSON: _person,
+    kinds.UNWINDS: lambda told: (
+        f"is undone after {_names(told['needs'], told['unmet'])}"
+        + (" (see above)" if told.get("above") else "")
+    ),
+    kinds.REST: lambda _: "was given up, and its code may still run: it is undone after that",
     kinds.STATE: lambda told: (
         f"is {told['status']}" + (f": {told['reason']}" if told.get("reason") else "")
     ),

@@ -9,6 +9,7 @@ from goclaw_actors.messages import (
     CancelRun,
     CheckSlot,
     FailRun,
+    JudgeRun,
     SlotLeased,
     SlotRefused,
     StopMore,
@@ -115,6 +116,8 @@ def _messages(request: RunSubmitted) -> dict[str, Any]:
         "CompensateSaga": CompensateSaga("why", "me"),
         "RetrySaga": RetrySaga("me"),
         "ResolveSaga": ResolveSaga("why", "me"),
+        "JudgeRun (it is stuck)": JudgeRun([["task/~s/a", "why"]]),
+        "JudgeRun (it is not)": JudgeRun([]),
     }
 
 

@@ -1,6 +1,6 @@
-"""Hold every unfinished run against what will wake it, a slice at a time.
+"""Hold every unfinished run, and saga, against what will wake it, a slice at a time.
 
-Runs are taken from the table `open`, in order of key, and read from the log on the auditor's own
+They are taken from the table `open`, in order of key, and read from the log on the auditor's own
 thread; the dispatchers are only asked whether timers, attempts and messages are where they should
 be. A run that seems stuck is looked at again later, alone and from the start; only if the same is
 missing then is it recorded. So a slice costs by the runs in it, whatever goes on beside it.
@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar
 
+from goclaw_actors.saga.state import CREATED
 from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.task.state import SCHEDULED
+from goclaw_actors.why.explain import explain
 from goclaw_actors.why.passive import Passive
-from goclaw_actors.why.run import explain
-from goclaw_events.ids import lane_stream, task_stream, workflow_stream
+from goclaw_events.ids import lane_stream, owner_stream, task_stream
 from goclaw_events.tables import u16
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ TASKS_MAX: Final = 64
 EVIDENCE_MAX: Final = 8
 SUSPECTS_MAX: Final = 1_000
 """Further runs that seem stuck wait for the next round."""
-_PREFIX: Final = "workflow/"
+_PREFIXES: Final = ("workflow/", "saga/")
 
 
 class Look(Protocol):
@@ -56,10 +57,11 @@ class Verdict(NamedTuple):
 
 
 class Auditor:
-    """Look at all unfinished runs, again and again. One thread, not the dispatchers'.
+    """Look at all unfinished runs and sagas, again and again. One thread, not the dispatchers'.
 
-    `judge` tells a run what was found of it, `is_live` whether the dispatchers have an actor in
-    memory. What reading the log raises goes through.
+    They are named as their tasks name them: by the run's id, or by the saga's key. `judge` tells
+    one what was found of it, `is_live` whether the dispatchers have an actor in memory. What
+    reading the log raises goes through.
     """
 
     def __init__(
@@ -124,8 +126,8 @@ class Auditor:
             for key, _ in rows:
                 self._after = key
                 stream = key[4:].decode()
-                if stream.startswith(_PREFIX):
-                    found.append(stream[len(_PREFIX) :])
+                if stream.startswith(_PREFIXES):
+                    found.append(stream.partition("/")[2])
                     if len(found) == count:
                         return found
             self._partition, self._after = self._partition + 1, None
@@ -135,9 +137,11 @@ class Auditor:
 
     def _read(self, passive: Passive, run_id: str) -> None:
         """Read a run, its active tasks and their lanes, so that the dispatchers need not."""
-        run = passive.actor(workflow_stream(run_id))
+        run = passive.actor(owner_stream(run_id))
         if run is None or run.state.plan is None:
             return
+        if run.state.status == CREATED and run.state.lane:
+            self._read_lane(passive, lane_stream(run.state.lane))
         index = -1
         for _ in range(TASKS_MAX):
             index = run.state.statuses.find(ACTIVE, index + 1)
@@ -163,7 +167,7 @@ class Auditor:
 
 def verdict(sight: Sight, run_id: str) -> Verdict:
     """Return whether something is missing to a run."""
-    actor = sight.actor(workflow_stream(run_id))
+    actor = sight.actor(owner_stream(run_id))
     reason = explain(sight, run_id, tasks_max=TASKS_MAX)
     if actor is None or reason is None:
         return Verdict([], [])

@@ -286,7 +286,7 @@ def _print_list(found: Sequence[Mapping[str, Any]]) -> None:
         (
             saga["saga_id"],
             saga["name"],
-            saga["status"],
+            f"{saga['status']} (stuck)" if saga["stuck"] else saga["status"],
             _seconds(saga["submitted_at"]),
             _seconds(saga["ended_at"]),
             _why(saga["error"]).removeprefix(": "),
@@ -314,6 +314,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("why", _why(record["error"]).removeprefix(": ")),
         ("awaits you", ", ".join(record["awaited"])),
         *(("ALARM", f"{a['step']}: {a['message']} [{a['code']}]") for a in record["alarm"]),
+        *(("STUCK", f"{s['subject']}: {s['evidence']}") for s in record["stuck"]),
         ("not undone", ", ".join(record["left"])),
         ("resolved", "" if resolved is None else f"{resolved['reason']} ({resolved['by']})"),
     ]

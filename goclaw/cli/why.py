@@ -1,4 +1,4 @@
-"""`goclaw why`: say what a run, or a task of it, waits for."""
+"""`goclaw why`: say what a run or a saga, or a task of one, waits for."""
 
 from __future__ import annotations
 
@@ -23,24 +23,29 @@ DAY_S: Final = 86_400
 @click.command()
 @click.argument("run", shell_complete=run_ids)
 @click.argument("task", required=False)
+@click.option(
+    "--saga", "is_saga", is_flag=True, help="RUN is a saga, also where a run is so named."
+)
 @settings_options
 @json_option
-def why(settings: Settings, run: str, task: str | None, as_json: bool) -> None:
+def why(settings: Settings, run: str, task: str | None, is_saga: bool, as_json: bool) -> None:
     """Say what RUN waits for, or its task TASK: the whole chain, who holds it, and until when.
 
-    RUN is an id, the beginning of one, or @last. Each line stands below what it keeps waiting.
-    Works with and without an engine. Nothing is changed.
+    RUN is a run or a saga: an id, the beginning of one, or @last; TASK a task, a step or, as
+    STEP.compensation, what undoes one. Each line stands below what it keeps waiting. Works with
+    and without an engine. Nothing is changed.
     """
     from goclaw.asking import ask
 
-    found = ask(settings, "why", run=run, task=task, min_position="now")
+    found = ask(settings, "why", run=run, task=task, saga=is_saga, min_position="now")
     if as_json:
         emit(found)
         return
     for line in lines_of(found["reason"]):
         click.echo(printable(line))
     if found["stuck"]:
-        say(f"nothing will wake it; goclaw runs cancel {found['run_id']} ends it")
+        mend = "goclaw sagas compensate" if "saga_id" in found else "goclaw runs cancel"
+        say(f"nothing will wake it; {mend} {found.get('saga_id') or found['run_id']} ends it")
     elif not found["engine"] and found["reason"]["kind"] != "ended":
         say("no engine runs, so nothing goes on; goclaw engine start, or goclaw resume")
 
@@ -63,7 +68,8 @@ def lines_of(reason: Mapping[str, Any], head: str = "", below: str = "") -> Iter
 
 def _holder(holder: Mapping[str, Any]) -> str:
     since = "" if holder["for_s"] is None else f", for {span(holder['for_s'])}"
-    name = f"task {holder['task']} of run {holder['run_id']}"
+    owner = f"saga {holder['saga_id']}" if "saga_id" in holder else f"run {holder['run_id']}"
+    name = f"task {holder['task']} of {owner}" if "task" in holder else owner
     return f"held by {name} ({holder['definition']}, {holder['status']}){since}"
 
 

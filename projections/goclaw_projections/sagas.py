@@ -38,6 +38,7 @@ class SagaView(NamedTuple):
     steps that a person has to let be undone. `alarm`: [step, code, message] of compensations that
     failed: a dead letter while it is not empty; `left`: steps that are not undone because of them.
     `resolved`: [reason, by]. `version`: how often it was decided about (`SAGA_VERSIONED`).
+    `stuck`: as in `RunStuck`.
     """
 
     saga_id: str
@@ -60,6 +61,7 @@ class SagaView(NamedTuple):
     left: Sequence[str]
     resolved: Sequence[str] | None
     version: int
+    stuck: Sequence[Sequence[str]] = ()
 
 
 class SagaPage(NamedTuple):
@@ -73,15 +75,15 @@ class SagaPage(NamedTuple):
 (
     _NAME, _STATUS, _LABELS, _SUBMITTED, _STARTED, _ENDED, _DEFINITION, _PARENT, _CAUSE, _ERROR,
     _RESULT, _POSITION, _IN_DOUBT, _UNWOUND, _AWAITED, _ALARM, _LEFT, _RESOLVED,
-    _VERSION,
-) = range(19)  # fmt: skip
+    _VERSION, _STUCK,
+) = range(20)  # fmt: skip
 
 
 class SagasProjection:
     """Fold the facts of saga streams into `saga/<key>` and the index `at/<time>/<key>`."""
 
     name = "sagas"
-    version = 2
+    version = 3
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -121,11 +123,11 @@ def _apply_poisoned(frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
 def _submitted(fact: facts.SagaSubmitted, time_ns: int) -> list[Any]:
     return [
         fact.name, "created", fact.labels, time_ns, None, None, fact.definition, fact.parent, "",
-        None, None, None, [], [], [], [], [], None, 1,
+        None, None, None, [], [], [], [], [], None, 1, [],
     ]  # fmt: skip
 
 
-def _evolve(row: list[Any], fact: facts.SagaFact, time_ns: int) -> None:
+def _evolve(row: list[Any], fact: facts.SagaFact, time_ns: int) -> None:  # noqa: C901, PLR0912 - a case a fact
     if type(fact) in SAGA_VERSIONED:
         row[_VERSION] += 1
     match fact:
@@ -154,6 +156,10 @@ def _evolve(row: list[Any], fact: facts.SagaFact, time_ns: int) -> None:
         case facts.SagaResolved():
             _end(row, "resolved", time_ns)
             row[_RESOLVED], row[_AWAITED], row[_ALARM] = list(fact), [], []
+        case facts.RunStuck(evidence):
+            row[_STUCK] = evidence
+        case facts.RunUnstuck():
+            row[_STUCK] = []
 
 
 def _step_ended(row: list[Any], fact: facts.StepEnded) -> None:
@@ -165,7 +171,7 @@ def _step_ended(row: list[Any], fact: facts.StepEnded) -> None:
 
 
 def _end(row: list[Any], status: str, time_ns: int) -> None:
-    row[_STATUS], row[_ENDED] = status, time_ns
+    row[_STATUS], row[_ENDED], row[_STUCK] = status, time_ns, []
 
 
 class SagasReader:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from goclaw_actors.why.explain import TASKS_MAX
 from goclaw_actors.why.reason import KINDS
-from goclaw_actors.why.run import DEPTH_MAX, NEEDS_MAX, TASKS_MAX
+from goclaw_actors.why.run import DEPTH_MAX, NEEDS_MAX
 from goclaw_actors.why.task import HOLDERS_MAX
 
 

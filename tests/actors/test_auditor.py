@@ -20,7 +20,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.why.live import LiveSight
 from goclaw_events.facts import RunStuck, RunUnstuck
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 from tests.actors.test_why import lose
 
@@ -43,7 +43,7 @@ def auditor_of(stage: Stage) -> Auditor:
         return at(LiveSight(dispatchers, passive, place_of, stage.clock.ns, brief=True))
 
     def judge(run_id: str, evidence: list[list[str]]) -> None:
-        stage.node.accept(Message(workflow_stream(run_id), JudgeRun(evidence)))
+        stage.node.accept(Message(owner_stream(run_id), JudgeRun(evidence)))
 
     return Auditor(stage.journal, deciders(StoredContents(stage.journal)), look, judge, is_live)
 

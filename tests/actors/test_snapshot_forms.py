@@ -134,6 +134,12 @@ LAYOUT = {
         "result results run_id shape start_deadline_ns status statuses unmet unrest unwound "
         "version"
     ),
+    (3, "saga"): (
+        "active approved blocked cause children deadline_ns definition depth digest ended error "
+        "failures holds idempotency_key in_doubt input labels lane left name parent plan resolved "
+        "result results run_id shape start_deadline_ns status statuses stuck unmet unrest "
+        "unwound version"
+    ),
     (12, "task"): (
         "adjusted attempt child child_run collect deadline_ns definition due_ns error failures "
         "generation hold holder hops in_doubt kept kept_in key lane limited lost params priority "

@@ -21,9 +21,10 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.why import explain
 from goclaw_actors.why import reason as kinds
+from goclaw_actors.why.explain import TASKS_MAX
 from goclaw_actors.why.live import LiveSight
 from goclaw_actors.why.passive import Passive
-from goclaw_actors.why.run import DEPTH_MAX, TASKS_MAX
+from goclaw_actors.why.run import DEPTH_MAX
 from goclaw_actors.why.stored import StoredSight
 from goclaw_events.facts import TaskMoved
 from goclaw_events.ids import kind_of

@@ -15,7 +15,10 @@ from goclaw.errors import SagaNotFound, TimedOut, UsageInvalid
 from goclaw.results import CommandRefused
 from goclaw.sagas import SagaUnsuccessful
 from goclaw_actors.errors import ChildUnknown
-from goclaw_events.facts import AttemptStarted, SagaCompensated
+from goclaw_actors.message import Message
+from goclaw_actors.messages import JudgeRun
+from goclaw_events.facts import AttemptStarted, RunStuck, SagaCompensated
+from goclaw_events.ids import saga_stream
 from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
@@ -290,3 +293,62 @@ def test_the_command_line_runs_and_resumes_sagas(
     assert main(["sagas", "show", "@last", "--timeline"]) == 0
     assert "saga.compensation_awaited" in capsys.readouterr().out
     assert called("replay", "--verify")[0] == 0
+
+
+async def test_why_goes_through_a_saga_to_what_runs(
+    engine: goclaw.Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Asked of the run above it, of the saga, or of a step; a name that is both means the run."""
+    await engine.register(trip("inner", "wait"))
+    workflow = goclaw.Workflow("outer")
+    workflow.task("child", saga="inner")
+    run = await engine.submit(workflow, run_id="outer-1")
+    await recorded(engine, AttemptStarted)
+    found = (await engine.why("outer-1"))["reason"]
+    kinds = []
+    while True:
+        kinds.append(found["kind"])
+        if not found["because"]:
+            break
+        (found,) = found["because"]
+    assert kinds == ["run", "child_run", "saga", "running"]
+    (saga,) = await engine.sagas.list()
+    assert found["subject"] == {"saga_id": saga["saga_id"], "task": "flight"}
+    asked = ["why", "--data-dir", str(tmp_path / "d")]
+    assert await asyncio.to_thread(main, [*asked, saga["saga_id"], "hotel"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("task hotel needs flight")
+    assert "task flight runs (attempt 1)" in said[1]
+    both = await engine.submit_saga(trip("inner", "wait"), saga_id="outer-1")
+    assert both.run_id == run.run_id
+    assert "run_id" in await engine.why("outer-1")
+    assert await asyncio.to_thread(main, [*asked, "outer-1", "--saga"]) == 0
+    assert capsys.readouterr().out.startswith("saga outer-1 (inner) is running")
+    assert await asyncio.to_thread(main, [*asked, "outer-1", "none", "--saga", "--json"]) == 3
+    assert last_json(capsys.readouterr().out)["error"]["code"] == "not_found"
+    assert await asyncio.to_thread(main, [*asked, "nobody", "--json"]) == 3
+    assert last_json(capsys.readouterr().out)["error"]["code"] == "run_not_found"
+
+
+async def test_a_saga_that_nothing_wakes_is_named(
+    engine: goclaw.Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In its listing and its record, and by the doctor, also when no engine runs."""
+    await engine.submit_saga(trip(what="wait"), saga_id="s")
+    await recorded(engine, AttemptStarted)
+    evidence = [["task/~s/flight", "its timer is not set"]]
+    engine.parts.send(Message(saga_stream("s"), JudgeRun(evidence)))
+    await recorded(engine, RunStuck)
+    (listed,) = await engine.sagas.list()
+    assert listed["stuck"] == [{"subject": evidence[0][0], "evidence": evidence[0][1]}]
+    where = ["--data-dir", str(tmp_path / "d")]
+    for at_work in (True, False):
+        if not at_work:
+            await engine.stop()
+        await asyncio.to_thread(main, ["doctor", *where, "--json"])
+        found = last_json(capsys.readouterr().out)["findings"]
+        (stuck,) = (finding for finding in found if finding["code"] == "saga_stuck")
+        assert stuck["says"] == "s"
+        assert "goclaw why --saga s" in stuck["mend"]
+    assert main(["sagas", "show", "s", *where]) == 0
+    assert "STUCK" in capsys.readouterr().out

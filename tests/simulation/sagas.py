@@ -16,10 +16,12 @@ from goclaw_actors.compensating import CompensateSaga, RetrySaga
 from goclaw_actors.lending import DeclareLane
 from goclaw_actors.message import Message
 from goclaw_actors.saga.decide import SAGAS
+from goclaw_actors.why import explain
 from goclaw_actors.work import RETURNED, Outcome
 from goclaw_events.facts import CompensationBegun, SagaAlarmed, StepsUnwound
 from goclaw_events.ids import lane_stream, owner_stream, saga_key, saga_stream
 from tests.actors.sagas import SagaStage, submission
+from tests.actors.test_why import live
 from tests.simulation.saga_author import UNDO, SagaPlan, write_saga
 from tests.simulation.saga_ledger import Ledger
 
@@ -80,6 +82,8 @@ class SagaWorld:
             self.stage.clock.ns += rng.choice((1, 2, 5)) * SECOND_NS
         if rng.random() < 0.3:
             self._look_after()
+        if rng.random() < 0.1:
+            self._audit()
         if rng.random() < 0.01 and not calm:
             plan = rng.choice(self.plans)
             self._tell(plan, CompensateSaga("changed my mind", "me"))
@@ -172,6 +176,18 @@ class SagaWorld:
         else:
             assert key in self.ledger.effects, f"{key} completed without an effect"
         self.ledger.undo(key, own)
+
+    def _audit(self) -> None:
+        """Check that something will wake every saga, and each of its steps."""
+        sight = live(self.stage)
+        for plan in self.plans:
+            key = saga_key(plan.saga_id)
+            for task in (None, *plan.steps, *(step + UNDO for step in plan.steps)):
+                reason = explain(sight, key, task)
+                if reason is None:
+                    continue  # not in the log yet, or a step has nothing that undoes it
+                self.seen["explained " + reason.kind] += 1
+                assert not reason.lost, f"{task} of {plan.saga_id} is stuck: {reason.lost}"
 
     # -- a person ----------------------------------------------------------------------------
 

@@ -11,7 +11,8 @@ from tests.simulation.sagas import simulate_sagas
 SEEDS_PER_TEST = 25
 CASES = frozenset(
     {"abandoned", "alarm", "awaiting_compensation", "compensated", "completed", "crash", "failed",
-     "timeout", "undone in doubt"}
+     "timeout", "undone in doubt", *(f"explained {kind}" for kind in
+     ("dependency", "lane", "person", "rest", "running", "saga", "unwinds"))}
 )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ from goclaw_actors.messages import (
     CancelRun,
     CheckSlot,
     FailRun,
+    JudgeRun,
     LaneFull,
     RoomFor,
     RoomRefused,
@@ -61,7 +62,14 @@ from goclaw_actors.saga.turn import DEADLINE, TIMEOUT, Turn, told_parent
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.submitted import submitted_otherwise
-from goclaw_events.facts import RunDeadlineSet, SagaResolved, SagaSubmitted, StepEnded
+from goclaw_events.facts import (
+    RunDeadlineSet,
+    RunStuck,
+    RunUnstuck,
+    SagaResolved,
+    SagaSubmitted,
+    StepEnded,
+)
 from goclaw_events.ids import is_saga, lane_stream, owner_stream, plain_id, routing_key
 
 if TYPE_CHECKING:
@@ -95,6 +103,7 @@ class _Decide:
             CompensateSaga: self._compensate,
             RetrySaga: self._retry,
             ResolveSaga: _resolve,
+            JudgeRun: _judge,
             LaneFull: lambda saga, message, _: hold_back(saga, message),
             RoomFor: lambda saga, message, _: let_ask(saga, message),
             RoomRefused: lambda saga, message, _: refuse(saga, message),
@@ -301,6 +310,13 @@ def _limit(saga: Saga, message: LimitRun, _moment: Moment) -> Decision:
     if known_ns not in (0, given_ns):
         timers.append(ClearTimer(TIMEOUT, known_ns))
     return Decision((RunDeadlineSet(due_ns),), (), (*timers, SetTimer(DEADLINE, due_ns)))
+
+
+def _judge(saga: Saga, message: JudgeRun, _moment: Moment) -> Decision:
+    """Record what the auditor found, if that is news of a saga that goes on."""
+    if saga.plan is None or saga.status in FINAL or saga.stuck == message.evidence:
+        return NOTHING
+    return Decision((RunStuck(message.evidence) if message.evidence else RunUnstuck(),))
 
 
 def _passes_over(_saga: Saga, _message: Any, _moment: Moment) -> Decision:

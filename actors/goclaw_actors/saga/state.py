@@ -20,6 +20,8 @@ from goclaw_events.facts import (
     CompensationBegun,
     CompensationRetried,
     RunDeadlineSet,
+    RunStuck,
+    RunUnstuck,
     SagaAlarmed,
     SagaCompensated,
     SagaCompleted,
@@ -95,8 +97,8 @@ class Saga:
         "active", "approved", "blocked", "cause", "children", "deadline_ns", "definition", "depth",
         "digest", "ended", "error", "failures", "holds", "idempotency_key", "in_doubt", "input",
         "labels", "lane", "left", "name", "parent", "plan", "resolved", "result", "results",
-        "run_id", "shape", "start_deadline_ns", "status", "statuses", "unmet", "unrest", "unwound",
-        "version",
+        "run_id", "shape", "start_deadline_ns", "status", "statuses", "stuck", "unmet", "unrest",
+        "unwound", "version",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -134,6 +136,7 @@ class Saga:
         self.result: Value = None
         self.resolved: list[str] | None = None
         self.blocked: Blocked | None = None
+        self.stuck: list[list[str]] = []
 
     @property
     def has_ended(self) -> bool:
@@ -191,6 +194,10 @@ class Evolve:
                 saga.deadline_ns = deadline_ns if saga.status == RUNNING else 0
             case TasksBlocked() | TasksUnblocked():
                 note(saga, fact)
+            case RunStuck(evidence):
+                saga.stuck = evidence
+            case RunUnstuck():
+                saga.stuck = []
             case _:
                 assert_never(fact)
         if type(fact) in SAGA_VERSIONED:
@@ -278,7 +285,7 @@ def _unwind(saga: Saga, step: int) -> None:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "parent",
     "depth", "start_deadline_ns", "deadline_ns", "children", "lane", "holds", "active", "ended",
-    "cause", "error", "approved", "result", "resolved", "version",
+    "cause", "error", "approved", "result", "resolved", "version", "stuck",
 )  # fmt: skip
 
 
@@ -333,4 +340,4 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Saga]:
             saga.blocked.restore(saga.plan.tasks, maps.get(1, {}), left)
         return saga
 
-    return SnapshotForm(2, _root, _maps, restore)
+    return SnapshotForm(3, _root, _maps, restore)

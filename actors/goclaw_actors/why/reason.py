@@ -20,6 +20,9 @@ TIMER: Final = "timer"
 BACKOFF: Final = "backoff"
 CHILD_RUN: Final = "child_run"
 SAGA: Final = "saga"
+PERSON: Final = "person"
+UNWINDS: Final = "unwinds"
+REST: Final = "rest"
 STATE: Final = "state"
 UNIQUE: Final = "unique"
 COLLECT: Final = "collect"
@@ -57,7 +60,10 @@ KINDS: Final[Mapping[str, str]] = {
     TIMER: "It waits until a time.",
     BACKOFF: "An attempt failed; the next one starts at a time.",
     CHILD_RUN: "It stands for a run, or a saga, that has not ended.",
-    SAGA: "A saga that has not ended, or waits for a person; `goclaw sagas show` says more.",
+    SAGA: "A saga: it waits for a slot, or for what its active tasks wait for.",
+    PERSON: "Only a person lets the saga go on: `goclaw sagas compensate`, `retry` or `resolve`.",
+    UNWINDS: "Steps that need it are undone first.",
+    REST: "Code of an attempt that was given up may still run; it is undone when that has ended.",
     STATE: "It is in a state that only a command ends.",
     UNIQUE: "Another task has its key: it ends as that does, or comes after it.",
     COLLECT: "It collects how tasks and runs end, and too few have yet.",

@@ -6,7 +6,7 @@ inboxes. Where nothing is found, nothing will wake the task.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.adjusting import LeaveQueue, LeftQueue
 from goclaw_actors.lane.control import HOLD, PAUSED
@@ -65,12 +65,13 @@ from goclaw_actors.why.sight import AT_BOUNDARY, LOST, state_of
 from goclaw_actors.why.unique import without_key
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import TimerRow
-from goclaw_events.ids import keeper_of, lane_stream, owner_stream, routing_key
+from goclaw_events.ids import keeper_of, kind_of, lane_stream, owner_stream, routing_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.lane.state import Lane
+    from goclaw_actors.saga.state import Saga
     from goclaw_actors.task.state import Task
     from goclaw_actors.why.lane import HeldUp
     from goclaw_actors.why.sight import Sight
@@ -184,7 +185,7 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
             return on_its_way(sight, task.stream, task.stream, body)
     lane: Lane | None = state_of(sight, stream)
     if lane is not None and task.stream in lane.queued:
-        return _queued(sight, task, lane, since)
+        return queued(sight, Waiter(task.stream, task.lane, task.priority), lane, since)
     for body in sight.coming(stream):
         if isinstance(body, _TO_A_LANE) and body.task == task.stream:
             way = on_its_way(sight, task.stream, stream, body)
@@ -199,7 +200,16 @@ def _in_lane(sight: Sight, task: Task) -> Reason:
     return nothing(task.stream, text, since)
 
 
-def _queued(sight: Sight, task: Task, lane: Lane, since: int) -> Reason:
+class Waiter(NamedTuple):
+    """Who waits in a lane: a task, or a saga."""
+
+    stream: str
+    lane: str
+    priority: int
+
+
+def queued(sight: Sight, task: Waiter, lane: Lane, since: int) -> Reason:
+    """Return why a lane that has somebody in its queue lends no slot."""
     if sight.moving is not None:
         below = () if _moves(sight, sight.moving, lane) else tuple(_next_turn(sight, lane))
         return Reason(LANE, task.stream, since, 0, {"lane": task.lane}, (), below)
@@ -229,6 +239,8 @@ def _limit(sight: Sight, lane: Lane, found: HeldUp, since: int) -> Reason:
 def holder(sight: Sight, slot: str) -> Holder:
     """Return what is known of a task that holds something, perhaps by an abandoned attempt."""
     stream, kept = keeper_of(slot)
+    if kind_of(stream) == "saga":
+        return _saga_that_holds(sight, stream)
     task, run = state_of(sight, stream), state_of(sight, owner_stream(routing_key(stream)))
     name = "" if run is None else run.name
     if task is None:
@@ -236,6 +248,13 @@ def holder(sight: Sight, slot: str) -> Holder:
     if kept:
         return Holder(stream, name, ABANDONED, sight.time_ns(stream, kept))
     return Holder(stream, name, task.status, since_ns(sight, task))
+
+
+def _saga_that_holds(sight: Sight, stream: str) -> Holder:
+    saga: Saga | None = state_of(sight, stream)
+    if saga is None:
+        return Holder(stream, "", "", 0)
+    return Holder(stream, saga.name, saga.status, sight.begun_ns(stream))
 
 
 def _moves(sight: Sight, known: dict[str, bool], lane: Lane) -> bool:
@@ -267,9 +286,13 @@ def _is_woken(sight: Sight, lane: Lane, timer: str, due_ns: int) -> bool:
 def _gives_back(sight: Sight, lane: Lane, slot: str) -> bool:
     """Tell whether a slot will be given back: its holder lives and is not stuck, or said so."""
     stream, kept = keeper_of(slot)
-    task: Task | None = state_of(sight, stream)
     if sight.is_given_up(stream):
         return False
+    if kind_of(stream) == "saga":
+        saga: Saga | None = state_of(sight, stream)
+        said = (*sight.coming(stream), *sight.coming(lane.stream))
+        return saga is None or saga.holds or bool(said)
+    task: Task | None = state_of(sight, stream)
     if task is None or (kept in task.kept if kept else _uses_its_slot(sight, task)):
         return True
     ended = (Release, Defer, Withdraw, KeepSlot)

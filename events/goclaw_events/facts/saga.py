@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import RunDeadlineSet
-from goclaw_events.facts.workflow import TasksBlocked, TasksUnblocked
+from goclaw_events.facts.workflow import RunStuck, RunUnstuck, TasksBlocked, TasksUnblocked
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
@@ -154,4 +154,6 @@ SagaFact: TypeAlias = (
     | RunDeadlineSet
     | TasksBlocked
     | TasksUnblocked
+    | RunStuck
+    | RunUnstuck
 )
