@@ -6,7 +6,7 @@ templates) is checked by `goclaw_events.checks`, so that one report can hold eve
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -104,6 +104,8 @@ class Part(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
     )
+    elsewhere: ClassVar[dict[str, str]] = {}
+    """What to do about keys that other parts have, and this one has not."""
 
 
 class WaitUntil(Part):

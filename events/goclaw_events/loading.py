@@ -245,10 +245,7 @@ def _finding(detail: ErrorDetails, raw: object, suggest: Suggester, models: Mode
     where, at_key = _where(detail["loc"], raw, is_missing=kind == "missing")
     name = repr(str(where[-1])) if where else "the definition"
     if kind == "extra_forbidden":
-        keys = _keys_at(where[:-1], models)
-        return Finding(
-            "unknown_key", f"{name} is not a key", where, suggest.hint(str(where[-1]), keys), True
-        )
+        return _unknown_key(where, suggest, _model_at(where[:-1], models))
     if kind == "missing":
         return Finding("missing_key", f"{name} is missing", where)
     if kind in ("bad_duration", "bad_instant"):
@@ -280,13 +277,26 @@ def _where(loc: tuple[str | int, ...], raw: object, *, is_missing: bool) -> tupl
     return tuple(where), at_key
 
 
-def _keys_at(where: Where, models: Models) -> list[str]:
+def _unknown_key(where: Where, suggest: Suggester, model: type[BaseModel] | None) -> Finding:
+    key = str(where[-1])
+    elsewhere: str | None = getattr(model, "elsewhere", {}).get(key)
+    if elsewhere is not None:
+        return Finding("unknown_key", f"{key!r} is no key here", where, elsewhere, True)
+    hint = suggest.hint(key, [] if model is None else _keys_of(model))
+    return Finding("unknown_key", f"{key!r} is not a key", where, hint, True)
+
+
+def _model_at(where: Where, models: Models) -> type[BaseModel] | None:
     for pattern, model in models:
         if len(pattern) == len(where) and all(
             p in ("*", step) for p, step in zip(pattern, where, strict=True)
         ):
-            return [field.alias or name for name, field in model.model_fields.items()]
-    return []
+            return model
+    return None
+
+
+def _keys_of(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _is_scalar(value: object) -> bool:

@@ -10,7 +10,7 @@ from goclaw.saga_builder import Saga
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.plan import compile_plan, pack_plan, unpack_plan
-from goclaw_events.saga import SagaDefinition, compile_saga, load_saga
+from goclaw_events.saga import SagaDefinition, compile_saga, load_saga, saga_from
 from goclaw_events.saga.loading import load_any
 
 TRIP = """
@@ -160,3 +160,14 @@ def test_a_workflow_reads_nothing_of_a_saga(root: str) -> None:
     }
     with pytest.raises(InvalidDefinition, match="cannot be read here"):
         compile_plan(WorkflowDefinition.model_validate({"name": "w", "tasks": tasks}))
+
+
+@pytest.mark.parametrize("key", ["collect", "wait", "approval"])
+def test_what_a_step_cannot_be_is_refused_with_what_to_do(key: str) -> None:
+    """A step collects nothing, also not its own saga: that is for a workflow below it."""
+    steps = {"a": {"action": {"agent": "x"}}, "b": {"action": {key: {"tasks": ["a"]}}}}
+    with pytest.raises(InvalidDefinition) as caught:
+        saga_from({"name": "s", "steps": steps})
+    found = next(f for f in caught.value.faults if f.code == "unknown_key")
+    assert (found.path, found.message) == (f"steps.b.action.{key}", f"{key!r} is no key here")
+    assert "workflow:" in found.hint

@@ -34,6 +34,10 @@ Policy: TypeAlias = Literal["auto", "manual", "skip"]
 class ActionDefinition(Part):
     """What a step does: exactly one kind of work."""
 
+    elsewhere = dict.fromkeys(
+        ("collect", "wait", "wait_for", "approval", "foreach", "when", "unique"),
+        "put it into a workflow, and begin that in the step with `workflow:`",
+    )
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": [kind]} for kind in WORK_KINDS]},
     )
