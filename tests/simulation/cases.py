@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 COMMON: Final = (
+    "saga begun",
+    "saga completed",
+    "saga compensated",
+    "saga.alarmed",
+    "saga: undone in doubt",
     "child run begun",
     "run took too long",
     "task waited too long",
@@ -126,6 +131,8 @@ COMMON: Final = (
 """What must come up within every hundred seeds."""
 
 RARE: Final = (
+    "saga.compensation_awaited",
+    "saga resolved",
     "task moved to another lane",
     "step done again",
     "step done and never said",

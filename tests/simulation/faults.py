@@ -20,6 +20,7 @@ from tests.simulation.pathways import change
 from tests.simulation.schedulers import schedule
 from tests.simulation.steppers import step
 from tests.simulation.talkers import hold, talk
+from tests.simulation.travellers import travel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,6 +220,7 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "adjust": adjust,
     "answer": answer,
     "path": change,
+    "saga": travel,
     "dead": decide,
     "step": step,
     "schedule": schedule,

@@ -54,6 +54,7 @@ def check_log(world: World) -> None:
     priorities = {
         stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")
     }
+    priorities |= {stream: {0} for stream, _ in world.history.of_kind("saga")}
     check_adjusted(world)
     check_answers(world)
     for stream, entries in world.history.of_kind("lane"):
@@ -350,7 +351,7 @@ def check_live_is_replayed(world: World) -> None:
 
 def check_replay_reads_the_same(world: World) -> None:
     """Fold every stream as the journal hands it out: the same as from the frames."""
-    for kind in ("workflow", "task", "lane", "unique", "collector", "schedule"):
+    for kind in ("workflow", "task", "lane", "unique", "collector", "schedule", "saga"):
         decider = world.kinds[kind]
         for stream, entries in world.history.of_kind(kind):
             state = decider.initial(stream)

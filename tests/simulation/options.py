@@ -48,6 +48,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "path": 3.0,
     # Whoever decides about dead letters.
     "dead": 3.0,
+    # Whoever begins sagas, and looks after them.
+    "saga": 5.0,
     # Handlers that do durable steps, and sleep.
     "step": 20.0,
     # Whoever makes schedules.
@@ -67,12 +69,18 @@ WEIGHTS: Final[Mapping[str, float]] = {
 }
 """The kinds of fault, and how many of them come to a hundred steps where a kind is enabled."""
 
-RARE: Final[Mapping[str, float]] = {"bug": 0.2, "flip": 0.4, "storm": 0.3, "large": 0.3}
+RARE: Final[Mapping[str, float]] = {
+    "bug": 0.2,
+    "flip": 0.4,
+    "storm": 0.3,
+    "large": 0.3,
+    "saga": 0.3,
+}
 """How likely a kind is enabled, where that is not one half."""
 
 LATER: Final = (
     "control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead", "schedule",
-    "answer",
+    "answer", "saga",
 )  # fmt: skip
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 

@@ -13,6 +13,7 @@ from goclaw_events.facts import (
     LaneRefused,
 )
 from goclaw_events.facts import LaneRoomChanged as RoomChanged
+from goclaw_events.ids import owner_stream
 from tests.simulation.live_model import Live
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class _Room:
         stayed = []
         for task, _, at_head, *_ in fact.queued:
             self.queue.add(task)
-            run = "workflow/" + task.split("/")[1]
+            run = owner_stream(task.split("/")[1])
             if at_head or task in fact.leased or task in fact.withdrawn:
                 continue  # it takes no room, or had it before: it is ranked anew
             if used[run]:

@@ -20,6 +20,7 @@ from tests.simulation.schedule_model import check_all_begun
 from tests.simulation.schedulers import delete_all, scheduling
 from tests.simulation.snapshots import check_snapshots
 from tests.simulation.talkers import check_none_lost, resume_all
+from tests.simulation.travellers import begin, check_sagas, going, look_after
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def simulate(
     invariants.check_replay_reads_the_same(world)
     invariants.check_all_ended(world)
     check_all_begun(world)
+    check_sagas(world)
     if not world.history.poisoned and not world.options.rate("bug"):
         check_none_lost(world)
     count_cases(world)
@@ -157,6 +159,7 @@ def _let_go(world: World) -> None:
     if world.options.rate("answer"):
         answer_all(world)
     settle_all(world)
+    look_after(world)
 
 
 def heal_round(world: World) -> bool:
@@ -164,6 +167,8 @@ def heal_round(world: World) -> bool:
     if not _commands_wait(world):
         for run_id in sorted(set(world.clients.submitted) - world.clients.answered):
             world.clients.submit(run_id)
+        for saga_id in sorted(set(world.sagas) - world.sagas_begun):
+            begin(world, saga_id)
     before = [dispatcher._number for dispatcher in world.node.dispatchers]
     world.node.run_once()
     world.journal.commit()
@@ -186,7 +191,8 @@ def _nothing_is_missing(world: World) -> bool:
     if set(world.clients.submitted) - world.clients.answered:
         return False
     world.history.update(world.journal)
-    return not invariants.unfinished(world) and not collecting(world) and not scheduling(world)
+    going_on = collecting(world) or scheduling(world) or going(world)
+    return not (invariants.unfinished(world) or going_on)
 
 
 def _close(world: World) -> None:

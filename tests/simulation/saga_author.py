@@ -31,12 +31,14 @@ class SagaPlan(NamedTuple):
         return [name for name, said in self.steps.items() if step in said["needs"]]
 
 
-def write_saga(rng: random.Random, saga_id: str) -> SagaPlan:
+def write_saga(
+    rng: random.Random, saga_id: str, depth_max: int = DEPTH_MAX, width_max: int = WIDTH_MAX
+) -> SagaPlan:
     """Write a saga: layers of steps, each needing some of the layer before."""
     steps: dict[str, Any] = {}
     before: list[str] = []
-    for depth in range(rng.randint(1, DEPTH_MAX)):
-        width = rng.choice((1, 1, 2, 3, rng.randint(1, WIDTH_MAX)))
+    for depth in range(rng.randint(1, depth_max)):
+        width = min(width_max, rng.choice((1, 1, 2, 3, rng.randint(1, WIDTH_MAX))))
         layer = [f"s{depth}-{place}" for place in range(min(width, STEPS_MAX - len(steps)))]
         for name in layer:
             needs = rng.sample(before, rng.randint(1, min(3, len(before)))) if before else []

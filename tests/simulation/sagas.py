@@ -18,12 +18,13 @@ from goclaw_actors.message import Message
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.why import explain
 from goclaw_actors.work import RETURNED, Outcome
-from goclaw_events.facts import CompensationBegun, SagaAlarmed, StepsUnwound
+from goclaw_events.facts import SagaAlarmed
 from goclaw_events.ids import lane_stream, owner_stream, saga_key, saga_stream
 from tests.actors.sagas import SagaStage, submission
 from tests.actors.test_why import live
 from tests.simulation.saga_author import UNDO, SagaPlan, write_saga
 from tests.simulation.saga_ledger import Ledger
+from tests.simulation.saga_rules import check_ledger, check_order
 
 if TYPE_CHECKING:
     from goclaw_actors.work import AttemptToken, StartAttempt
@@ -219,47 +220,23 @@ class SagaWorld:
     def check(self) -> None:
         """Hold the ledger and the log against what was defined."""
         for plan in self.plans:
-            self._check_ledger(plan)
-            self._check_order(plan)
+            self._check(plan)
         self.stage.rest()
         assert self.stage.rows("open") == 0, "something is left open"
         assert self.stage.rows("attempts") == 0, "an attempt is left"
         self.stage.check_live()
 
-    def _check_ledger(self, plan: SagaPlan) -> None:
-        status, key = self._status(plan), saga_key(plan.saga_id)
+    def _check(self, plan: SagaPlan) -> None:
+        status = self._status(plan)
         self.seen[status] += 1
-        prefix = f"{key}/"
-        keys = {step: f"{key}/{step}/0" for step in plan.steps}
-        undone = {known for known in self.ledger.undone if known.startswith(prefix)}
-        if status == "completed":
-            assert not undone
-            assert self.ledger.standing(prefix) == set(keys.values())
-            return
-        stand = {known for step, known in keys.items() if not plan.undone(step)}
-        assert self.ledger.standing(prefix) <= stand, "an effect was left that was to be undone"
-        for step, known in keys.items():
-            began = self.stage.task_facts(step, plan.saga_id).count("AttemptStarted")
-            if known in undone:
-                assert began, f"{step} never began, and was undone"
-                assert plan.undone(step), f"{step} was not to be undone"
 
-    def _check_order(self, plan: SagaPlan) -> None:
-        """Check that what needs a step was undone before it."""
-        key = saga_key(plan.saga_id)
-        times = self.ledger.undone
-        for step in plan.steps:
-            mine = times.get(f"{key}/{step}/0")
-            for dependent in plan.dependents(step) if mine else ():
-                other = times.get(f"{key}/{dependent}/0")
-                if other is not None and mine is not None:
-                    assert other[1] < mine[1], f"{step} was undone before {dependent}"
-        facts = self.stage.facts(owner_stream(key))
-        assert sum(isinstance(fact, CompensationBegun) for fact in facts) <= 1
-        alarms = sum(isinstance(fact, SagaAlarmed) for fact in facts)
-        self.seen["alarm"] += alarms
-        begun = [name for f in facts if isinstance(f, StepsUnwound) for name in f.compensating]
-        assert len(begun) == len(set(begun)), "a step is compensated twice"
+        def has_begun(step: str) -> bool:
+            return "AttemptStarted" in self.stage.task_facts(step, plan.saga_id)
+
+        facts = self.stage.facts(owner_stream(saga_key(plan.saga_id)))
+        self.seen["alarm"] += sum(isinstance(fact, SagaAlarmed) for fact in facts)
+        check_ledger(plan, status, self.ledger, has_begun)
+        check_order(plan, self.ledger, facts)
 
 
 def simulate_sagas(seed: int) -> Counter[str]:

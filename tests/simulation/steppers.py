@@ -112,6 +112,7 @@ def check_steps(world: World, stream: str, entries: list[Entry]) -> None:
                 assert added == fact.result, f"{stream} recorded {place}, which nobody did"
                 assert added == amount(stream, generation, *place), f"{place} is another's"
         ended = ended or name in ("task.completed", "task.failed", "task.cancelled")
+        ended = ended and name != "task.retried"
 
 
 def _check_given(

@@ -17,7 +17,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.why.live import LiveSight
 from goclaw_actors.work import Outcome
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import owner_stream
 from tests.simulation.run import heal_round
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def auditor_of(world: World) -> Auditor:
         return "here" if world.executor.holds(token) else ""
 
     def judge(run_id: str, evidence: list[list[str]]) -> None:
-        world.node.accept(Message(workflow_stream(run_id), JudgeRun(evidence)))
+        world.node.accept(Message(owner_stream(run_id), JudgeRun(evidence)))
 
     return Auditor(world.journal, world.kinds, look, judge, lambda _: False)
 

@@ -20,7 +20,7 @@ OF_AN_ATTEMPT = {
 
 def check_task(stream: str, entries: list[Entry]) -> None:
     """Check one result, growing tokens, no overlap of attempts, and timers that are not early."""
-    _one_result(stream, entries)
+    _one_result_a_life(stream, entries)
     token = attempt = 0
     running = False
     stopping = False
@@ -66,6 +66,17 @@ def check_slots(stream: str, entries: list[Entry]) -> None:
         elif name == "task.attempt_returned":
             assert fact.token in kept, f"{stream} gives the slot of {fact.token} back again"
             kept.remove(fact.token)
+
+
+def _one_result_a_life(stream: str, entries: list[Entry]) -> None:
+    """Check the results; a compensation that a person has tried again has another life."""
+    lives: list[list[Entry]] = [[]]
+    for entry in entries:
+        if entry.fact.type == "task.retried":
+            lives.append([])
+        lives[-1].append(entry)
+    for life in lives:
+        _one_result(stream, life)
 
 
 def _one_result(stream: str, entries: list[Entry]) -> None:

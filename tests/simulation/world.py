@@ -18,6 +18,8 @@ from goclaw_actors.node import Node
 from goclaw_actors.ports import Limits, Ports
 from goclaw_actors.work import GRACE, RETURNED, AttemptToken, Outcome, Progress, StartAttempt
 from goclaw_events.errors import JournalBroken
+from goclaw_events.ids import is_saga
+from tests.simulation import travellers
 from tests.simulation.bugs import with_bugs
 from tests.simulation.clients import Clients
 from tests.simulation.clock import MachineClocks
@@ -25,6 +27,7 @@ from tests.simulation.disk import SimDisk
 from tests.simulation.executor import SimExecutor
 from tests.simulation.failpoints import Crash, Failpoints
 from tests.simulation.history import History
+from tests.simulation.saga_ledger import Ledger
 from tests.simulation.workload import random_outcome
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from goclaw_events.envelope import Position
     from goclaw_events.framing import EncodedFrame
     from tests.simulation.options import Options
+    from tests.simulation.saga_author import SagaPlan
 
 STOP_STEPS_MAX = 300
 PASSING_NS = (1_000, 10**6, 10**8, 10**9, 10**11)
@@ -72,6 +76,9 @@ class World:
         self.path_blobs: dict[bytes, bytes] = {}
         self.ledger: dict[tuple[str, int, str, str], int] = {}
         self.ever_started: dict[AttemptToken, StartAttempt] = {}
+        self.sagas: dict[str, SagaPlan] = {}
+        self.sagas_begun: set[str] = set()
+        self.saga_ledger = Ledger()
         self.handed_over: dict[tuple[int, int, int], str] = {}
         self.posts: deque[tuple[Callable[[Any], None], Any]] = deque()
         self.late: list[Outcome] = []
@@ -131,6 +138,8 @@ class World:
     def _run_ended(self, ended: RunEnded, position: Position) -> None:
         self.points.hit("run ended")
         assert position.number <= self.journal.durable(position.partition)
+        if is_saga(ended.run_id):
+            return  # said, too, where it waits for a person
         known = self.ended.setdefault(ended.run_id, ended.status)
         assert known == ended.status, f"{ended.run_id} ended {known}, then {ended.status}"
 
@@ -169,6 +178,8 @@ class World:
 
     def _die(self, *, power: bool) -> None:
         disk, rng = self.journal, self.rng
+        for attempt in (*self.executor.held.values(), *self.executor.kept.values()):
+            travellers.maybe(self, attempt)
         if self.executor.held:
             self.note("crash with attempts running", len(self.executor.held))
         if self.executor.kept:
@@ -288,6 +299,7 @@ class World:
             self.note("progress")
             return
         outcome = random_outcome(rng, attempt, options)
+        travellers.ended(self, attempt, outcome)
         del held[token]
         if outcome.abandoned:
             self.executor.kept[token] = attempt
@@ -315,6 +327,7 @@ class World:
             self.note("stopped attempt abandoned")
             self.executor.kept[token] = attempt
         outcome = Outcome(attempt.stream, token, "cancelled", code="cancelled", abandoned=abandoned)
+        travellers.ended(self, attempt, outcome)
         self.node.accept_outcomes([outcome])
 
     def return_attempt(self) -> None:
@@ -324,6 +337,7 @@ class World:
             return
         token = rng.choice(sorted(kept))
         attempt = kept.pop(token)
+        travellers.maybe(self, attempt)
         code = rng.choice(["", GRACE])
         self.note("abandoned attempt returned", code)
         outcome = Outcome(attempt.stream, token, RETURNED, code=code)
