@@ -361,6 +361,7 @@ def test_a_bug_in_a_step_is_a_failure_in_doubt() -> None:
     stage.say(FailRun("internal_bug", "oops", "b"))
     assert stage.saga().error == ("internal_bug", "oops", "b")
     assert "b" + UNDO in stage.running
+    assert [stop.token for stop in stage.executor.stops] == [stage.attempt("b").token]
 
 
 def test_a_bug_while_it_is_undone_raises_the_alarm() -> None:

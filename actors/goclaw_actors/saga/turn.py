@@ -375,6 +375,11 @@ class Turn(Orders):
                 self.end_task(index, StepEnded(task, "failed", None, [code, message], False, False))
         self.sends.append(Send(self.stream, StopMore(0, message)))
 
+    def let_go(self, index: int, reason: str) -> None:
+        """Have an action that a bug struck end: it may hold a slot that it never heard of."""
+        stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
+        self.sends.append(Send(stream, CancelTask(reason)))
+
     def rest(self, task: str) -> None:
         """Go on with a step whose code has ended at last."""
         index = self.plan.index[task]
