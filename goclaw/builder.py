@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, TypedDict, Unpack
 
 from goclaw_events.conditions import BadCondition, compile_condition, condition_references
 from goclaw_events.definition import TaskDefinition, WorkflowDefinition
@@ -64,6 +64,22 @@ class Expression:
 
     def __repr__(self) -> str:
         return f"Expression({str(self)!r})"
+
+
+class Items(TypedDict, total=False):
+    """What a task says that works on the items of a list, as in a file."""
+
+    foreach: object
+    parallel: int
+    on_item_failure: OnFailure
+    item_failures_max: int
+    item_results: Literal["values", "outcomes"]
+
+
+ITEM: Final = Expression("item")
+"""The item of a list that a task with `foreach` works on: `ITEM["url"]`."""
+INDEX: Final = Expression("index")
+"""Its place in the list, from 0."""
 
 
 class Inputs:
@@ -213,12 +229,13 @@ class Workflow(Head):
         description: str = "",
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        **items: Unpack[Items],
     ) -> TaskHandle:
         """Add a task and return its handle.
 
-        `agent` is a registered name or a function decorated with `@goclaw.agent`. Tasks whose
-        results are read in `with_`, `when`, `stdin`, ... are needed, named in `needs` or not.
-        `collect` is as in a file; its `tasks` may be handles, its `reduce` a decorated function.
+        `agent` is a registered name or a decorated function, `collect` as in a file (its `tasks`
+        may be handles, its `reduce` a function). Tasks whose results are read are needed, named in
+        `needs` or not. `foreach` is a list, or what yields one: see `ITEM` and `INDEX`.
         """
         return self._add(
             task_id,
@@ -233,6 +250,7 @@ class Workflow(Head):
                 "wait_for": wait_for,
                 "approval": approval,
                 "collect": _collect(collect),
+                **items,
                 "with": with_,
                 "when": when if when is None else str(when),
                 "lane": lane,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.errors import ChildUnknown
+from goclaw_events.plan import work_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,5 +41,6 @@ def children_of(prepared: Prepared, find: Callable[[str], Prepared]) -> dict[str
 
 def _names(plan: Plan) -> list[tuple[str, str]]:
     """Return the kind and name of what tasks stand for, each once."""
-    tasks = (task for task in plan.tasks if task.kind in (WORKFLOW, SAGA))
+    work = (work_of(task) for task in plan.tasks)
+    tasks = (task for task in work if task.kind in (WORKFLOW, SAGA))
     return list(dict.fromkeys((task.kind, task.agent) for task in tasks))

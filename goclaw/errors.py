@@ -259,6 +259,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "child_too_deep": _FAILED,
     "lane_key_invalid": _FAILED,
     "collect_invalid": _FAILED,
+    "foreach_invalid": _FAILED,
+    "fan_out_too_large": _FAILED,
     "http_status": _FAILED,
     "host_unresolved": _FAILED,
     "connection_failed": _FAILED,

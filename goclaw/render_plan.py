@@ -164,6 +164,8 @@ def _work(task: PlannedTask) -> str:
         more = f" and {len(names) - _NEEDS_SHOWN_MAX} more" if names[_NEEDS_SHOWN_MAX:] else ""
         shown = " " + ", ".join(names[:_NEEDS_SHOWN_MAX]) + more if names else ""
         return f"collect{shown}, {task.agent}"
+    if task.foreach is not None:
+        return f"foreach, {task.foreach.parallel} at a time: {_work(task.foreach.item)}"
     return f"{task.kind} {task.agent}" if task.agent else task.kind
 
 

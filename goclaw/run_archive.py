@@ -20,7 +20,7 @@ from goclaw_events.errors import HistoryExpired
 from goclaw_events.facts import TaskAwaiting, TaskCompleted, TaskScheduled, TaskWaiting
 from goclaw_events.faults import Suggester
 from goclaw_events.ids import task_stream, workflow_stream
-from goclaw_events.plan import in_order, pack_plan, read_plan
+from goclaw_events.plan import in_order, pack_plan, plan_at, read_plan
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
 from goclaw_projections.critical import TaskHistory, critical_path, histories
@@ -79,7 +79,8 @@ class RunArchive:
 
     def plan(self, definition: BlobRef) -> Plan:
         """Return a plan, or a version of one, with every task that it ever had."""
-        return read_plan(self._journal.blob(definition), self._journal.blob, lambda _: None)
+        data = self._journal.blob(definition)
+        return plan_at(read_plan(data, self._journal.blob, lambda _: None), definition)
 
     def packed_plan(self, definition: BlobRef) -> bytes:
         """Return a plan for people, as it is written: without what was replaced."""

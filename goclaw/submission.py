@@ -17,7 +17,7 @@ from goclaw_actors.env import new_id
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import check_id
-from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan
+from goclaw_events.plan import check_input, compile_plan, pack_plan, unpack_plan, work_of
 from goclaw_events.plan.model import RUN_BY_AGENTS
 from goclaw_events.replay import stream_turns
 from goclaw_events.saga import SagaDefinition, compile_saga
@@ -122,8 +122,9 @@ def _prepared(plan: Plan, data: bytes) -> Prepared:
 
 def prepared_of(plan: Plan, data: bytes, tasks: Sequence[PlannedTask]) -> Prepared:
     """Return a plan with what some tasks of it use; `data` is its stored form."""
-    agents = dict.fromkeys(task.agent for task in tasks if task.kind in RUN_BY_AGENTS)
-    return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(tasks), programs_of(tasks))
+    work = [work_of(task) for task in tasks]
+    agents = dict.fromkeys(task.agent for task in work if task.kind in RUN_BY_AGENTS)
+    return Prepared(plan, blob_of(data), data, tuple(agents), secrets_of(work), programs_of(work))
 
 
 def require_kind(prepared: Prepared, kind: str) -> None:

@@ -17,6 +17,7 @@ from goclaw_actors.rebuild import fold
 from goclaw_actors.statuses import ACTIVE, PENDING
 from goclaw_events.errors import CodedError
 from goclaw_events.ids import owner_stream, plain_id
+from goclaw_events.plan import work_of
 from goclaw_events.plan.model import RUN_BY_AGENTS
 from goclaw_events.replay import stream_turns
 from goclaw_events.tables import u16
@@ -89,7 +90,7 @@ def _unfinished(journal: Journal, kind: str, count_max: int | None) -> list[Unfi
         turns = list(stream_turns(journal, stream))
         run: Run | Saga = fold(decider, stream, turns)
         if run.plan is not None and not run.has_ended:
-            left = _left(run.plan, run.statuses)
+            left = [work_of(task) for task in _left(run.plan, run.statuses)]
             agents = tuple(dict.fromkeys(task.agent for task in left if task.kind in RUN_BY_AGENTS))
             stuck = getattr(run, "stuck", ())
             needs = (agents, programs_of(left), secrets_of(left), stuck)

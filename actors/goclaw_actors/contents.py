@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from goclaw_events.plan import read_plan
+from goclaw_events.plan import plan_at, read_plan
 from goclaw_events.value import BlobRef, follow, unpack
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class StoredContents:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._plans: OrderedDict[bytes, Plan] = OrderedDict()
+        self._mapped: OrderedDict[BlobRef, Plan] = OrderedDict()
         self._values: OrderedDict[bytes, Value] = OrderedDict()
         self._lent: tuple[Mapping[bytes, bytes], ...] = ()
 
@@ -68,7 +69,15 @@ class StoredContents:
         if plan is None:
             plan = read_plan(self._blob(ref), self._blob, self._known)
             _keep(self._plans, ref.sha256, plan, PLANS_MAX)
-        return plan
+        return plan if not ref.path else self._of_items(plan, ref)
+
+    def _of_items(self, plan: Plan, ref: BlobRef) -> Plan:
+        """Return the plan of a run that works on the items of a list."""
+        found = self._mapped.get(ref)
+        if found is None:
+            found = plan_at(plan, ref)
+            _keep(self._mapped, ref, found, PLANS_MAX)
+        return found
 
     def _known(self, ref: BlobRef) -> Plan | None:
         return self._plans.get(ref.sha256)
@@ -79,10 +88,12 @@ class StoredContents:
         if value is None:
             value = unpack(self._blob(ref))
             _keep(self._values, ref.sha256, value, VALUES_MAX)
+        else:
+            self._values.move_to_end(ref.sha256)  # a list may be read once for each of its items
         return follow(value, ref.path)
 
 
-def _keep(cache: OrderedDict[bytes, Any], key: bytes, value: Any, limit: int) -> None:
+def _keep(cache: OrderedDict[Any, Any], key: object, value: Any, limit: int) -> None:
     cache[key] = value
     while len(cache) > limit:
         cache.popitem(last=False)

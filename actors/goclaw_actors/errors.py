@@ -60,6 +60,18 @@ class LaneKeyInvalid(ActorsError):
     code = "lane_key_invalid"
 
 
+class ForeachInvalid(ActorsError):
+    """What a task is to work on is not a list."""
+
+    code = "foreach_invalid"
+
+
+class FanOutTooLarge(ActorsError):
+    """More tasks would follow from one than may."""
+
+    code = "fan_out_too_large"
+
+
 class CollectInvalid(ActorsError):
     """What a task says of whom to collect from cannot be used."""
 

@@ -10,6 +10,7 @@ from goclaw_actors.approval import check_asked
 from goclaw_actors.collects import Collects, collects, own_collector
 from goclaw_actors.decider import Send
 from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
+from goclaw_actors.items import ItemScope, plan_of_items
 from goclaw_actors.lending import DeclareLane
 from goclaw_actors.messages import ScheduleTask, WaitTask
 from goclaw_actors.scope import Scope
@@ -17,6 +18,7 @@ from goclaw_events.durations import DURATION_S_MAX, parse_duration
 from goclaw_events.envelope import maker
 from goclaw_events.ids import lane_stream, plain_id, unique_stream
 from goclaw_events.instants import BadInstant, parse_instant
+from goclaw_events.items import FOREACH
 from goclaw_events.plan.awaits import ANSWERED
 from goclaw_events.templates import STATIC, render
 
@@ -89,6 +91,8 @@ class Orders(ABC):
         if task.kind == "collect":
             params, collect, wish = self._collects(params, index)
         child = self._child(task.agent) if task.kind in CHILDREN else None
+        if task.kind == FOREACH:
+            child = self._below(plan_of_items(definition, task.id, params, self.contents))
         key = ""
         if task.slot.key is not None:
             key = self._key(task, task.slot.key, index, f"for lane {task.lane}")
@@ -120,7 +124,8 @@ class Orders(ABC):
         """Return what makes a task a duplicate: [keys, key, window in ns, what it does then]."""
         template, window_s, on_duplicate = unique
         key = self._key(task, template, index, "that makes it unique")
-        keys = unique_stream(self.plan.name, task.id)
+        mapped = self.plan.mapped
+        keys = unique_stream(self.plan.name, task.id if mapped is None else mapped.task)
         return [keys, key, int((window_s or 0.0) * 1e9), on_duplicate]
 
     def _key(self, task: PlannedTask, template: Template, index: int, what: str) -> str:
@@ -139,6 +144,10 @@ class Orders(ABC):
         if plan is None:
             msg = f"no definition {name!r} was known when the run was submitted"
             raise ChildUnknown(msg, hint="register it, and submit the run again", name=name)
+        return self._below(plan)
+
+    def _below(self, plan: BlobRef) -> list[Any]:
+        """Return the run of a plan that a task stands for; raises `ChildTooDeep`."""
         if self.depth >= DEPTH_MAX:
             msg = f"{plain_id(self.run.run_id)} is {self.depth} runs below the first one"
             raise ChildTooDeep(msg, hint="end the recursion with `when`", depth=self.depth)
@@ -151,7 +160,7 @@ class Orders(ABC):
 
     def scope(self, index: int | None) -> Scope:
         """Return what the templates of a task may read."""
-        return Scope(self, index)
+        return Scope(self, index) if self.plan.mapped is None else ItemScope(self, index)
 
 
 def declared_lanes(plan: Plan) -> list[Send]:

@@ -10,6 +10,7 @@ from goclaw_events.templates import text_of
 from goclaw_events.value import BlobRef, SecretText, follow, references
 
 if TYPE_CHECKING:
+    from goclaw_actors.contents import Contents
     from goclaw_actors.orders import Orders
     from goclaw_events.templates import Reference
     from goclaw_events.value import Value
@@ -33,12 +34,12 @@ class Scope:
         root, task, field, path = reference
         plan = self._draft.plan
         if root == "input":
-            return _place(self._draft.input, path)
+            return place(self._draft.input, path)
         if root == "tasks":
             index = plan.index[task]
             if field == "status":
                 return STATUS_NAMES[self._draft.status_of(index)]
-            return _place(self._draft.result_of(index), path)
+            return place(self._draft.result_of(index), path)
         if root == "needs":
             return self._needs(path)
         if root == "secret":
@@ -60,13 +61,7 @@ class Scope:
 
     def whole(self, value: Value) -> Value:
         """Put large values in place of the references to them."""
-        if isinstance(value, BlobRef):
-            return self._draft.contents.value(value)
-        if next(references(value), None) is None:
-            return value
-        if isinstance(value, dict):
-            return {key: self.whole(item) for key, item in value.items()}
-        return [self.whole(item) for item in value]
+        return whole(value, self._draft.contents)
 
     def _needs(self, path: tuple[str | int, ...]) -> Value:
         draft = self._draft
@@ -74,12 +69,24 @@ class Scope:
         if not path:
             return {draft.plan.tasks[need].id: draft.result_of(need) for need in needs}
         wanted = draft.plan.index.get(str(path[0]))
-        return _place(draft.result_of(wanted), path[1:]) if wanted in needs else None
+        return place(draft.result_of(wanted), path[1:]) if wanted in needs else None
 
 
-def _place(value: Value, path: tuple[str | int, ...]) -> Any:
-    if not path:
-        return value
+def whole(value: Value, contents: Contents) -> Value:
+    """Return a value with large ones in place of the references to them."""
     if isinstance(value, BlobRef):
-        return BlobRef(value.sha256, value.size, (*value.path, *path))
-    return follow(value, path)
+        return contents.value(value)
+    if next(references(value), None) is None:
+        return value
+    if isinstance(value, dict):
+        return {key: whole(item, contents) for key, item in value.items()}
+    return [whole(item, contents) for item in value]
+
+
+def place(value: Value, path: tuple[str | int, ...]) -> Any:
+    """Return a place inside a value; of a large one, wherever it stands, a reference to it."""
+    for at, step in enumerate(path):
+        if isinstance(value, BlobRef):
+            return BlobRef(value.sha256, value.size, (*value.path, *path[at:]))
+        value = follow(value, (step,))
+    return value

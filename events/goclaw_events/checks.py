@@ -20,6 +20,9 @@ from goclaw_events.conditions import (
 )
 from goclaw_events.definition import EDGES_MAX, KINDS, WaitUntil
 from goclaw_events.faults import Finding, Suggester, Where
+from goclaw_events.foreach_checks import KEYS as FOREACH_KEYS
+from goclaw_events.foreach_checks import foreach_findings
+from goclaw_events.items import FOREACH, ITEM_ROOTS, fields_of
 from goclaw_events.lane_checks import LaneChecker, mapping
 from goclaw_events.templates import (
     STATIC,
@@ -66,6 +69,7 @@ class CheckedTask:
     key: Template | None = None
     unique: Template | None = None
     agent: str = ""
+    items: Template | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +114,7 @@ def draft_of(definition: WorkflowDefinition) -> dict[str, Any]:
             "units": task.units,
             "unique": None if task.unique is None else task.unique.model_dump(),
             "lane": lane if lane is None or isinstance(lane, str) else lane.model_dump(),
+            **{key: getattr(task, key) for key in FOREACH_KEYS},
         }
         tasks[task_id] = draft
     return {
@@ -139,6 +144,7 @@ class _Checker:
         self._suggest = Suggester()
         self._lanes = LaneChecker(mapping(draft.get("lanes")), self._suggest, self._out.findings)
         self._meant: set[tuple[int, int]] = set()
+        self._more: frozenset[str] = frozenset()
         self._collects: dict[int, list[int]] = {}
         self._reads: list[tuple[int, int]] = []
         self._read_places: list[Where] = []
@@ -152,6 +158,8 @@ class _Checker:
             out.tasks.append(CheckedTask(self._check_needs(node, task)))
         for node, task in enumerate(self._tasks):
             self._check_kind(node, task)
+            self._more = ITEM_ROOTS if task.get(FOREACH) is not None else frozenset()
+            out.findings += foreach_findings(out.ids[node], task)
             self._check_lane(node, task)
             unique = task.get("unique")
             if isinstance(unique, dict):
@@ -314,6 +322,9 @@ class _Checker:
                 leaves = task.get("workflow") or task.get("saga")
                 roots = _ROOTS_OF_CONDITION if leaves else _ROOTS_OF_TASK
                 out.params = self._compile(node, task[key], (*base, key), roots)
+        self._more = frozenset()
+        if task.get(FOREACH) is not None:
+            self._compile_foreach(node, task[FOREACH], (*base, FOREACH))
         when = task.get("when")
         if isinstance(when, str):
             self._compile_when(node, when, (*base, "when"))
@@ -352,6 +363,13 @@ class _Checker:
         }  # fmt: skip
         out.tasks[node].params = template_of_fields(fields)
         out.tasks[node].agent = found.agent
+
+    def _compile_foreach(self, node: int, said: object, where: Where) -> None:
+        """Compile the list that a task works on, with what its items read of the run."""
+        out = self._out.tasks[node]
+        items = self._compile(node, said, where, _ROOTS_OF_CONDITION)
+        read = (out.params, out.wait, out.key, out.unique)
+        out.items = fields_of(items, (template for template in read if template is not None))
 
     def _compile_when(self, node: int, when: str, where: Where) -> None:
         try:
@@ -405,6 +423,7 @@ class _Checker:
 
     def _readable(self, node: int | None, roots: frozenset[str]) -> frozenset[str]:
         """Return what a template may read there; a saga has steps in the place of tasks."""
+        roots |= self._more
         if self._noun != "step":
             return roots
         more = {"steps", "saga", "action"} if node in self._undoes else {"steps", "saga"}

@@ -422,6 +422,25 @@ class TaskDefinition(Part):
     collect: CollectDefinition | None = Field(
         default=None, description="waits for how tasks and runs end"
     )
+    foreach: str | Annotated[tuple[Any, ...], Field(strict=False)] | None = Field(
+        default=None,
+        description="a list, or a template that yields one: the work is done for each item",
+    )
+    parallel: int | None = Field(
+        default=None, ge=1, le=100_000, description="for foreach: items at work at a time; 16"
+    )
+    on_item_failure: Literal["fail_fast", "let_finish", "continue"] | None = Field(
+        default=None,
+        description="for foreach: fail_fast (stop the others, fail), let_finish (begin no more,"
+        " fail), continue (go on; null in the place of its result)",
+    )
+    item_failures_max: int | None = Field(
+        default=None, ge=0, description="for on_item_failure: continue; with more the task fails"
+    )
+    item_results: Literal["values", "outcomes"] | None = Field(
+        default=None,
+        description="for foreach: outcomes says of each item {status, result, error}",
+    )
     needs: tuple[Id, ...] = Field(default=(), strict=False, description="tasks to complete first")
     with_: dict[str, Any] = Field(
         default_factory=dict, alias="with", description="parameters; may hold templates"

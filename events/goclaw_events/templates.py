@@ -2,8 +2,9 @@
 
 `${input.root}`, `${tasks.fetch.result.url}`, `${tasks["a.b"].result.items[0]}`,
 `${tasks.fetch.status}`, `${needs}`, `${run.id}`, `${task.id}`, `${secret.NAME}`; in sagas
-`${steps.fetch.result}`, `${saga.id}`, `${action.result.id}`, `${action.key}`. A string that is one
-reference yields the value itself; a reference within text is written out. `$${` is `${`.
+`${steps.fetch.result}`, `${saga.id}`, `${action.result.id}`, `${action.key}`; where work is done
+for each item of a list `${item}`, `${item.url}`, `${index}`. A string that is one reference yields
+the value itself; a reference within text is written out. `$${` is `${`.
 """
 
 from __future__ import annotations
@@ -56,9 +57,10 @@ class TemplateFailed(EventsError):
 class Reference(NamedTuple):
     """What a `${...}` reads.
 
-    `input`: path. `tasks`, `steps`: task, field (`result` or `status`), path. `needs`: path, whose
-    first step is a task id. `run`, `task`: field `id`. `secret`: field is its name. `action`: one
-    of `ACTION_FIELDS`, and a path into the result. `saga`: one of `SAGA_FIELDS`.
+    `input`, `item`: path. `index`: nothing more. `tasks`, `steps`: task, field (`result` or
+    `status`), path. `needs`: path, whose first step is a task id. `run`, `task`: field `id`.
+    `secret`: field is its name. `action`: one of `ACTION_FIELDS`, and a path into the result.
+    `saga`: one of `SAGA_FIELDS`.
     """
 
     root: str
@@ -218,7 +220,7 @@ def _step(match: re.Match[str]) -> str | int:
 
 def _reference(root: str, steps: list[str | int], shown: str) -> Reference:
     match root:
-        case "input" | "needs":
+        case "input" | "needs" | "item":
             return Reference(root, "", "", tuple(steps))
         case "tasks" | "steps":
             return _task_reference(root, steps, shown)
@@ -230,11 +232,12 @@ def _reference(root: str, steps: list[str | int], shown: str) -> Reference:
                 known = ", ".join(f"saga.{name}" for name in SAGA_FIELDS)
                 raise BadTemplate(msg, hint=f"a template reads {known}")
             return Reference(root, "", str(steps[0]), ())
-        case "run" | "task":
-            if steps != ["id"]:
+        case "run" | "task" | "index":
+            wanted = [] if root == "index" else ["id"]
+            if steps != wanted:
                 msg = f"{shown!r} cannot be read"
-                raise BadTemplate(msg, hint="a template reads ${run.id} and ${task.id}")
-            return Reference(root, "", "id", ())
+                raise BadTemplate(msg, hint="a template reads ${run.id}, ${task.id} and ${index}")
+            return Reference(root, "", "".join(wanted), ())
         case "secret":
             if len(steps) != 1 or not isinstance(steps[0], str):
                 msg = f"{shown!r} does not name a secret"
@@ -243,6 +246,7 @@ def _reference(root: str, steps: list[str | int], shown: str) -> Reference:
         case _:
             msg = f"{shown!r} reads {root!r}, which is not there"
             known = "input, tasks, needs, run, task, secret; in a saga steps, saga, action"
+            known += "; with foreach item, index"
             raise BadTemplate(msg, hint=f"known: {known}")
 
 

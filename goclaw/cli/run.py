@@ -144,6 +144,7 @@ def _prepared(
     from goclaw.submission import Preparer
     from goclaw_events.faults import Finding, InvalidDefinition
     from goclaw_events.loading import load_definition, locate, read_definition_file
+    from goclaw_events.plan import work_of
     from goclaw_events.plan.model import RUN_BY_AGENTS
 
     data, text_format = read_definition_file(file)
@@ -152,7 +153,7 @@ def _prepared(
         return prepared
     load_modules([*settings.agents.modules, *modules], trusted)
     findings = []
-    for task in prepared.plan.tasks:
+    for task in map(work_of, prepared.plan.tasks):
         if task.kind in RUN_BY_AGENTS and REGISTRY.get(task.agent) is None:
             close = REGISTRY.close_to(task.agent)
             meant = f"did you mean {close[0]!r}? otherwise " if close else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from goclaw_actors.decider import Decision, Moment, Send
 from goclaw_events.codec import FACTS
 from goclaw_events.definition import WorkflowDefinition
-from goclaw_events.plan import compile_plan, pack_plan, unpack_plan
+from goclaw_events.plan import compile_plan, pack_plan, plan_at, unpack_plan
 from goclaw_events.value import BlobRef, blob_of, follow, pack, unpack
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Shelf:
 
     def plan(self, ref: BlobRef) -> Plan:
         """Return a plan."""
-        return self._plans[ref.sha256]
+        return plan_at(self._plans[ref.sha256], ref)
 
     def value(self, ref: BlobRef) -> Value:
         """Return the value at the reference's place."""

@@ -261,8 +261,8 @@ def test_what_is_no_plan_is_refused() -> None:
     for damaged in (b"", b"x" * 40, data[:-1], data[:12], data[:12] + b"\x93\x01\x02\x03"):
         with pytest.raises(LogDamaged):
             unpack_plan(damaged)
-    with pytest.raises(UnknownType, match="version 9"):
-        unpack_plan(data[:11] + b"\x09" + data[12:])
+    with pytest.raises(UnknownType, match="version 10"):
+        unpack_plan(data[:11] + b"\x0a" + data[12:])
 
 
 def test_a_wait_until_a_time_is_written_in_a_version_of_its_own() -> None:

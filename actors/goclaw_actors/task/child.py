@@ -58,7 +58,7 @@ def start(
     """Return the fact and the submission of a task's next attempt; raises `InvalidInput`."""
     plan = contents.plan(order.plan)
     attempt = task.attempt + 1
-    given = _input(plan, order.params, contents)
+    given = order.params if plan.mapped is not None else _input(plan, order.params, contents)
     if plan.steps:
         run_id = saga_key("saga_c" + _digest(task.run_id, task.task_id, generation, attempt))
     else:

@@ -92,6 +92,10 @@ class WhyRun(Owned):
         if run.status != RUNNING:
             stopping = {"status": run.status, "reason": run.reason}
             return Reason(RUN_STOPPING, stream, since, 0, stopping)
+        if self._plan.mapped is not None:
+            most = self._plan.mapped.foreach.parallel
+            said = {"status": f"behind the {most} items that may be at work at a time"}
+            return Reason(STATE, stream, since, 0, said)
         needs = self._unmet(index)
         names = [self._plan.tasks[need].id for need in needs[:NEEDS_MAX]]
         details: dict[str, Any] = {"needs": names, "unmet": len(needs)}

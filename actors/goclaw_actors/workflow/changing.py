@@ -62,7 +62,8 @@ class PathChanges:
         known = path.changes.get(message.change)
         if known is not None and known[0] == message.digest:
             return Decision(reply=Accepted(message.change, repeated=True))
-        refused = _gone(run) or _conflict(run, message) or self._refusal(run, message)
+        refused = _gone(run) or _of_items(run) or _conflict(run, message)
+        refused = refused or self._refusal(run, message)
         if refused is not None:
             return Decision(reply=refused)
         asked = self._asked(run, message)
@@ -254,6 +255,14 @@ def _gone(run: Run) -> Refused | None:
         more = "already" if run.status in FINAL else "and will end"
         return Refused("run_finished", f"run {run.run_id} is {run.status} {more}")
     return None
+
+
+def _of_items(run: Run) -> Refused | None:
+    """Return that the items of a list are what they are; None: the run works on none."""
+    if run.plan is None or run.plan.mapped is None:
+        return None
+    text = f"the tasks of run {run.run_id} are the items of a list, and its path cannot be changed"
+    return Refused("path_refused", text, f"change that of the run above, with {run.parent}")
 
 
 def _conflict(run: Run, message: ChangePath) -> Refused | None:

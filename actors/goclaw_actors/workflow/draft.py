@@ -9,7 +9,16 @@ from goclaw_actors.lending import LeaveRoom
 from goclaw_actors.messages import CancelTask, ScheduleMore, StopMore
 from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.signalling import EndSignals
-from goclaw_actors.statuses import ACTIVE, BLOCKED, CANCELLED, COMPLETED, ENDED_AS, FAILED, SKIPPED
+from goclaw_actors.statuses import (
+    ACTIVE,
+    BLOCKED,
+    CANCELLED,
+    COMPLETED,
+    ENDED_AS,
+    FAILED,
+    PENDING,
+    SKIPPED,
+)
 from goclaw_actors.workflow.letters import edited
 from goclaw_actors.workflow.mail import left_from
 from goclaw_actors.workflow.path import kept_from
@@ -22,6 +31,7 @@ from goclaw_actors.workflow.state import (
     Run,
     skipped_as,
 )
+from goclaw_actors.workflow.window import gives_up, kept_error, result_of_items
 from goclaw_events.conditions import evaluate
 from goclaw_events.envelope import maker
 from goclaw_events.errors import CodedError
@@ -59,10 +69,10 @@ class Draft(Orders):
     """The facts and messages of one turn, and the run as those facts will make it."""
 
     __slots__ = (
-        "_ready", "_unblocked", "active", "changing", "children", "contents", "deadline_ns",
-        "definition", "depth", "ended_as", "error", "facts", "first_failed", "held", "input",
-        "moment", "parent", "plan", "reason", "result", "results", "run", "sends", "status",
-        "statuses", "tenant", "unmet",
+        "_next_item", "_ready", "_unblocked", "active", "changing", "children", "contents",
+        "deadline_ns", "definition", "depth", "ended_as", "error", "facts", "first_failed", "held",
+        "input", "items_failed", "moment", "parent", "plan", "reason", "result", "results", "run",
+        "sends", "status", "statuses", "tenant", "unmet",
     )  # fmt: skip
 
     run: Run
@@ -93,6 +103,8 @@ class Draft(Orders):
         self.ended_as: str | None = None
         self.result: Value = None
         self.error: tuple[str, str, str] | None = None
+        self.items_failed = 0 if run.window is None else run.window.failed
+        self._next_item = 0 if run.window is None else run.window.after
         self._ready: list[int] = []
         self._unblocked: dict[str, int] = {}
 
@@ -122,17 +134,24 @@ class Draft(Orders):
         if status == COMPLETED:
             self.results[index] = fact.result
         elif status == FAILED:
-            if self.first_failed is None:
-                code, message = fact.error or ["", ""]
-                self.first_failed = (fact.task, code, message)
-            if self.status == RUNNING and self.plan.on_failure != "continue":
-                self.status = FAILING
-                let_finish = self.plan.on_failure == "let_finish"
-                reason = f"task {fact.task} failed"
-                self.stop(reason, queued_only=let_finish, graceful=not let_finish)
+            self._note_failure(index, fact)
         if self.run.blocked is not None:
             self._leave_room(self.run.blocked, index)
         self._settle(index, status)
+
+    def _note_failure(self, index: int, fact: TaskEnded) -> None:
+        if self.first_failed is None:
+            code, message = fact.error or ["", ""]
+            self.first_failed = (fact.task, code, message)
+        self.items_failed += 1
+        kept = kept_error(self.plan, fact.error)
+        if kept is not None:
+            self.results[index] = kept
+        if self.status == RUNNING and gives_up(self.plan, self.items_failed):
+            self.status = FAILING
+            let_finish = self.plan.on_failure == "let_finish"
+            reason = f"task {fact.task} failed"
+            self.stop(reason, queued_only=let_finish, graceful=not let_finish)
 
     def _leave_room(self, blocked: Blocked, index: int) -> None:
         """Have a lane told that the run waits no more, if the last task held back for it ends."""
@@ -147,6 +166,9 @@ class Draft(Orders):
     def _settle(self, index: int, status: int) -> None:
         self.statuses[index] = status
         self.active -= 1
+        if self.plan.mapped is not None:
+            self._begin_next_item(self.plan.mapped.items)
+            return
         unmet, known = self.unmet, self.run.unmet or self.plan.needs_count
         for dependent in self.plan.tasks[index].dependents:
             left = unmet.get(dependent)
@@ -156,6 +178,19 @@ class Draft(Orders):
                 self.statuses[dependent] = ACTIVE
                 self.active += 1
                 self._ready.append(dependent)
+
+    def _begin_next_item(self, count: int) -> None:
+        """Make the next item active in the place of one that ended."""
+        if self.status != RUNNING:
+            return
+        index, known, fresh = self._next_item, self.run.statuses, self.statuses
+        while index < count and (index in fresh or (known and known[index] != PENDING)):
+            index += 1
+        self._next_item = index
+        if index < count:
+            self.statuses[index] = ACTIVE
+            self.active += 1
+            self._ready.append(index)
 
     def schedule(self, tasks: list[int]) -> None:
         """Start the tasks that may run, skip those that may not, and what follows from it.
@@ -298,7 +333,7 @@ class Draft(Orders):
         if self.status == CANCELLING:
             self.ended_as = "cancelled"
             self.facts.append(RunCancelled(self.reason))
-        elif self.first_failed is not None:
+        elif self.first_failed is not None and not self._is_forgiven():
             task, code, message = self.first_failed
             self._fail(code, message, task)
         else:
@@ -309,6 +344,10 @@ class Draft(Orders):
                 return
             self.ended_as = "completed"
             self.facts.append(RunCompleted(self.result))
+
+    def _is_forgiven(self) -> bool:
+        """Tell whether what failed are items of a list of which some may."""
+        return self.plan.mapped is not None and self.status == RUNNING
 
     def time_out(self, message: str) -> None:
         """Fail the run because its time is over; what is active is stopped."""
@@ -324,6 +363,8 @@ class Draft(Orders):
 
     def _result(self) -> Value:
         plan = self.plan
+        if plan.mapped is not None:
+            return result_of_items(plan, self.status_of, self.result_of)
         if plan.output is not None:
             return self.render(plan.output, None)
         if len(plan.sinks) == 1:

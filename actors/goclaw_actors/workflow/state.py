@@ -28,6 +28,7 @@ from goclaw_actors.workflow import mail
 from goclaw_actors.workflow.mail import Mail
 from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.watches import Watches
+from goclaw_actors.workflow.window import Window, gives_up, kept_error
 from goclaw_events.facts import (
     LetterDiscarded,
     LetterLeft,
@@ -135,14 +136,15 @@ class Run:
     any. `held`: paused or interrupted, '' while the run goes on; `was_held`: it was so once.
     `watches` is None unless collectors wait for ends, `path` unless it was changed or a task runs
     again, `letters` unless a task was a dead letter, `mail` unless a signal was sent to the run or
-    a task waits for one. `version` counts what was decided about the run.
+    a task waits for one, `window` unless the run works on a list. `version` counts what was decided
+    about the run.
     """
 
     __slots__ = (
         "active", "blocked", "children", "deadline_ns", "definition", "depth", "digest", "ended",
         "error", "first_failed", "held", "idempotency_key", "input", "labels", "letters", "mail",
         "name", "parent", "path", "plan", "reason", "result", "results", "run_id", "status",
-        "statuses", "stuck", "told", "unmet", "version", "was_held", "watches",
+        "statuses", "stuck", "told", "unmet", "version", "was_held", "watches", "window",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -178,6 +180,7 @@ class Run:
         self.path: Path | None = None
         self.letters: Letters | None = None
         self.mail: Mail | None = None
+        self.window: Window | None = None
 
     @property
     def has_ended(self) -> bool:
@@ -279,6 +282,7 @@ class Evolve:
         for index in plan.roots:
             run.statuses[index] = ACTIVE
         run.active = len(plan.roots)
+        run.window = None if plan.mapped is None else Window(run.statuses)
 
 
 def _watch(run: Run, fact: TasksWatched | TasksUnwatched) -> None:
@@ -304,12 +308,21 @@ def _task_ended(run: Run, fact: TaskEnded) -> None:
         if fact.result is not None:
             run.results.put(index, fact.result)
     elif status == FAILED:
-        if run.first_failed is None:
-            code, message = fact.error or ["", ""]
-            run.first_failed = (fact.task, code, message)
-        if run.status == RUNNING and plan.on_failure != "continue":
-            run.status = FAILING
+        _failed(run, plan, index, fact)
     settle(run, plan, index)
+
+
+def _failed(run: Run, plan: Plan, index: int, fact: TaskEnded) -> None:
+    if run.first_failed is None:
+        code, message = fact.error or ["", ""]
+        run.first_failed = (fact.task, code, message)
+    if run.window is not None:
+        run.window.failed += 1
+        kept = kept_error(plan, fact.error)
+        if kept is not None:
+            run.results.put(index, kept)
+    if run.status == RUNNING and gives_up(plan, run.window.failed if run.window else 0):
+        run.status = FAILING
 
 
 def let_go(run: Run, plan: Plan, index: int) -> None:
@@ -346,6 +359,11 @@ def settle(run: Run, plan: Plan, index: int) -> None:
         run.mail.leave(index)
     unmet, statuses = run.unmet, run.statuses
     running = run.status == RUNNING
+    if run.window is not None:
+        if running and (following := run.window.next(statuses)) >= 0:
+            statuses[following] = ACTIVE
+            run.active += 1
+        return
     for dependent in plan.tasks[index].dependents:
         unmet[dependent] -= 1
         if unmet[dependent] == 0 and running:
@@ -357,7 +375,7 @@ def encode(run: Run) -> dict[str, Any]:
     """Return the run as plain data: equal runs give equal data."""
     hidden = {
         "plan", "statuses", "results", "told", "unmet", "blocked", "watches", "path", "letters",
-        "mail",
+        "mail", "window",
     }  # fmt: skip
     data = {name: getattr(run, name) for name in Run.__slots__ if name not in hidden}
     ids = [task.id for task in run.plan.tasks] if run.plan else []
@@ -427,6 +445,8 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.unmet.frombytes(counts)
         if not LITTLE:
             run.unmet.byteswap()
+        if run.plan is not None and run.plan.mapped is not None:
+            run.window = Window(run.statuses)
         run.results = Chunked(CHUNK_BITS, chunks)
         run.told = set(told) or None
         if left is not None:
@@ -439,7 +459,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.mail = None if mailed is None else Mail.of_list(mailed)
         return run
 
-    return SnapshotForm(12, _root, _maps, restore)
+    return SnapshotForm(13, _root, _maps, restore)
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

@@ -1,13 +1,14 @@
 """The plan: what the engine runs. Compiled once from a definition, stored as one blob.
 
 Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it is written),
-`versions` (what a change of a run's path makes of one), `analysis` (what it tells about itself),
-`awaits` (which tasks wait for which signals).
+`versions` (what a change of a run's path makes of one), `mapped` (those of runs over lists),
+`analysis` (what it tells about itself), `awaits` (which tasks wait for which signals).
 """
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
 from goclaw_events.plan.awaits import awaiting
 from goclaw_events.plan.compiler import check_input, compile_plan
+from goclaw_events.plan.mapped import mapped_ref, plan_at, work_of
 from goclaw_events.plan.model import (
     LaneLimits,
     Plan,
@@ -43,8 +44,11 @@ __all__ = [
     "check_input",
     "compile_plan",
     "in_order",
+    "mapped_ref",
     "pack_plan",
     "pack_version",
+    "plan_at",
     "read_plan",
     "unpack_plan",
+    "work_of",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from goclaw_events.checks import check, draft_of
@@ -10,10 +11,12 @@ from goclaw_events.definition import RetryDefinition
 from goclaw_events.facts import WAITERS_MAX_DEFAULT
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.inputs import PlannedInput, checked_input, default_findings
+from goclaw_events.items import FOREACH, PARALLEL_DEFAULT
 from goclaw_events.plan.model import (
     EXPECTED_S_DEFAULT,
     NO_NEEDS,
     NO_TIMEOUTS,
+    Foreach,
     LaneLimits,
     Plan,
     PlanHead,
@@ -24,6 +27,7 @@ from goclaw_events.plan.model import (
     UniqueKey,
     assemble,
 )
+from goclaw_events.templates import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -119,6 +123,46 @@ def planned_task(
     retries: dict[int, RetryPolicy],
 ) -> PlannedTask:
     """Return a task as its plan holds it; `retries` has the policies that were seen before."""
+    work = _work(task_id, task, compiled, place, retries)
+    return work if compiled.items is None else _over_items(work, task, compiled, retries)
+
+
+def _over_items(
+    work: PlannedTask,
+    task: TaskDefinition,
+    compiled: CheckedTask,
+    retries: dict[int, RetryPolicy],
+) -> PlannedTask:
+    """Return the task that has some work done for each item of a list."""
+    item = replace(work, index=0, needs=(), when=None)
+    parallel = task.parallel or PARALLEL_DEFAULT
+    outcomes = task.item_results == "outcomes"
+    rule = task.on_item_failure or "fail_fast"
+    foreach = Foreach(item, parallel, rule, task.item_failures_max, outcomes)
+    return replace(
+        work,
+        kind=FOREACH,
+        agent="",
+        params=compiled.items or NOTHING,
+        wait=None,
+        lane="",
+        priority=0,
+        timeout_s=None,
+        retry=_retry(None, retries),
+        timeouts=NO_TIMEOUTS,
+        slot=NO_NEEDS,
+        unique=None,
+        foreach=foreach,
+    )
+
+
+def _work(
+    task_id: str,
+    task: TaskDefinition,
+    compiled: CheckedTask,
+    place: Placed,
+    retries: dict[int, RetryPolicy],
+) -> PlannedTask:
     kind = task.kind or ""
     return PlannedTask(
         index=place.at,

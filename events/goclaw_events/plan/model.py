@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from goclaw_events.facts import WAITERS_MAX_DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from goclaw_events.conditions import Condition
     from goclaw_events.inputs import PlannedInput
@@ -85,16 +85,40 @@ class UniqueKey(NamedTuple):
     on_duplicate: str
 
 
+class Foreach(NamedTuple):
+    """What a task stands for that works on the items of a list: a run of its own, of `item` tasks.
+
+    `item` is one of those, of any item. `parallel`: so many are at work at a time. `on_failure`,
+    `failures_max` (None: any number): what the failure of one means, as in definitions.
+    `outcomes`: the result says of each item how it ended.
+    """
+
+    item: PlannedTask
+    parallel: int
+    on_failure: str
+    failures_max: int | None = None
+    outcomes: bool = False
+
+
+class Mapped(NamedTuple):
+    """Of the plan of a run that works on a list: for which task, and how many items that has."""
+
+    task: str
+    items: int
+    foreach: Foreach
+
+
 @dataclass(slots=True)
 class PlannedTask:
     """One task, resolved to indexes of the plan.
 
     `params` renders to the parameters of an agent or a child workflow, to `{argv, stdin}` of
     exec, to the request of http, to `{with, collect}` of collect, to the terms of what waits for an
-    answer (wait_for: signal; approval: who, message, arguments; of both: schema, deadline, ...).
-    `wait` renders to a duration. `agent` names the agent, also the one that makes a result of what
-    is collected, or the definition of a child workflow. `lane` is empty for what
-    holds no slot (wait, approval, a child without a lane). `result_read`: some template,
+    answer (wait_for: signal; approval: who, message, arguments; of both: schema, deadline, ...), to
+    `{items, ...}` of foreach (see `plan.mapped`). `wait` renders to a duration. `agent` names the
+    agent, also the one that makes a result of what is collected, or the definition of a child
+    workflow. `lane` is empty for what holds no slot (wait, approval, a child without a lane; a
+    `foreach`, whose items have one). `result_read`: some template,
     condition or the output reads the result, or it is part of the run's result.
     """
 
@@ -117,6 +141,7 @@ class PlannedTask:
     slot: SlotNeeds = NO_NEEDS
     unique: UniqueKey | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    foreach: Foreach | None = None
 
 
 class PlannedStep(NamedTuple):
@@ -141,16 +166,17 @@ class Plan:
     the run's result. `lanes` holds the declared ones by lane id (`digest/io`).
     What a change of the path of a run made keeps the index of every task: then the order need not
     be topological, and `removed` are those that are no part of it any more. `steps` are those of a
-    saga, in topological order; (): it is a workflow.
+    saga, in topological order; (): it is a workflow. `mapped`: its tasks are those of the items of
+    a list, and made when they are asked for; no needs are counted, and `roots` begin at once.
     """
 
     name: str
     version: str | None
-    tasks: tuple[PlannedTask, ...]
-    index: dict[str, int]
-    needs_count: list[int]
-    roots: tuple[int, ...]
-    sinks: tuple[int, ...]
+    tasks: Sequence[PlannedTask]
+    index: Mapping[str, int]
+    needs_count: Sequence[int]
+    roots: Sequence[int]
+    sinks: Sequence[int]
     lanes: dict[str, LaneLimits]
     output: Template | None
     on_failure: str
@@ -162,6 +188,7 @@ class Plan:
     steps: tuple[PlannedStep, ...] = ()
     heard: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
     """See `goclaw_events.plan.awaits`, which fills it in."""
+    mapped: Mapped | None = None
 
 
 class PlanHead(NamedTuple):

@@ -6,9 +6,9 @@ Version 2 has a field more for each task, its timeouts; version 3 another, what 
 for, and lanes that limit more than slots; version 4 a third, what makes it unique, and lanes that
 block or redirect; version 5 has the steps of a saga behind its tasks; version 6 a fourth field, the
 labels of tasks, and tasks that collect; version 7 waits that are over at a point in time, and tasks
-that wait for an answer; version 8 policies that make dead letters. Each is written only where there
-is something of it: the bytes of any other plan, and so its hash and the digest of a submission,
-stay what they were.
+that wait for an answer; version 8 policies that make dead letters; version 9 a fifth field, what is
+done with each item of a list. Each is written only where there is something of it: the bytes of any
+other plan, and so its hash and the digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from goclaw_events.plan.model import (
     FAIL,
     NO_NEEDS,
     NO_TIMEOUTS,
+    Foreach,
     LaneLimits,
     Plan,
     PlanHead,
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 8
-_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8)
+VERSION: Final = 9
+_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9)
 LABELS_SINCE: Final = 6
+FOREACH_SINCE: Final = 9
 LANE_FIELDS_MIN: Final = 3
 _LANE_DEFAULTS: Final = tuple(LaneLimits(0, 0, ""))
 _HEADER_LENGTH: Final = len(MAGIC) + 1
@@ -89,12 +91,20 @@ def task_fields(task: PlannedTask, retries: dict[RetryPolicy, int], version: int
         task.expected_s,
         *(task.timeouts, task.slot, task.unique)[: version - 1],
         *((task.labels,) if version >= LABELS_SINCE else ()),
+        *((_foreach_fields(task.foreach, retries),) if version >= FOREACH_SINCE else ()),
     ]
 
 
 def retry_fields(policy: RetryPolicy) -> tuple[Any, ...]:
     """Return a policy as it is written: without what becomes of a task that fails."""
     return policy if policy.on_exhausted != FAIL else policy[:-1]
+
+
+def _foreach_fields(foreach: Foreach | None, retries: dict[RetryPolicy, int]) -> list[Any] | None:
+    if foreach is None:
+        return None
+    item, *rest = foreach
+    return [task_fields(item, retries, VERSION), *rest]
 
 
 def lane_fields(limits: LaneLimits) -> tuple[Any, ...]:
@@ -126,6 +136,7 @@ def _fills_up(plan: Plan) -> bool:
 
 
 _SAID_SINCE: Final[tuple[tuple[int, Callable[[Plan], bool]], ...]] = (
+    (9, lambda plan: any(task.foreach is not None for task in plan.tasks)),
     (8, lambda plan: any(task.retry.on_exhausted != FAIL for task in plan.tasks)),
     (7, lambda plan: any(_is_until(task) or task.kind in ANSWERED for task in plan.tasks)),
     (6, lambda plan: any(task.labels or task.kind == "collect" for task in plan.tasks)),
@@ -207,7 +218,7 @@ def task_from(index: int, data: list[Any], policies: list[RetryPolicy]) -> Plann
         expected_s,
         *rest,
     ) = data
-    timeouts, slot, unique, labels = (*rest, None, None, None, None)[:4]
+    timeouts, slot, unique, labels, foreach = (*rest, None, None, None, None, None)[:5]
     return PlannedTask(
         index,
         id_,
@@ -228,7 +239,13 @@ def task_from(index: int, data: list[Any], policies: list[RetryPolicy]) -> Plann
         _slot(*slot) if slot else NO_NEEDS,
         _unique(*unique) if unique else None,
         labels or {},
+        None if foreach is None else _foreach(foreach, policies),
     )
+
+
+def _foreach(data: list[Any], policies: list[RetryPolicy]) -> Foreach:
+    item, *rest = data
+    return Foreach(task_from(0, item, policies), *rest)
 
 
 def _unique(key: list[Any], window_s: float | None, on_duplicate: str) -> UniqueKey:
