@@ -142,14 +142,14 @@ async def measure_many(
     """Return what it took to run many; `one` runs one of them, and waits for its end."""
     for _ in range(min(WARM_UP, many.runs)):
         await one()
-    before = _facts(engine)
+    before = facts_of(engine)
     clock = StageClock(engine.parts, inside=stages)
     lag = LagWatch(engine)
     started, cpu_s = time.perf_counter(), time.process_time()
     await _run_all(one, many.runs, min(many.in_flight, IN_FLIGHT_MAX))
     passed, cpu_s = time.perf_counter() - started, time.process_time() - cpu_s
     behind = lag.stop()
-    facts, tasks = _facts(engine) - before, many.tasks
+    facts, tasks = facts_of(engine) - before, many.tasks
     return {
         "tasks_per_s": round(tasks / passed),
         "facts_per_s": round(facts / passed),
@@ -162,7 +162,8 @@ async def measure_many(
     }
 
 
-def _facts(engine: Engine) -> int:
+def facts_of(engine: Engine) -> int:
+    """Return how many facts an engine has recorded."""
     journal = engine.parts.journal
     return sum(journal.durable(partition) for partition in range(journal.partitions))
 

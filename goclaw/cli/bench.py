@@ -69,6 +69,8 @@ def log(frames: int, facts: int, seconds: float, directory: Path, as_json: bool)
               help="Measure instead with so many runs that wait for a timer.")  # fmt: skip
 @click.option("--rest", "rest_s", type=click.FloatRange(0.1, 3600), default=10.0,
               show_default=True, help="How many seconds --waiting looks on.")  # fmt: skip
+@click.option("--mapped", type=click.IntRange(10, 100_000), metavar="ITEMS",
+              help="Measure instead what an item of a list of so many costs.")  # fmt: skip
 @click.option("--blocked", "block_s", type=click.FloatRange(0.2, 60), metavar="SECONDS",
               help="Measure instead while an async agent blocks its loop so long.")  # fmt: skip
 @_directory_option
@@ -83,13 +85,15 @@ def engine(
     queued: int | None,
     waiting: int | None,
     rest_s: float,
+    mapped: int | None,
     block_s: float | None,
     directory: Path,
     as_json: bool,
 ) -> None:
     """Measure tasks a second, latencies, how far views lag, and where the time of a task goes."""
-    if queued or waiting or block_s:
+    if queued or waiting or block_s or mapped:
         figures = _scenarios(queued or 0, waiting or 0, rest_s, block_s, samples, directory)
+        figures |= _mapped(mapped, directory)
         _print(figures, as_json=as_json)
         return
     from goclaw.bench.engine import SHAPES, Load, measure_engine
@@ -111,6 +115,16 @@ def _scenarios(
     if block_s:
         figures.update(measure_blocked(directory, block_s, say))
     return figures
+
+
+def _mapped(items: int | None, directory: Path) -> dict[str, Any]:
+    if items is None:
+        return {}
+    import asyncio
+
+    from goclaw.bench.mapped import measure_mapped
+
+    return asyncio.run(measure_mapped(directory, items, say))
 
 
 @bench.command("recovery")
@@ -244,7 +258,8 @@ def signals(
 
 
 _GROUPS = (
-    "stages_us_per_task", "shapes", "queued_wide", "queued_single", "waiting", "blocked", "machine",
+    "stages_us_per_task", "shapes", "queued_wide", "queued_single", "waiting", "blocked", "mapped",
+    "machine",
 )  # fmt: skip
 _LEFT_OUT = (*_GROUPS, "rounds")
 
