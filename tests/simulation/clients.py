@@ -9,8 +9,8 @@ from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message, Reply
 from goclaw_actors.messages import CancelRun, SubmitRun
 from goclaw_events.ids import workflow_stream
-from goclaw_events.plan import Plan, pack_plan
-from goclaw_events.value import blob_of
+from goclaw_events.plan import Plan, pack_plan, plan_at
+from goclaw_events.value import BlobRef, blob_of
 from tests.simulation.workload import CHILD, LARGE, child_plan, random_plan
 
 if TYPE_CHECKING:
@@ -47,6 +47,10 @@ class Clients:
     def child(self) -> tuple[BlobRef, bytes, str]:
         """Return a small plan, where it is, and what it is called."""
         return self._child, self._child_packed, CHILD
+
+    def plan_of(self, ref: BlobRef) -> Plan:
+        """Return the plan that a reference names, also that of the items of a list."""
+        return plan_at(self.plans[ref.sha256], ref)
 
     def submit(self, run_id: str, variant: int = 0) -> None:
         """Submit a run, or the same one again; another variant is another request."""

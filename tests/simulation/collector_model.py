@@ -143,7 +143,7 @@ def _ended_as(world: World, run: str, task: str) -> set[str]:
     own = streams.get(f"workflow/{run}")
     if own is None:
         return {"unknown"}
-    plan = world.clients.plans[own[0].decoded.definition.sha256]
+    plan = world.clients.plan_of(own[0].decoded.definition)
     poisoned = {f"workflow/{run}", f"task/{run}/{task}"} & world.history.poisoned
     found = {"unknown"} if _is_late(own) else set()  # it was asked for before it was submitted
     if poisoned or world.options.rate("bug"):

@@ -14,6 +14,7 @@ from goclaw_events.verify import verify
 from tests.simulation.adjusters import adjusted, check_adjusted, check_attempts, priorities_of
 from tests.simulation.answerers import check_answers
 from tests.simulation.collector_model import check_collector
+from tests.simulation.foreach_model import check_items
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.letters import check_death, check_letters
@@ -130,7 +131,7 @@ def _run(world: World, stream: str, entries: list[Entry]) -> None:
     if is_changed(entries):
         check_path(world, run_id, entries)
         return
-    plan = world.clients.plans[entries[0].decoded.definition.sha256]
+    plan = world.clients.plan_of(entries[0].decoded.definition)
     ended: dict[str, Entry] = {}
     statuses: dict[str, str] = {}
     for entry in entries:
@@ -147,6 +148,8 @@ def _run(world: World, stream: str, entries: list[Entry]) -> None:
                 statuses[task] = entry.decoded.reason
     if entries[0].decoded.parent:
         _is_the_child_of(world, run_id, entries[0].decoded)
+    if plan.mapped is not None:
+        check_items(world, run_id, plan, entries, _resolved)
     _dependencies(world, run_id, plan, ended)
     _conditions(world, run_id, plan, ended, statuses)
     _data_flow(world, run_id, plan, ended)
@@ -192,7 +195,7 @@ def _dependencies(world: World, run_id: str, plan: Plan, ended: dict[str, Entry]
 def _conditions(
     world: World, run_id: str, plan: Plan, ended: dict[str, Entry], statuses: dict[str, str]
 ) -> None:
-    for task, (source, than) in plan.metadata["conditions"].items():
+    for task, (source, than) in plan.metadata.get("conditions", {}).items():
         entry = ended.get(source)
         result = _resolved(world, getattr(entry.decoded, "result", None)) if entry else None
         n = result.get("n") if isinstance(result, dict) else None
@@ -225,8 +228,8 @@ def _data_flow(world: World, run_id: str, plan: Plan, ended: dict[str, Entry]) -
                 given = _resolved(world, start.params) or {}
                 given.pop(KNOB, None)
                 assert given == (params or {}), f"{start.token} was given other"
-        if "from" not in params:
-            continue
+        if "from" not in params or plan.mapped is not None:
+            continue  # what items read is not of their run
         result = _returned(world, run_id, params["from"], ended)
         assert params["read"] == result, f"{run_id}/{task.id} read something else"
         assert params["n"] == follow(result, ("n",)), f"{run_id}/{task.id} read another n"
@@ -304,7 +307,7 @@ def _end_of_run(
     if last.fact.type == "run.cancelled":
         assert "run.cancel_requested" in types
     elif last.fact.type == "run.completed":
-        assert "failed" not in statuses.values()
+        assert "failed" not in statuses.values() or plan.mapped is not None
         assert "run.cancel_requested" not in types
         assert len(statuses) == len(plan.tasks), f"{run_id} completed without some of its tasks"
     else:

@@ -41,6 +41,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "hold": 1.5,
     # Whoever collects how tasks and runs end.
     "collect": 5.0,
+    # Tasks that work on the items of a list.
+    "foreach": 1.0,
     "adjust": 3.0,
     # Whoever sends signals by their names, and people who are asked.
     "answer": 5.0,
@@ -75,12 +77,13 @@ RARE: Final[Mapping[str, float]] = {
     "storm": 0.3,
     "large": 0.3,
     "saga": 0.3,
+    "foreach": 0.3,
 }
 """How likely a kind is enabled, where that is not one half."""
 
 LATER: Final = (
     "control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead", "schedule",
-    "answer", "saga",
+    "answer", "saga", "foreach",
 )  # fmt: skip
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 

@@ -163,7 +163,7 @@ class _Path:
     def __init__(self, world: World, run_id: str, entries: list[Entry]) -> None:
         self.world = world
         self.run_id = run_id
-        self.plan: Plan = world.clients.plans[entries[0].decoded.definition.sha256]
+        self.plan: Plan = world.clients.plan_of(entries[0].decoded.definition)
         self.version = 1
         self.ended: dict[str, Entry] = {}
         self.status: dict[str, str] = {}
@@ -206,7 +206,7 @@ class _Path:
         assert self.waits in ("", fact.change), f"{fact.change} while {self.waits} waits"
         assert fact.version == self.version + 1
         self.waits, self.version = "", fact.version
-        plan = self.world.clients.plans[fact.definition.sha256]
+        plan = self.world.clients.plan_of(fact.definition)
         before = [task.id for task in self.plan.tasks]
         assert [task.id for task in plan.tasks][: len(before)] == before, "a task lost its index"
         self.plan = plan

@@ -26,7 +26,7 @@ from tests.simulation.why_model import LIMITS, NEAR_NS, LaneModel, check_why
 from tests.simulation.world import World
 
 SECOND_NS: Final = 1_000_000_000
-SEEDS: Final = range(1_000, 1_030)
+SEEDS: Final = range(1_010, 1_040)
 SEEN: Final = (
     kinds.ENDED, kinds.DEPENDENCY, kinds.RUNNING, kinds.LANE, kinds.MESSAGE, kinds.LANE_SLOTS,
 )  # fmt: skip

@@ -82,7 +82,7 @@ def check_why(world: World) -> None:
         if run_id in model.ended or stream in model.poisoned:
             continue
         sight = sight_of(world)
-        plan = world.clients.plans[entries[0].decoded.definition.sha256]
+        plan = world.clients.plan_of(entries[0].decoded.definition)
         whole = explain(sight, run_id, tasks_max=1_000)
         assert whole is not None, f"{run_id} is not found"
         if not world.options.rate("bug"):
@@ -264,6 +264,9 @@ class _Model:
             assert stopping or set(reason.details["needs"]) <= unmet, where
             assert stopping or reason.details["unmet"] == len(unmet) > 0, where
             expected = (reason.kind,)
+        elif plan.mapped is not None and not own and reason.kind == "state":
+            assert task.index >= len(over) + plan.mapped.foreach.parallel, where
+            expected = ("state",)
         elif not own or own[-1].fact.type in ENDS:
             assert own or not unmet, where
             expected = MESSAGES
@@ -282,8 +285,11 @@ class _Model:
 
     def _is_stopping(self, run_id: str, plan: Plan) -> bool:
         types = {entry.fact.type for entry in self.streams[f"workflow/{run_id}"]}
-        failed = "failed" in self._over(run_id).values() and plan.on_failure != "continue"
-        return bool(types & {"run.cancel_requested", "run.timed_out"}) or failed
+        failed = list(self._over(run_id).values()).count("failed")
+        most = 0 if plan.on_failure != "continue" else len(plan.tasks)
+        if plan.mapped is not None and plan.mapped.foreach.failures_max is not None:
+            most = plan.mapped.foreach.failures_max
+        return bool(types & {"run.cancel_requested", "run.timed_out"}) or failed > most
 
     def _of_its_own(self, own: list[Entry], reason: Reason, now_ns: int) -> tuple[str, ...]:
         """Return the kinds that the last fact of a task that has not ended leads to."""

@@ -80,6 +80,8 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
         _make_letters(definition)
     if options.rate("answer"):
         _ask_others(definition)
+    if options.rate("foreach"):
+        _make_foreach(definition)
     return compile_plan(definition_from(definition, name))
 
 
@@ -241,6 +243,25 @@ def _make_letters(definition: dict[str, Any]) -> None:
     for task in definition["tasks"].values():
         if "wait" not in task and rng.random() < 0.4:
             task["retry"] = {**task.get("retry", {}), "on_exhausted": "dead_letter"}
+
+
+def _make_foreach(definition: dict[str, Any]) -> None:
+    """Let some tasks work on the items of a list; drawn as in `_limit_lanes`."""
+    rng = random.Random(repr(definition) + "foreach")
+    for task in definition["tasks"].values():
+        if not {"agent", "workflow"} & set(task) or rng.random() > 0.25:
+            continue
+        if task.get("with") and rng.random() < 0.5:
+            task["foreach"] = "${needs}"  # no list
+        else:
+            task["foreach"] = [{"n": at} for at in range(rng.choice([0, 1, 2, 3, 5]))]
+        if "agent" in task:
+            task["with"] = {"item": "${item}", "place": "${index}", "run": "${run.id}"}
+        task["parallel"] = rng.choice([1, 1, 2, 3])
+        task["on_item_failure"] = rng.choice(["fail_fast", "let_finish", "continue", "continue"])
+        task["item_results"] = rng.choice(["values", "outcomes"])
+        if task["on_item_failure"] == "continue" and rng.random() < 0.5:
+            task["item_failures_max"] = rng.choice([0, 1])
 
 
 def _make_unique(rng: random.Random, definition: dict[str, Any]) -> None:
