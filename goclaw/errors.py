@@ -261,6 +261,8 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "collect_invalid": _FAILED,
     "foreach_invalid": _FAILED,
     "fan_out_too_large": _FAILED,
+    "spawn_failed": _FAILED,
+    "lane_unknown": _FAILED,
     "http_status": _FAILED,
     "host_unresolved": _FAILED,
     "connection_failed": _FAILED,

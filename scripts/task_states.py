@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LeftQueue
 from goclaw_actors.answering import AnswerTask, AwaitTask, DecideTask
@@ -24,6 +24,7 @@ from goclaw_actors.messages import (
     SlotLeased,
     SlotRedirected,
     SlotRefused,
+    TaskReported,
     TimerFired,
     WaitTask,
 )
@@ -32,10 +33,12 @@ from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSigna
 from goclaw_actors.task import Task, task_decider
 from goclaw_actors.work import SLEPT, AttemptToken, Consumed, Outcome, Progress, Saved, Stepped
 from goclaw_events.facts import (
+    SPAWN,
     AttemptFailed,
     AttemptSlept,
     AttemptStarted,
     ChildStarted,
+    EndPutOff,
     SignalAccepted,
     SignalConsumed,
     StepRecorded,
@@ -69,6 +72,9 @@ def _outcome(status: str, number: int, code: str = "") -> Outcome:
     return Outcome("task/r/a", AttemptToken(0, 1, number), status, code=code)
 
 
+LEAF: Final = '{"agent": "leaf"}'
+
+
 def task() -> Aggregate:
     """Return the task with its states and messages."""
     scheduled = TaskScheduled(REF, 0, {}, "w/io", 0)
@@ -92,6 +98,7 @@ def task() -> Aggregate:
     approved = DecideTask("a", "d", "approved", None, False, "uid:1", ["uid:1"], "", "why", b"")
     current = AttemptToken(0, 1, TOKEN)
     step = StepRecorded(1, TOKEN, "s", "", b"", 1)
+    spawned = (*running, StepRecorded(1, TOKEN, SPAWN, "k", b"", [LEAF, {}, False]))
     said = SignalAccepted("m", "message", "steer", "hi", "")
     states: dict[str, Sequence[Any]] = {
         "pending": (),
@@ -114,6 +121,12 @@ def task() -> Aggregate:
         "cancelling (a child)": (*child, TaskCancelRequested("why")),
         "running (a step is recorded)": (*running, step),
         "waiting (asleep)": (*running, AttemptSlept(1, TOKEN, retry_ns)),
+        "waiting (for what it spawned)": (
+            *spawned,
+            AttemptSlept(1, TOKEN, retry_ns, ["k"]),
+        ),
+        "running (it spawned)": spawned,
+        "ending": (*spawned, EndPutOff("completed", TOKEN, 1, None, "")),
         "waiting": (TaskWaiting(REF, 0, NOW_NS),),
         "waiting (for a signal)": (awaits,),
         "waiting (for a person)": (asks,),
@@ -208,6 +221,14 @@ def task() -> Aggregate:
         "Consumed": Consumed("task/r/a", current, ["m"]),
         "Saved": Saved("task/r/a", current, 1, {"n": 1}),
         "Stepped": Stepped("task/r/a", current, "s", "", b"", 1),
+        "Stepped (it spawns)": Stepped("task/r/a", current, SPAWN, "j", b"", [LEAF, {}, False]),
+        "Outcome slept (for what it spawned)": _outcome(SLEPT, TOKEN)._replace(
+            result=[retry_ns, "k"]
+        ),
+        "TaskReported of a spawned task": TaskReported("a/k", 0, "completed", 1, None),
+        "TaskReported of a spawned task (failed)": TaskReported(
+            "a/k", 0, "failed", None, ["e", "m"]
+        ),
         "ReportVote": ReportVote("collector/c", []),
         "CheckAttempt": CheckAttempt(TOKEN),
         "CheckSlot": CheckSlot(),

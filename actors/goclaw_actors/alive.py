@@ -57,14 +57,19 @@ def alive(journal: Journal, kinds: Mapping[str, Decider[Any]], partition: int) -
 def active_tasks(
     journal: Journal, kinds: Mapping[str, Decider[Any]], stream: str, below: int
 ) -> Iterator[str]:
-    """Yield the tasks of a run that have begun and not ended, if it began below `below`."""
+    """Yield the tasks of a run that have begun and not ended, if it began below `below`.
+
+    And those that they spawned, which may have ended.
+    """
     partition = partition_of(stream, journal.partitions)
     first = next((number for number, _ in journal.stream_frames(partition, stream)), below)
     if first < below:
         run: Run | Saga = loaded(journal, kinds, stream).state
         for index, status in enumerate(run.statuses):
             if status == ACTIVE and run.plan is not None:
-                yield task_stream(run.run_id, run.plan.tasks[index].id)
+                name = task_stream(run.run_id, run.plan.tasks[index].id)
+                yield name
+                yield from journal.streams(partition, name + "/")  # what it spawned
 
 
 def lanes(journal: Journal, partition: int) -> set[str]:

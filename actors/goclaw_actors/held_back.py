@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 REFUSALS_PER_TURN_MAX: Final = 256
 _NONE: Final = Blocked()
+LANE_FULL: Final = "lane_full"
+_SLASHES: Final = 2
+"""In the name of a task; one that was spawned has more."""
 
 
 class Holder(Protocol):
@@ -68,6 +71,12 @@ def note_end(run: Holder, task: PlannedTask) -> None:
 def hold_back(run: Holder, message: LaneFull) -> Decision:
     """Hold back tasks that found no room; those that ended meanwhile need none."""
     lane, blocked = message.lane, run.blocked or _NONE
+    spawned = [task for task in message.tasks if task.count("/") > _SLASHES]
+    if spawned:  # the run does not know them: they do not wait for room
+        full = tuple(Send(task, SlotRefused(LANE_FULL)) for task in spawned)
+        rest = [task for task in message.tasks if task not in spawned]
+        decision = hold_back(run, LaneFull(lane, rest))
+        return decision._replace(sends=(*full, *decision.sends))
     held = [] if run.has_ended else _still_active(run, message.tasks)
     stream = owner_stream(run.run_id)
     if not held:

@@ -129,6 +129,7 @@ for _cls, _name in (
     (facts.StepRecorded, "task.step_recorded"),
     (facts.StepsUnused, "task.steps_unused"),
     (facts.AttemptSlept, "task.attempt_slept"),
+    (facts.EndPutOff, "task.end_put_off"),
     (facts.TaskInterruptRequested, "task.interrupt_requested"),
     (facts.TaskInterrupted, "task.interrupted"),
     (facts.TaskPaused, "task.paused"),

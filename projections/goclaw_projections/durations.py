@@ -123,6 +123,7 @@ _ATTEMPT_ENDS: Final = frozenset(
         facts.AttemptLost,
         facts.AttemptLimited,
         facts.AttemptSlept,
+        facts.EndPutOff,
         facts.TaskCancelled,
     }
 )

@@ -27,6 +27,7 @@ _TASK_AFTER: Final[dict[type, str]] = {
     facts.AttemptLost: "scheduled",
     facts.AttemptLimited: "scheduled",
     facts.AttemptSlept: "waiting",
+    facts.EndPutOff: "waiting",
     facts.TaskRequeued: "scheduled",
     facts.TaskRetried: "scheduled",
     facts.TaskCancelRequested: "cancelling",

@@ -200,6 +200,7 @@ _Rarer: TypeAlias = (
     | facts.TaskRedirected
     | facts.TaskMoved
     | facts.TaskCancelRequested
+    | facts.EndPutOff
     | facts.OutcomeRefused
     | facts.AttemptReturned
     | facts.TaskDied
@@ -228,9 +229,10 @@ def _evolve_rarer(row: list[Any], fact: _Rarer, time_ns: int) -> None:
             | facts.TaskRetried()
             | facts.TaskAdmitted()
             | facts.TaskJoined()
+            | facts.EndPutOff()
         ):
-            joined = isinstance(fact, facts.TaskJoined)
-            row[_STATUS], row[_WAKE] = "waiting" if joined else "scheduled", None
+            waits = isinstance(fact, facts.TaskJoined | facts.EndPutOff)
+            row[_STATUS], row[_WAKE] = "waiting" if waits else "scheduled", None
             row[_COMPLETED] = None
         case facts.TaskRedirected() | facts.TaskMoved():
             row[_LANE] = fact.lane
@@ -288,13 +290,14 @@ class TasksReader:
     def tasks_of(
         self, run_id: str, plan_task_ids: Iterable[str], *, run_ended: bool
     ) -> dict[str, TaskView]:
-        """Return every task of the plan, in its order.
+        """Return every task of the plan, in its order, and then those that were spawned.
 
         A task without a row is pending; once the run has ended it was cancelled before it began.
         """
         missing = PENDING._replace(status="cancelled") if run_ended else PENDING
         recorded = dict(self.recorded(run_id))
-        return {task: recorded.get(task, missing) for task in plan_task_ids}
+        found = {task: recorded.get(task, missing) for task in plan_task_ids}
+        return found | {task: row for task, row in recorded.items() if "/" in task}
 
 
 def _view(data: bytes) -> TaskView:

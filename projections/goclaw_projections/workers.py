@@ -129,7 +129,7 @@ def _apply_task(turn: ReadTurn, frame: ReadFrame, holders: _Holders, rows: Rows)
                 row = holders.of(attempt[0])
                 row[_RUNNING] -= 1
                 row[_ENDS[kind]] += 1
-        elif kind in (facts.AttemptLimited, facts.AttemptSlept):
+        elif kind in (facts.AttemptLimited, facts.AttemptSlept, facts.EndPutOff):
             attempt = rows.get(key)
             if attempt is not None:  # it ended, and is counted among those that began only
                 rows.delete(key)

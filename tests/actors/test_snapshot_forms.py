@@ -146,6 +146,12 @@ LAYOUT = {
         "progress queue_due_ns result run_id signals status steps stream task_id tenant token "
         "total_due_ns unique"
     ),
+    (16, "task"): (
+        "adjusted answer attempt awaited awaits child child_run collect deadline_ns definition "
+        "due_ns ending error failures generation hold holder hops in_doubt kept kept_in key "
+        "kills lane leaving limited lost params priority progress queue_due_ns result run_id "
+        "signals status steps stream task_id tenant token total_due_ns unique"
+    ),
     (15, "task"): (
         "adjusted answer attempt awaits child child_run collect deadline_ns definition due_ns "
         "error failures generation hold holder hops in_doubt kept kept_in key kills lane leaving "

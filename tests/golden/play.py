@@ -120,6 +120,8 @@ def _everything(stage: Stage) -> Stage:
     _held(stage)
     _adjusted(stage)
     _stepped(stage)
+    _spawned(stage)
+    _mapped(stage)
     _collected(stage)
     _answered(stage)
     _changed(stage)
@@ -368,6 +370,46 @@ def _stepped(stage: Stage) -> None:
     stage.clock.ns = due_ns
     stage.rest()
     stage.end(_running(stage, "stepped"), unused=(("charge", "order-1"),))
+    stage.rest()
+
+
+def _spawned(stage: Stage) -> None:
+    """Let a handler spawn two tasks, await one of them, and end before the other."""
+    stage.submit(ONE, "spawns")
+    stage.rest()
+    running = _running(stage, "spawns")
+    place = (running.stream, running.token)
+    said = '{"agent": "x"}'
+    stage.node.accept_outcomes(
+        [
+            Stepped(*place, "$spawn", "first", b"digest", [said, {"n": 1}, False]),
+            Stepped(*place, "$spawn", "second", b"digest", [said, {"n": 2}, True]),
+            Outcome(*place, SLEPT, [stage.clock.ns + 10**18, "first"]),
+        ]
+    )
+    del stage.executor.held[running.token]
+    stage.rest()
+    tasks = {one.task_id: one for one in stage.executor.held.values() if one.run_id == "spawns"}
+    stage.end(tasks["a/first"], value={"n": 1})
+    stage.rest()
+    tasks = {one.task_id: one for one in stage.executor.held.values() if one.run_id == "spawns"}
+    stage.end(tasks["a"], value="done")
+    stage.rest()
+    stage.end(tasks["a/second"], "failed")
+    stage.rest()
+
+
+def _mapped(stage: Stage) -> None:
+    """Work on the items of a list, one at a time; one fails, which it may."""
+    each: dict[str, Any] = {
+        "agent": "x", "foreach": [1, 2, 3], "parallel": 1, "with": {"n": "${item}"},
+        "on_item_failure": "continue", "item_results": "outcomes",
+    }  # fmt: skip
+    stage.submit({"each": each}, "mapped")
+    for status in ("completed", "failed", "completed"):
+        stage.rest()
+        (item,) = (one for one in stage.executor.held.values() if "each:" in one.task_id)
+        stage.end(item, status, value={"n": item.params["n"]})
     stage.rest()
 
 

@@ -18,6 +18,7 @@ from tests.simulation.letters import decide
 from tests.simulation.operators import control
 from tests.simulation.pathways import change
 from tests.simulation.schedulers import schedule
+from tests.simulation.spawners import spawn
 from tests.simulation.steppers import step
 from tests.simulation.talkers import hold, talk
 from tests.simulation.travellers import travel
@@ -224,5 +225,6 @@ FAULTS: dict[str, Callable[[World], None]] = {
     "dead": decide,
     "step": step,
     "schedule": schedule,
+    "spawn": spawn,
 }
 """The kinds that are steps; the others (`fail`, `large`, `bug`...) color steps of every day."""

@@ -20,6 +20,7 @@ from tests.simulation.lane_model import check_lane
 from tests.simulation.letters import check_death, check_letters
 from tests.simulation.pathways import BEGINS, ENDS, check_path, generations, is_changed
 from tests.simulation.schedule_model import check_schedule
+from tests.simulation.spawners import check_spawned
 from tests.simulation.steppers import check_steps
 from tests.simulation.talkers import KNOB, check_signals
 from tests.simulation.task_rules import check_slots, check_task
@@ -51,6 +52,7 @@ def check_log(world: World) -> None:
             check_task(stream, facts)
             check_death(stream, facts)
             check_steps(world, stream, facts)
+            check_spawned(world, stream, facts)
         check_signals(stream, entries)
     priorities = {
         stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")

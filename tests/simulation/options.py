@@ -43,6 +43,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "collect": 5.0,
     # Tasks that work on the items of a list.
     "foreach": 1.0,
+    # Handlers that spawn tasks, and wait for them.
+    "spawn": 8.0,
     "adjust": 3.0,
     # Whoever sends signals by their names, and people who are asked.
     "answer": 5.0,
@@ -83,7 +85,7 @@ RARE: Final[Mapping[str, float]] = {
 
 LATER: Final = (
     "control", "limited", "signal", "hold", "adjust", "path", "step", "collect", "dead", "schedule",
-    "answer", "saga", "foreach",
+    "answer", "saga", "foreach", "spawn",
 )  # fmt: skip
 """Kinds that came later: they are drawn by themselves, so that a seed keeps its other kinds."""
 

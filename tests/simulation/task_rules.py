@@ -41,7 +41,7 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             if name == "task.attempt_failed" and fact.retry_due_ns is not None:
                 due_ns = fact.retry_due_ns
             elif name == "task.attempt_slept":
-                due_ns = fact.due_ns
+                due_ns = 0 if fact.awaited else fact.due_ns  # what it awaits may wake it
         elif name == "task.interrupted":
             running = False
         elif name == "task.waiting":

@@ -105,6 +105,7 @@ def _begun(own: list[Entry]) -> bool:
 AT_LAST: dict[str, tuple[str, ...]] = {
     "task.cancel_requested": ("stopping", "child_run", *MESSAGES),
     "task.died": ("dead_letter", *MESSAGES),
+    "task.end_put_off": ("spawned", *MESSAGES),
 }
 
 
@@ -297,9 +298,12 @@ class _Model:
         if kind in QUEUED or kind in ("task.attempt_lost", "task.joined"):
             return self._asking(own, reason, now_ns)
         if kind in ("task.waiting", "task.attempt_slept", "task.awaiting"):
-            assert reason.kind in MESSAGES or reason.until_ns == last.decoded.due_ns, reason
+            awaits = ("spawned", *MESSAGES) if getattr(last.decoded, "awaited", None) else ()
+            is_due = reason.until_ns == last.decoded.due_ns
+            assert reason.kind in (*MESSAGES, *awaits) or is_due, reason
             signal = getattr(last.decoded, "signal", None)
-            return ("timer",) if signal is None else ("signal" if signal else "approval", *MESSAGES)
+            asked = ("signal" if signal else "approval", *MESSAGES)
+            return ("timer", *awaits) if signal is None else asked
         if kind == "task.attempt_failed":
             assert reason.until_ns == last.decoded.retry_due_ns, reason
             return ("backoff",)

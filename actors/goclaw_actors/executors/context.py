@@ -18,7 +18,7 @@ from goclaw_actors.executors.outcomes import chunk_of, stored
 from goclaw_actors.executors.pausing import Boundary
 from goclaw_actors.executors.progress import ProgressMeter
 from goclaw_actors.executors.resolve import resolved
-from goclaw_actors.executors.sleeping import Sleeping
+from goclaw_actors.executors.spawning import Spawning
 from goclaw_actors.executors.window import Room, Window, is_on_loop
 from goclaw_actors.work import (
     Consumed,
@@ -73,7 +73,7 @@ class ContextPorts(NamedTuple):
         return resolved(value, self.load, self.reveal, self.gather)
 
 
-class TaskContext(Sleeping):
+class TaskContext(Spawning):
     """Tell an agent about its attempt. The first argument of every agent.
 
     Reading is safe from any thread; so are `progress`, `cancelled`, `log` and `save`. `listens`:

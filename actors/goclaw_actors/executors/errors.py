@@ -81,6 +81,12 @@ class StepSecret(ActorsError):
     code = "step_secret"
 
 
+class SpawnFailed(ActorsError):
+    """A task that was spawned did not complete: `details` hold its `reason`, a code."""
+
+    code = "spawn_failed"
+
+
 class StepMissing(ActorsError):
     """The key of the durable step that runs was asked for where none does."""
 
@@ -235,12 +241,14 @@ class Interrupted(BaseException):
 class Asleep(BaseException):
     """Leave an agent that sleeps for long: it is called again when it wakes, and gets its steps.
 
-    A `BaseException`, as `Cancelled` is. `due_ns` is when it wakes.
+    A `BaseException`, as `Cancelled` is. `due_ns` is when it wakes; earlier, when the spawned tasks
+    with the keys `awaited` have all ended.
     """
 
-    def __init__(self, due_ns: int) -> None:
+    def __init__(self, due_ns: int, awaited: tuple[str, ...] = ()) -> None:
         super().__init__(f"it sleeps until {due_ns}")
         self.due_ns = due_ns
+        self.awaited = awaited
 
 
 class Cancelled(BaseException):

@@ -27,6 +27,7 @@ from goclaw_actors.executors.errors import (
     RateLimited,
     ResponseTooLarge,
     RetryAfter,
+    SpawnFailed,
     StepChanged,
     StepInvalid,
     StepRepeated,
@@ -52,7 +53,7 @@ _OWN_FRAMES: Final = 1
 _CUT: Final = CUT.encode()
 _NEVER_RETRY: Final = (
     AddressForbidden, BadParams, CollectUnmet, ExecNotAllowed, ProgramNotFound, ResponseTooLarge,
-    SecretMissing, SecretUnfit, StepChanged, StepInvalid, StepRepeated, StepSecret,
+    SecretMissing, SecretUnfit, SpawnFailed, StepChanged, StepInvalid, StepRepeated, StepSecret,
     ValueNotStorable, ValueTooLarge,
 )  # fmt: skip
 
@@ -93,7 +94,8 @@ def failed(agent: Agent, attempt: StartAttempt, error: BaseException) -> Outcome
     if isinstance(error, Interrupted):
         return cancelled(attempt, str(error), INTERRUPTED)
     if isinstance(error, Asleep):
-        return Outcome(attempt.stream, attempt.token, SLEPT, error.due_ns)
+        until = [error.due_ns, *error.awaited] if error.awaited else error.due_ns
+        return Outcome(attempt.stream, attempt.token, SLEPT, until)
     code, retryable, retry_after_s = AGENT_ERROR, True, None
     if isinstance(error, Fail):
         code, retryable = error.code, error.retryable

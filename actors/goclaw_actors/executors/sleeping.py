@@ -49,9 +49,9 @@ class Sleeping(Stepping):
 
     def left_with(self, error: BaseException) -> BaseException:
         """Return why an agent was left: by its sleep, if that is what cancelled it."""
-        asleep_ns = self._steps.asleep_ns if self._steps is not None else 0
-        if asleep_ns and isinstance(error, asyncio.CancelledError):
-            return Asleep(asleep_ns)
+        steps = self._steps
+        if steps is not None and steps.asleep_ns and isinstance(error, asyncio.CancelledError):
+            return Asleep(steps.asleep_ns, steps.asleep_for)
         return error
 
     # -- waiting ---------------------------------------------------------------------------------
@@ -73,8 +73,12 @@ class Sleeping(Stepping):
         due_ns = self._due_ns(seconds)
         if is_recorded:
             due_ns = await self._do_on_loop(step, b"", lambda: due_ns, int)
+        await self._rest_on_loop(due_ns)
+
+    async def _rest_on_loop(self, due_ns: int, awaited: str = "") -> None:
+        """Wait for a time, or (`awaited`) for what only another attempt can tell."""
         mailbox, ends_s = self._box(), self._ends_s(due_ns)
-        with self._asleep(due_ns):
+        with self._asleep(due_ns, awaited):
             while True:
                 seen = mailbox.changes
                 wait_s = self._looks_in_s(due_ns, ends_s)
@@ -91,8 +95,11 @@ class Sleeping(Stepping):
         due_ns = self._due_ns(seconds)
         if is_recorded:
             due_ns = int(self._do_in_thread(step, b"", lambda: due_ns))
+        self._rest_in_thread(due_ns)
+
+    def _rest_in_thread(self, due_ns: int, awaited: str = "") -> None:
         mailbox, ends_s = self._box(), self._ends_s(due_ns)
-        with self._asleep(due_ns):
+        with self._asleep(due_ns, awaited):
             while True:
                 seen = mailbox.changes
                 wait_s = self._looks_in_s(due_ns, ends_s)
@@ -106,9 +113,9 @@ class Sleeping(Stepping):
         return self._ports.clock() + (due_ns - self._ports.now_ns()) / 1e9
 
     @contextlib.contextmanager
-    def _asleep(self, due_ns: int) -> Iterator[None]:
+    def _asleep(self, due_ns: int, awaited: str) -> Iterator[None]:
         steps = self._journal()
-        sleeper = steps.lie_down(due_ns)
+        sleeper = steps.lie_down(due_ns, awaited)
         try:
             yield
         finally:
@@ -134,7 +141,7 @@ class Sleeping(Stepping):
     def _fall_asleep(self, steps: Steps, due_ns: int) -> None:
         """Leave the agent: it is called again when it wakes."""
         if not is_on_loop():
-            raise Asleep(due_ns)
+            raise Asleep(due_ns, steps.awaited)
         if self._main is not None:
-            steps.asleep_ns = due_ns
+            steps.asleep_ns, steps.asleep_for = due_ns, steps.awaited
             self._main.cancel()

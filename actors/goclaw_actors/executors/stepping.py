@@ -25,6 +25,7 @@ from goclaw_actors.executors.pausing import Pausing
 from goclaw_actors.executors.resolve import resolved
 from goclaw_actors.executors.steps import (
     HOW_WITHOUT,
+    StepApart,
     Steps,
     ThreadTicket,
     Ticket,
@@ -35,7 +36,7 @@ from goclaw_actors.executors.steps import (
 )
 from goclaw_actors.executors.window import is_on_loop
 from goclaw_actors.work import Recorded, Stepped, Unrecorded
-from goclaw_events.value import pack, unpack
+from goclaw_events.value import BlobRef, pack, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -247,8 +248,11 @@ class Stepping(Pausing):
 
     def _stepped(self, step: StepId, digest: bytes, result: object) -> Stepped:
         blobs: dict[bytes, bytes] = {}
-        kept = kept_result(result, blobs)
         attempt = self._attempt
+        if isinstance(result, StepApart):
+            kept, blobs = result
+        else:
+            kept = kept_result(result, blobs)
         return Stepped(attempt.stream, attempt.token, *step, digest, kept, blobs or None)
 
     def _done(self, steps: Steps, step: StepId, *, said: bool) -> None:
@@ -294,4 +298,4 @@ def own_step(name: str, key: str) -> StepId:
 def _copy_of(stepped: Stepped) -> Value:
     """Return what a later attempt will get, for the attempt that did the step."""
     result, blobs = stepped.result, stepped.blobs
-    return unpack(blobs[result.sha256] if blobs else pack(result))
+    return unpack(blobs[result.sha256] if blobs and isinstance(result, BlobRef) else pack(result))

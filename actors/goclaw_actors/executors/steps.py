@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import threading
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw_actors.executors.errors import StepChanged, StepInvalid, StepRepeated, StepSecret
 from goclaw_actors.executors.outcomes import stored
 from goclaw_events.errors import ValueNotStorable
+from goclaw_events.facts import SPAWNED
 from goclaw_events.value import BlobRef, blob_of, pack
 
 if TYPE_CHECKING:
@@ -83,6 +84,13 @@ def kept_result(result: object, blobs: dict[bytes, bytes]) -> Value:
     return kept
 
 
+class StepApart(NamedTuple):
+    """What a step came to, a part of which is kept apart in `blobs` already."""
+
+    result: Value
+    blobs: dict[bytes, bytes]
+
+
 class Ticket:
     """Wait on a loop until a step is recorded."""
 
@@ -148,18 +156,20 @@ class Steps:
 
     def __init__(self, records: Iterable[StepRecord], clock: Callable[[], float]) -> None:
         self._records = {(one.name, one.key): one for one in records}
-        self._unused = dict.fromkeys(self._records)
+        self._unused = dict.fromkeys(step for step in self._records if step[0] != SPAWNED)
         self._begun: set[StepId] = set()
         self._waiting: dict[StepId, Ticket | ThreadTicket] = {}
         self._made = 0
         self._running = 0
         self._naps = 0
-        self._sleepers: dict[object, int] = {}
+        self._sleepers: dict[object, tuple[int, str]] = {}
         self._clock = clock
         self._quiet_s = clock()
         self._lock = threading.Lock()
         self.asleep_ns = 0
         """When the attempt wakes that was told to leave because it sleeps; 0: it was not."""
+        self.asleep_for: tuple[str, ...] = ()
+        """For which spawned tasks it waits."""
 
     @property
     def unused(self) -> tuple[StepId, ...]:
@@ -223,6 +233,16 @@ class Steps:
         """Tell whether a step was recorded before this attempt."""
         return step in self._records
 
+    def recorded(self, step: StepId) -> Value:
+        """Return what a step came to that was recorded before this attempt; None: it was not."""
+        found = self._records.get(step)
+        return None if found is None else found.result
+
+    def count(self, name: str) -> int:
+        """Return how many steps of a name there are."""
+        with self._lock:
+            return len({step for step in (*self._records, *self._begun) if step[0] == name})
+
     # -- sleep ---------------------------------------------------------------------------------
 
     def next_nap(self) -> str:
@@ -231,12 +251,18 @@ class Steps:
             self._naps += 1
             return f"#{self._naps}"
 
-    def lie_down(self, due_ns: int) -> object:
-        """Count somebody who sleeps; return who that is."""
+    def lie_down(self, due_ns: int, awaited: str = "") -> object:
+        """Count somebody who sleeps, or waits for a spawned task; return who that is."""
         sleeper = object()
         with self._lock:
-            self._sleepers[sleeper] = due_ns
+            self._sleepers[sleeper] = (due_ns, awaited)
         return sleeper
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Return the keys of the spawned tasks that are waited for."""
+        with self._lock:
+            return tuple(dict.fromkeys(key for _, key in self._sleepers.values() if key))
 
     def get_up(self, sleeper: object) -> None:
         """Take note that somebody is awake."""
@@ -248,7 +274,7 @@ class Steps:
     def wakes_ns(self) -> int:
         """Return when the first of those who sleep wakes."""
         with self._lock:
-            return min(self._sleepers.values(), default=0)
+            return min((due_ns for due_ns, _ in self._sleepers.values()), default=0)
 
     @property
     def settles_in_s(self) -> float | None:

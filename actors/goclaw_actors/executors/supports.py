@@ -48,7 +48,8 @@ SUPPORTS: Final[dict[str, Support]] = {
         boundary="`await ctx.boundary()`, `ctx.stream()`; waits while the task is paused",
         save="`ctx.save()`, `ctx.resumed_state`",
         output="`await ctx.emit()`",
-        steps="`await ctx.step()`, `ctx.sleep()`, `ctx.now()`, `ctx.random()`, `ctx.uuid()`",
+        steps="`await ctx.step()`, `ctx.sleep()`, `ctx.now()`, `ctx.random()`, `ctx.uuid()`, "
+        "`ctx.spawn()`",
     ),
     "thread": Support(
         runs="other agents",

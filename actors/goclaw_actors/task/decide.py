@@ -35,6 +35,7 @@ from goclaw_actors.messages import (
     SlotLeased,
     SlotRedirected,
     SlotRefused,
+    TaskReported,
     TimerFired,
     WaitTask,
 )
@@ -47,6 +48,7 @@ from goclaw_actors.task import (
     gathering,
     hearing,
     holding,
+    spawning,
     stepping,
     voting,
     yielding,
@@ -59,6 +61,7 @@ from goclaw_actors.task.ending import (
     TIMER,
     TOTAL,
     UNREADY,
+    cleared,
     end,
     report,
     time_out,
@@ -152,18 +155,19 @@ class _Decide:
             CheckSlot: check_slot,
             LoseAttempt: outcomes.lose,
             CancelTask: cancel,
+            TaskReported: self._spawned_ended,
             SendSignal: self._signal,
             WithdrawSignal: hearing.withdraw,
             EndSignals: hearing.end,
             AdjustTask: adjusting.adjust,
             LeftQueue: adjusting.left,
-            HoldWork: holding.hold,
+            HoldWork: _hold,
             ResumeWork: self._resume,
             Consumed: hearing.consumed,
             Saved: hearing.saved,
             RetryTask: self._retry,
             BuryTask: dying.bury,
-            Stepped: stepping.stepped,
+            Stepped: lambda task, said, now: stepping.stepped(task, said, asking.contents, now),
             **voting.decisions(contents),
             StandAside: yielding.stand_aside,
             TellResult: yielding.tell_result,
@@ -172,7 +176,9 @@ class _Decide:
 
     def __call__(self, task: Task, message: Any, moment: Moment) -> Decision:
         decision = self._by_type[type(message)](task, message, moment)
-        return decision if task.signals is None else hearing.with_farewell(task, decision, moment)
+        if task.signals is not None:
+            decision = hearing.with_farewell(task, decision, moment)
+        return decision if task.steps is None else spawning.put_off(task, decision)
 
     def _schedule(self, task: Task, message: ScheduleTask, moment: Moment) -> Decision:
         if task.status != PENDING:
@@ -226,6 +232,17 @@ class _Decide:
         timers = (SetTimer(QUEUE, queue_ns),) if queue_ns else ()
         asks = self._asking.enqueue(task, task, planned, at_head=False)
         return Decision((TaskAdmitted(queue_ns),), (asks,), timers)
+
+    def _spawned_ended(self, task: Task, message: TaskReported, moment: Moment) -> Decision:
+        """Take in how a spawned task ended; go on, if the handler waits for no other."""
+        fact = spawning.reported(task, message)
+        if fact is None:
+            return NOTHING
+        if not spawning.is_awake(task, (fact.key,)):
+            return spawning.end_reported(task, fact)
+        again = self._attempts.again(task, moment)
+        effects = (*cleared((TIMER, task.due_ns)), *again.effects)
+        return again._replace(facts=(fact, *again.facts), effects=effects)
 
     def _retry(self, task: Task, _message: RetryTask, moment: Moment) -> Decision:
         """Begin the attempts of a task that failed anew, with the key that they had."""
@@ -285,7 +302,10 @@ class _Decide:
         return end(task, (TaskCompleted(0, 0, None),), COMPLETED, slot=False)
 
     def _resume(self, task: Task, message: ResumeWork, moment: Moment) -> Decision:
-        """Let a task go on where it stood still."""
+        """Let a task go on where it stood still, with what it spawned."""
+        return spawning.with_spawned(task, message, self._resumed(task, message, moment))
+
+    def _resumed(self, task: Task, message: ResumeWork, moment: Moment) -> Decision:
         refused = holding.refused_resume(task, message.sender)
         if refused is not None:
             return Decision(reply=refused)
@@ -313,6 +333,9 @@ class _Decide:
         fact = TaskResumed(state, message.sender, queue_ns)
         if task.answer is not None:  # it came meanwhile
             return answering.resume(task, fact)._replace(reply=accepted)
+        if state == WAITING and task.awaited and not spawning.waits(task, task.awaited):
+            again = self._attempts.again(task, moment)
+            return again._replace(facts=(fact, *again.facts), reply=accepted)
         if state != RETRYING:
             return Decision((fact,), sends, effects, accepted)
         begun = self._attempts.start_child(task, moment)
@@ -328,6 +351,10 @@ def _wait(task: Task, message: WaitTask, _moment: Moment) -> Decision:
     if task.hold is not None:
         return Decision((TaskWaiting(*message), holding.held(task)))
     return Decision((TaskWaiting(*message),), (), (SetTimer(TIMER, message.due_ns),))
+
+
+def _hold(task: Task, message: HoldWork, moment: Moment) -> Decision:
+    return spawning.with_spawned(task, message, holding.hold(task, message, moment))
 
 
 def _progress(task: Task, progress: Progress, moment: Moment) -> Decision:

@@ -31,15 +31,20 @@ WORKER_DIED: Final = "worker_died"
 def kills_too_often(task: Task, code: str) -> bool:
     """Tell whether a failure is one worker too many that died with an attempt of the task."""
     is_last = task.kills + 1 >= KILLS_MAX
-    return code == WORKER_DIED and is_last and not is_saga(task.run_id)
+    return code == WORKER_DIED and is_last and not has_owner(task)
+
+
+def has_owner(task: Task) -> bool:
+    """Tell whether somebody else than a run hears of the failure, and goes on with that."""
+    return is_saga(task.run_id) or "/" in task.task_id
 
 
 def died_of(task: Task, policy: RetryPolicy, code: str) -> str:
     """Return why a task whose last attempt failed is a dead letter; '': it fails.
 
-    A saga waits for nobody: where an action fails it goes back.
+    A saga waits for nobody: where an action fails it goes back. Nor does who spawned a task.
     """
-    if is_saga(task.run_id):
+    if has_owner(task):
         return ""
     if kills_too_often(task, code):
         return KILLS_ITS_WORKER

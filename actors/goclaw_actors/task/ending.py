@@ -15,7 +15,7 @@ from goclaw_actors.task.limits import QUEUE, TIMEOUT
 from goclaw_actors.task.state import CLAIMING, COLLECTING, FAILED, JOINED, SCHEDULED
 from goclaw_events.envelope import maker
 from goclaw_events.facts import TaskFailed
-from goclaw_events.ids import kept_slot, lane_stream, owner_stream
+from goclaw_events.ids import kept_slot, lane_stream, owner_stream, task_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.task.state import Task
@@ -54,9 +54,11 @@ def release_kept(task: Task, token: int) -> Send:
 
 
 def report(task: Task, status: str, result: Any, error: list[str] | None) -> Send:
-    """Return what tells the run how the task ended; said again, it changes nothing."""
+    """Return what tells the run, or who spawned it, how the task ended; again changes nothing."""
     told = _REPORT((task.task_id, task.generation, status, result, error, 0, False, False))
-    return _SEND((owner_stream(task.run_id), told, False, False))
+    parent, is_spawned, _ = task.task_id.rpartition("/")
+    target = task_stream(task.run_id, parent) if is_spawned else owner_stream(task.run_id)
+    return _SEND((target, told, False, False))
 
 
 def _reported_end(

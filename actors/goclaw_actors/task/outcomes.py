@@ -26,7 +26,6 @@ from goclaw_events.facts import (
     TaskCompleted,
     TaskMoved,
 )
-from goclaw_events.ids import is_saga
 
 if TYPE_CHECKING:
     from goclaw_actors.messages import ChildEnded, LoseAttempt
@@ -80,7 +79,7 @@ class Outcomes:
         if task.status == INTERRUPTING:
             return holding.stopped(task, outcome, closed)
         if outcome.status == SLEPT:
-            return stepping.slept(task, outcome, closed)
+            return stepping.slept(task, outcome, closed, moment)
         return self._failed(task, outcome, moment, closed)
 
     def _failed(
@@ -142,7 +141,7 @@ class Outcomes:
             return holding.lost(task, lost)
         if task.lost >= lost_max and not lost.stopped:
             reason = f"{task.lost + 1} attempts were lost with the process that ran them"
-            died = "" if is_saga(task.run_id) else LOST_TOO_OFTEN
+            died = "" if dying.has_owner(task) else LOST_TOO_OFTEN
             return dying.fail(task, (lost,), [LOST_TOO_OFTEN, reason], died, closed)
         if 0 < task.ends_ns <= moment.now_ns:
             planned = self._asking.planned(task)

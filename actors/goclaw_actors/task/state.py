@@ -21,6 +21,7 @@ from goclaw_events.facts import (
     AttemptSlept,
     AttemptStarted,
     ChildStarted,
+    EndPutOff,
     OutcomeRefused,
     ProgressReported,
     SignalAccepted,
@@ -70,6 +71,8 @@ CLAIMING: Final = "claiming"
 JOINED: Final = "joined"
 COLLECTING: Final = "collecting"
 CHILD: Final = "child"
+ENDING: Final = "ending"
+"""It has come to its end, and waits for what it spawned."""
 COMPLETED: Final = "completed"
 FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
@@ -98,17 +101,17 @@ class Task:
     generation was, or may have been, as it ended, until that lane says that it has let go: a slot
     of it may be under way. `in_doubt`: an attempt that did not complete may
     have had effects. `awaits`: [signal, asked] of one that waits for an answer, `answer` what came,
-    as in `TaskAnswered`. Other times, too; 0: there is none.
+    as in `TaskAnswered`. `awaited` are spawned tasks whose ends wake it, `ending` is how it ends
+    when all that it spawned has ended (as in `EndPutOff`). Other times, too; 0: there is none.
     """
 
     __slots__ = (
-        "adjusted", "answer", "attempt", "awaits", "child", "child_run", "collect", "deadline_ns",
-        "definition",
-        "due_ns", "error", "failures", "generation", "hold", "holder", "hops", "in_doubt", "kept",
-        "kept_in", "key", "kills", "lane", "leaving", "limited", "lost", "params", "priority",
-        "progress",
-        "queue_due_ns", "result", "run_id", "signals", "status", "steps", "stream", "task_id",
-        "tenant", "token", "total_due_ns", "unique",
+        "adjusted", "answer", "attempt", "awaited", "awaits", "child", "child_run", "collect",
+        "deadline_ns", "definition", "due_ns", "ending", "error", "failures", "generation", "hold",
+        "holder", "hops", "in_doubt", "kept", "kept_in", "key", "kills", "lane", "leaving",
+        "limited", "lost", "params", "priority", "progress", "queue_due_ns", "result", "run_id",
+        "signals", "status", "steps", "stream", "task_id", "tenant", "token", "total_due_ns",
+        "unique",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -151,6 +154,8 @@ class Task:
         self.collect: list[Any] | None = None
         self.awaits: list[Any] | None = None
         self.answer: list[Any] | None = None
+        self.awaited: list[str] | None = None
+        self.ending: list[Any] | None = None
 
     @property
     def ends_ns(self) -> int:
@@ -235,6 +240,8 @@ def evolve(task: Task, fact: TaskFact) -> Task:  # noqa: C901, PLR0912, PLR0915 
             pass
         case AttemptSlept() | StepRecorded() | StepsUnused():
             _stepped(task, fact)
+        case EndPutOff():
+            _put_off(task, fact)
         case SignalAccepted() | SignalConsumed() | SignalEnded() | StateSaved():
             task.signals = task.signals or Signals()
             talk.evolve(task.signals, fact)
@@ -300,6 +307,19 @@ def _leave(task: Task) -> None:
         task.leaving = task.leaving or task.lane
 
 
+def _put_off(task: Task, fact: EndPutOff) -> None:
+    """Wait for what the task spawned: no attempt of it follows."""
+    cancelled = fact.status == CANCELLED
+    task.in_doubt = task.in_doubt or (cancelled and (fact.abandoned or task.status == CANCELLING))
+    task.status = ENDING
+    task.ending = list(fact)
+    task.hold = None
+    task.awaited = None
+    task.due_ns = task.queue_due_ns = task.total_due_ns = 0
+    if fact.abandoned:
+        task.kept.append(task.token)
+
+
 def _returned(task: Task, token: int) -> None:
     """Forget an attempt that kept its slot."""
     if token in task.kept:
@@ -351,6 +371,7 @@ def _ask_again(task: Task, fact: AttemptLimited | TaskRequeued | TaskRetried) ->
     """Have the task wait for a slot of its lane again."""
     task.status = SCHEDULED
     task.due_ns = 0
+    task.awaited = None
     task.queue_due_ns = fact.queue_due_ns
     if isinstance(fact, AttemptLimited):
         task.limited += 1
@@ -372,6 +393,7 @@ def _stepped(task: Task, fact: StepFact) -> None:
         task.status = WAITING
         task.due_ns = fact.due_ns
         task.kills = 0
+        task.awaited = fact.awaited
         _attempt_over(task, lost=False)
 
 
@@ -397,7 +419,7 @@ _ROOT: Final = (
     "lost", "token", "holder", "due_ns", "result", "error", "progress", "deadline_ns",
     "total_due_ns", "queue_due_ns", "child", "child_run", "tenant", "key", "kept", "limited",
     "hops", "unique", "adjusted", "kept_in", "in_doubt", "collect", "kills", "leaving", "awaits",
-    "answer",
+    "answer", "awaited", "ending",
 )  # fmt: skip
 
 
@@ -423,5 +445,5 @@ def _restore(stream: str, root: Value, maps: MapChunks) -> Task:
     return task
 
 
-FORM: Final = SnapshotForm(15, _root, _maps, _restore)
+FORM: Final = SnapshotForm(16, _root, _maps, _restore)
 """How a task is kept: its steps piece by piece."""

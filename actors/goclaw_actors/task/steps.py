@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.chunked import Chunked
 from goclaw_actors.work import StepRecord
+from goclaw_events.facts import SPAWN, SPAWNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,11 +17,18 @@ CHUNK_BITS: Final = 6
 
 
 class Steps:
-    """Records by number, in order, and the number of each by (name, key)."""
+    """Records by number, in order, and the number of each by (name, key).
 
-    __slots__ = ("numbers", "rows")
+    `open` are the keys of spawned tasks that have not ended, with whether they may fail; `failed`:
+    [key, how] of the first that failed and may not.
+    """
+
+    __slots__ = ("failed", "has_spawned", "numbers", "open", "rows")
 
     def __init__(self) -> None:
+        self.open: dict[str, bool] = {}
+        self.has_spawned = False
+        self.failed: list[str] | None = None
         self.rows: Chunked[list[Any]] = Chunked(CHUNK_BITS)
         self.numbers: dict[tuple[str, str], int] = {}
 
@@ -35,6 +43,23 @@ class Steps:
         number = len(self.numbers)
         if self.numbers.setdefault((fact.name, fact.key), number) == number:
             self.rows.put(number, [fact.name, fact.key, fact.digest, fact.result])
+            self._note(fact.name, fact.key, fact.result)
+
+    def _note(self, name: str, key: str, result: Any) -> None:
+        """Note a task that was spawned, or has ended."""
+        if name == SPAWN:
+            self.has_spawned = True
+            self.open[key] = bool(result[2])
+        elif name == SPAWNED:
+            self.failed = self.failed or self.failure(key, result)
+            self.open.pop(key, None)
+
+    def failure(self, key: str, ended: Any) -> list[str] | None:
+        """Return [key, how] of a spawned task that failed and may not; None: it may, or did not."""
+        if not isinstance(ended, list) or ended[0] == "completed" or self.open.get(key, True):
+            return None
+        status, _, error = ended
+        return [key, f"failed: {error[1]}" if error else f"was {status}"]
 
     def records(self) -> tuple[StepRecord, ...]:
         """Return them as an attempt gets them."""
@@ -55,6 +80,7 @@ class Steps:
         steps.rows = Chunked(CHUNK_BITS, {at: chunk for at, chunk in kept.items() if chunk})
         for number, row in sorted(steps.rows.items()):
             steps.numbers[row[0], row[1]] = number
+            steps._note(row[0], row[1], row[3])
         return steps
 
 

@@ -8,7 +8,7 @@ from goclaw_actors.compensating import TaskRested
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Send
 from goclaw_actors.lending import Release, Withdraw
 from goclaw_actors.statuses import DEAD
-from goclaw_actors.task import child, hearing
+from goclaw_actors.task import child, hearing, spawning
 from goclaw_actors.task.ending import TIMER, UNREADY, cleared, end, release_kept, report
 from goclaw_actors.task.hold import HELD, INTERRUPTING
 from goclaw_actors.task.limits import QUEUE
@@ -17,6 +17,7 @@ from goclaw_actors.task.state import (
     CANCELLED,
     CANCELLING,
     CHILD,
+    ENDING,
     FINAL,
     PENDING,
     RUNNING,
@@ -45,7 +46,7 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
     if message.queued_only and task.status not in (PENDING, SCHEDULED, DEAD, *UNREADY):
         return NOTHING
     held_child = task.hold is not None and task.hold.since == CHILD
-    if task.status in ATTEMPTED or task.status == CHILD or held_child:
+    if task.status in (*ATTEMPTED, CHILD, ENDING) or held_child:
         return _cancel_active(task, message, moment)
     cancelled = (TaskCancelled(message.reason, abandoned=False),)
     effects = cleared((TIMER, task.due_ns), (QUEUE, task.queue_due_ns))
@@ -57,7 +58,9 @@ def cancel(task: Task, message: CancelTask, moment: Moment) -> Decision:
 
 
 def _cancel_active(task: Task, message: CancelTask, moment: Moment) -> Decision:
-    """Stop the attempt, or the child; again, too: what it came to may have been lost in a bug."""
+    """Stop the attempt, or what is below; again, too: what it came to may be lost in a bug."""
+    if task.status == ENDING:
+        return spawning.cancel_again(task, message)
     reason = message.reason
     facts = () if task.status == CANCELLING else (TaskCancelRequested(reason),)
     if task.child_run:

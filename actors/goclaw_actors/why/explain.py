@@ -30,6 +30,8 @@ def explain(
     known = make(sight, actor.state, tasks_max, _below)
     if task_id is None:
         return known.whole()
+    if "/" in task_id:  # its owner does not know what a task spawned
+        return known.spawned(task_id)
     index = actor.state.plan.index.get(task_id)
     return None if index is None else known.task(index)
 

@@ -72,6 +72,15 @@ class Owned(ABC):
     def task(self, index: int) -> Reason:
         """Return why a task has not ended."""
 
+    def spawned(self, task_id: str) -> Reason | None:
+        """Return why a task that another one spawned has not ended; None: there is none."""
+        task: Task | None = state_of(self._sight, task_stream(self._owner.run_id, task_id))
+        if task is None:
+            return None
+        if has_ended(task):
+            return self.over(task.stream, task.status, task.error)
+        return explain_task(self._sight, task, "")
+
     def generation(self, index: int) -> int:  # noqa: ARG002 - who has others says so
         """Return in which generation a task is."""
         return 0

@@ -29,6 +29,7 @@ COLLECT: Final = "collect"
 DEAD_LETTER: Final = "dead_letter"
 SIGNAL: Final = "signal"
 APPROVAL: Final = "approval"
+SPAWNED: Final = "spawned"
 LANE: Final = "lane"
 LANE_FULL: Final = "lane_full"
 LANE_PAUSED: Final = "lane_paused"
@@ -70,6 +71,7 @@ KINDS: Final[Mapping[str, str]] = {
     DEAD_LETTER: "It is a dead letter: it waits until somebody redrives or discards it.",
     SIGNAL: "It waits for a signal that somebody sends to its run: `goclaw signal send`.",
     APPROVAL: "It asks people, and none has decided: `goclaw approve`, `goclaw reject`.",
+    SPAWNED: "It waits for tasks that it spawned.",
     LANE: "It waits in a lane, for what is named below.",
     LANE_FULL: "The lane has no room in its queue, and blocks: its run holds it back until it has.",
     LANE_PAUSED: "Somebody paused the lane: it lends nothing until it is resumed.",

@@ -29,6 +29,7 @@ from goclaw_actors.task.state import (
     CHILD,
     CLAIMING,
     COLLECTING,
+    ENDING,
     FINAL,
     JOINED,
     OVER,
@@ -62,6 +63,7 @@ from goclaw_actors.why.reason import RUNNING as RUNS
 from goclaw_actors.why.reason import TIMER as UNTIL
 from goclaw_actors.why.room import held_back, on_its_way
 from goclaw_actors.why.sight import AT_BOUNDARY, LOST, state_of
+from goclaw_actors.why.spawned import for_spawned
 from goclaw_actors.why.unique import without_key
 from goclaw_actors.work import Outcome
 from goclaw_events.envelope import TimerRow
@@ -83,7 +85,7 @@ ABANDONED: Final = "abandoned"
 PAUSES: Final = "pausing"
 """It is to stand still, and has not come to a boundary yet."""
 STANDS: Final = "paused at a boundary"
-_WITHOUT_A_SLOT: Final = OVER | HELD | {PENDING, WAITING, RETRYING}
+_WITHOUT_A_SLOT: Final = OVER | HELD | {PENDING, WAITING, RETRYING, ENDING}
 _BY_AGENTS: Final = frozenset({RUNS, STOPPING, RESTART, AGENT_MISSING, EXECUTOR_FULL})
 _FROM_THE_EXECUTOR: Final = (Outcome, LoseAttempt)
 _FROM_A_LANE: Final = (SlotLeased, SlotRefused, SlotRedirected, AskAgain, LeftQueue)
@@ -146,9 +148,17 @@ def _at_work(sight: Sight, task: Task) -> Reason:
     return nothing(task.stream, text, since)
 
 
+def _ends(sight: Sight, task: Task) -> Reason:
+    keys = task.steps.open if task.steps is not None else ()
+    return for_spawned(sight, task, keys, since_ns(sight, task), explain_task)
+
+
 def _waits(sight: Sight, task: Task) -> Reason:
     if task.awaits is not None and not task.attempt:
         return _awaits(sight, task)
+    keys = [key for key in task.awaited or () if task.steps is not None and key in task.steps.open]
+    if keys:
+        return for_spawned(sight, task, keys, since_ns(sight, task), explain_task)
     return _timed(sight, task, UNTIL, {})
 
 
@@ -374,6 +384,7 @@ _BY_STATUS: Final[dict[str, Callable[[Sight, Task], Reason]]] = {
     RUNNING: _at_work,
     CANCELLING: _at_work,
     INTERRUPTING: _at_work,
+    ENDING: _ends,
     WAITING: _waits,
     RETRYING: _backs_off,
     DEAD: _dead,

@@ -110,6 +110,7 @@ from goclaw_events.facts.signal import (
     SignalFact,
     StateSaved,
 )
+from goclaw_events.facts.spawn import SPAWN, SPAWNED, EndPutOff, SpawnFact
 from goclaw_events.facts.step import AttemptSlept, StepFact, StepRecorded, StepsUnused
 from goclaw_events.facts.task import (
     AttemptFailed,
@@ -160,6 +161,8 @@ from goclaw_events.facts.workflow import (
 )
 
 __all__ = [
+    "SPAWN",
+    "SPAWNED",
     "WAITERS_MAX_DEFAULT",
     "AttemptFailed",
     "AttemptLimited",
@@ -178,6 +181,7 @@ __all__ = [
     "CompensationBegun",
     "CompensationRetried",
     "DefinitionRegistered",
+    "EndPutOff",
     "FiredRunEnded",
     "FiringPlanned",
     "FiringQueued",
@@ -254,6 +258,7 @@ __all__ = [
     "SignalReturned",
     "SignalsLeft",
     "SlotKept",
+    "SpawnFact",
     "StateSaved",
     "StepEnded",
     "StepFact",

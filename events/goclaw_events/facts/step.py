@@ -42,12 +42,14 @@ class StepsUnused(NamedTuple):
 class AttemptSlept(NamedTuple):
     """The handler sleeps until `due_ns`: the attempt ended, and its slot is given back.
 
-    Another attempt then goes on: it gets what was recorded, its sleep included.
+    Another attempt then goes on: it gets what was recorded, its sleep included. `awaited`: it goes
+    on earlier, once all spawned tasks with these keys have ended.
     """
 
     attempt: int
     token: int
     due_ns: int
+    awaited: list[str] | None = None
 
 
 StepFact: TypeAlias = StepRecorded | StepsUnused | AttemptSlept

@@ -15,6 +15,7 @@ from goclaw_events.facts.hold import TaskHoldFact
 from goclaw_events.facts.letter import TaskDied
 from goclaw_events.facts.path import TaskDropped
 from goclaw_events.facts.signal import SignalFact
+from goclaw_events.facts.spawn import SpawnFact
 from goclaw_events.facts.step import StepFact
 
 if TYPE_CHECKING:
@@ -239,4 +240,5 @@ TaskFact: TypeAlias = (
     | TaskDied
     | StepFact
     | TaskAnswerFact
+    | SpawnFact
 )

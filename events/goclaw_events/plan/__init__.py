@@ -2,13 +2,14 @@
 
 Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it is written),
 `versions` (what a change of a run's path makes of one), `mapped` (those of runs over lists),
+`spawned` (those of tasks that handlers spawn), `places` (how both are named),
 `analysis` (what it tells about itself), `awaits` (which tasks wait for which signals).
 """
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
 from goclaw_events.plan.awaits import awaiting
 from goclaw_events.plan.compiler import check_input, compile_plan
-from goclaw_events.plan.mapped import mapped_ref, plan_at, work_of
+from goclaw_events.plan.mapped import mapped_ref, work_of
 from goclaw_events.plan.model import (
     LaneLimits,
     Plan,
@@ -19,6 +20,8 @@ from goclaw_events.plan.model import (
     UniqueKey,
 )
 from goclaw_events.plan.packing import pack_plan, unpack_plan
+from goclaw_events.plan.places import plan_at
+from goclaw_events.plan.spawned import spawned_ref
 from goclaw_events.plan.versions import (
     PlanChange,
     changed_plan,
@@ -49,6 +52,7 @@ __all__ = [
     "pack_version",
     "plan_at",
     "read_plan",
+    "spawned_ref",
     "unpack_plan",
     "work_of",
 ]

@@ -26,19 +26,10 @@ def mapped_ref(definition: BlobRef, task_id: str, count: int) -> BlobRef:
     return BlobRef(definition.sha256, definition.size, (*definition.path, FOREACH, task_id, count))
 
 
-def plan_at(plan: Plan, ref: BlobRef) -> Plan:
-    """Return the plan that a reference names, of the stored one; raises `LogDamaged`."""
-    match ref.path:
-        case ():
-            return plan
-        case ("foreach", str(task_id), int(count)) if task_id in plan.index:
-            return _mapped(plan, task_id, count)
-    msg = f"{ref.path!r} is no place in the plan of {plan.name}"
-    raise LogDamaged(msg)
-
-
-def _mapped(plan: Plan, task_id: str, count: int) -> Plan:
-    foreach = plan.tasks[plan.index[task_id]].foreach
+def mapped_plan(plan: Plan, task_id: str, count: int) -> Plan:
+    """Return the plan of a run that works on `count` items; raises `LogDamaged`."""
+    index = plan.index.get(task_id)
+    foreach = None if index is None else plan.tasks[index].foreach
     if foreach is None:
         msg = f"task {task_id} of {plan.name} works on no list"
         raise LogDamaged(msg)
