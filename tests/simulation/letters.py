@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Refused
 from goclaw_actors.given_up import gives_up
@@ -25,6 +25,8 @@ AFTER_DEATH = {
     "task.attempt_returned",
 }  # fmt: skip
 """What may follow in the generation of a dead letter."""
+SLASHES: Final = 2
+"""In the name of a task that was not spawned."""
 
 
 def decide(world: World) -> None:
@@ -79,7 +81,8 @@ def _letters(world: World) -> list[str]:
     return [
         stream
         for stream, entries in history.of_kind("task")
-        if _is_dead(generations(entries)[-1])
+        if stream.count("/") == SLASHES  # who spawned another hears of its end, and goes on
+        and _is_dead(generations(entries)[-1])
         and stream.split("/")[1] not in history.ended
         and workflow_stream(stream.split("/")[1]) not in history.poisoned
         and stream not in history.poisoned

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.work import SLEPT, Outcome, Stepped
 from goclaw_events.facts import SPAWN, SPAWNED
+from goclaw_events.ids import is_saga
 
 if TYPE_CHECKING:
     from goclaw_actors.work import StartAttempt
@@ -23,7 +24,8 @@ ENDS: Final = ("task.completed", "task.failed", "task.cancelled")
 def spawn(world: World) -> None:
     """Let a handler spawn a task, or leave until some that it spawned have ended."""
     executor, rng = world.executor, world.rng
-    attempts = [one for one in executor.held.values() if one.kind == "agent"]
+    held = executor.held.values()
+    attempts = [one for one in held if one.kind == "agent" and not is_saga(one.run_id)]
     if not attempts:
         return
     attempt = rng.choice(sorted(attempts, key=lambda one: one.token))
