@@ -35,7 +35,8 @@ def decide(world: World) -> None:
         put_away(world)
         return
     world.history.update(world.journal)
-    streams = [stream for stream, _ in world.history.of_kind("task")]
+    tasks = world.history.of_kind("task")
+    streams = [stream for stream, _ in tasks if stream.count("/") == SLASHES]
     found = _letters(world) or streams
     if found:
         _say(world, world.rng.choice(found), world.rng.choice([1, 1, 2]))
