@@ -79,7 +79,8 @@ RARE: Final[Mapping[str, float]] = {
     "storm": 0.3,
     "large": 0.3,
     "saga": 0.3,
-    "foreach": 0.3,
+    "foreach": 0.15,
+    "spawn": 0.3,
 }
 """How likely a kind is enabled, where that is not one half."""
 
