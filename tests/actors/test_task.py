@@ -71,6 +71,7 @@ REFUSED = {
         "Outcome failed (rate limited)",
         "Outcome completed (a step is unused)",
         "Outcome slept",
+        "Outcome slept (for what it spawned)",
         "Outcome of another attempt",
     )
 }
@@ -84,7 +85,9 @@ TOLD_AT_WORK = {name: said for name, said in TOLD.items() if "rejecting" not in 
 STEPS = {
     "Stepped": ["StepRecorded"],
     "Outcome completed (a step is unused)": ["StepsUnused", "TaskCompleted"],
+    "Stepped (it spawns)": ["StepRecorded"],
     "Outcome slept": ["AttemptSlept"],
+    "Outcome slept (for what it spawned)": ["AttemptSlept"],
 }
 """In a state in which an attempt runs."""
 LATE = {"Outcome of another attempt": ["OutcomeRefused"]}
@@ -248,6 +251,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **TOLD_AT_WORK,
         **LATE,
         "Outcome slept": ["TaskCancelled"],
+        "Outcome slept (for what it spawned)": ["TaskCancelled"],
     },
     "scheduled (for another lane)": {
         "KeyTaken": ["TaskFailed"],
@@ -388,6 +392,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **TOLD_AT_WORK,
         **LATE,
         "Outcome slept": ["AttemptSlept", "TaskPaused"],
+        "Outcome slept (for what it spawned)": ["AttemptSlept", "TaskPaused"],
     },
     "interrupting": {
         "Outcome failed (rate limited)": ["TaskInterrupted"],
@@ -408,6 +413,7 @@ EXPECTED: dict[str, dict[str, list[str]]] = {
         **TOLD_AT_WORK,
         **LATE,
         "Outcome slept": ["TaskInterrupted"],
+        "Outcome slept (for what it spawned)": ["TaskInterrupted"],
     },
     "interrupted": {
         **QUEUED,
@@ -453,6 +459,38 @@ EXPECTED["running (a step is recorded)"] = {
 }
 
 
+_SPAWNED = ("TaskReported of a spawned task", "TaskReported of a spawned task (failed)")
+_ENDS_LATER = {
+    "Outcome completed": ["EndPutOff"],
+    "Outcome failed (not to be retried)": ["AttemptFailed", "EndPutOff"],
+    "Outcome cancelled": ["AttemptFailed", "EndPutOff"],
+    "Outcome completed (a step is unused)": ["StepsUnused", "EndPutOff"],
+    "LoseAttempt (once too often)": ["AttemptLost", "EndPutOff"],
+}
+EXPECTED["running (it spawned)"] = {
+    **EXPECTED["running"],
+    **_ENDS_LATER,
+    **{message: ["StepRecorded"] for message in _SPAWNED},
+}
+EXPECTED["waiting (for what it spawned)"] = {
+    "TimerFired": ["TaskRequeued"],
+    "HoldWork interrupt": ["TaskInterrupted"],
+    "HoldWork interrupt (with its run)": ["TaskInterrupted"],
+    "HoldWork pause": ["TaskPaused"],
+    **{message: ["StepRecorded", "TaskRequeued"] for message in _SPAWNED},
+    "CancelTask": ["EndPutOff"],
+    **TOLD,
+    **LATE,
+}
+EXPECTED["ending"] = {
+    "TaskReported of a spawned task": ["StepRecorded", "TaskCompleted"],
+    "TaskReported of a spawned task (failed)": ["StepRecorded", "TaskFailed"],
+    "CancelTask": ["EndPutOff"],
+    **TOLD,
+    **LATE,
+}
+
+
 _ASIDE: dict[str, list[str]] = {
     "StandAside": ["TaskPaused"],
     "StandAside (or stop)": ["TaskPaused"],
@@ -463,6 +501,7 @@ _STOPPED = {
     "DropTask": ["TaskCancelRequested"],
 }
 _ENDED = {"StandAside (or stop)": ["TaskCancelled"], "DropTask": ["TaskCancelled"]}
+_PUT_OFF = {"StandAside (or stop)": ["EndPutOff"], "DropTask": ["EndPutOff"]}
 _AGAIN = {"ScheduleTask of the next generation": ["TaskScheduled"]}
 ON_ANOTHER_PATH: dict[str, dict[str, list[str]]] = {
     "pending": {**_AGAIN, "DropTask": ["TaskDropped"]},
@@ -487,6 +526,9 @@ ON_ANOTHER_PATH: dict[str, dict[str, list[str]]] = {
     "interrupting": _STOPPED,
     "child": _STOPPED,
     "paused (a child)": _STOPPED,
+    "running (it spawned)": _STOPPED,
+    "waiting (for what it spawned)": _PUT_OFF,
+    "ending": _PUT_OFF,
     "waiting (asleep)": _ENDED,
     "retrying": _ENDED,
     "retrying (abandoned)": _ENDED,
