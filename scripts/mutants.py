@@ -112,10 +112,8 @@ MUTANTS = (
            "        self.turns.directory.clear()\n", ""),
     Mutant("a repeated command is handled again",
            "actors/goclaw_actors/turns.py",
-           "            if message.command_id is not None:\n"
-           "                reply = known_reply",
-           "            if message.command_id is None:\n"
-           "                reply = known_reply"),
+           "    if message.command_id is not None:\n        reply = known_reply",
+           "    if message.command_id is None:\n        reply = known_reply"),
     Mutant("a run takes another request under its id for the same",
            "actors/goclaw_actors/workflow/decide.py",
            "if run.digest == message.digest and", "if run.digest and"),
