@@ -72,7 +72,7 @@ class Batch:
         self.attempts: dict[int, AttemptRow] = {}
         self.fired: list[TimerRow] = []
         self._timers: dict[TimerRow, bool] = {}
-        self._open: dict[str, tuple[bool, OpenRow | None]] = {}
+        self._open: dict[str, tuple[bool, bool, OpenRow | None]] = {}
 
     @property
     def next_number(self) -> int:
@@ -108,8 +108,9 @@ class Batch:
                 self.timer(TimerRow(due_ns, stream, name), added=True)
             case ClearTimer(name, due_ns):
                 self.timer(TimerRow(due_ns, stream, name), added=False)
-            case SetOpen(kind, referent, wake_ns):
-                self._opened(stream, OpenRow(stream, kind, referent, wake_ns, self.now_ns))
+            case SetOpen(kind, referent, wake_ns, replaces):
+                row = OpenRow(stream, kind, referent, wake_ns, self.now_ns)
+                self._opened(stream, row, replaces=replaces)
             case ClearOpen():
                 self._opened(stream, None)
             case _:
@@ -145,18 +146,22 @@ class Batch:
         """Return the timers that are new with this batch."""
         return [row for row, added in self._timers.items() if added]
 
-    def _opened(self, stream: str, row: OpenRow | None) -> None:
-        known = self._open.get(stream)
-        begins_set = row is not None if known is None else known[0]
-        self._open[stream] = (begins_set, row)
+    def _opened(self, stream: str, row: OpenRow | None, *, replaces: bool = False) -> None:
+        """Note the row of a stream: whether it is new in this batch, or another one than before."""
+        begins_set = row is not None and not replaces
+        is_other = replaces
+        if stream in self._open:
+            begins_set, was_other, _ = self._open[stream]
+            is_other = replaces or was_other
+        self._open[stream] = (begins_set, is_other, row)
 
     def settle(self) -> None:
         """Move the net row changes to the builder, before the frame is closed."""
         builder = self.builder
         for timer, added in self._timers.items():
             (builder.timers_added if added else builder.timers_removed).append(timer)
-        for stream, (begins_set, row) in self._open.items():
-            if row is not None and begins_set:
+        for stream, (begins_set, is_other, row) in self._open.items():
+            if row is not None and (begins_set or is_other):
                 builder.open_added.append(row)
             elif row is None and not begins_set:
                 builder.open_removed.append(stream)

@@ -87,11 +87,15 @@ class CloseAttempt(NamedTuple):
 
 
 class SetOpen(NamedTuple):
-    """Record that this actor is unfinished, and what it waits for."""
+    """Record that this actor is unfinished, and what it waits for.
+
+    `replaces`: that it is unfinished is recorded already, as waiting for something else.
+    """
 
     kind: str
     referent: str
     wake_ns: int = 0
+    replaces: bool = False
 
 
 class ClearOpen(NamedTuple):

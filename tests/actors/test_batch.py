@@ -53,6 +53,13 @@ def test_a_timer_of_another_time_is_another_timer() -> None:
         ((SetOpen("run", "w"), ClearOpen()), [], []),
         ((ClearOpen(), SetOpen("run", "w")), [], []),
         ((ClearOpen(), SetOpen("run", "w"), ClearOpen()), [], [STREAM]),
+        ((SetOpen("run", "x", replaces=True), ClearOpen()), [], [STREAM]),
+        (
+            (SetOpen("run", "w"), SetOpen("run", "x", replaces=True)),
+            [OpenRow(STREAM, "run", "x", 0, 77)],
+            [],
+        ),
+        ((SetOpen("run", "w"), SetOpen("run", "x", replaces=True), ClearOpen()), [], []),
     ],
 )
 def test_open_rows_are_netted(

@@ -349,7 +349,7 @@ class Turn(Orders):
         """Try compensations that failed again; of some there is no task yet."""
         steps = sorted(self.failures)
         self.facts.append(CompensationRetried([self._name(step) for step in steps], by))
-        self.effects.append(SetOpen(OPEN, self.run.name))
+        self.effects.append(SetOpen(OPEN, self.run.name, replaces=True))
         self.status, self.failures = COMPENSATING, {}
         tasks = [self.plan.steps[step].compensation for step in steps]
         self.statuses.update(dict.fromkeys(tasks, ACTIVE))
@@ -363,7 +363,7 @@ class Turn(Orders):
         """Undo the steps that a person is asked about."""
         self.facts.append(CompensationApproved(reason, by))
         self.status = COMPENSATING
-        self.effects.append(SetOpen(OPEN, self.run.name))
+        self.effects.append(SetOpen(OPEN, self.run.name, replaces=True))
         self.go_back(range(len(self.plan.steps)), approved=True)
 
     def give_up(self, code: str, message: str) -> None:
@@ -428,7 +428,7 @@ class Turn(Orders):
         if any(self.plan.steps[step].action in self.unrest for step in ready):
             return
         self._release()
-        self.effects.append(SetOpen(PERSON, self.run.name))
+        self.effects.append(SetOpen(PERSON, self.run.name, replaces=True))
         if self.failures:
             failed = [[self._name(step), *error] for step, error in sorted(self.failures.items())]
             names = [self._name(step) for step in left if self._is_to_undo(step)]
