@@ -121,10 +121,17 @@ def ended(world: World, attempt: StartAttempt, outcome: Outcome) -> None:
         _take(world, attempt)
 
 
-def maybe(world: World, attempt: StartAttempt) -> None:
-    """Let code that dies with its process, or that was given up, have had its effect, or not."""
-    if is_saga(attempt.run_id) and world.rng.random() < 0.4:
+def maybe(world: World, attempt: StartAttempt) -> bool:
+    """Let code that dies with its process, or that was given up, have had its effect, or not.
+
+    Return whether it may have said that it completed: only if it had its effect.
+    """
+    if not is_saga(attempt.run_id):
+        return True
+    has_effect = world.rng.random() < 0.4
+    if has_effect:
         _take(world, attempt)
+    return has_effect
 
 
 def _take(world: World, attempt: StartAttempt) -> None:

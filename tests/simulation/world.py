@@ -178,8 +178,8 @@ class World:
 
     def _die(self, *, power: bool) -> None:
         disk, rng = self.journal, self.rng
-        for attempt in (*self.executor.held.values(), *self.executor.kept.values()):
-            travellers.maybe(self, attempt)
+        running = (*self.executor.held.items(), *self.executor.kept.items())
+        may_complete = {token for token, attempt in running if travellers.maybe(self, attempt)}
         if self.executor.held:
             self.note("crash with attempts running", len(self.executor.held))
         if self.executor.kept:
@@ -187,6 +187,7 @@ class World:
         self.late += [
             Outcome(attempt.stream, token, "completed", {"n": 1})
             for token, attempt in self.executor.held.items()
+            if token in may_complete
         ]
         if any(dispatcher.turns.snapshots.waiting for dispatcher in self.node.dispatchers):
             self.note("crash with a snapshot begun or due")
