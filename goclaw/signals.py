@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
+from goclaw.errors import SignalNotFound
 from goclaw_events import facts
+from goclaw_events.ids import task_stream, workflow_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 ACCEPTED: Final = "accepted"
 OFFERED: Final = "offered"
@@ -45,15 +47,58 @@ class Signalled:
         return self.state in ENDED or LEVELS.index(self.state) >= LEVELS.index(level)
 
 
-class Story:
-    """Fold the facts of a task into what became of one signal."""
+class Telling(Protocol):
+    """What facts tell of one signal: read it from its streams, then from the tail of the log."""
 
-    def __init__(self, signal: str) -> None:
-        self._signal = signal
+    sent: Signalled
+    """The signal as it was asked for."""
+    state: str
+    """Where it stands; '': no fact tells of it."""
+
+    def streams(self) -> Iterator[str]:
+        """Give the streams to read from their beginnings, each after the one before was told."""
+
+    def hears(self, stream: str) -> bool:
+        """Tell whether facts of a stream of the run, from the tail of the log, are of use."""
+
+    def tell(self, told: Iterable[Any]) -> None:
+        """Take in facts, in order; what was told before does no harm."""
+
+    def now(self) -> Signalled:
+        """Return the signal as it stands."""
+
+    def not_found(self) -> SignalNotFound:
+        """Return the error for a signal of which no fact tells."""
+
+
+class Story:
+    """Fold the facts of a task into what became of one signal; a `Telling`."""
+
+    def __init__(self, sent: Signalled) -> None:
+        self.sent = sent
+        self._signal, self._stream = sent.signal, task_stream(sent.run_id, sent.task)
         self.state = ""
         self.attempt = 0
         self.reason = ""
         self._is_done = False
+
+    def streams(self) -> Iterator[str]:
+        """Give the stream of the task."""
+        yield self._stream
+
+    def hears(self, stream: str) -> bool:
+        """Only the task's own: other tasks begin attempts, too."""
+        return stream == self._stream
+
+    def now(self) -> Signalled:
+        """Return the signal as it stands."""
+        return replace(self.sent, state=self.state, attempt=self.attempt, reason=self.reason)
+
+    def not_found(self) -> SignalNotFound:
+        """Return the error for a signal that the task was not sent."""
+        sent = self.sent
+        msg = f"no signal {sent.signal} was sent to task {sent.task} of run {sent.run_id}"
+        return SignalNotFound(msg, hint="see goclaw runs show --timeline", signal=sent.signal)
 
     def tell(self, told: Iterable[Any]) -> None:
         """Take in facts of the task, in order."""
@@ -86,14 +131,35 @@ class Story:
 class NamedStory:
     """Fold the facts of a run, and of the task that got it, into what became of a named signal.
 
-    `task`: to which it was given last; '' while it is kept.
+    `task`: to which it was given last; '' while it is kept. A `Telling`.
     """
 
-    def __init__(self, signal: str) -> None:
-        self._signal = signal
+    def __init__(self, sent: Signalled) -> None:
+        self.sent = sent
+        self._signal = sent.signal
         self.state = ""
         self.task = ""
         self.reason = ""
+
+    def streams(self) -> Iterator[str]:
+        """Give the stream of the run, which tells of the task, and then that of the task."""
+        yield workflow_stream(self.sent.run_id)
+        if self.task:
+            yield task_stream(self.sent.run_id, self.task)
+
+    def hears(self, stream: str) -> bool:  # noqa: ARG002 - whichever of its tasks
+        """All of the run."""
+        return True
+
+    def now(self) -> Signalled:
+        """Return the signal as it stands."""
+        return replace(self.sent, task=self.task, state=self.state, reason=self.reason)
+
+    def not_found(self) -> SignalNotFound:
+        """Return the error for a signal that the run was not sent."""
+        sent = self.sent
+        msg = f"no signal {sent.signal} was sent to run {sent.run_id}"
+        return SignalNotFound(msg, hint="name the task if it was sent to one", signal=sent.signal)
 
     def tell(self, told: Iterable[Any]) -> None:
         """Take in facts, those of the run before those of the task, or all in their order."""

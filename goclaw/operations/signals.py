@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 from pydantic import Field, model_validator
 
 from goclaw.asker import signed
-from goclaw.errors import SignalNotFound, TimedOut, UsageInvalid
+from goclaw.errors import SignalNotFound, UsageInvalid
 from goclaw.following import follow_log
-from goclaw.operations.named import named_told
+from goclaw.operations.levels import told_at
 from goclaw.operations.operation import IfVersion, Params, act
-from goclaw.signals import ACCEPTED, Level, Signalled, Story
+from goclaw.signals import ACCEPTED, Level, NamedStory, Signalled, Story
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.task.hold import INTERRUPTED, PAUSED
 from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, WAITING
-from goclaw_events.codec import FACTS
 from goclaw_events.ids import check_id, partition_of, task_stream, workflow_stream
-from goclaw_events.replay import stream_turns
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -139,7 +137,7 @@ async def _say(engine: Engine, asked: Say) -> dict[str, Any]:
     found = await _send(engine, asked, "message", asked.mode, asked.body, asked)
     if asked.wait == ACCEPTED:
         return found
-    told = await _told(engine, _named(found), asked.wait, asked.timeout_s)
+    told = await told_at(engine, Story(_named(found)), asked.wait, asked.timeout_s)
     return asdict(replace(told, repeated=found["repeated"]))
 
 
@@ -293,43 +291,10 @@ async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
     if asked.task is None:
         sent = Signalled(asked.signal_id, asked.run_id, "", "")
         with suppress(SignalNotFound):
-            return asdict(await named_told(engine, sent, asked.wait, asked.timeout_s))
+            return asdict(await told_at(engine, NamedStory(sent), asked.wait, asked.timeout_s))
     task = task_of(engine.parts, asked)
     named = Signalled(asked.signal_id, asked.run_id, task, "")
-    return asdict(await _told(engine, named, asked.wait, asked.timeout_s))
-
-
-async def _told(engine: Engine, named: Signalled, level: str, timeout_s: float | None) -> Signalled:
-    """Return what became of a signal once it has reached a level; raises `TimedOut`."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await _reached(engine, named, level)
-    except TimeoutError:
-        msg = f"signal {named.signal} was not {level} within {timeout_s} s"
-        raise TimedOut(msg, hint="it is there all the same: goclaw signal state") from None
-
-
-async def _reached(engine: Engine, named: Signalled, level: str) -> Signalled:
-    parts, stream = engine.parts, task_stream(named.run_id, named.task)
-    story, end = Story(named.signal), parts.tail.end()
-    # the end of the log first: what comes between is told twice, and not missed
-    await asyncio.to_thread(_tell, story, parts, stream)
-    if not story.state:
-        msg = f"no signal {named.signal} was sent to task {named.task} of run {named.run_id}"
-        raise SignalNotFound(msg, hint="see goclaw runs show --timeline", signal=named.signal)
-    parts_of = follow_log(parts.tail, engine.bridge, end, run_id=named.run_id, at_once=64)
-    async with aclosing(parts_of) as found:
-        while True:
-            now = replace(named, state=story.state, attempt=story.attempt, reason=story.reason)
-            if now.has_reached(level):
-                return now
-            items, _ = await anext(found)
-            story.tell(item.fact for item in items if item.stream == stream)
-
-
-def _tell(story: Story, parts: Parts, stream: str) -> None:
-    for turn in stream_turns(parts.journal, stream):
-        story.tell(FACTS.decode(fact.type, fact.version, fact.data) for fact in turn.facts)
+    return asdict(await told_at(engine, Story(named), asked.wait, asked.timeout_s))
 
 
 def _named(found: dict[str, Any]) -> Signalled:

@@ -20,6 +20,7 @@ from goclaw.results import CommandRefused
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.plan import compile_plan
+from tests.goclaw.eventually import eventually
 from tests.goclaw.processes import last_json
 
 if TYPE_CHECKING:
@@ -71,11 +72,12 @@ async def submit(engine: goclaw.Engine, *names: str, run_id: str = "r") -> None:
 
 async def letters(engine: goclaw.Engine, count: int, **wanted: Any) -> list[dict[str, Any]]:
     """Return the open letters once there are so many."""
-    while True:
-        found = await engine.dead.list(**wanted)
-        if len(found) == count:
-            return found
-        await asyncio.sleep(0.01)
+
+    async def look() -> list[dict[str, Any]] | None:
+        found: list[dict[str, Any]] = await engine.dead.list(**wanted)
+        return found if len(found) == count else None
+
+    return await eventually(look)
 
 
 async def test_a_letter_is_redriven_with_edited_parameters(engine: goclaw.Engine) -> None:
