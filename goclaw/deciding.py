@@ -72,12 +72,18 @@ class Deciding(Pathing):
         *,
         mine: bool = False,
         sender: str = "",
+        who: str = "",
         kind: Literal["approval", "signal"] | None = None,
         limit: int = 100,
     ) -> list[dict[str, Any]]:
-        """Return what waits for people, and for signals; `mine`: what whoever asks may decide."""
+        """Return what waits for people, and for signals, the most urgent first.
+
+        By deadline, what has none behind all that have one; then the oldest. `mine`: only what
+        whoever asks may decide; `who`: only what that name may (`user:ann`, or a claimed one).
+        """
         params = {
-            "mine": mine, "sender": sender, "kind": kind, "limit": limit, "min_position": "now",
+            "mine": mine, "sender": sender, "who": who, "kind": kind, "limit": limit,
+            "min_position": "now",
         }  # fmt: skip
         items: list[dict[str, Any]] = (await self._ask_signal("inbox.list", params))["items"]
         return items

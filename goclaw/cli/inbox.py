@@ -24,6 +24,10 @@ _sender = click.option(
 @click.command()
 @click.option("--mine", is_flag=True, help="Only what you may decide.")
 @click.option("--sender", default="", metavar="NAME", help="For --mine: the name that you claim.")
+@click.option(
+    "--for", "who", default="", metavar="NAME",
+    help="Only what NAME may decide, as `who` of an approval says it: uid:1000, user:ann, or ann.",
+)  # fmt: skip
 @click.option("--kind", type=click.Choice(("approval", "signal")), help="Only these.")
 @click.option(
     "--limit",
@@ -34,14 +38,15 @@ _sender = click.option(
 )
 @settings_options
 @json_option
-def inbox(
-    settings: Settings, mine: bool, sender: str, kind: str | None, limit: int, as_json: bool
-) -> None:
-    """List what waits for people to decide, and for signals; see `approve` and `signal send`."""
+def inbox(settings: Settings, limit: int, as_json: bool, **wanted: Any) -> None:
+    """List what waits for people to decide, and for signals; see `approve` and `signal send`.
+
+    The most urgent comes first: by deadline, what has none behind all that have one; then the one
+    that has waited longest.
+    """
     from goclaw.asking import ask
 
-    given = {"mine": mine, "sender": sender, "kind": kind, "limit": limit}
-    page = ask(settings, "inbox.list", min_position="now", **given)
+    page = ask(settings, "inbox.list", min_position="now", limit=limit, **wanted)
     if as_json:
         emit(page["items"])
     else:

@@ -57,12 +57,14 @@ class Approval(Decision):
 
 
 class ListInbox(Params):
-    """What waits for people, and for signals."""
+    """What waits for people, and for signals, the most urgent first."""
 
     mine: bool = False
     """Only what whoever asks may decide."""
     sender: Annotated[str, Field(max_length=SENDER_CHARS_MAX)] = ""
     """For `mine`: the name that they claim."""
+    who: Annotated[str, Field(max_length=SENDER_CHARS_MAX)] = ""
+    """Only what this name of `who` may decide, proved or claimed."""
     kind: Literal["approval", "signal"] | None = None
     """Only these."""
     limit: Annotated[int, Field(ge=1, le=LIST_MAX)] = 100
@@ -106,7 +108,9 @@ def _list(ground: Ground, asked: ListInbox) -> dict[str, Any]:
 
     def wanted(item: InboxView) -> bool:
         is_kind = asked.kind is None or bool(item.signal) == _KINDS[asked.kind]
-        return is_kind and (not asked.mine or may_decide(item.who, names, asked.sender))
+        is_theirs = not asked.who or may_decide(item.who, [asked.who], "")
+        is_mine = not asked.mine or may_decide(item.who, names, asked.sender)
+        return is_kind and is_theirs and is_mine
 
     page = ground.views.inbox.list(wanted=wanted, limit=asked.limit, cursor=asked.cursor)
     return {"items": [inbox_record(item) for item in page.items], "cursor": page.cursor}
@@ -133,7 +137,7 @@ _DECIDED: Final = "`{decision, run_id, task, verdict, by, repeated}`"
 OPERATIONS: Final = (
     act("approval.approve", Approval, _approve, "Approve what a task asks.", _DECIDED, idle=True),
     act("approval.reject", Decision, _reject, "Reject what a task asks.", _DECIDED, idle=True),
-    read("inbox.list", ListInbox, _list, "List what waits for people, and for signals.",
+    read("inbox.list", ListInbox, _list, "List what waits for people, and for signals, by urgency.",
          "`{items: [{kind, run_id, task, state, signal, who, message, arguments, schema, asked_at,"
          " deadline}], cursor}`"),
 )  # fmt: skip

@@ -1,4 +1,7 @@
-"""The view `inbox`: one row for each task that waits for a person, or for a signal."""
+"""The view `inbox`: one row for each task that waits for a person, or for a signal.
+
+The most urgent comes first: by deadline, what has none behind all that have one; then the oldest.
+"""
 
 from __future__ import annotations
 
@@ -62,11 +65,18 @@ _ENDS: Final = (
 )
 
 
+_NO_DEADLINE: Final = "none"
+"""Comes behind every time."""
+
+
 class InboxProjection:
-    """Fold the facts of tasks into rows `<run id>/<task id>` of those that wait for an answer."""
+    """Fold the facts of tasks into rows `by/<deadline>/<since>/<run id>/<task id>`.
+
+    Where that of a task stands is a row `at/<run id>/<task id>`.
+    """
 
     name = "inbox"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -86,9 +96,8 @@ def _concerns(fact: Any) -> bool:
 
 
 def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
-    key = turn.name
-    row: list[Any] | None = rows.get(key) if turn.seq > 1 else None
-    was_there = row is not None
+    place: str | None = rows.get(_at(turn.name)) if turn.seq > 1 else None
+    row: list[Any] | None = None if place is None else rows.get(place)
     for fact in turn.facts:
         if isinstance(fact, facts.TaskAwaiting):
             asked, due_ns = fact.asked, fact.due_ns or None
@@ -103,15 +112,38 @@ def _apply_turn(turn: ReadTurn, time_ns: int, rows: Rows) -> None:
         else:
             status = task_after(fact)
             row[_HELD] = row[_HELD] if status is None else status != "waiting"
-    if row is not None:
-        rows.put(key, row)
-    elif was_there:
-        rows.delete(key)
+    stands = None if row is None else _place(turn.name, row)
+    if place is not None and place != stands:
+        rows.delete(place)
+    if stands is not None:
+        rows.put(stands, row)
+    if stands != place:
+        _note(turn.name, stands, rows)
 
 
-def _forget(key: str, rows: Rows) -> None:
-    if rows.get(key) is not None:
-        rows.delete(key)
+def _at(name: str) -> str:
+    return "at/" + name
+
+
+def _place(name: str, row: list[Any]) -> str:
+    """Return the key of a row: keys are in the order in which rows are listed."""
+    due = _NO_DEADLINE if row[_DUE] is None else f"{row[_DUE]:020d}"
+    return f"by/{due}/{row[_ASKED_AT]:020d}/{name}"
+
+
+def _note(name: str, place: str | None, rows: Rows) -> None:
+    """Keep where the row of a task stands; None: there is none any more."""
+    if place is None:
+        rows.delete(_at(name))
+    else:
+        rows.put(_at(name), place)
+
+
+def _forget(name: str, rows: Rows) -> None:
+    place = rows.get(_at(name))
+    if place is not None:
+        rows.delete(place)
+        _note(name, None, rows)
 
 
 class InboxReader:
@@ -122,7 +154,8 @@ class InboxReader:
 
     def get(self, run_id: str, task_id: str) -> InboxView | None:
         """Return what a task waits for, or None."""
-        data = self._rows.get(f"{run_id}/{task_id}")
+        place = self._rows.get(_at(f"{run_id}/{task_id}"))
+        data = None if place is None else self._rows.get(unpack(place))
         return None if data is None else InboxView(run_id, task_id, *unpack(data))
 
     def list(
@@ -132,10 +165,10 @@ class InboxReader:
         limit: int = PAGE_LIMIT,
         cursor: str | None = None,
     ) -> Page[InboxView]:
-        """Return what waits, in order of run and task; `wanted`: only what it says yes to."""
+        """Return what waits, the most urgent first; `wanted`: only what it says yes to."""
         return page_of(self._all(cursor), limit, wanted)
 
     def _all(self, cursor: str | None) -> Iterator[tuple[str, InboxView]]:
-        for key, data in self._rows.scan("", after=cursor):
-            run_id, _, task_id = key.partition("/")
+        for key, data in self._rows.scan("by/", after=cursor):
+            run_id, task_id = key.split("/")[3:]
             yield key, InboxView(run_id, task_id, *unpack(data))

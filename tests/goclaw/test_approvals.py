@@ -60,8 +60,10 @@ async def test_what_is_asked_stands_in_the_inbox_until_it_is_decided(engine: goc
     assert (mine["message"], mine["arguments"], mine["state"]) == ("Pay 5?", {"sum": 5}, "open")
     assert mine["deadline"] > mine["asked_at"]
     assert [(one["run_id"], one["kind"]) for one in await engine.inbox()] == [
-        ("other", "approval"), ("r", "approval"), ("signal", "signal"),
+        ("r", "approval"), ("other", "approval"), ("signal", "signal"),
     ]  # fmt: skip
+    theirs = await engine.inbox(who="user:nobody-of-this-name")
+    assert [one["run_id"] for one in theirs] == ["other"]
     reason = (await engine.why("r", "ok"))["reason"]
     assert (reason["kind"], reason["details"]["who"]) == ("approval", [ME])
     await engine.pause("r", "ok")
@@ -113,6 +115,10 @@ def test_the_commands_answer_what_is_asked(
     assert [one["task"] for one in json.loads(capsys.readouterr().out.splitlines()[-1])] == ["ok"]
     assert main(["inbox"]) == 0
     assert "Pay 5?" in capsys.readouterr().out
+    for name, tasks in ((ME, ["ok"]), ("ann", [])):
+        assert main(["inbox", "--for", name, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert [one["task"] for one in found] == tasks
     assert main(["approve", "r", "ok", "--edit", "{"]) == 2
     assert main(["approve", "r", "ok", "--edit", '{"sum": 4}', "--reason", "ok", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["by"] == ME
