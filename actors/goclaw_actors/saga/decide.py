@@ -204,8 +204,7 @@ class _Decide:
             error = [message.code, message.message]
             doubt = saga.is_action(index)
             turn.end_task(index, StepEnded(message.task, "failed", None, error, doubt, False))
-            if doubt:
-                turn.let_go(index, message.message)
+            turn.let_go(index, message.message)
         elif saga.status in _GOES_FORTH:
             turn.turn_back("failed", message.code, message.message, "")
         elif saga.status == COMPENSATING:

@@ -376,7 +376,7 @@ class Turn(Orders):
         self.sends.append(Send(self.stream, StopMore(0, message)))
 
     def let_go(self, index: int, reason: str) -> None:
-        """Have an action that a bug struck end: it may hold a slot that it never heard of."""
+        """Have a task that a bug struck end: it may hold a slot that it never heard of."""
         stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
         self.sends.append(Send(stream, CancelTask(reason)))
 

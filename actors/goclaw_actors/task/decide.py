@@ -72,6 +72,7 @@ from goclaw_actors.task.limits import QUEUE, after_ns, overdue, waited
 from goclaw_actors.task.outcomes import Outcomes
 from goclaw_actors.task.state import (
     ATTEMPTED,
+    CANCELLED,
     CHILD,
     COLLECTING,
     COMPLETED,
@@ -245,8 +246,11 @@ class _Decide:
         return again._replace(facts=(fact, *again.facts), effects=effects)
 
     def _retry(self, task: Task, _message: RetryTask, moment: Moment) -> Decision:
-        """Begin the attempts of a task that failed anew, with the key that they had."""
-        if task.status != FAILED:
+        """Begin the attempts of a task that failed anew, with the key that they had.
+
+        One that was cancelled is a compensation that a bug struck: its saga takes that as failure.
+        """
+        if task.status not in (FAILED, CANCELLED):
             known = report(task, task.status, task.result, task.error)
             return Decision((), (known,)) if task.status in FINAL else NOTHING
         planned = self._asking.planned(task)

@@ -53,7 +53,7 @@ from goclaw_events.facts import (
     TaskScheduled,
     TaskWaiting,
 )
-from goclaw_events.ids import kept_slot
+from goclaw_events.ids import is_saga, kept_slot
 
 if TYPE_CHECKING:
     from goclaw_actors.chunked import Chunked
@@ -267,8 +267,9 @@ def _awaits(task: Task, fact: TaskAwaiting | TaskAnswered) -> None:
 
 
 def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled | TaskDied) -> None:
-    """Note how the task ended; one that failed may be tried again, and gets its steps then.
+    """Note how the task ended; one that may be tried again gets its steps then.
 
+    That is what failed, and what a bug cost a saga: it is cancelled, as it may hold a slot.
     A dead letter holds nothing any more, but what it may have done and left running.
     """
     _leave(task)
@@ -290,7 +291,8 @@ def _ended(task: Task, fact: TaskCompleted | TaskFailed | TaskCancelled | TaskDi
             task.in_doubt = task.in_doubt or leaves_doubt(task, fact)
             task.status = CANCELLED
             task.due_ns = 0
-            task.steps = None
+            if not is_saga(task.run_id):
+                task.steps = None
             if fact.abandoned:
                 task.kept.append(task.token)
 
