@@ -330,6 +330,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "log_behind_watermark": _DAMAGED,
     "blob_missing": _DAMAGED,
     "unknown_type": _DAMAGED,
+    "baseline_form_unknown": _DAMAGED,
     "views_damaged": _DAMAGED,
     # it contradicts what is already there
     "log_mismatch": _WRONG_STATE,

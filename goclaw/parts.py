@@ -25,6 +25,7 @@ from goclaw.retention import Retention, housekeeping_of
 from goclaw.secrets import SecretSource
 from goclaw.switching import switch_often
 from goclaw.world import World
+from goclaw_actors.baseline import check_forms
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.env import Identity, new_boot
@@ -105,7 +106,10 @@ class Parts:
         self.journal = _open_journal(data_dir, settings, world, idle=idle)
         heads = (self.journal.head(partition) for partition in range(self.journal.partitions))
         self.clock = world.clock(max(head.time_ns for head in heads), self._note_jump)
+        self.contents = StoredContents(self.journal)
+        self.deciders = deciders(self.contents)
         try:
+            check_forms(self.journal, self.deciders)
             self.views = Views.open(
                 self.journal,
                 DataDirectory(data_dir).views if data_dir else None,
@@ -114,8 +118,6 @@ class Parts:
         except BaseException:
             self.journal.close()
             raise
-        self.contents = StoredContents(self.journal)
-        self.deciders = deciders(self.contents)
         self.tail, self.outputs = (
             Tail(self.journal),
             Outputs(settings.executors.output_unwritten_bytes_max),

@@ -7,8 +7,9 @@ catalogues, and the actors of runs with facts on both sides.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.errors import BaselineFormUnknown
 from goclaw_events.errors import LogDamaged
 from goclaw_events.ids import kind_of
 from goclaw_events.snapshots import (
@@ -25,9 +26,10 @@ from goclaw_events.tables import u64
 from goclaw_events.value import pack, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from goclaw_actors.actor import Entity
+    from goclaw_actors.decider import Decider, Raise, SnapshotForm
     from goclaw_events.journal import Baseline, Journal
     from goclaw_events.tables import Row
 
@@ -40,7 +42,7 @@ _MANIFEST: Final = b"m"
 def snapshot_of(journal: Journal, partition: int, entity: Entity) -> Snapshot | None:
     """Return what an actor is where history begins; None if it begins with its first fact.
 
-    Raises `LogDamaged`; a snapshot of another schema version is none.
+    One of an earlier form is raised to today's. Raises `LogDamaged`, `BaselineFormUnknown`.
     """
     form, baseline = entity.decider.form, journal.baseline(partition)
     if form is None or baseline is None:
@@ -51,9 +53,42 @@ def snapshot_of(journal: Journal, partition: int, entity: Entity) -> Snapshot | 
         return None
     number, body, digest = unpack(stored)
     manifest = decode_manifest(prefix + u64(number), body + digest)
-    if manifest.version != form.version:
-        return None
-    return read_chunks(_Chunks(baseline, prefix), prefix, manifest)
+    return raised(entity.stream, form, read_chunks(_Chunks(baseline, prefix), prefix, manifest))
+
+
+def raised(stream: str, form: SnapshotForm[Any], snapshot: Snapshot) -> Snapshot:
+    """Return a snapshot of an earlier form in today's; raises `BaselineFormUnknown`."""
+    manifest, root, maps = snapshot
+    for step in _steps(stream, form, manifest.version):
+        root, maps = step(root, maps)
+    return Snapshot(manifest, root, maps)
+
+
+def check_forms(journal: Journal, kinds: Mapping[str, Decider[Any]]) -> None:
+    """See that every actor in a baseline can be read; raises `BaselineFormUnknown`, `LogDamaged`.
+
+    Before anything goes on: an actor that cannot be read would be taken for damaged.
+    """
+    for partition in range(journal.partitions):
+        for stream, key, stored in _manifests(journal, partition):
+            number, body, digest = unpack(stored)
+            prefix = key[: -len(_MANIFEST)]
+            form = kinds[kind_of(stream)].form
+            assert form is not None, "only what has a form is kept"
+            _steps(stream, form, decode_manifest(prefix + u64(number), body + digest).version)
+
+
+def _steps(stream: str, form: SnapshotForm[Any], version: int) -> list[Raise]:
+    """Return what raises a snapshot of a version to that of today's form."""
+    missing = [at for at in range(version, form.version) if at not in form.raises]
+    if version > form.version or missing:
+        msg = (
+            f"{stream} is kept in form {version} where the history of the log begins, "
+            f"and this version of Goclaw reads form {form.version}"
+        )
+        hint = "use the version of Goclaw that was used last, or a newer one"
+        raise BaselineFormUnknown(msg, hint=hint, stream=stream, form=version)
+    return [form.raises[at] for at in range(version, form.version)]
 
 
 def seq_given_up(journal: Journal, partition: int, stream: str) -> int:
@@ -84,14 +119,20 @@ class _Chunks:
 
 def standing_of(journal: Journal, partition: int, kind: str) -> Iterator[str]:
     """Yield the streams of a kind (`lane`, `catalogue`) that a partition's baseline has."""
+    for stream, _, _ in _manifests(journal, partition):
+        if kind_of(stream) == kind:
+            yield stream
+
+
+def _manifests(journal: Journal, partition: int) -> Iterator[tuple[str, bytes, bytes]]:
+    """Yield stream, key and value of every manifest that a partition's baseline has."""
     baseline = journal.baseline(partition)
     if baseline is None:
         return
-    for key, _ in baseline.rows(SECTION):
+    for key, stored in baseline.rows(SECTION):
         end = 4 + int.from_bytes(key[2:4], "big")
-        stream = key[4:end].decode()
-        if key[end:] == _MANIFEST and kind_of(stream) == kind:
-            yield stream
+        if key[end:] == _MANIFEST:
+            yield key[4:end].decode(), key, stored
 
 
 def snapshot_rows(entity: Entity, partition: int, era: int) -> Iterator[tuple[bytes, bytes]]:

@@ -7,7 +7,7 @@ changes it in place and returns it (a copied state costs 28.7 ms a fact at a mil
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ Body: TypeAlias = Any
 
 MapChunks: TypeAlias = "Mapping[int, dict[int, dict[int, Any]]]"
 """The maps of a state as they are kept: by map, chunk id and key."""
+
+Raise: TypeAlias = "Callable[[Any, MapChunks], tuple[Any, MapChunks]]"
+"""From root and maps of one version to those of the next."""
 
 
 @dataclass(slots=True)
@@ -158,13 +161,19 @@ class SnapshotForm(Generic[S]):
     `root` is the small part as plain data, `maps` are the large collections. `restore` takes the
     stream, the root, and for each map that is not empty its chunks by id, each entries by key; it
     may keep them. A state that is restored encodes as the one that was written. Another layout
-    needs another `version`.
+    needs another `version`, and `raises` from the one before.
     """
 
     version: int
     root: Callable[[S], Value]
     maps: Callable[[S], Sequence[Chunked[Any]]]
     restore: Callable[[str, Value, MapChunks], S]
+    raises: Mapping[int, Raise] = field(default_factory=dict)
+    """How root and maps of an earlier version become those of the next one.
+
+    For baselines: there are no facts left from which to make such a state again. Any other
+    snapshot of an earlier version is passed over.
+    """
 
 
 @dataclass(frozen=True, slots=True)

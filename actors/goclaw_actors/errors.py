@@ -84,6 +84,12 @@ class StreamBroken(ActorsError):
     code = "internal_bug"
 
 
+class BaselineFormUnknown(ActorsError):
+    """What an actor was where history begins is written in a form that is not known."""
+
+    code = "baseline_form_unknown"
+
+
 class PathRefused(ActorsError):
     """The path of a run cannot be changed so: `faults` holds all that speaks against it."""
 

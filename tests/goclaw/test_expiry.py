@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,11 @@ from goclaw.log_records import Selection, select
 from goclaw.results import CommandRefused
 from goclaw.upkeep import Upkeep
 from goclaw.view_records import view_record
+from goclaw_actors import directory
+from goclaw_actors.alive import loaded
+from goclaw_actors.decider import SnapshotForm
+from goclaw_actors.errors import BaselineFormUnknown
+from goclaw_actors.lane import LANE
 from goclaw_events.envelope import Position
 from goclaw_events.errors import HistoryExpired
 from goclaw_projections.runs import RunsProjection
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from goclaw.expiry import ExpiryPlan
+    from goclaw_actors.decider import Decider, MapChunks
+    from goclaw_actors.lane import Lane
+    from goclaw_events.value import Value
 
 
 def expire(path: Path, before: int = FAR) -> list[ExpiryPlan]:
@@ -128,6 +137,72 @@ async def test_a_view_of_a_newer_version_goes_on_without_what_was_given_up(
         archive(tmp_path)
         expire(tmp_path)
         forget_views(tmp_path)
+
+
+def newer_lanes(raised: bool) -> Decider[Lane]:
+    """Return lanes as a later version of Goclaw might keep them: with one thing more."""
+    form = LANE.form
+    assert form is not None
+
+    def root(lane: Lane) -> Value:
+        return [*form.root(lane), "new"]
+
+    def restore(stream: str, root: Value, maps: MapChunks) -> Lane:
+        *known, new = root
+        assert new in {"new", "none"}
+        return form.restore(stream, known, maps)
+
+    def with_none(root: Value, maps: MapChunks) -> tuple[Value, MapChunks]:
+        return [*root, "none"], maps
+
+    raises = {form.version: with_none} if raised else {}
+    return replace(LANE, form=SnapshotForm(form.version + 1, root, form.maps, restore, raises))
+
+
+def narrow(engine: goclaw.Engine) -> Any:
+    """Return what the lane of `sums` is, of which no facts are left."""
+    parts = engine.parts
+    return LANE.encode(loaded(parts.journal, parts.deciders, "lane/sums/narrow").state)
+
+
+async def given_up(path: Path) -> None:
+    """Have a log of which the history before its last run is gone."""
+    await work(path)
+    await end_what_is_left(path)
+    archive(path)
+    expire(path)
+
+
+async def test_lanes_of_an_earlier_form_are_raised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No facts are left of them: what the baseline has becomes what this version keeps."""
+    await given_up(tmp_path)
+    async with engine_on(tmp_path) as engine:
+        before = narrow(engine)
+    monkeypatch.setattr(directory, "LANE", newer_lanes(raised=True))
+    for round_ in range(2):
+        async with engine_on(tmp_path) as engine:
+            assert round_ or narrow(engine) == before
+            assert (await engine.run(sums(), run_id=f"later{round_}")).result == {"sum": 12}
+        archive(tmp_path)
+        expire(tmp_path)
+    check(tmp_path)
+
+
+async def test_a_log_whose_lanes_cannot_be_read_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal says which form was found and which are read, and nothing is changed."""
+    await given_up(tmp_path)
+    with monkeypatch.context() as later:
+        later.setattr(directory, "LANE", newer_lanes(raised=False))
+        with pytest.raises(BaselineFormUnknown, match=r"lane/\S+ is kept in form \d+ where"):
+            async with engine_on(tmp_path):
+                pass
+    async with engine_on(tmp_path) as engine:
+        assert (await engine.run(sums(), run_id="later")).result == {"sum": 12}
+    check(tmp_path)
 
 
 async def test_unfinished_runs_hold_history_back(tmp_path: Path) -> None:
