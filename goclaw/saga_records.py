@@ -88,6 +88,7 @@ def saga_record(ground: Ground, saga: SagaView, *, timeline: bool = False) -> di
         "position": str(saga.position),
         "awaited": list(saga.awaited),
         "left": list(saga.left),
+        "retried": _retried(saga),
         "resolved": resolution,
         "steps": {
             plan.tasks[step.action].id: _step(saga, plan, step, tasks) for step in plan.steps
@@ -129,6 +130,14 @@ def _error(error: tuple[str, str, str] | None) -> dict[str, str] | None:
         return None
     code, message, step = error
     return {"code": code, "message": message, "step": step}
+
+
+def _retried(saga: SagaView) -> dict[str, Any] | None:
+    """Return how often failed compensations were tried again, and who said so last, and why."""
+    if saga.retried is None:
+        return None
+    times, reason, by, time_ns = saga.retried
+    return {"times": times, "reason": reason, "by": by, "at": time_text(time_ns)}
 
 
 def _parent(stream: str) -> dict[str, str] | None:

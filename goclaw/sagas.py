@@ -130,9 +130,10 @@ class Sagas:
         said = decision(saga_id, change, reason=reason)
         return dict(await self._ask("sagas.compensate", said))
 
-    async def retry(self, saga_id: str, **change: Any) -> dict[str, Any]:
+    async def retry(self, saga_id: str, *, reason: str = "", **change: Any) -> dict[str, Any]:
         """Try compensations that failed again, with the idempotency keys that they had."""
-        return dict(await self._ask("sagas.retry", decision(saga_id, change)))
+        said = decision(saga_id, change, reason=reason)
+        return dict(await self._ask("sagas.retry", said))
 
     async def resolve(self, saga_id: str, *, reason: str, **change: Any) -> dict[str, Any]:
         """End a saga that waits for a person: what is left to undo was seen to."""
@@ -197,9 +198,9 @@ class SyncSagas:
         """Undo what a saga did: as `Sagas.compensate`."""
         return dict(self._ask("sagas.compensate", decision(saga_id, change, reason=reason)))
 
-    def retry(self, saga_id: str, **change: Any) -> dict[str, Any]:
+    def retry(self, saga_id: str, *, reason: str = "", **change: Any) -> dict[str, Any]:
         """Try compensations again: as `Sagas.retry`."""
-        return dict(self._ask("sagas.retry", decision(saga_id, change)))
+        return dict(self._ask("sagas.retry", decision(saga_id, change, reason=reason)))
 
     def resolve(self, saga_id: str, *, reason: str, **change: Any) -> dict[str, Any]:
         """End a saga by hand: as `Sagas.resolve`."""

@@ -23,6 +23,7 @@ class RetrySaga(NamedTuple):
     """Try the compensations that failed again."""
 
     by: str
+    reason: str = ""
 
 
 class ResolveSaga(NamedTuple):

@@ -204,6 +204,7 @@ def compensate(
 
 @sagas.command()
 @_SAGA
+@click.option("--reason", default="", metavar="TEXT", help="Why now; it is recorded.")
 @version_option("saga", "sagas show")
 @command_id_option
 @settings_options
@@ -211,11 +212,12 @@ def compensate(
 def retry(
     settings: Settings,
     saga: str,
+    reason: str,
     as_json: bool,
     **change: Any,
 ) -> None:
     """Try compensations that failed again, with the idempotency keys that they had."""
-    _decide(settings, "retry", saga, change, as_json=as_json)
+    _decide(settings, "retry", saga, change, as_json=as_json, reason=reason)
 
 
 @sagas.command()
@@ -316,6 +318,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         *(("ALARM", f"{a['step']}: {a['message']} [{a['code']}]") for a in record["alarm"]),
         *(("STUCK", f"{s['subject']}: {s['evidence']}") for s in record["stuck"]),
         ("not undone", ", ".join(record["left"])),
+        ("retried", _retried(record["retried"])),
         ("resolved", "" if resolved is None else f"{resolved['reason']} ({resolved['by']})"),
     ]
     for head, text in facts:
@@ -334,6 +337,14 @@ def _print_record(record: Mapping[str, Any]) -> None:
                 for entry in record["timeline"]
             ],
         )  # fmt: skip
+
+
+def _retried(retried: Mapping[str, Any] | None) -> str:
+    if retried is None:
+        return ""
+    why = f"{retried['reason']} " if retried["reason"] else ""
+    times = f"; {retried['times']} times" if retried["times"] > 1 else ""
+    return f"{why}({retried['by']}, {_seconds(retried['at'])}{times})"
 
 
 def _step_row(name: str, step: Mapping[str, Any]) -> tuple[object, ...]:

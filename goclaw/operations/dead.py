@@ -121,7 +121,8 @@ async def _redrive(engine: Engine, asked: Redrive) -> dict[str, Any]:
         if kinds[letter] == MESSAGE:
             return await settle(engine, letter, REDELIVERED, asked.reason)
         if kinds[letter] == SAGA:
-            return await _command(engine, saga_stream(plain_id(letter)), RetrySaga(asker()))
+            retried = RetrySaga(asker(), asked.reason)
+            return await _command(engine, saga_stream(plain_id(letter)), retried)
         run_id, _, task = letter.partition("/")
         generation = asked.generations.get(letter)
         body = RedriveTask(task, generation, asked.edits, asked.reason, asker())

@@ -105,6 +105,13 @@ class Compensate(NameSaga):
     """Why; it is recorded."""
 
 
+class Retry(NameSaga):
+    """Which saga, and why it may succeed now."""
+
+    reason: Annotated[str, Field(max_length=REASON_MAX)] = ""
+    """Why; it is recorded."""
+
+
 class Resolve(NameSaga):
     """Which saga, and what was done about it."""
 
@@ -164,8 +171,8 @@ async def _compensate(engine: Engine, asked: Compensate) -> dict[str, Any]:
     return await _say(engine, asked, CompensateSaga(asked.reason, asker()))
 
 
-async def _retry(engine: Engine, asked: NameSaga) -> dict[str, Any]:
-    return await _say(engine, asked, RetrySaga(asker()))
+async def _retry(engine: Engine, asked: Retry) -> dict[str, Any]:
+    return await _say(engine, asked, RetrySaga(asker(), asked.reason))
 
 
 async def _resolve(engine: Engine, asked: Resolve) -> dict[str, Any]:
@@ -207,8 +214,7 @@ OPERATIONS: Final = (
          "`[{run_id, name, agents, programs: {task: program}, secrets, stuck}]`", log_only=True),
     act("sagas.compensate", Compensate, _compensate,
         "Stop a saga and undo what it did, or let manual steps be undone.", _ANSWER, idle=True),
-    act("sagas.retry", NameSaga, _retry, "Try compensations that failed again.", _ANSWER,
-        idle=True),
+    act("sagas.retry", Retry, _retry, "Try compensations that failed again.", _ANSWER, idle=True),
     act("sagas.resolve", Resolve, _resolve, "End a saga that waits for a person.", _ANSWER,
         idle=True),
 )  # fmt: skip

@@ -197,7 +197,7 @@ def _alarmed(turn: _Turn, fact: facts.SagaAlarmed) -> None:
 
 
 def _retried(turn: _Turn, fact: facts.CompensationRetried) -> None:
-    turn.close(turn.turn.run_id, REDRIVEN, fact.by)
+    turn.close(turn.turn.run_id, REDRIVEN, fact.by, fact.reason)
 
 
 def _resolved(turn: _Turn, fact: facts.SagaResolved) -> None:

@@ -38,7 +38,8 @@ class SagaView(NamedTuple):
     steps that a person has to let be undone. `alarm`: [step, code, message] of compensations that
     failed: a dead letter while it is not empty; `left`: steps that are not undone because of them.
     `resolved`: [reason, by]. `version`: how often it was decided about (`SAGA_VERSIONED`).
-    `stuck`: as in `RunStuck`.
+    `stuck`: as in `RunStuck`. `retried`: [times, reason, by, time]: how often somebody had failed
+    compensations tried again, and of the last time who, when and why.
     """
 
     saga_id: str
@@ -62,6 +63,7 @@ class SagaView(NamedTuple):
     resolved: Sequence[str] | None
     version: int
     stuck: Sequence[Sequence[str]] = ()
+    retried: tuple[int, str, str, int] | None = None
 
 
 class SagaPage(NamedTuple):
@@ -75,15 +77,15 @@ class SagaPage(NamedTuple):
 (
     _NAME, _STATUS, _LABELS, _SUBMITTED, _STARTED, _ENDED, _DEFINITION, _PARENT, _CAUSE, _ERROR,
     _RESULT, _POSITION, _IN_DOUBT, _UNWOUND, _AWAITED, _ALARM, _LEFT, _RESOLVED,
-    _VERSION, _STUCK,
-) = range(20)  # fmt: skip
+    _VERSION, _STUCK, _RETRIED,
+) = range(21)  # fmt: skip
 
 
 class SagasProjection:
     """Fold the facts of saga streams into `saga/<key>` and the index `at/<time>/<key>`."""
 
     name = "sagas"
-    version = 3
+    version = 4
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -123,7 +125,7 @@ def _apply_poisoned(frame: ReadFrame, turn: ReadTurn, rows: Rows) -> None:
 def _submitted(fact: facts.SagaSubmitted, time_ns: int) -> list[Any]:
     return [
         fact.name, "created", fact.labels, time_ns, None, None, fact.definition, fact.parent, "",
-        None, None, None, [], [], [], [], [], None, 1, [],
+        None, None, None, [], [], [], [], [], None, 1, [], None,
     ]  # fmt: skip
 
 
@@ -145,6 +147,9 @@ def _evolve(row: list[Any], fact: facts.SagaFact, time_ns: int) -> None:  # noqa
         case facts.CompensationApproved() | facts.CompensationRetried():
             row[_STATUS], row[_AWAITED] = "compensating", []
             row[_ALARM], row[_LEFT], row[_ENDED] = [], [], None
+            if isinstance(fact, facts.CompensationRetried):
+                times = 1 if row[_RETRIED] is None else row[_RETRIED][0] + 1
+                row[_RETRIED] = [times, fact.reason, fact.by, time_ns]
         case facts.SagaAlarmed(steps, left):
             _end(row, "compensation_failed", time_ns)
             row[_ALARM], row[_LEFT] = steps, left
@@ -239,5 +244,6 @@ class SagasReader:
 def _view(key: str, data: bytes) -> SagaView:
     row = unpack(data)
     row[_ERROR] = None if row[_ERROR] is None else tuple(row[_ERROR])
+    row[_RETRIED] = None if row[_RETRIED] is None else tuple(row[_RETRIED])
     row[_POSITION] = Position(*row[_POSITION])
     return SagaView(plain_id(key), *row)

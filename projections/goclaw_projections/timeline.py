@@ -101,6 +101,11 @@ def _brief_adjusted(fact: facts.TaskAdjusted) -> str:
     return _by(f"{fact.signal}: {', '.join(sorted(fact.changes))}", fact.sender)
 
 
+def _brief_retried(fact: facts.CompensationRetried) -> str:
+    steps = ", ".join(fact.steps)
+    return _by(f"{steps}: {fact.reason}" if fact.reason else steps, fact.by)
+
+
 def _brief_step(name: str, key: str) -> str:
     return f"{name} ({key})"[:BRIEF_CHARS_MAX] if key else name
 
@@ -148,7 +153,7 @@ _BRIEFS: Final[dict[str, Callable[[Any], str]]] = {
     "saga.steps_unwound": lambda fact: ", ".join(fact.compensating)[:BRIEF_CHARS_MAX],
     "saga.compensation_awaited": lambda fact: ", ".join(fact.steps)[:BRIEF_CHARS_MAX],
     "saga.compensation_approved": lambda fact: _by(fact.reason, fact.by),
-    "saga.compensation_retried": lambda fact: _by(", ".join(fact.steps), fact.by),
+    "saga.compensation_retried": _brief_retried,
     "saga.alarmed": lambda fact: "; ".join(_short(s, m) for s, _, m in fact.steps),
     "saga.resolved": lambda fact: _by(fact.reason, fact.by),
     "task.interrupt_requested": lambda fact: _by(fact.reason, fact.sender),

@@ -164,9 +164,10 @@ async def test_a_saga_that_could_not_be_undone_is_a_letter(engine: goclaw.Engine
     with pytest.raises(InvalidRequest, match="reason"):
         await engine.dead.discard("~two")
     broken.clear()
-    await engine.dead.redrive("~one")
+    await engine.dead.redrive("~one", reason="mended")
     await engine.dead.discard("~two", reason="by hand")
     assert (await engine.sagas.result("one")).status == "compensated"
+    assert (await engine.sagas.show("one"))["retried"]["reason"] == "mended"
     assert (await engine.sagas.result("two")).status == "resolved"
     assert await engine.dead.list() == []
 

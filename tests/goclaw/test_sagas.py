@@ -140,8 +140,16 @@ async def test_a_person_decides_about_a_dead_letter(engine: goclaw.Engine) -> No
     alarm = {"step": "flight", "code": "dead", "message": "line is dead"}
     assert (found["alarm"], found["left"]) == ([alarm], ["flight"])
     broken.clear()
-    assert (await engine.sagas.retry("one"))["repeated"] is False
+    assert found["retried"] is None
+    assert (await engine.sagas.retry("one", reason="the line is back"))["repeated"] is False
     assert (await engine.sagas.result("one")).status == "compensated"
+    found = await engine.sagas.show("one")
+    retried = found["retried"]
+    assert (retried["times"], retried["reason"]) == (1, "the line is back")
+    assert retried["by"].startswith("uid:")
+    said = engine.views.timeline.entries("~one")
+    (brief,) = [entry.brief for entry in said if entry.type == "saga.compensation_retried"]
+    assert brief == f"flight: the line is back ({retried['by']})"
     assert {call[2] for call in calls if call[0] == "cancel" and call[2].startswith("~one")} == {
         "~one/flight/0"
     }

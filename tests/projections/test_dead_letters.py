@@ -79,10 +79,13 @@ def test_sagas_and_parked_messages_are_letters_too() -> None:
 def test_a_saga_that_alarms_again_is_open_again() -> None:
     """Also where what was tried again fails in the same turn."""
     alarm = facts.SagaAlarmed([["b", "timeout", "m"]], ["b"])
-    retried = facts.CompensationRetried(["b"], "me")
+    retried = facts.CompensationRetried(["b"], "me", "the bank is back")
     views = given([said("saga/~s", alarm)], [said("saga/~s", retried, alarm)])
     (letter,) = views.dead.list().items
     assert (letter.times, letter.state) == (2, "open")
+    views = given([said("saga/~s", alarm)], [said("saga/~s", retried)])
+    (letter,) = views.dead.list(state="redriven").items
+    assert (letter.by, letter.why) == ("me", "the bank is back")
     views = given([said("saga/~s", alarm)], [said("saga/~s", facts.SagaResolved("done", "me"))])
     (letter,) = views.dead.list(state="discarded").items
     assert (letter.by, letter.why) == ("me", "done")

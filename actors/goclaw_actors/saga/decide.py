@@ -250,7 +250,7 @@ class _Decide:
         if saga.status != FAILED:
             return Decision(reply=_refusal(saga))
         turn = self._turn(saga, moment)
-        turn.retry(message.by)
+        turn.retry(message.reason, message.by)
         turn.conclude()
         return turn.decision(Accepted(plain_id(saga.run_id)))
 

@@ -345,10 +345,10 @@ class Turn(Orders):
             self.left[need] = self._left(need) - 1
         return [need for need in self.plan.steps[step].needs if self._may_unwind(need)]
 
-    def retry(self, by: str) -> None:
+    def retry(self, reason: str, by: str) -> None:
         """Try compensations that failed again; of some there is no task yet."""
         steps = sorted(self.failures)
-        self.facts.append(CompensationRetried([self._name(step) for step in steps], by))
+        self.facts.append(CompensationRetried([self._name(step) for step in steps], by, reason))
         self.effects.append(SetOpen(OPEN, self.run.name, replaces=True))
         self.status, self.failures = COMPENSATING, {}
         tasks = [self.plan.steps[step].compensation for step in steps]

@@ -128,6 +128,7 @@ class CompensationRetried(NamedTuple):
 
     steps: list[str]
     by: str
+    reason: str = ""
 
 
 class SagaResolved(NamedTuple):
