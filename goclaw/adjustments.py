@@ -9,14 +9,9 @@ from pydantic import Field, StringConstraints, ValidationError
 from goclaw.errors import InvalidRequest
 from goclaw.param_faults import faults_of
 from goclaw_actors.task import terms
-from goclaw_events.definition import (
-    LANE_PATTERN,
-    PRIORITY_MAX,
-    Part,
-    PositiveDuration,
-    RetryDefinition,
-)
+from goclaw_events.definition import LANE_PATTERN, PRIORITY_MAX, RetryDefinition
 from goclaw_events.faults import Suggester
+from goclaw_events.part import Part, PositiveDuration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

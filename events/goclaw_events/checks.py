@@ -18,7 +18,7 @@ from goclaw_events.conditions import (
     compile_condition,
     condition_references,
 )
-from goclaw_events.definition import EDGES_MAX, KINDS, WaitUntil
+from goclaw_events.definition import EDGES_MAX, KINDS
 from goclaw_events.faults import Finding, Suggester, Where
 from goclaw_events.foreach_checks import KEYS as FOREACH_KEYS
 from goclaw_events.foreach_checks import foreach_findings
@@ -32,6 +32,7 @@ from goclaw_events.templates import (
     placed_references,
     template_of_fields,
 )
+from goclaw_events.waits import WaitUntil
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

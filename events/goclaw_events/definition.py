@@ -6,30 +6,18 @@ templates) is checked by `goclaw_events.checks`, so that one report can hold eve
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    Field,
-    PlainValidator,
-    StringConstraints,
-    Tag,
-    WithJsonSchema,
-    model_validator,
-)
+from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from goclaw_events.durations import BadDuration, parse_duration
-from goclaw_events.instants import BadInstant, parse_instant
+from goclaw_events.part import Code, Duration, Id, Label, Part, PositiveDuration
+from goclaw_events.waits import ApprovalRequest, Wait, WaitForSignal
 
 TASKS_MAX: Final = 100_000
 EDGES_MAX: Final = 1_000_000
 ATTEMPTS_MAX: Final = 1_000
 PRIORITY_MAX: Final = 1_000
-ID_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 LANE_PATTERN: Final = r"^/?[A-Za-z0-9_][A-Za-z0-9_.:-]{0,199}$"
 
 Kind: TypeAlias = Literal[
@@ -38,97 +26,6 @@ Kind: TypeAlias = Literal[
 KINDS: Final[tuple[Kind, ...]] = (
     "agent", "exec", "http", "workflow", "saga", "wait", "wait_for", "approval", "collect",
 )  # fmt: skip
-
-
-def _duration(value: object) -> float:
-    try:
-        return parse_duration(value)
-    except BadDuration as error:
-        raise PydanticCustomError(
-            "bad_duration", "{said}", {"said": error.message, "hint": error.hint}
-        ) from error
-
-
-def _positive_duration(value: object) -> float:
-    seconds = _duration(value)
-    if seconds == 0:
-        raise PydanticCustomError(
-            "bad_duration",
-            "{said}",
-            {"said": "a duration of 0 ends at once", "hint": "leave it out"},
-        )
-    return seconds
-
-
-def _wait(value: object) -> float | str:
-    return value if isinstance(value, str) and "${" in value else _duration(value)
-
-
-def _instant(value: str) -> str:
-    if "${" not in value:
-        try:
-            parse_instant(value)
-        except BadInstant as error:
-            said = {"said": error.message, "hint": error.hint}
-            raise PydanticCustomError("bad_instant", "{said}", said) from error
-    return value
-
-
-def _wait_form(value: object) -> str:
-    return "until" if isinstance(value, dict | WaitUntil) else "lasting"
-
-
-_DURATION_SCHEMA: Final[dict[str, Any]] = {
-    "anyOf": [
-        {
-            "type": "string",
-            "pattern": r"^(?=.)([0-9.]+d)?([0-9.]+h)?([0-9.]+m)?([0-9.]+s)?([0-9.]+ms)?$",
-        },
-        {"type": "number", "minimum": 0},
-    ],
-    "description": "200ms, 30s, 5m, 1h30m, 2d, or a number of seconds",
-}
-
-Id: TypeAlias = Annotated[str, StringConstraints(pattern=ID_PATTERN)]
-Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Code: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-Duration: TypeAlias = Annotated[float, PlainValidator(_duration), WithJsonSchema(_DURATION_SCHEMA)]
-PositiveDuration: TypeAlias = Annotated[
-    float, PlainValidator(_positive_duration), WithJsonSchema(_DURATION_SCHEMA)
-]
-
-
-class Part(BaseModel):
-    """A part of a definition: frozen, unknown keys refused, no silent conversions."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, populate_by_name=True, allow_inf_nan=False
-    )
-    elsewhere: ClassVar[dict[str, str]] = {}
-    """What to do about keys that other parts have, and this one has not."""
-
-
-class WaitUntil(Part):
-    """A point in time at which a wait is over."""
-
-    until: Annotated[str, AfterValidator(_instant)] = Field(
-        description="such as 2026-12-01T09:00:00+01:00, or a template that yields one"
-    )
-
-
-Wait: TypeAlias = Annotated[
-    Annotated[
-        float | str,
-        PlainValidator(_wait),
-        WithJsonSchema(
-            {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
-            | {"description": "a duration, or a template that yields one"}
-        ),
-        Tag("lasting"),
-    ]
-    | Annotated[WaitUntil, Tag("until")],
-    Discriminator(_wait_form),
-]
 
 
 class RetryDefinition(Part):
@@ -288,48 +185,6 @@ class HttpCall(Part):
         default=(),
         strict=False,
         description="statuses (429) that hold the lane for as long as Retry-After says, uncounted",
-    )
-
-
-class WaitForSignal(Part):
-    """A signal by its name; its payload is the task's result, and the task holds no slot."""
-
-    signal: Id
-    schema_: dict[str, Any] | None = Field(
-        default=None, alias="schema", description="what its payload has to be: JSON Schema, in part"
-    )
-    deadline: PositiveDuration | None = Field(
-        default=None, description="from when all that the task needs has ended"
-    )
-    on_deadline: Literal["fail", "skip", "continue"] = Field(
-        default="fail", description="continue: the task completes with the result null"
-    )
-
-
-class ApprovalRequest(Part):
-    """A question to a person; the task waits for the answer and holds no slot."""
-
-    who: tuple[Label, ...] = Field(
-        strict=False,
-        min_length=1,
-        description="who may decide: `uid:1000` and `user:ann` are proved, `anyone`, or a name that"
-        " whoever decides claims; templates",
-    )
-    message: str = Field(default="", description="what is asked; a template")
-    arguments: Any = Field(
-        default=None, description="what it is about, which who approves may edit; templates"
-    )
-    schema_: dict[str, Any] | None = Field(
-        default=None, alias="schema", description="what is approved has to be: JSON Schema, in part"
-    )
-    deadline: PositiveDuration | None = Field(
-        default=None, description="from when all that the task needs has ended"
-    )
-    on_deadline: Literal["fail", "approve", "reject", "skip"] = Field(
-        default="fail", description="what happens if nobody has decided by then"
-    )
-    on_reject: Literal["fail", "skip", "continue"] = Field(
-        default="fail", description="continue: the task completes with `approved: false`"
     )
 
 

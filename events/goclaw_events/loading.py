@@ -11,7 +11,6 @@ from pydantic import BaseModel, ValidationError
 from goclaw_events.checks import check
 from goclaw_events.collector import collector_paused
 from goclaw_events.definition import (
-    ApprovalRequest,
     CollectDefinition,
     CollectedRuns,
     HttpCall,
@@ -21,14 +20,13 @@ from goclaw_events.definition import (
     RateDefinition,
     RetryDefinition,
     TaskDefinition,
-    WaitForSignal,
-    WaitUntil,
     WorkflowDefinition,
 )
 from goclaw_events.faults import Fault, Finding, InvalidDefinition, Places, Suggester
 from goclaw_events.inputs import default_findings
 from goclaw_events.json_source import read_json
 from goclaw_events.plain_words import kind_of, plain_message
+from goclaw_events.waits import ApprovalRequest, WaitForSignal, WaitUntil
 from goclaw_events.yaml_source import read_yaml
 
 if TYPE_CHECKING:

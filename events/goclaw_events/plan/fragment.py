@@ -14,14 +14,13 @@ from pydantic import Field
 from goclaw_events.checks import check, draft_of
 from goclaw_events.definition import (
     TASKS_MAX,
-    Id,
     LaneDefinition,
-    Part,
     TaskDefinition,
     WorkflowDefinition,
 )
 from goclaw_events.faults import Finding, InvalidDefinition
 from goclaw_events.loading import Format, fields_of, load_as
+from goclaw_events.part import Id, Part
 from goclaw_events.plan.collects import collected_in
 from goclaw_events.plan.compiler import Placed, default_lane, lane_limits_of, planned_task
 from goclaw_events.plan.versions import PlanChange, changed_plan

@@ -13,17 +13,14 @@ from pydantic import ConfigDict, Field, StringConstraints
 from goclaw_events.definition import (
     PRIORITY_MAX,
     HttpCall,
-    Id,
     InputDefinition,
-    Label,
     LaneChoice,
     LaneDefinition,
-    Part,
-    PositiveDuration,
     RetryDefinition,
     Units,
     Weight,
 )
+from goclaw_events.part import Id, Label, Part, PositiveDuration
 
 STEPS_MAX: Final = 1_000
 WORK_KINDS: Final = ("agent", "exec", "http", "workflow", "saga")
