@@ -233,9 +233,9 @@ class Workflow(Head):
     ) -> TaskHandle:
         """Add a task and return its handle.
 
-        `agent` is a registered name or a decorated function, `collect` as in a file (its `tasks`
-        may be handles, its `reduce` a function). Tasks whose results are read are needed, named in
-        `needs` or not. `foreach` is a list, or what yields one: see `ITEM` and `INDEX`.
+        `agent` is a registered name or a decorated function; in `collect` tasks may be handles and
+        `reduce` a function; a deadline may be `{"until": datetime}`. Tasks whose results are read
+        are needed, named in `needs` or not. `foreach` is a list, or what yields one: see `ITEM`.
         """
         return self._add(
             task_id,
@@ -247,8 +247,8 @@ class Workflow(Head):
                 "http": http,
                 "workflow": workflow,
                 "saga": saga,
-                "wait_for": wait_for,
-                "approval": approval,
+                "wait_for": _with_time(wait_for),
+                "approval": _with_time(approval),
                 "collect": _collect(collect),
                 **items,
                 "with": with_,
@@ -285,8 +285,7 @@ class Workflow(Head):
             msg = f"{task_id} waits for a duration, or until a time: give one of the two"
             raise TypeError(msg)
         text = when if when is None else str(when)
-        time = until.isoformat() if isinstance(until, datetime) else until
-        wait = duration if until is None else {"until": time}
+        wait = duration if until is None else {"until": _time_text(until)}
         fields = {"wait": wait, "when": text, "description": description}
         return self._add(task_id, needs, fields)
 
@@ -355,6 +354,19 @@ def _collect(said: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if found.get("reduce") is not None:
         found["reduce"] = agent_name(found["reduce"])
     return found
+
+
+def _time_text(until: Any) -> Any:
+    """Write a time as a file says it."""
+    return until.isoformat() if isinstance(until, datetime) else until
+
+
+def _with_time(said: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Write the time of a deadline, if it is one, as a file says it."""
+    deadline = None if said is None else said.get("deadline")
+    if said is None or not (isinstance(deadline, dict) and "until" in deadline):
+        return said
+    return {**said, "deadline": {**deadline, "until": _time_text(deadline["until"])}}
 
 
 def plain(value: Any) -> Any:

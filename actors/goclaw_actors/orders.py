@@ -79,9 +79,7 @@ class Orders(ABC):
         assert definition is not None, "the run was submitted"
         if task.kind == "wait":
             assert task.wait is not None, "a wait has a duration"
-            value = task.wait.body if task.wait.is_static else self.render(task.wait, index)
-            due_ns = wake_ns(value, self.moment.now_ns)
-            return WaitTask(definition, self.generation(index), due_ns)
+            return WaitTask(definition, self.generation(index), self._over_ns(task.wait, index))
         if task.kind in ANSWERED:
             return self._awaits(task, definition)
         kind, params = task.params
@@ -106,12 +104,20 @@ class Orders(ABC):
         terms = task.params.body
         if not task.params.is_static:
             terms = self.scope(None).whole(self.render(task.params, task.index))
-        seconds, now_ns = terms["deadline"], self.moment.now_ns
-        due_ns = 0 if seconds is None else now_ns + int(seconds * 1e9)
+        due_ns = 0
+        if task.wait is not None:
+            due_ns = self._over_ns(task.wait, task.index)
+        elif terms["deadline"] is not None:
+            due_ns = wake_ns(terms["deadline"], self.moment.now_ns)
         signal = terms.get("signal", "")
         asked = {name: said for name, said in terms.items() if name not in ("signal", "deadline")}
         check_asked(task.id, asked)
         return AwaitTask(definition, self.generation(task.index), signal, asked, due_ns)
+
+    def _over_ns(self, wait: Template, index: int) -> int:
+        """Return when what a task waits for is over, if it begins now."""
+        value = wait.body if wait.is_static else self.render(wait, index)
+        return wake_ns(value, self.moment.now_ns)
 
     def _collects(self, rendered: Any, index: int) -> Collects:
         """Return what a task collects; only what is handed on may stay a reference."""
@@ -172,7 +178,7 @@ def declared_lanes(plan: Plan) -> list[Send]:
 
 
 def wake_ns(value: Value, now_ns: int) -> int:
-    """Return when a `wait` is over that begins now; one until a time that is past is over at once.
+    """Return when a wait is over that begins now; one until a time that is past is over at once.
 
     Raises `BadDuration`, `BadInstant`.
     """

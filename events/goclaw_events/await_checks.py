@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def awaited(said: Mapping[str, Any], where: Where) -> tuple[Template, list[Finding]]:
-    """Return the terms of `wait_for`, the deadline in seconds, and the faults of its schema."""
+    """Return the terms of `wait_for`, and the faults of its schema."""
     schema = said.get("schema")
     findings = [] if schema is None else list(shape_findings(schema, (*where, "schema")))
     terms = {
@@ -43,9 +43,14 @@ def approval_terms(said: Mapping[str, Any], where: Where) -> tuple[dict[str, Any
     return terms, findings
 
 
+def is_later(deadline: object) -> bool:
+    """Tell whether a deadline is known only when the task begins: a time, or a template."""
+    return isinstance(deadline, dict) or (isinstance(deadline, str) and "${" in deadline)
+
+
 def deadline_s(said: object) -> float | None:
-    """Return seconds; None where there is no deadline, or none that can be read."""
+    """Return seconds; None where there is none, none that can be read, or one that `is_later`."""
     try:
-        return None if said is None else parse_duration(said)
+        return None if said is None or is_later(said) else parse_duration(said)
     except BadDuration:
         return None  # the model reports it

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events import dag
-from goclaw_events.await_checks import approval_terms, awaited
+from goclaw_events.await_checks import approval_terms, awaited, is_later
 from goclaw_events.collect_checks import TEMPLATES, collected
 from goclaw_events.conditions import (
     BadCondition,
@@ -314,6 +314,7 @@ class _Checker:
         elif isinstance(task.get("wait_for"), dict):
             out.params, found = awaited(task["wait_for"], (*base, "wait_for"))
             self._out.findings += found
+            self._compile_deadline(node, task["wait_for"], (*base, "wait_for"))
         elif isinstance(task.get("approval"), dict):
             self._compile_approval(node, task["approval"])
         else:
@@ -335,6 +336,7 @@ class _Checker:
         where: Where = ("tasks", self._out.ids[node], "approval")
         terms, found = approval_terms(said, where)
         self._out.findings += found
+        self._compile_deadline(node, said, where)
         self._out.tasks[node].params = template_of_fields({
             **{name: Template(STATIC, value) for name, value in terms.items()},
             **{
@@ -342,6 +344,13 @@ class _Checker:
                 for name in ("who", "message", "arguments")
             },
         })  # fmt: skip
+
+    def _compile_deadline(self, node: int, said: Mapping[str, Any], where: Where) -> None:
+        """Compile until when a task waits for an answer, where that is a time or a template."""
+        deadline = said.get("deadline")
+        if is_later(deadline):
+            place = (*where, "deadline")
+            self._out.tasks[node].wait = self._compile(node, deadline, place, _ROOTS_OF_CONDITION)
 
     def _compile_collect(self, node: int, task: Mapping[str, Any]) -> None:
         """Compile what a task collects, and what it makes a result of it with."""

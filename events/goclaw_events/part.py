@@ -22,7 +22,8 @@ def duration(value: object) -> float:
         ) from error
 
 
-def _positive_duration(value: object) -> float:
+def positive_duration(value: object) -> float:
+    """Return seconds, as `duration` does; none is a fault."""
     seconds = duration(value)
     if seconds == 0:
         raise PydanticCustomError(
@@ -49,7 +50,7 @@ Label: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200
 Code: TypeAlias = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Duration: TypeAlias = Annotated[float, PlainValidator(duration), WithJsonSchema(_DURATION_SCHEMA)]
 PositiveDuration: TypeAlias = Annotated[
-    float, PlainValidator(_positive_duration), WithJsonSchema(_DURATION_SCHEMA)
+    float, PlainValidator(positive_duration), WithJsonSchema(_DURATION_SCHEMA)
 ]
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from goclaw_events.instants import BadInstant, parse_instant
-from goclaw_events.part import Id, Label, Part, PositiveDuration, duration
+from goclaw_events.part import Id, Label, Part, duration, positive_duration
 
 
 def _wait(value: object) -> float | str:
     return value if isinstance(value, str) and "${" in value else duration(value)
+
+
+def _deadline(value: object) -> float | str:
+    return value if isinstance(value, str) and "${" in value else positive_duration(value)
 
 
 def _instant(value: str) -> str:
@@ -30,23 +34,24 @@ def _wait_form(value: object) -> str:
 
 
 class WaitUntil(Part):
-    """A point in time at which a wait is over."""
+    """A point in time at which a wait, or a deadline, is over."""
 
     until: Annotated[str, AfterValidator(_instant)] = Field(
         description="such as 2026-12-01T09:00:00+01:00, or a template that yields one"
     )
 
 
+_LASTING: Final = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
+    | {"description": "a duration, or a template that yields one"}
+)
 Wait: TypeAlias = Annotated[
-    Annotated[
-        float | str,
-        PlainValidator(_wait),
-        WithJsonSchema(
-            {"anyOf": [{"type": "string"}, {"type": "number", "minimum": 0}]}
-            | {"description": "a duration, or a template that yields one"}
-        ),
-        Tag("lasting"),
-    ]
+    Annotated[float | str, PlainValidator(_wait), _LASTING, Tag("lasting")]
+    | Annotated[WaitUntil, Tag("until")],
+    Discriminator(_wait_form),
+]
+Deadline: TypeAlias = Annotated[
+    Annotated[float | str, PlainValidator(_deadline), _LASTING, Tag("lasting")]
     | Annotated[WaitUntil, Tag("until")],
     Discriminator(_wait_form),
 ]
@@ -59,8 +64,8 @@ class WaitForSignal(Part):
     schema_: dict[str, Any] | None = Field(
         default=None, alias="schema", description="what its payload has to be: JSON Schema, in part"
     )
-    deadline: PositiveDuration | None = Field(
-        default=None, description="from when all that the task needs has ended"
+    deadline: Deadline | None = Field(
+        default=None, description="from when all that the task needs has ended, or until a time"
     )
     on_deadline: Literal["fail", "skip", "continue"] = Field(
         default="fail", description="continue: the task completes with the result null"
@@ -83,8 +88,8 @@ class ApprovalRequest(Part):
     schema_: dict[str, Any] | None = Field(
         default=None, alias="schema", description="what is approved has to be: JSON Schema, in part"
     )
-    deadline: PositiveDuration | None = Field(
-        default=None, description="from when all that the task needs has ended"
+    deadline: Deadline | None = Field(
+        default=None, description="from when all that the task needs has ended, or until a time"
     )
     on_deadline: Literal["fail", "approve", "reject", "skip"] = Field(
         default="fail", description="what happens if nobody has decided by then"

@@ -190,6 +190,40 @@ def test_a_deadline_ends_the_wait_as_the_definition_says(
     stage.check_live()
 
 
+@pytest.mark.parametrize(
+    ("deadline", "after_s"),
+    [
+        ("90s", 90),
+        ("${input.long}", 90),
+        ({"until": "2023-11-14T22:15:00Z"}, 100),
+        ({"until": "${tasks.a.result}"}, 100),
+        ({"until": "1970-01-01T01:00:00+01:00"}, 0),
+    ],
+)
+@pytest.mark.parametrize("kind", ["wait_for", "approval"])
+def test_a_deadline_is_so_long_or_at_a_time(kind: str, deadline: Any, after_s: int) -> None:
+    """As a wait is, templates and all; one that is past is over at once."""
+    said = {"signal": "go"} if kind == "wait_for" else {"who": ["me"]}
+    task = {kind: {**said, "deadline": deadline, "on_deadline": "skip"}, "needs": ["a"]}
+    stage = Stage()
+    start_ns = stage.clock.ns  # 2023-11-14T22:13:20Z
+    stage.submit({"a": {"agent": "x"}, "w": task}, input={"long": {}}, given={"long": "90s"})
+    stage.rest()
+    stage.end_all("2023-11-14T22:15:00Z")
+    stage.rest()
+    awaiting = stage.facts(task_stream("r", "w"))[0]
+    assert awaiting.due_ns // 10**8 == (start_ns + after_s * S) // 10**8
+    assert "deadline" not in awaiting.asked
+    stage = stage.crash()
+    stage.clock.ns = max(start_ns, awaiting.due_ns - S)
+    stage.rest()
+    assert ("w" in results(stage)) == (after_s == 0)
+    stage.clock.ns += 2 * S
+    stage.finish()
+    assert results(stage)["w"] == "skipped"
+    stage.check_live()
+
+
 def test_a_signal_that_comes_while_the_task_stands_still_is_its_result_later() -> None:
     """Recorded at once; the deadline rests with the task, and cannot take it back."""
     stage = Stage()

@@ -65,6 +65,8 @@ def test_a_large_value_stays_a_reference_until_it_is_read() -> None:
         ({"wait": "${input.s}"}, "invalid_duration"),
         ({"wait": {"until": "${input.s}"}}, "invalid_time"),
         ({"wait": {"until": "2999-01-01T00:00:00Z"}}, "invalid_time"),
+        ({"wait_for": {"signal": "go", "deadline": "${input.s}"}}, "invalid_duration"),
+        ({"approval": {"who": ["me"], "deadline": {"until": "${input.s}"}}}, "invalid_time"),
         ({"agent": "x", "with": {"t": "text ${tasks.a.result}"}}, "template_failed"),
     ],
 )

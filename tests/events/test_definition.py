@@ -112,6 +112,8 @@ def test_a_definition_survives_its_own_json() -> None:
                 "a": {"agent": "x", "with": {"n": "${input.n}"}, "timeout": "1m", "lane": "io"},
                 "b": {"wait": "2s", "needs": ["a"]},
                 "u": {"wait": {"until": "2026-12-01T09:00:00+01:00"}},
+                "s": {"wait_for": {"signal": "go", "deadline": {"until": "${input.n}"}}},
+                "p": {"approval": {"who": ["me"], "deadline": "1h"}},
                 "c": {
                     "http": {"url": "http://x", "expect": [200]},
                     "lane": {"name": "io", "key": "${input.n}"},
@@ -141,6 +143,32 @@ def test_a_wait_ends_at_a_time_that_is_one(wait: Any, path: str, message: str) -
         definition_from(raw)
     faults = {fault.path: fault.message for fault in caught.value.faults}
     assert message in faults[f"tasks.w.wait.{path}"]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "path", "message"),
+    [
+        ({"until": "2026-12-01T09:00:00"}, ".until", "does not say in which time zone"),
+        ({"until": 5}, ".until", "not a number"),
+        ({"til": "2026-12-01T09:00:00Z"}, ".til", "is not a key"),
+        ({}, ".until", "is missing"),
+        ("soon", "", "is not a duration"),
+        (0, "", "a duration of 0 ends at once"),
+        ("${tasks.later.result}", "", "does not need"),
+        ({"until": "${secret.WHEN}"}, ".until", "secret"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["wait_for", "approval"])
+def test_a_deadline_is_a_duration_or_a_time(
+    kind: str, deadline: Any, path: str, message: str
+) -> None:
+    """As a wait says them, templates and all; the fault names its place."""
+    said = {"signal": "go"} if kind == "wait_for" else {"who": ["me"]}
+    tasks = {"w": {kind: {**said, "deadline": deadline}}, "later": {"wait": 1}}
+    with pytest.raises(InvalidDefinition) as caught:
+        definition_from({"name": "d", "tasks": tasks})
+    faults = {fault.path: fault.message for fault in caught.value.faults}
+    assert message in faults[f"tasks.w.{kind}.deadline{path}"]
 
 
 def test_the_model_is_frozen_and_does_not_convert() -> None:

@@ -261,8 +261,8 @@ def test_what_is_no_plan_is_refused() -> None:
     for damaged in (b"", b"x" * 40, data[:-1], data[:12], data[:12] + b"\x93\x01\x02\x03"):
         with pytest.raises(LogDamaged):
             unpack_plan(damaged)
-    with pytest.raises(UnknownType, match="version 10"):
-        unpack_plan(data[:11] + b"\x0a" + data[12:])
+    with pytest.raises(UnknownType, match="version 11"):
+        unpack_plan(data[:11] + b"\x0b" + data[12:])
 
 
 def test_a_wait_until_a_time_is_written_in_a_version_of_its_own() -> None:
@@ -275,6 +275,29 @@ def test_a_wait_until_a_time_is_written_in_a_version_of_its_own() -> None:
         compile_template(until),
         compile_template({"until": "${run.id}"}),
     ]
+
+
+def test_a_deadline_of_an_answer_at_a_time_is_written_in_a_version_of_its_own() -> None:
+    """An older build refuses the plan; what has a plain duration is written as it always was."""
+    until = {"until": "2026-12-01T09:00:00+01:00"}
+
+    def written(deadline: Any) -> bytes:
+        ask = {"approval": {"who": ["me"], "deadline": deadline}}
+        return pack_plan(
+            plan_of(
+                {"w": {"wait_for": {"signal": "s", "deadline": deadline}}, "ok": ask},
+                input={"s": {}},
+            )
+        )
+
+    data = written(until)
+    assert [written(said)[11] for said in ("3d", until, "${input.s}")] == [7, 10, 10]
+    tasks = unpack_plan(data).tasks
+    assert [task.wait for task in tasks] == [compile_template(until)] * 2
+    assert [task.params.body["deadline"] for task in tasks] == [None, None]
+    assert [task.params.body["deadline"] for task in unpack_plan(written("3d")).tasks] == [
+        259_200
+    ] * 2
 
 
 def test_what_cannot_be_stored_is_refused_when_packed() -> None:

@@ -19,11 +19,24 @@ def scan_files() -> None:
 scan_files.__goclaw_agent__ = "digest.scan"  # type: ignore[attr-defined] # as the decorator does
 
 
-def test_a_wait_lasts_or_ends_at_a_time() -> None:
+def test_a_wait_and_a_deadline_last_or_end_at_a_time() -> None:
     """A `datetime` is written with its zone; a time and a duration together are refused."""
     wf = Workflow("w")
     wf.wait("t", until=datetime(2026, 12, 1, 9, tzinfo=UTC))
     text = "name: w\ntasks: {t: {wait: {until: 2026-12-01T09:00:00+00:00}}}"
+    assert pack_plan(wf.plan()) == pack_plan(compile_plan(load_definition(text)))
+    until = {"until": datetime(2026, 12, 1, 9, tzinfo=UTC)}
+    wf.task("s", wait_for={"signal": "go", "deadline": until})
+    ok = wf.task("ok", approval={"who": ["me"], "deadline": "1h"})
+    wf.task("more", approval={"who": ["me"], "deadline": {"until": ok.result["reason"]}})
+    text = """
+    name: w
+    tasks:
+      t: {wait: {until: 2026-12-01T09:00:00+00:00}}
+      s: {wait_for: {signal: go, deadline: {until: 2026-12-01T09:00:00+00:00}}}
+      ok: {approval: {who: [me], deadline: 1h}}
+      more: {approval: {who: [me], deadline: {until: "${tasks.ok.result.reason}"}}, needs: [ok]}
+    """
     assert pack_plan(wf.plan()) == pack_plan(compile_plan(load_definition(text)))
     for given in ({}, {"duration": "5s", "until": "2026-12-01T09:00:00Z"}):
         with pytest.raises(TypeError, match="one of the two"):

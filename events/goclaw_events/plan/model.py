@@ -115,11 +115,12 @@ class PlannedTask:
     `params` renders to the parameters of an agent or a child workflow, to `{argv, stdin}` of
     exec, to the request of http, to `{with, collect}` of collect, to the terms of what waits for an
     answer (wait_for: signal; approval: who, message, arguments; of both: schema, deadline, ...), to
-    `{items, ...}` of foreach (see `plan.mapped`). `wait` renders to a duration. `agent` names the
-    agent, also the one that makes a result of what is collected, or the definition of a child
-    workflow. `lane` is empty for what holds no slot (wait, approval, a child without a lane; a
-    `foreach`, whose items have one). `result_read`: some template,
-    condition or the output reads the result, or it is part of the run's result.
+    `{items, ...}` of foreach (see `plan.mapped`). `wait` renders to a duration, or to `{until}`: of
+    a wait; of what waits for an answer its deadline, if that is a time or a template (any other is
+    one of its terms). `agent` names the agent, also the one that makes a result of what is
+    collected, or the definition of a child workflow. `lane` is empty for what holds no slot (wait,
+    approval, a child without a lane; a `foreach`, whose items have one). `result_read`: some
+    template, condition or the output reads the result, or it is part of the run's result.
     """
 
     index: int

@@ -7,8 +7,9 @@ for, and lanes that limit more than slots; version 4 a third, what makes it uniq
 block or redirect; version 5 has the steps of a saga behind its tasks; version 6 a fourth field, the
 labels of tasks, and tasks that collect; version 7 waits that are over at a point in time, and tasks
 that wait for an answer; version 8 policies that make dead letters; version 9 a fifth field, what is
-done with each item of a list. Each is written only where there is something of it: the bytes of any
-other plan, and so its hash and the digest of a submission, stay what they were.
+done with each item of a list; version 10 deadlines of answers that are times or templates. Each is
+written only where there is something of it: the bytes of any other plan, and so its hash and the
+digest of a submission, stay what they were.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAGIC: Final = b"goclaw.plan"
-VERSION: Final = 9
-_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9)
+VERSION: Final = 10
+_VERSIONS: Final = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 LABELS_SINCE: Final = 6
 FOREACH_SINCE: Final = 9
 LANE_FIELDS_MIN: Final = 3
@@ -130,12 +131,18 @@ def _is_until(task: PlannedTask) -> bool:
     return task.wait is not None and isinstance(task.wait.body, dict)
 
 
+def _ends_later(task: PlannedTask) -> bool:
+    """Tell whether a task waits for an answer until a time, or for as long as a template says."""
+    return task.kind in ANSWERED and task.wait is not None
+
+
 def _fills_up(plan: Plan) -> bool:
     full = any(limits.overflow in ("block", "redirect") for limits in plan.lanes.values())
     return full or any(task.unique is not None for task in plan.tasks)
 
 
 _SAID_SINCE: Final[tuple[tuple[int, Callable[[Plan], bool]], ...]] = (
+    (10, lambda plan: any(map(_ends_later, plan.tasks))),
     (9, lambda plan: any(task.foreach is not None for task in plan.tasks)),
     (8, lambda plan: any(task.retry.on_exhausted != FAIL for task in plan.tasks)),
     (7, lambda plan: any(_is_until(task) or task.kind in ANSWERED for task in plan.tasks)),
