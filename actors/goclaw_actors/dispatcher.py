@@ -137,7 +137,7 @@ class Dispatcher:
         return head
 
     def _open_given_up(self) -> None:
-        """Go on refusing what waits for lanes given up; try again those that were damaged."""
+        """Go on refusing what waits for lanes given up; try again what may have been mended."""
         found = given_up(self._ports.journal, self.partition)
         self.turns.bugs.poisoned = found.poisoned
         self.turns.bugs.refusals.clear()
@@ -145,6 +145,9 @@ class Dispatcher:
         self.commands.extend(Message(lane, RefuseWaiting()) for lane in lanes)
         mendable = sorted(found.mendable)
         self.commands.extend(Message(lane, RecheckSlots(None)) for lane in mendable)
+        if not self._standing_by:
+            for settled, send in found.woke:  # where this fails, the next opening finds it
+                self.record([settled], lambda _: None, [send])
 
     def _was_closed(self) -> bool:
         """Tell whether the process before this one stopped as it was asked to."""

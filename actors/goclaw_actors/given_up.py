@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from logging import getLogger
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.decider import Send
 from goclaw_actors.lending import RefuseWaiting
@@ -15,9 +15,10 @@ from goclaw_actors.messages import (
     KeyRefused,
     RoomRefused,
     SlotRefused,
+    TimerFired,
 )
 from goclaw_events.errors import BlobMissing, JournalUnavailable, LogBehindWatermark, LogDamaged
-from goclaw_events.facts import MessageFailed
+from goclaw_events.facts import MessageFailed, MessageSettled
 from goclaw_events.ids import kind_of
 from goclaw_events.tables import u16
 from goclaw_events.value import unpack
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 REFUSALS_PER_TURN_MAX: Final = 256
 SHARED: Final = frozenset({"lane", "unique"})
 """Kinds of streams in which tasks of many runs wait."""
+_TIMER_FIRED: Final = MESSAGES.names[TimerFired].name
 _DAMAGE: Final = frozenset(kind.code for kind in (LogDamaged, LogBehindWatermark, BlobMissing))
 
 log = getLogger(__name__)
@@ -39,11 +41,13 @@ log = getLogger(__name__)
 class GivenUp(NamedTuple):
     """Streams of a partition that were given up; `mendable`: lanes that damage kept from reading.
 
-    Those are tried again whenever the log is opened: it may have been mended meanwhile.
+    Those are tried again whenever the log is opened: it may have been mended meanwhile. So is what
+    `woke` schedules in vain: they have one timer, and that is gone.
     """
 
     poisoned: set[str]
     mendable: set[str]
+    woke: list[tuple[MessageSettled, Send]]
 
 
 def gives_up(stream: str, message_type: str) -> bool:
@@ -55,12 +59,23 @@ def given_up(journal: Journal, partition: int) -> GivenUp:
     """Return the streams of a partition that were given up, from its parked messages."""
     poisoned: set[str] = set()
     damaged: set[str] = set()
-    for _, value in journal.rows("parked", u16(partition)):
+    woke: list[tuple[MessageSettled, Send]] = []
+    for key, value in journal.rows("parked", u16(partition)):
         failed = MessageFailed(*unpack(value))
+        if kind_of(failed.target) == "schedule" and failed.message_type == _TIMER_FIRED:
+            woke.append(_said_again(int.from_bytes(key[2:], "big"), failed))
         if gives_up(failed.target, failed.message_type):
             is_mendable = kind_of(failed.target) == "lane" and failed.code in _DAMAGE
             (damaged if is_mendable else poisoned).add(failed.target)
-    return GivenUp(poisoned, damaged - poisoned)
+    return GivenUp(poisoned, damaged - poisoned, woke)
+
+
+def _said_again(number: int, failed: MessageFailed) -> tuple[MessageSettled, Send]:
+    """Return what settles a parked message, and says it as a new one."""
+    fields: Any = failed.message
+    body = MESSAGES.decode(failed.message_type, failed.message_version, fields)
+    settled = MessageSettled(number, "redelivered", "the log was opened again", "")
+    return settled, Send(failed.target, body)
 
 
 class Refusals:

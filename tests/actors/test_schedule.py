@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from goclaw_actors.collecting import MembersReported, WatchTasks
-from goclaw_actors.decider import Accepted, Decision, Refused, SetTimer
+from goclaw_actors.decider import Accepted, Decision, Refused, Send, SetTimer
 from goclaw_actors.message import Message
 from goclaw_actors.messages import CancelRun, SubmitRun, TimerFired
 from goclaw_actors.schedule import Schedule, schedule_decider
@@ -23,6 +24,8 @@ from goclaw_events.facts import (
     FiringPlanned,
     FiringQueued,
     FiringsSkipped,
+    MessageFailed,
+    MessageSettled,
     ScheduleFired,
 )
 from goclaw_events.ids import schedule_stream, workflow_stream
@@ -31,6 +34,9 @@ from goclaw_events.value import BlobRef, blob_of
 from goclaw_events.verify import verify
 from tests.actors.given import NOW_NS, Scenario, Shelf, kinds, plan_of
 from tests.actors.stage import ONE, Stage
+
+if TYPE_CHECKING:
+    from goclaw_actors.decider import Decider
 
 SECOND_NS = 10**9
 MINUTE_NS = 60 * SECOND_NS
@@ -390,3 +396,72 @@ def test_a_run_that_somebody_began_under_the_id_of_a_firing_is_its_run() -> None
     stage.finish()
     assert fired(stage) == [FIRST_RUN]
     assert stage.facts(STREAM)[-1] == FiredRunEnded(FIRST_RUN, "completed")
+
+
+def strikes_once(kinds: dict[str, Decider[Any]]) -> None:
+    """Let a bug strike the first timer of a schedule."""
+    decider, armed = kinds["schedule"], [True]
+
+    def decide(state: Any, message: Any, moment: Any) -> Any:
+        if armed and isinstance(message, TimerFired):
+            armed.clear()
+            msg = "a bug"
+            raise RuntimeError(msg)
+        return decider.decide(state, message, moment)
+
+    kinds["schedule"] = replace(decider, decide=decide)
+
+
+def struck(partitions: int = 1) -> Stage:
+    """Return a stage on which a bug took the timer of a schedule: it stands."""
+    stage = Stage(partitions=partitions, change=strikes_once)
+    set_schedule(stage)
+    stage.clock.ns = FIRST_NS + 2 * SECOND_NS
+    stage.finish()
+    assert (fired(stage), stage.rows("timers"), stage.rows("parked")) == ([], 0, 1)
+    return stage
+
+
+def check_goes_on(stage: Stage) -> None:
+    """Check that what was due has its run, and that the next time is planned."""
+    stage.finish()
+    assert fired(stage) == [FIRST_RUN]
+    assert (stage.rows("timers"), stage.rows("parked")) == (1, 0)
+    stage.clock.ns += MINUTE_NS
+    stage.finish()
+    assert len(fired(stage)) == 2
+    assert verify(stage.journal).problems == []
+
+
+@pytest.mark.parametrize("partitions", [1, 4])
+@pytest.mark.parametrize("survive", [0, 1, 2, 9])
+def test_a_schedule_that_a_bug_stopped_goes_on_when_the_log_is_opened(
+    partitions: int, survive: int
+) -> None:
+    """What woke it is said once more, and parked no more, in one frame: whenever that crashes."""
+    stage = struck(partitions)
+    now_ns = stage.clock.ns
+    stage = stage.crash()
+    stage.clock.ns = now_ns
+    stage.decide()
+    stage = stage.crash(survive)
+    stage.clock.ns = now_ns
+    check_goes_on(stage)
+
+
+def test_a_schedule_that_a_bug_stopped_goes_on_when_that_is_redriven() -> None:
+    """As `goclaw dead redrive` does."""
+    stage = struck()
+    (failed,) = [said for said in stage.log() if isinstance(said.fact, MessageFailed)]
+    fact = MessageSettled(failed.number, "redelivered", "mended", "me")
+    stage.node.dispatchers[0].record([fact], lambda _: None, [Send(STREAM, TimerFired("fire"))])
+    check_goes_on(stage)
+
+
+def test_a_log_that_is_only_looked_after_wakes_no_schedule() -> None:
+    """What begins nothing leaves what was parked where it is."""
+    stage = struck()
+    attended = Stage(stage.journal, attending=True, boot=2)
+    attended.clock.ns = stage.clock.ns
+    attended.rest()
+    assert (fired(attended), attended.rows("parked")) == ([], 1)
