@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goclaw.datadir import DataDirectory
-from goclaw.replay_check import check_replay
-from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     AttemptStarted,
     CompensationBegun,
@@ -18,13 +14,13 @@ from goclaw_events.facts import (
     SagaSubmitted,
 )
 from goclaw_events.ids import saga_key, saga_stream, task_stream
-from goclaw_events.rocks import verify_directory
 from scripts.harness.audit import facts_of
 from scripts.harness.journeys import UNDO, Journey, journey
-from scripts.harness.ledger import effects_of, faults_of, read
+from scripts.harness.last_look import last_look
+from scripts.harness.ledger import effects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from goclaw_events.journal import Journal
     from scripts.harness.ledger import Entry
@@ -35,35 +31,20 @@ _ENDS = {"completed": SagaCompleted, "compensated": SagaCompensated}
 
 def play(request: dict[str, Any], talk: Talk) -> None:
     """Say every fault of the world in `home`, then what was found; `sagas` were acknowledged."""
-    home = Path(request["home"])
-    faults = [f"verify: {problem}" for problem in verify_directory(home / "data").problems]
     made = [journey(request["seed"], number) for number in request["sagas"]]
-    entries = read(home / "ledger")
-    lanes = {lane: slots for one in made for lane, slots in one.lanes().items()}
-    faults += faults_of(entries, [(born, dead) for born, dead in request["boots"]], lanes)
-    counts: Counter[str] = Counter(entry.kind for entry in entries)
-    found, disagreeing = effects_of(entries)
-    faults += disagreeing
-    counts["effects"], counts["repeated"] = len(found), counts["effect"] - len(found)
-    by_saga: dict[str, list[Entry]] = {saga_key(one.saga_id): [] for one in made}
-    for entry in entries:
-        by_saga.setdefault(entry.key.partition("/")[0], []).append(entry)
-    journal = DataDirectory(home / "data").open_journal()
-    try:
-        report = check_replay(journal, home / "data" / "views")
-        faults += [f"replay: {problem}" for problem in report.problems]
+
+    def look(journal: Journal, entries: list[Entry], counts: Counter[str]) -> Iterator[str]:
+        by_saga: dict[str, list[Entry]] = {saga_key(one.saga_id): [] for one in made}
+        for entry in entries:
+            by_saga.setdefault(entry.key.partition("/")[0], []).append(entry)
         for one in made:
-            faults += _log_faults(journal, one, counts)
+            yield from _log_faults(journal, one, counts)
             mine = by_saga.pop(saga_key(one.saga_id))
-            faults += ledger_faults(one, mine, _begun(journal, one), counts)
-    except CodedError as error:
-        faults.append(f"the log cannot be read: {error}")
-    finally:
-        journal.close()
-    faults += [f"effects of no saga: {key}" for key in sorted(by_saga)]
-    for fault in faults:
-        talk.say("wrong", fault)
-    talk.say("audited", {"facts": report.facts, **counts})
+            yield from ledger_faults(one, mine, _begun(journal, one), counts)
+        yield from (f"effects of no saga: {key}" for key in sorted(by_saga))
+
+    lanes = {lane: slots for one in made for lane, slots in one.lanes().items()}
+    last_look(request, talk, lanes, look)
 
 
 def _log_faults(journal: Journal, made: Journey, counts: Counter[str]) -> list[str]:
