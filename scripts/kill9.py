@@ -1,7 +1,7 @@
 """Kill engines and logs with SIGKILL, and see that nothing acknowledged is ever lost.
 
 Usage: python scripts/kill9.py --engine 200 --storage 1000 --power 500 --disorder 100 --seed 1
-       python scripts/kill9.py --signals 300 --sagas 300 --seed 1
+       python scripts/kill9.py --signals 300 --sagas 300 --waits 300 --seed 1
 Progress goes to stderr, one JSON object to stdout; the exit code is 1 if any world failed.
 docs/robustness.md says what is checked.
 """

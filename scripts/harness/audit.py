@@ -59,12 +59,12 @@ def play(request: dict[str, Any], talk: Talk) -> None:
     try:
         report = check_replay(journal, data / "views")
         faults += [f"replay: {problem}" for problem in report.problems]
-        faults += _effect_faults(programs, entries)
+        faults += effect_faults(programs, entries)
         gone = 0
         for made in programs:
             may_end = {made.status, "cancelled"} if made.run_id in cancelled else {made.status}
             try:
-                faults += _run_faults(journal, made, entries, may_end)
+                faults += run_faults(journal, made, entries, may_end)
             except HistoryExpired:
                 gone += 1  # verified by replay as far as it is there; its effects are counted
         counts: Counter[str] = Counter(given_up=gone)
@@ -86,7 +86,7 @@ def _tasks(programs: list[Program]) -> int:
     return sum(len(made.statuses) for made in programs)
 
 
-def _effect_faults(programs: list[Program], entries: list[Entry]) -> list[str]:
+def effect_faults(programs: list[Program], entries: list[Entry]) -> list[str]:
     """Compare the ledger, once for each key, with the totals that the programs expect."""
     found, faults = effects_of(entries)
     for made in programs:
@@ -111,7 +111,7 @@ def _backup_faults(backup: Path, here: Path) -> list[str]:
     return [f"{backup.name}: {problem}" for problem in verify_directory(here).problems]
 
 
-def _run_faults(
+def run_faults(
     journal: Journal, made: Program, entries: list[Entry], may_end: set[str]
 ) -> list[str]:
     """Compare the facts of a run and its tasks with the program and the ledger."""
@@ -132,9 +132,10 @@ def _run_faults(
         faults.append(f"tasks of {made.run_id} ended otherwise: {differ}")
     mine = [entry for entry in entries if entry.key.startswith(made.run_id + "/")]
     for task in made.statuses:
-        key = f"{made.run_id}/{task}/0"
+        place = f"{made.run_id}/{task}"
         facts = facts_of(journal, task_stream(made.run_id, task))
-        faults += _task_faults(made, task, facts, [e for e in mine if e.key == key])
+        own = [entry for entry in mine if entry.key.rpartition("/")[0] == place]
+        faults += _task_faults(made, task, facts, own)
     return faults
 
 

@@ -10,6 +10,7 @@ from scripts.harness.nursery import Harm
 from scripts.harness.saga_kill import SagaCounts, saga_world
 from scripts.harness.signal_kill import SignalCounts, signal_world
 from scripts.harness.storage_kill import StorageCounts, storage_world
+from scripts.harness.wait_kill import WaitCounts, wait_world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from scripts.harness.nursery import Nursery
 
 WORLD_KILLS: Final = 10
-KINDS: Final = ("storage", "power", "disorder", "engine", "signals", "sagas")
+KINDS: Final = ("storage", "power", "disorder", "engine", "signals", "sagas", "waits")
 _POWER: Final = {"storage": "", "power": "honest", "disorder": "hostile"}
 
 
@@ -28,7 +29,7 @@ class Campaign:
 
     kind: str
     seed: int
-    counts: EngineCounts | SagaCounts | SignalCounts | StorageCounts
+    counts: EngineCounts | SagaCounts | SignalCounts | StorageCounts | WaitCounts
     failures: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
@@ -50,7 +51,9 @@ def play(
 
     The directory of a world that failed stays below `home`.
     """
-    kinds = {"engine": EngineCounts, "sagas": SagaCounts, "signals": SignalCounts}
+    kinds = {
+        "engine": EngineCounts, "sagas": SagaCounts, "signals": SignalCounts, "waits": WaitCounts
+    }  # fmt: skip
     counts = kinds.get(kind, StorageCounts)()
     campaign = Campaign(kind, seed, counts)
     for number in range(first, first + kills):
@@ -65,6 +68,8 @@ def play(
                 signal_world(nursery, world, name, here, counts)
             elif isinstance(counts, SagaCounts):
                 saga_world(nursery, world, name, here, counts)
+            elif isinstance(counts, WaitCounts):
+                wait_world(nursery, world, name, here, counts)
             else:
                 storage_world(nursery, world, name, here, counts, _POWER[kind])
         except Harm as harm:

@@ -21,9 +21,9 @@ from goclaw_actors.executors import sleeping
 from goclaw_events.errors import HistoryExpired
 from scripts.harness.failpoint import arm
 from scripts.harness.ledger import Ledger
-from scripts.harness.programs import SHARED, SHARED_SLOTS, program
+from scripts.harness.programs import SHARED, SHARED_SLOTS, SLEEP_S, program
 from scripts.harness.upheaval import upheaval, watch
-from scripts.harness.workers import SLEEP_S, agents_on
+from scripts.harness.workers import agents_on
 
 if TYPE_CHECKING:
     from scripts.harness.nursery import Talk

@@ -211,6 +211,8 @@ def _main() -> None:
         signal_audit,
         signal_child,
         storage_child,
+        wait_audit,
+        wait_child,
     )
 
     link = socket.socket(fileno=int(sys.argv[1]))
@@ -222,6 +224,8 @@ def _main() -> None:
         "signal_audit": signal_audit.play,
         "sagas": saga_child.play,
         "saga_audit": saga_audit.play,
+        "waits": wait_child.play,
+        "wait_audit": wait_audit.play,
     }
     _serve(link, roles)
 

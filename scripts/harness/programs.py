@@ -24,6 +24,8 @@ COUNTERS: Final = 5
 MODULUS: Final = 1_000_003
 SHARED: Final = "shared"
 SHARED_SLOTS: Final = 6
+SLEEP_S: Final = 0.02
+"""Longer than the children let an agent keep its slot."""
 STEP_DEPTH_MAX: Final = 3
 STEP_FAN_OUT_MAX: Final = 4
 _WIDTHS: Final = (1, 2, 3, 4, 5, 8, 12, FAN_OUT_MAX)
@@ -153,7 +155,7 @@ class _Maker:
             params["ballast"] = 70_000
         if begins and rng.random() < 0.3:  # noqa: PLR2004
             params["steps"] = self._steps(key, STEP_DEPTH_MAX, "s")
-            params["sleep"] = rng.random() < 0.5  # noqa: PLR2004
+            params["sleep_s"] = SLEEP_S if rng.random() < 0.5 else 0.0  # noqa: PLR2004
         if status == "completed":
             program.effects[key] = effect
         handle = self.workflow.task(

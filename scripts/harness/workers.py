@@ -13,14 +13,16 @@ from goclaw_actors.executors.stepping import step_key
 from scripts.harness.programs import MODULUS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from goclaw_actors.executors.context import TaskContext
     from scripts.harness.ledger import Ledger
 
 
-SLEEP_S: Final = 0.02
-"""Longer than the child lets an agent keep its slot."""
+RETRY: Final = {"attempts": 4, "initial": "2ms"}
+"""Of tasks that flake three times at most."""
+FOREVER: Final = 1 << 60
+"""The generation in which a task is mended that never is."""
 
 
 class Flake(Exception):
@@ -35,6 +37,7 @@ class _Work:
         self._ctx = ctx
         self._params = ctx.params
         self.half_s = self._params["pause_ms"] / 2000
+        self._sleep_s = self._params.get("sleep_s", 0.0)
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -50,8 +53,8 @@ class _Work:
         """Do the tree of durable steps, what stands side by side at once, and sleep after it."""
         if "steps" in self._params:
             await self._step(*self._params["steps"])
-            if self._params["sleep"]:
-                await self._ctx.sleep(SLEEP_S)
+        if self._sleep_s:
+            await self._ctx.sleep(self._sleep_s)
 
     async def _step(self, name: str, counter: str, amount: int, below: list[Any]) -> None:
         await self._ctx.step("add", self._add, counter, amount, key=name)
@@ -60,29 +63,29 @@ class _Work:
     def steps_in_thread(self) -> None:
         """Do the same in a thread, one after the other."""
         waiting = [self._params["steps"]] if "steps" in self._params else []
-        sleeps = bool(waiting) and self._params["sleep"]
         while waiting:
             name, counter, amount, below = waiting.pop()
             self._ctx.step("add", self._add, counter, amount, key=name)
             waiting += below
-        if sleeps:
-            self._ctx.sleep(SLEEP_S)
+        if self._sleep_s:
+            self._ctx.sleep(self._sleep_s)
 
     def _add(self, counter: str, amount: int) -> int:
         key = step_key()
         self._ledger.write("effect", key, self._ctx.attempt, [counter, amount, key])
         return amount
 
-    def work(self) -> dict[str, Any]:
+    def work(self, spawned: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
         """Fail if the attempt is to fail; otherwise have the effect, and return the result."""
         ctx, params = self._ctx, self._params
         key, attempt = ctx.idempotency_key, ctx.attempt
-        doom = params.get("doom")
+        mended = int(key.rpartition("/")[2]) >= params.get("mended_in", FOREVER)
+        doom = None if mended else params.get("doom")
         if doom == "final":
             raise Fail("it was to fail", code="planned")
         if doom or self._ledger.flakes(key, attempt, params.get("flakes", 0)):
             raise Flake(key)
-        known = [value["total"] for value in params["upstream"] if value]
+        known = [value["total"] for value in (*params["upstream"], *spawned) if value]
         total = (params["amount"] + sum(known)) % MODULUS
         item = f"{ctx.run_id}/{ctx.task_id}"
         self._ledger.write("effect", key, attempt, [params["counter"], total, item])
@@ -113,5 +116,16 @@ def agents_on(ledger: Ledger) -> AgentRegistry:
             result = work.work()
             ctx.sleep(work.half_s)
             return result
+
+    @agent("harness.spawner", registry=registry)
+    async def spawner(ctx: TaskContext) -> dict[str, Any]:
+        spawned = [
+            await ctx.spawn("harness.soft", params, key=key, retry=RETRY)
+            for key, params in ctx.params["spawns"].items()
+        ]
+        work = _Work(ledger, ctx)
+        with work.recorded():
+            found = await asyncio.gather(*(each.result() for each in spawned))
+            return work.work(found)
 
     return registry

@@ -12,6 +12,7 @@ from scripts.harness.nursery import Nursery
 from scripts.harness.saga_kill import SagaCounts
 from scripts.harness.signal_kill import SignalCounts
 from scripts.harness.storage_kill import StorageCounts
+from scripts.harness.wait_kill import WaitCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,3 +103,21 @@ def test_a_killed_engine_undoes_what_it_has_to(nursery: Nursery, tmp_path: Path)
     assert counts.in_doubt > 0
     assert counts.alarms > 0
     assert counts.repeated > 0, "no attempt that had taken effect was ever lost"
+
+
+def test_a_killed_engine_answers_what_waits_once(nursery: Nursery, tmp_path: Path) -> None:
+    """After 10 kills all that waited for time, signals, people and letters ended as was drawn."""
+    campaign = play(nursery, "waits", 10, SEED, tmp_path)
+    assert campaign.failures == []
+    counts = campaign.counts
+    assert isinstance(counts, WaitCounts)
+    assert counts.kills == 10
+    assert counts.errands > 10
+    assert counts.answers > 20
+    assert counts.deadlines > 0
+    assert counts.repeats > 10
+    assert counts.refused > 10
+    assert counts.letters > 5
+    assert counts.fired > 0
+    assert counts.operations > 0
+    assert counts.repeated_effects > 0, "no attempt that had taken effect was ever lost"

@@ -71,6 +71,9 @@ class Model:
                 self.waiting.append((fact.planned_ns, fact.trigger))
             case "schedule.firings_skipped" if fact.reason == "replaced":
                 self.waiting = [one for one in self.waiting if one[0] != fact.first_ns]
+            case "schedule.firings_skipped" if fact.reason == "deleted":
+                assert fact.number == len(self.waiting), where
+                self.waiting = []
             case "schedule.run_ended":
                 assert fact.run_id == self.running, where
                 self.running = ""
@@ -79,6 +82,7 @@ class Model:
             case "schedule.resumed":
                 self.active = True
             case "schedule.deleted":
+                assert not self.waiting, f"{where}: nothing says what became of {self.waiting}"
                 self.active, self.next, self.running, self.waiting = False, 0, "", []
 
     def fired(self, fact: Any, now_ns: int, where: str) -> None:
