@@ -163,7 +163,8 @@ def import_(settings: Settings, file: Path, partitions: int | None, as_json: boo
     """Make an empty data directory one that holds what FILE holds.
 
     FILE is what `goclaw log export` wrote. With as many partitions as it had it is the same log,
-    and goes on with what was unfinished; with another number everything in it must have ended.
+    and goes on with what was unfinished; with another number every run in it must have ended.
+    Schedules go on in either.
     """
     from goclaw_events.rocks.intake import import_log
 

@@ -16,15 +16,18 @@ from goclaw_events.output import read_chunk
 from goclaw_events.portable.digest import LogDigest
 from goclaw_events.portable.export import values_of
 from goclaw_events.portable.file import read_portable
-from goclaw_events.tables import counter_key, derive, open_key
+from goclaw_events.tables import counter_key, derive, open_key, timer_of
 from goclaw_events.tips import PARTITIONS_MAX
 from goclaw_events.value import references, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_WAITING: Final = ("timers", "attempts", "inbox", "outbox", "open")
-"""Tables whose rows say that something is to be gone on with."""
+    from goclaw_events.envelope import TimerRow
+
+_WAITING: Final = ("attempts", "inbox", "outbox", "open")
+"""Tables whose rows say that something is to be gone on with, and where."""
+_TIMERS: Final = "timers"
 _POISONED: Final = FACTS.names[StreamPoisoned].name
 _PARTITION_BYTES: Final = 2
 _HINT: Final = "export the log again, or take another copy of the file"
@@ -36,7 +39,8 @@ class Manifest:
 
     `ends` are (era, last number, hash) by partition, of a whole log; `eras` the first number of
     each (partition, era) that a frame began. `chunks` counts those of output. `waiting` names what
-    is to be gone on with ('': nothing).
+    is to be gone on with ('': nothing); `timers` are those that are set: where nothing waits, of
+    what is idle until then, as a schedule is.
     """
 
     log_id: bytes
@@ -50,6 +54,7 @@ class Manifest:
     ends: list[tuple[int, int, bytes]] = field(default_factory=list)
     eras: dict[tuple[int, int], int] = field(default_factory=dict)
     waiting: str = ""
+    timers: list[TimerRow] = field(default_factory=list)
 
 
 def check_portable(file: IO[bytes]) -> Manifest:
@@ -150,7 +155,7 @@ class _Check:
                     poisoned = FACTS.decode(fact.type, fact.version, fact.data)
                     self._given_up.add(open_key(partition, poisoned.stream))
         for table, key, value in derive(frame, data):
-            if table in _WAITING or table == "meta":
+            if table in _WAITING or table in ("meta", _TIMERS):
                 if value is None:
                     self._live.pop((table, key), None)
                 else:
@@ -192,6 +197,7 @@ class _Check:
                 msg = "a partition of the export does not end where its end says"
                 raise LogDamaged(msg, hint=_HINT)
             manifest.waiting = self._waiting()
+            manifest.timers = [timer_of(key) for table, key in self._live if table == _TIMERS]
 
     def _waiting(self) -> str:
         """Name what is left to do."""
@@ -199,13 +205,13 @@ class _Check:
         return ", ".join(f"{tables.count(table)} rows of {table}" for table in sorted({*tables}))
 
     def _is_done(self, table: str, key: bytes) -> bool:
-        """Tell whether nothing is to be gone on with for a row.
+        """Tell whether nothing is to be gone on with for a row, now.
 
         A message that its partition took in is done, though the answer has not come; so is a
-        stream that was given up.
+        stream that was given up. A timer is of its stream, wherever that is.
         """
         match table:
-            case "meta":
+            case "meta" | "timers":
                 return True
             case "open":
                 return key in self._given_up

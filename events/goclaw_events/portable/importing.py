@@ -13,13 +13,13 @@ from goclaw_events.ids import partition_of, task_stream
 from goclaw_events.output import OUTPUT, read_chunk
 from goclaw_events.portable.checking import turn_of
 from goclaw_events.portable.file import read_portable
-from goclaw_events.portable.reroute import Rerouting
+from goclaw_events.portable.reroute import Place, Rerouting
 from goclaw_events.tables import Row, derive, is_of_archive, u16
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from goclaw_events.envelope import Turn
+    from goclaw_events.envelope import TimerRow, Turn
     from goclaw_events.errors import CodedError
     from goclaw_events.journal import Journal
     from goclaw_events.portable.checking import Manifest
@@ -38,16 +38,19 @@ def import_portable(
     A whole log goes into as many partitions as it had frame by frame, byte by byte: `journal`
     must have its id. No segments go with it: what was archived stands in its tables again.
     Otherwise every turn goes to the partition that owns its stream, in new
-    frames; that is refused with `LogUnfinished` while anything of it waits, for a message, a
-    timer or an attempt on its way names a place of the old log. Returns when all is durable.
-    Raises what the journal does.
+    frames, and so do the timers of what is idle; that is refused with `LogUnfinished` while
+    anything of it is under way, for a message or an attempt names a place of the old log. Returns
+    when all is durable. Raises what the journal does.
     """
     if not keeps_frames(manifest, journal.partitions) and manifest.waiting:
         if manifest.run is not None:
             msg = f"{manifest.waiting}: it can only go on in the log that it is part of"
             raise LogUnfinished(msg, hint="export the whole log, or the run when it has ended")
         msg = f"it cannot be spread over {journal.partitions} partitions: {manifest.waiting}"
-        hint = f"let everything end and export it again, or take --partitions {manifest.partitions}"
+        hint = (
+            "let every run end (goclaw schedules pause keeps new ones from beginning) and export it"
+            f" again, or take --partitions {manifest.partitions}"
+        )
         raise LogUnfinished(msg, hint=hint)
     appender = _Appender(journal)
     contents, output = _contents(file), _Output(journal.partitions, keep)
@@ -55,7 +58,7 @@ def import_portable(
     if keeps_frames(manifest, journal.partitions):
         _append_frames(told, appender)
     else:
-        _append_turns(told, appender, journal)
+        _append_turns(told, appender, Rerouting(journal), manifest.timers)
     output.write()
     appender.wait()
 
@@ -104,15 +107,21 @@ def _append_frames(records: Iterable[list[Any]], appender: _Appender) -> None:
             blobs = {}
 
 
-def _append_turns(contents: Iterable[list[Any]], appender: _Appender, journal: Journal) -> None:
-    rerouting = Rerouting(journal)
+def _append_turns(
+    contents: Iterable[list[Any]],
+    appender: _Appender,
+    rerouting: Rerouting,
+    timers: Sequence[TimerRow],
+) -> None:
     for place, records in groupby(contents, _place):
-        if not place:
+        if place is None:
             rerouting.blobs.update((sha256, data) for _, sha256, data in records)
             continue
         turns = [turn for record in records for turn in _turns_of(record)]
-        for frame in rerouting.frames(place[-1], turns):
+        for frame in rerouting.frames(place, turns):
             appender.append(frame)
+    for frame in rerouting.timer_frames(timers):
+        appender.append(frame)
 
 
 def _turns_of(record: list[Any]) -> list[Turn]:
@@ -121,15 +130,15 @@ def _turns_of(record: list[Any]) -> list[Turn]:
     return decode_frame(record[1], check=False).body.turns
 
 
-def _place(record: list[Any]) -> tuple[int, ...]:
-    """Return what the records of one old frame have in common, its time last; empty: a blob."""
+def _place(record: list[Any]) -> Place | None:
+    """Return what the records of one old frame have in common; None: a blob."""
     match record:
         case ["frame", bytes(data)]:
             header = read_header(data)
-            return header.partition, header.first, header.time_ns
+            return Place(header.partition, header.first, header.time_ns)
         case ["turn", partition, _, time_ns, _]:
-            return partition, time_ns
-    return ()
+            return Place(partition, 0, time_ns)
+    return None
 
 
 def _contents(file: IO[bytes]) -> Iterator[list[Any]]:
