@@ -280,6 +280,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "lane_not_found": _NOT_FOUND,
     "signal_not_found": _NOT_FOUND,
     "letter_not_found": _NOT_FOUND,
+    "not_parked": _NOT_FOUND,
     "collector_not_found": _NOT_FOUND,
     "schedule_not_found": _NOT_FOUND,
     "agent_unknown": _NOT_FOUND,

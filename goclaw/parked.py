@@ -10,6 +10,7 @@ from goclaw.errors import LetterNotFound
 from goclaw.letter_names import place_of
 from goclaw.results import CommandRefused
 from goclaw_actors.decider import Refused, Send
+from goclaw_actors.errors import NotParked
 from goclaw_actors.given_up import gives_up
 from goclaw_actors.messages import MESSAGES, POISONED
 from goclaw_events.envelope import Position
@@ -38,15 +39,14 @@ def parked(journal: Journal, letter: str) -> MessageFailed | None:
 async def settle(engine: Engine, letter: str, how: str, reason: str) -> Position:
     """Redeliver or discard a parked message; returns once that is durable.
 
-    The fact and the new message stand in one frame: after a crash both are there, or neither. What
-    costs its stream stays parked. Raises `LetterNotFound`, `CommandRefused`, and `UsageInvalid` for
-    a log in memory.
+    The fact and the new message stand in one frame: after a crash both are there, or neither. Of
+    two who ask at once one does it. What costs its stream stays parked. Raises `LetterNotFound`,
+    `CommandRefused`, and `UsageInvalid` for a log in memory.
     """
     house = engine.parts.housekeeping
     failed = await asyncio.to_thread(parked, engine.parts.journal, letter)
     if failed is None:
-        msg = f"no message is parked at {letter}"
-        raise LetterNotFound(msg, hint="goclaw dead list --kind message")
+        raise _not_found(letter)
     if gives_up(failed.target, failed.message_type):
         text = f"stream {failed.target} was given up by this message, and takes no other"
         raise CommandRefused(Refused(POISONED, text, f"goclaw dead show {letter}"))
@@ -57,5 +57,13 @@ async def settle(engine: Engine, letter: str, how: str, reason: str) -> Position
         sends = (Send(failed.target, body),)
     partition, number = place_of(letter)
     fact = MessageSettled(number, how, reason, asker())
-    await asyncio.to_thread(house.archiver.record, partition, fact, *sends)
+    try:
+        await asyncio.to_thread(house.archiver.record, partition, fact, *sends)
+    except NotParked as error:
+        raise _not_found(letter) from error
     return Position(partition, engine.parts.journal.durable(partition))
+
+
+def _not_found(letter: str) -> LetterNotFound:
+    msg = f"no message is parked at {letter}"
+    return LetterNotFound(msg, hint="goclaw dead list --kind message")

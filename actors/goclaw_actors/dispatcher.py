@@ -141,6 +141,7 @@ class Dispatcher:
         found = given_up(self._ports.journal, self.partition)
         self.turns.bugs.poisoned = found.poisoned
         self.turns.bugs.refusals.clear()
+        self.turns.parked.clear()
         lanes = [stream for stream in sorted(found.poisoned) if kind_of(stream) == "lane"]
         self.commands.extend(Message(lane, RefuseWaiting()) for lane in lanes)
         mendable = sorted(found.mendable)
@@ -173,9 +174,8 @@ class Dispatcher:
     def record(self, facts: Sequence[Any], done: Done, sends: Sequence[Send] = ()) -> None:
         """Record facts on `$partition`, and say something with them.
 
-        `done` hears when that is durable, or why not.
-
-        After an error it is not known whether they were recorded.
+        `done` hears when that is durable, or why not: `NotParked` of a message that is settled
+        already. After any other error it is not known whether they were recorded.
         """
         self._to_record.append((facts, done, sends))
 
@@ -186,11 +186,9 @@ class Dispatcher:
         """
         self.turns.snapshots.required.add(streams, below, done)
 
-    def _record_asked(self, batch: Batch) -> None:
+    def _record_asked(self) -> None:
         while self._to_record:
-            facts, done, sends = self._to_record.popleft()
-            batch.after.append(done)
-            self.turns.record_of_partition(Cause(), facts, sends)
+            self.turns.record_asked(*self._to_record.popleft())
 
     # -- what comes in -----------------------------------------------------------------------
 
@@ -247,7 +245,7 @@ class Dispatcher:
             identity = self._ports.identity
             opened = PartitionOpened(identity.node, identity.boot, self._ports.version)
             self.turns.record_of_partition(Cause(), [opened])
-        self._record_asked(batch)
+        self._record_asked()
         if not self._standing_by:
             self._fire_timers(now_ns)
         self._run(batch, now_ns)

@@ -78,6 +78,12 @@ class CollectInvalid(ActorsError):
     code = "collect_invalid"
 
 
+class NotParked(ActorsError):
+    """The message is parked no more: somebody had it said once more, or put it away."""
+
+    code = "not_parked"
+
+
 class StreamBroken(ActorsError):
     """An actor cannot be rebuilt from its stream."""
 

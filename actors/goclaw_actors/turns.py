@@ -17,6 +17,7 @@ from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
 from goclaw_actors.message import Message, from_record
 from goclaw_actors.messages import SlotLeased
+from goclaw_actors.parked import Parked
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
 from goclaw_actors.replies import cause_of, fold_reply, known_reply
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from goclaw_actors.message import Reply
     from goclaw_actors.ports import Limits, Ports
     from goclaw_events.envelope import MessageRecord
+    from goclaw_events.journal import Done
 
 log = getLogger(__name__)
 _CAUSE: Final = maker(Cause, 6)
@@ -63,6 +65,7 @@ class Turns:
         self.ready: deque[Entity] = deque()
         self.later: deque[Entity] = deque()
         self.bugs = Bugs(self)
+        self.parked = Parked(ports.journal, partition)
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
         self._live = self.directory.live
         required = Required(self.activate, self.directory.release)
@@ -372,6 +375,17 @@ class Turns:
         self.deliver(message)
 
     # -- the partition's own stream ----------------------------------------------------------
+
+    def record_asked(self, facts: Sequence[Any], done: Done, sends: Sequence[Send]) -> None:
+        """Record facts that somebody asked for, unless they settle what is settled; tell `done`."""
+        batch = self.batch
+        assert batch is not None, "facts are recorded within a batch"
+        refused = self.parked.settle(facts)
+        if refused is not None:
+            done(refused)
+            return
+        batch.after.append(done)
+        self.record_of_partition(Cause(), facts, sends)
 
     def record_of_partition(
         self, cause: Cause, facts: Sequence[Any], sends: Sequence[Send] = ()

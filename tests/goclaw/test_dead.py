@@ -308,7 +308,10 @@ async def test_a_parked_message_is_settled_by_name(
     assert (await engine.dead.redrive_all()) == {"done": [], "refused": []}
     with pytest.raises(InvalidRequest, match="no parameters"):
         await engine.dead.redrive(first["letter"], edits={"n": 1})
-    await engine.dead.redrive(first["letter"], reason="mended")
+    asked = (engine.dead.redrive(first["letter"], reason="mended") for _ in range(3))
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [type(one) for one in found if isinstance(one, BaseException)]
+    assert refused == [LetterNotFound] * 2, "one of three who ask at once has it said once more"
     await engine.dead.discard(second["letter"])
     assert await engine.dead.list() == []
     (done,) = await engine.dead.list(state="redriven")
