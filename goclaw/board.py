@@ -85,6 +85,8 @@ class RunBoard:
         self.now_ns = max(self.now_ns, time_ns)
         kind, _, rest = recorded.stream.partition("/")
         if kind == "workflow":
+            if isinstance(fact, facts.TaskEnded):
+                return self._end_unbegun(fact, time_ns)
             self._apply_run(fact, time_ns)
             return None
         line = self.tasks.get(rest.partition("/")[2])
@@ -109,6 +111,17 @@ class RunBoard:
             for line in self.tasks.values():
                 if line.status not in TASK_ENDED:
                     self._set(line, "cancelled")
+
+    def _end_unbegun(self, fact: facts.TaskEnded, time_ns: int) -> TaskLine | None:
+        """Let a task fail that could not begin: of any other its own facts have said so."""
+        self.status = run_after(self.status, fact) or self.status
+        line = self.tasks.get(fact.task)
+        if fact.status != "failed" or line is None or line.status in TASK_ENDED:
+            return None
+        line.ended_ns = time_ns
+        line.note = "" if fact.error is None else ": ".join(fact.error)
+        self._set(line, "failed")
+        return line
 
     def _apply_path(self, fact: facts.PathChanged, time_ns: int) -> None:
         new = {task: TaskLine() for task in fact.added if task not in self.tasks}

@@ -194,7 +194,9 @@ class _Foreground:
                 continue
             line = board.apply(recorded)
             if line is not None:
-                self._display.changed(board, task_id, line)
+                # of a task that could not begin its run alone tells
+                told = task_id or recorded.fact.task
+                self._display.changed(board, told, line)
             elif run_id in left and board.has_ended:
                 left.remove(run_id)
                 self._display.ended(board)

@@ -76,7 +76,7 @@ class TasksProjection:
     """Fold the facts of task streams into rows `<run id>/<task id>`."""
 
     name = "tasks"
-    version = 3
+    version = 4
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -98,6 +98,9 @@ class TasksProjection:
                         _skip(turn, fact.tasks, fact.reason, time_ns, rows)
                     elif isinstance(fact, facts.PathChanged):
                         _change(turn, fact, time_ns, rows)
+                    elif isinstance(fact, facts.TaskEnded):
+                        if fact.status == "failed":
+                            _fail_unbegun(turn, fact, time_ns, rows)
                     elif isinstance(fact, facts.StreamPoisoned):
                         _poison(fact, time_ns, rows)
 
@@ -126,6 +129,17 @@ def _change(turn: ReadTurn, fact: facts.PathChanged, time_ns: int, rows: Rows) -
         row = list(PENDING)
         row[_GENERATION] = 1 + (0 if before is None else before[_GENERATION])
         rows.put(key, row)
+
+
+def _fail_unbegun(turn: ReadTurn, fact: facts.TaskEnded, time_ns: int, rows: Rows) -> None:
+    """Show what could not begin: only its run says that it failed, it has no facts of its own."""
+    key = f"{turn.run_id}/{fact.task}"
+    row = rows.get(key) or list(PENDING)
+    if row[_STATUS] not in TASK_ENDED:
+        row[_GENERATION] = fact.generation
+        _end(row, "failed", time_ns)
+        row[_ERROR] = fact.error
+        rows.put(key, row, final=True)
 
 
 def _poison(fact: facts.StreamPoisoned, time_ns: int, rows: Rows) -> None:

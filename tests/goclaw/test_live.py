@@ -136,6 +136,17 @@ def test_a_board_counts_what_its_tasks_are() -> None:
     assert (board.status, board.done) == ("cancelled", 5)
 
 
+def test_a_task_that_could_not_begin_failed_and_says_why() -> None:
+    """Its run alone tells of it; what a task said itself is not said again."""
+    board = RunBoard("r", plan_of(), 0)
+    told(board, "workflow", facts.TaskEnded("a", 0, "failed", None, ["invalid_time", "no time"]))
+    assert (board.tasks["a"].status, board.tasks["a"].note) == ("failed", "invalid_time: no time")
+    assert (board.status, board.done) == ("failing", 1)
+    told(board, "task/b", facts.TaskCancelled("enough", False))
+    told(board, "workflow", facts.TaskEnded("b", 0, "failed", None, ["x", "y"]))
+    assert (board.tasks["b"].status, board.done) == ("cancelled", 2)
+
+
 def test_lines_tell_each_end_of_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     """How a task ended, how long it took, why; one line each, whatever the message holds."""
     board, display = RunBoard("r", plan_of(), 0), LineDisplay()

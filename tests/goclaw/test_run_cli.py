@@ -99,6 +99,22 @@ def test_a_failed_run_exits_1_and_tells_every_task(capsys: pytest.CaptureFixture
     assert (code, lines) == (1, [])
 
 
+def test_a_task_that_cannot_begin_is_told_as_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What its template yields is no duration: so it failed, and says why, everywhere."""
+    file = tmp_path / "wait.yaml"
+    file.write_text(
+        "name: wait\ninput: {d: {type: string}}\ntasks: {a: {wait: '${input.d}'}, b: {wait: 9m}}\n"
+    )
+    code, lines, err = called(capsys, "run", str(file), "--input", "d=soon", "--json")
+    record = last_json(lines[-1])
+    assert (code, record["tasks"]["a"]["status"]) == (1, "failed")
+    assert record["tasks"]["a"]["error"]["code"] == "invalid_duration"
+    assert record["tasks"]["b"]["status"] == "cancelled"
+    assert "  a failed" in err
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("more=[1, 2]", [1, 2]), ("more=text", "text"), ("more=NaN", "NaN"), ("more=a=b", "a=b"),

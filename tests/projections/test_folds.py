@@ -249,6 +249,29 @@ def test_tasks_of_a_plan_without_rows_are_pending_or_cancelled() -> None:
     assert running["b"] == PENDING
 
 
+def test_a_task_that_could_not_begin_is_failed_and_says_why() -> None:
+    """Only its run tells of such a task; what its own facts say of another one is not changed."""
+    why = ["invalid_time", "'soon' is not a point in time"]
+    views = given(
+        [said(RUN, submitted())],
+        [said(TASK, scheduled(), facts.TaskCancelled("enough", False))],
+        [
+            said(
+                RUN,
+                facts.TaskEnded("z", 2, "failed", None, why),
+                facts.TaskEnded("a", 0, "failed", None, ["other", "words"]),
+                facts.TaskEnded("b", 0, "completed", None, None),
+            )
+        ],
+    )
+    tasks = dict(views.tasks.recorded("r1"))
+    assert tasks["z"] == PENDING._replace(
+        status="failed", generation=2, completed_at_ns=T0 + 3 * SECOND_NS, error=TaskError(*why)
+    )
+    assert (tasks["a"].status, tasks["a"].error) == ("cancelled", None)
+    assert "b" not in tasks
+
+
 def test_poisoned_task_is_failed() -> None:
     """A task whose stream cannot go on shows failed; one that had ended keeps its end."""
     poisoned = [facts.StreamPoisoned(f"task/r1/{t}", "internal_bug", "no") for t in "ab"]
