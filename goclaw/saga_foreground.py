@@ -64,7 +64,7 @@ def run_saga(
 
     async def main(interrupts: Interrupts) -> SagaEnding:
         async with _client(settings, interrupts, modules, trusted, attach=detach) as client:
-            saga = await _saga_of(client, request.saga)
+            saga = await _saga_of(client, request)
             plan = await _plan_of(client, saga)
             given = given_input(plan, request.inputs, request.input_file)
             begun = await client.sagas.submit(
@@ -137,13 +137,18 @@ async def _client(
         await attached.close()
 
 
-async def _saga_of(client: Client, name: str) -> Path | str:
-    """Return the file, if there is one of this name, or the name and version that it means."""
-    path = Path(name)
+async def _saga_of(client: Client, request: SagaRequest) -> Path | str:
+    """Return the file, if there is one of this name, or the name and version that it means.
+
+    A repeat by name means the version of the first request: the engine knows which that was.
+    """
+    path = Path(request.saga)
     is_file: bool = await asyncio.to_thread(path.is_file)
     if path.suffix in SUFFIXES or is_file:
         return path
-    found = await client.ask("workflows.plan", name=name)
+    if request.saga_id is not None or request.idempotency_key is not None:
+        return request.saga
+    found = await client.ask("workflows.plan", name=request.saga)
     return f"{found['name']}@{found['version']}"
 
 

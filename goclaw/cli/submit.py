@@ -68,8 +68,10 @@ def submit(
                 error.hint = f"it is a file: goclaw run {name} --detach"
             raise
         given = given_input(unpack_plan(found["plan"]), inputs, input_file)
+        # a repeat by name means the version of the first request: the engine knows which that was
+        is_fresh = run_id is None and idempotency_key is None
         submitted = client.submit(
-            f"{found['name']}@{found['version']}",
+            f"{found['name']}@{found['version']}" if is_fresh else name,
             input=given,
             run_id=run_id,
             idempotency_key=idempotency_key,

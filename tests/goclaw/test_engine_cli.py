@@ -260,6 +260,20 @@ def test_submit_by_name(capsys: pytest.CaptureFixture[str], data: Path) -> None:
     assert (code, error["error"]["code"]) == (7, "definition_conflict")
 
 
+def test_a_repeat_by_name_means_the_version_of_the_first_request(
+    capsys: pytest.CaptureFixture[str], data: Path
+) -> None:
+    """A script that asks again after a new version was registered gets what it began."""
+    answers = []
+    for text in ("one", "two"):
+        tasks = f"tasks: {{a: {{agent: goclaw.echo, with: {{text: {text}}}}}}}\n"
+        (data.parent / "again.yaml").write_text("name: again\n" + tasks)
+        assert called(capsys, "workflows", "register", "again.yaml")[0] == 0
+        answers.append(called(capsys, "submit", "again", "--idempotency-key", "k")[1])
+    assert answers[0]["run_id"] == answers[1]["run_id"]
+    assert [answer["repeated"] for answer in answers] == [False, True]
+
+
 def test_a_run_is_followed_to_its_end(capsys: pytest.CaptureFixture[str], data: Path) -> None:
     """`runs tail` prints each fact once and exits as the run ended."""
     main(["run", "failing.yaml", "--run-id", "sad", "--detach"])
