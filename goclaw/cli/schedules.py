@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from goclaw.config import Settings
 
+_DONE: Final = {"pause": "is paused", "resume": "goes on", "delete": "is deleted"}
 _SCHEDULE = click.argument("schedule", metavar="NAME", shell_complete=schedule_names)
 _SECONDS_DIGITS = 19
 
@@ -198,6 +199,8 @@ def trigger(
     if as_json:
         emit(done)
     else:
+        if done["repeated"]:
+            say("begun before: nothing new begins")
         click.echo(done["run_id"])
 
 
@@ -229,7 +232,7 @@ def _tell(
         emit(done)
     else:
         again = " (again: nothing changed)" if done["repeated"] else ""
-        say(f"schedule {schedule}: {what}{again}")
+        say(f"schedule {schedule} {_DONE[what]}{again}")
 
 
 def _say_idle(settings: Settings) -> None:

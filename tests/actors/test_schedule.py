@@ -273,6 +273,22 @@ def test_a_time_that_is_over_can_be_made_up_for_by_hand() -> None:
         assert refused.code == "schedule_time_invalid"
 
 
+@pytest.mark.parametrize("overlap", ["skip", "queue", "cancel"])
+def test_a_time_that_is_made_up_for_twice_is_one_firing(overlap: str) -> None:
+    """While its run goes on, or waits for another one: nothing is cancelled, or waits, for it."""
+    scenario = schedule(cron="0 * * * *", every_ns=0, overlap=overlap)
+    hour_ns = NOW_NS // HOUR_NS * HOUR_NS
+    asked = TriggerSchedule(hour_ns, "me")
+    scenario.when(asked)
+    again = scenario.when(asked)
+    assert again.reply == Accepted("s:20231114T220000Z", repeated=True)
+    assert (again.facts, again.sends) == ((), ())
+    if overlap == "queue":
+        earlier = TriggerSchedule(hour_ns - HOUR_NS, "me")
+        assert kinds(scenario.when(earlier).facts) == ["FiringQueued"]
+        assert scenario.when(earlier).facts == ()
+
+
 def test_a_schedule_is_made_once_and_replaced_only_where_that_is_said() -> None:
     """What waits and runs goes on; a schedule that is paused stays so."""
     scenario = schedule(overlap="queue")

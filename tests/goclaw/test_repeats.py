@@ -10,7 +10,7 @@ import pytest
 
 import goclaw
 from goclaw.cli import main
-from goclaw.errors import InvalidRequest, UsageInvalid
+from goclaw.errors import InvalidRequest, ScheduleNotFound, UsageInvalid
 from goclaw.results import CommandRefused
 from goclaw.submission import KEY_CHARS_MAX
 from goclaw.testing import TestEngine
@@ -201,6 +201,11 @@ async def test_a_schedule_is_changed_by_one_who_saw_it_so(tmp_path: Path) -> Non
         assert (await refused(replacing)).code == "schedule_changed"
         assert (await refused(schedules.resume("s", if_version=1))).code == "schedule_changed"
         await schedules.delete("s", if_version=2)
+        gone = schedules.create("s", two, every="1h", if_version=3)
+        assert (await refused(gone)).code == "schedule_changed"
+        with pytest.raises(ScheduleNotFound):
+            await schedules.pause("s", if_version=0)
+        await schedules.create("s", two, every="1h", if_version=0)
 
 
 def test_commands_insist_on_versions_and_take_keys(

@@ -119,13 +119,16 @@ class _Decide:
         if at_ns and not _is_past_time(turn.said, at_ns, moment):
             text = f"{planned_text(at_ns)} is no time of schedule {schedule.name} that is over"
             return Decision(reply=Refused("schedule_time_invalid", text, "goclaw schedules show"))
+        trigger = BY_HAND if at_ns else schedule.triggers + 1
+        firing = Firing(at_ns or moment.now_ns, trigger, message.by)
+        run_id = run_id_of(schedule.name, firing.planned_ns, trigger)
+        if turn.has(run_id):
+            return Decision(reply=Accepted(run_id, repeated=True))
         if turn.obstacle():
             text = f"schedule {schedule.name} has a run that goes on: {schedule.running}"
             return Decision(reply=Refused("schedule_busy", text, "wait for it, or cancel it"))
-        trigger = BY_HAND if at_ns else schedule.triggers + 1
-        firing = Firing(at_ns or moment.now_ns, trigger, message.by)
         turn.begin([firing])
-        return turn.decision(Accepted(run_id_of(schedule.name, firing.planned_ns, trigger)))
+        return turn.decision(Accepted(run_id))
 
     def _pause(self, schedule: Schedule, message: PauseSchedule, moment: Moment) -> Decision:
         if schedule.status not in IS_THERE:
@@ -195,8 +198,8 @@ def _is_final(_: Schedule) -> bool:
     return False
 
 
-def _version(schedule: Schedule) -> int | None:
-    return schedule.version if schedule.status in IS_THERE else None
+def _version(schedule: Schedule) -> int:
+    return schedule.version if schedule.status in IS_THERE else 0
 
 
 def schedule_decider(contents: Contents) -> Decider[Schedule]:

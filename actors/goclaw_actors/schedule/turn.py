@@ -132,6 +132,11 @@ class Turn:
         if self.running:
             self._listen()
 
+    def has(self, run_id: str) -> bool:
+        """Tell whether this run goes on, or waits for the one that does."""
+        waiting = (run_id_of(self.name, one.planned_ns, one.trigger) for one in self.waiting)
+        return run_id == self.running or run_id in waiting
+
     def obstacle(self) -> str:
         """Return why a firing would lead to no run now; '' if it would."""
         if not self.running or self.said.overlap == "cancel":
