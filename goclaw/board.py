@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.logs import rfc3339
 from goclaw_events import facts
+from goclaw_events.ids import is_spawned
 from goclaw_projections.states import RUN_ENDED, TASK_ENDED, run_after, task_after
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class RunBoard:
     """One run: its tasks in the order of the plan, and how many there are of each status.
 
     `tasks` never gains or loses a key, so a thread may read while another one applies facts: where
-    a change of the run's path adds tasks, another mapping takes its place, with them at the end.
+    a change of the run's path adds tasks, or a task spawns some, another mapping takes its place,
+    with them at the end.
     """
 
     def __init__(self, run_id: str, plan: Plan, since_ns: int) -> None:
@@ -71,7 +73,7 @@ class RunBoard:
         """
         self.status = status
         for task_id, (task_status, attempts, started_ns, ended_ns) in tasks.items():
-            line = self.tasks[task_id]
+            line = self._line(task_id)
             line.attempt = attempts
             line.started_ns, line.ended_ns = started_ns, ended_ns
             self._set(line, task_status)
@@ -89,10 +91,20 @@ class RunBoard:
                 return self._end_unbegun(fact, time_ns)
             self._apply_run(fact, time_ns)
             return None
-        line = self.tasks.get(rest.partition("/")[2])
+        task_id = rest.partition("/")[2]
+        line = self._line(task_id) if is_spawned(task_id) else self.tasks.get(task_id)
         if line is None or line.status in TASK_ENDED or isinstance(fact, facts.TaskDropped):
             return None
         self._apply_task(line, fact, time_ns)
+        return line
+
+    def _line(self, task_id: str) -> TaskLine:
+        """Return the line of a task, a new one for one that was spawned since."""
+        line = self.tasks.get(task_id)
+        if line is None:
+            line = TaskLine()
+            self.tasks = {**self.tasks, task_id: line}
+            self.counts["pending"] += 1
         return line
 
     def _apply_run(self, fact: Any, time_ns: int) -> None:
@@ -127,9 +139,11 @@ class RunBoard:
         new = {task: TaskLine() for task in fact.added if task not in self.tasks}
         self.tasks = {**self.tasks, **new}
         self.counts["pending"] += len(new)
-        for task in fact.reopened:
-            self._set(self.tasks[task], "pending")
-            self.tasks[task].started_ns = self.tasks[task].ended_ns = None
+        reopened = set(fact.reopened)
+        for task, line in self.tasks.items():
+            if task.partition("/")[0] in reopened:
+                self._set(line, "pending")
+                line.started_ns = line.ended_ns = None
         for task, how, _ in fact.skips:
             line = self.tasks[task]
             if task in fact.skipped and line.status not in TASK_ENDED:

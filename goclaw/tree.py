@@ -76,7 +76,7 @@ def _head(board: RunBoard) -> Text:
 
 
 def _tree(board: RunBoard, marks: dict[str, str]) -> Tree:
-    """Hang each task below the last of its needs; a long chain stays a list."""
+    """Hang each task below the last of its needs, or who spawned it; a long chain stays a list."""
     root = Tree(_head(board), guide_style="dim")
     nodes: list[Tree] = []
     is_deep = max(board.steps, default=0) >= DEPTH_MAX
@@ -85,8 +85,12 @@ def _tree(board: RunBoard, marks: dict[str, str]) -> Tree:
         above = nodes[max(task.needs)] if task.needs and not is_deep else root
         others = f"  +{len(task.needs) - 1} needs" if len(task.needs) > 1 and not is_deep else ""
         nodes.append(above.add(_label(task.id, line, marks, others)))
+    by_id = {task.id: node for task, node in zip(board.plan.tasks, nodes, strict=True)}
     for task_id in list(board.tasks)[len(nodes) :]:
-        root.add(_label(task_id, board.tasks[task_id], marks, "  added"))
+        spawner = by_id.get(task_id.rpartition("/")[0])
+        others = "  added" if spawner is None else ""
+        label = _label(task_id, board.tasks[task_id], marks, others)
+        by_id[task_id] = (root if spawner is None else spawner).add(label)
     return root
 
 

@@ -75,6 +75,11 @@ def task_stream(run_id: str, task_id: str) -> str:
     return f"task/{run_id}/{task_id}"
 
 
+def is_spawned(task_id: str) -> bool:
+    """Tell whether a task is one that another spawned: `site/page-0`, by its key behind the id."""
+    return "/" in task_id
+
+
 def lane_stream(lane_id: str) -> str:
     """Name the stream of a lane: `digest/io`, or `/io` for one that all definitions share."""
     return "lane/" + lane_id

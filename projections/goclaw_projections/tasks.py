@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, assert_never
 
 from goclaw_events import facts
+from goclaw_events.ids import is_spawned
 from goclaw_events.value import unpack
 from goclaw_projections.served import ServedRows
 from goclaw_projections.states import TASK_ENDED, task_after
@@ -311,7 +312,7 @@ class TasksReader:
         missing = PENDING._replace(status="cancelled") if run_ended else PENDING
         recorded = dict(self.recorded(run_id))
         found = {task: recorded.get(task, missing) for task in plan_task_ids}
-        return found | {task: row for task, row in recorded.items() if "/" in task}
+        return found | {task: row for task, row in recorded.items() if is_spawned(task)}
 
 
 def _view(data: bytes) -> TaskView:

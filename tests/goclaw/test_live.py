@@ -77,6 +77,24 @@ def test_a_board_has_the_states_of_the_views() -> None:
     assert timed.status == "failing"
 
 
+def test_a_board_has_what_was_spawned() -> None:
+    """It comes with its first fact, or with what was recorded before; it hangs below its task."""
+    board = RunBoard("r", plan_of(), 0)
+    told(board, "task/a/k", facts.TaskScheduled(REF, 0, None, "", 0))
+    told(board, "task/a/k/deep", facts.TaskScheduled(REF, 0, None, "", 0))
+    told(board, "task/a/k", facts.AttemptStarted(1, 5, "n"))
+    assert +board.counts == {"running": 1, "scheduled": 1, "pending": 5}
+    lines = drawn(board).splitlines()
+    (above,) = (at for at, line in enumerate(lines) if " a/k " in line)
+    assert "a/k/deep" in lines[above + 1]
+    assert lines[above + 1].index("a/k/deep") > lines[above].index("a/k")
+    known = {name: (line.status, line.attempt, None, None) for name, line in board.tasks.items()}
+    seeded = RunBoard("r", plan_of(), 0)
+    seeded.seed("running", known)
+    assert seeded.tasks.keys() == board.tasks.keys()
+    assert seeded.counts == board.counts
+
+
 async def test_a_board_ends_as_the_views_do() -> None:
     """Folded live from facts, it has the status and attempts of every task that the view has."""
     definition = load_definition(FLOW)

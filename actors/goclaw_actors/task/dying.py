@@ -12,7 +12,7 @@ from goclaw_actors.statuses import DEAD
 from goclaw_actors.task.ending import end
 from goclaw_actors.task.state import FAILED, Task
 from goclaw_events.facts import TaskDied, TaskFailed
-from goclaw_events.ids import is_saga
+from goclaw_events.ids import is_saga, is_spawned
 from goclaw_events.plan.model import DEAD_LETTER
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def kills_too_often(task: Task, code: str) -> bool:
 
 def has_owner(task: Task) -> bool:
     """Tell whether somebody else than a run hears of the failure, and goes on with that."""
-    return is_saga(task.run_id) or "/" in task.task_id
+    return is_saga(task.run_id) or is_spawned(task.task_id)
 
 
 def died_of(task: Task, policy: RetryPolicy, code: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.why.run import WhyRun
 from goclaw_actors.why.saga import WhySaga
-from goclaw_events.ids import is_saga, owner_stream
+from goclaw_events.ids import is_saga, is_spawned, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.why.reason import Reason
@@ -30,7 +30,7 @@ def explain(
     known = make(sight, actor.state, tasks_max, _below)
     if task_id is None:
         return known.whole()
-    if "/" in task_id:  # its owner does not know what a task spawned
+    if is_spawned(task_id):  # its owner does not know what a task spawned
         return known.spawned(task_id)
     index = actor.state.plan.index.get(task_id)
     return None if index is None else known.task(index)
