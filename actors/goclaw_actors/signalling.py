@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw_actors.adjusting import AdjustTask
 from goclaw_actors.answering import DecideTask, SendNamed
+from goclaw_actors.decider import Refused
 from goclaw_actors.pathing import ChangePath
 from goclaw_events.value import pack
 
@@ -106,6 +107,12 @@ COMMAND_OF: Final[dict[type, str]] = {
 }
 """Commands that hold their id, and in which field: with it, and their `digest`, a repeat is known
 also where the command itself came out of an inbox row."""
+
+
+def unknown_task(run_id: str, task_id: str) -> Refused:
+    """Return what is said to somebody who means a task that there is not."""
+    text = f"run {run_id} has no task {task_id}"
+    return Refused("task_not_found", text, f"goclaw runs show {run_id}")
 
 
 def digest_of(body: Any) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from goclaw_actors.decider import Accepted, ClearTimer, SetTimer
+from goclaw_actors.adjusting import AdjustTask
+from goclaw_actors.answering import DecideTask
+from goclaw_actors.decider import Accepted, ClearTimer, Decision, Refused, Send, SetTimer
 from goclaw_actors.lending import Enqueue
 from goclaw_actors.messages import (
     CancelTask,
@@ -13,9 +15,10 @@ from goclaw_actors.messages import (
     ScheduleTask,
     SlotLeased,
     SlotRefused,
+    SubmitRun,
     TaskReported,
 )
-from goclaw_actors.signalling import HoldWork, ResumeWork
+from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import task_decider
 from goclaw_actors.work import SLEPT, Outcome, StartAttempt, Stepped
 from goclaw_actors.workflow import workflow_decider
@@ -29,12 +32,17 @@ from tests.actors.test_snapshot_forms import Keeper
 from tests.actors.test_why import live, why
 
 if TYPE_CHECKING:
-    from goclaw_actors.decider import Decision
     from goclaw_actors.task import Task
 
 REF = BlobRef(bytes(32), 1)
 STREAM = "task/r/a"
 FAR_NS = NOW_NS + 10**18
+SIGNAL = SendSignal("a/k", "s", "message", "steer", "hello", "me", b"d")
+ADJUST = AdjustTask("a/k", "s", {"priority": 1}, "me", b"d")
+HOLD = HoldWork("a/k", "paused", "", "me", 0.0)
+RESUME = ResumeWork("a/k", "me")
+DECIDE = DecideTask("a/k", "d", "approved", None, edited=False, sender="me", proved=[], claimed="",
+                    reason="", digest=b"d")  # fmt: skip
 SAID = json.dumps({"agent": "leaf", "priority": 3})
 
 
@@ -251,6 +259,41 @@ def test_a_lane_that_blocks_turns_a_spawned_task_away() -> None:
     assert [(s.target, s.body) for s in decision.sends if isinstance(s.body, SlotRefused)] == [
         ("task/r/a/k", SlotRefused("lane_full"))
     ]
+
+
+def test_its_run_passes_on_what_is_said_to_it() -> None:
+    """Whether or not there is such a task: the run does not know, but whose it would be."""
+    shelf = Shelf()
+    shelf.put_plan(plan_of({"a": {"agent": "x"}}), REF)
+    run = Scenario(workflow_decider(shelf), "workflow/r")
+    run.when(SubmitRun(REF, "w", None, {}, b"", None, ""))
+    words: list[Any] = [SIGNAL, WithdrawSignal("", "s", ""), ADJUST, HOLD, RESUME, DECIDE]
+    for word in words:
+        passed = run.when(word._replace(task="a/k/l:1"))
+        assert passed == Decision(
+            (), (Send("task/r/a/k/l:1", word._replace(task="a/k/l:1"), passed_on=True),)
+        )
+        for name in ("b/k", "a/", "a//k", "a/k/", "a/" + "k" * 201, "/k"):
+            decision = run.when(word._replace(task=name))
+            assert (decision.sends, decision.facts) == ((), ())
+            assert refusal_of(decision) == "task_not_found"
+
+
+def test_one_that_there_is_not_says_so_and_keeps_nothing() -> None:
+    """It has no plan to go by; the first word of its stream is that it was scheduled."""
+    scenario, _ = task()
+    spawned = Scenario(scenario.decider, "task/r/a/k")
+    for word in (SIGNAL, ADJUST, HOLD, RESUME):
+        decision = spawned.when(word)
+        assert (decision.sends, decision.facts) == ((), ())
+        assert refusal_of(decision) == "task_not_found"
+    assert spawned.state.status == "pending"
+
+
+def refusal_of(decision: Decision) -> str:
+    """Return the code with which something is refused."""
+    assert isinstance(decision.reply, Refused)
+    return decision.reply.code
 
 
 def test_a_snapshot_keeps_who_is_waited_for() -> None:

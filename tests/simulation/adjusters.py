@@ -48,7 +48,7 @@ def _lanes(world: World, run_id: str, task: str) -> list[str]:
     submitted = world.clients.submitted.get(run_id)
     index = None if submitted is None else submitted[0].plan.index.get(task)
     if submitted is None or index is None:
-        return ["w/io"]
+        return ["/shared"]
     plan = submitted[0].plan
     planned: PlannedTask = plan.tasks[index]
     if planned.slot.units or not planned.lane:

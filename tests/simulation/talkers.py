@@ -9,7 +9,7 @@ from goclaw_actors.decider import Refused
 from goclaw_actors.message import Message, Reply
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.work import Consumed, Interrupt, Offer, Outcome, Retract, Saved, Signal
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import is_saga, is_spawned, workflow_stream
 from tests.simulation.pathways import generations
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 KNOB: Final = "knob"
 """The parameter that is steered; no workload reads it."""
 SIGNALS_PER_TASK: Final = 12
+BELOW: Final = 0.3
+"""So often one that was spawned, or an item of a list, is talked to, where there is one."""
 ENDS: Final = frozenset({"completed", "failed", "cancelled", "dropped"})
 
 
@@ -98,8 +100,12 @@ def _stands_still(types: list[str]) -> bool:
 
 
 def some_task(world: World) -> tuple[str, str]:
-    """Return a run and a task; now and then one that there is not."""
+    """Return a run and a task; now and then one that there is not, or one of no client's plan."""
     rng = world.rng
+    below = _below(world)
+    if below and rng.random() < BELOW:
+        spawned = [place for place in below if is_spawned(place[1])]
+        return rng.choice(spawned or below)
     known = sorted(world.clients.submitted)
     run_id = rng.choice(known) if known and rng.random() < 0.95 else "r99"
     tasks = ["t0", "t1", "t2", "t3", "none"]
@@ -107,6 +113,17 @@ def some_task(world: World) -> tuple[str, str]:
         plan = world.clients.submitted[run_id][0].plan
         tasks += [task.id for task in plan.tasks] * 3
     return run_id, rng.choice(tasks)
+
+
+def _below(world: World) -> list[tuple[str, str]]:
+    """Return the tasks that were spawned, and those of runs that tasks stand for."""
+    named = (stream.split("/", 2)[1:] for stream, _ in world.history.of_kind("task"))
+    submitted = world.clients.submitted
+    return [
+        (run_id, task)
+        for run_id, task in named
+        if not is_saga(run_id) and (is_spawned(task) or run_id not in submitted)
+    ]
 
 
 def _send(world: World, run_id: str, body: Any, command: str, digest: bytes) -> None:
@@ -128,6 +145,10 @@ def answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
         world.note(f"{name} refused: {answer.code}", run_id)
         return
     world.note(f"{name} accepted", run_id)
+    if is_spawned(getattr(body, "task", "")):
+        world.note("spawned task talked to", run_id)
+    elif "task" in body._fields and run_id not in world.clients.submitted:
+        world.note("task of a run below talked to", run_id)
     if isinstance(body, AdjustTask):
         world.adjusted.add((run_id, body.task, body.signal))
     if isinstance(body, SendSignal):

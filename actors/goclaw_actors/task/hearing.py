@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, SetTimer
+from goclaw_actors.signalling import unknown_task
 from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_actors.task.signals import (
     COALESCE,
@@ -41,6 +42,7 @@ from goclaw_events.facts import (
     TaskDropped,
     TaskFailed,
 )
+from goclaw_events.ids import is_spawned
 from goclaw_events.value import BlobRef, pack
 
 if TYPE_CHECKING:
@@ -110,6 +112,8 @@ def refused_unbegun(task: Task, message: SendSignal | HoldWork | AdjustTask) -> 
     """Return what is said to a task that ended before it began; None: it began, or may."""
     if task.definition is not None or message.definition is not None:
         return None
+    if is_spawned(task.task_id):
+        return unknown_task(task.run_id, task.task_id)
     text = f"task {task.task_id} of run {task.run_id} ended before it began"
     return Refused("task_finished", text)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from goclaw_actors.decider import NOTHING, Accepted, CloseAttempt, Decision, Refused, Send
 from goclaw_actors.messages import CancelTask
 from goclaw_actors.pathing import CHANGER
+from goclaw_actors.signalling import unknown_task
 from goclaw_actors.statuses import DEAD
 from goclaw_actors.task import hearing
 from goclaw_actors.task.ending import TIMER, UNREADY, cleared, release
@@ -16,7 +17,7 @@ from goclaw_actors.task.state import CANCELLING, CHILD, OVER, PENDING, RUNNING, 
 from goclaw_actors.task.stopping import cancel
 from goclaw_actors.work import AttemptToken, Interrupt, Pause, TellAttempt
 from goclaw_events.facts import TaskInterrupted, TaskInterruptRequested, TaskPaused
-from goclaw_events.ids import owner_stream
+from goclaw_events.ids import is_spawned, owner_stream
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Moment
@@ -147,6 +148,8 @@ def refused_resume(task: Task, sender: str) -> Refused | None:
     if task.status == INTERRUPTING:
         return Refused("task_busy", f"{name} is being interrupted", "resume it when it has stopped")
     if task.hold is None:
+        if task.status == PENDING and is_spawned(task.task_id):
+            return unknown_task(task.run_id, task.task_id)
         return Refused("task_not_held", f"{name} is {task.status}: it does not stand still")
     if task.hold.sender.startswith(CHANGER) and task.hold.sender != sender:
         text = f"{name} stands aside for a change of the path of its run"

@@ -1,15 +1,25 @@
-"""What a run passes on to its tasks: it knows which there are, and which of them have ended."""
+"""What a run passes on to its tasks: it knows which there are, and which of them have ended.
+
+What they spawned it does not know: that answers for itself, also where there is no such task.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from goclaw_actors.decider import Decision, Refused, Send
-from goclaw_actors.signalling import EndSignals, HoldWork, ResumeWork, SendSignal, WithdrawSignal
+from goclaw_actors.signalling import (
+    EndSignals,
+    HoldWork,
+    ResumeWork,
+    SendSignal,
+    WithdrawSignal,
+    unknown_task,
+)
 from goclaw_actors.statuses import ACTIVE, BLOCKED, PENDING, SKIPPED
 from goclaw_actors.workflow.state import FINAL, RUNNING, Run
 from goclaw_events.facts import TaskSignalled
-from goclaw_events.ids import task_stream
+from goclaw_events.ids import is_id, task_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,14 +28,12 @@ if TYPE_CHECKING:
     from goclaw_actors.answering import DecideTask
     from goclaw_actors.decider import Moment
 
+    Passed: TypeAlias = SendSignal | WithdrawSignal | HoldWork | ResumeWork | AdjustTask
+
 _NOT_BEGUN: Final = frozenset({PENDING, ACTIVE})
 
 
-def pass_on(
-    run: Run,
-    message: SendSignal | WithdrawSignal | HoldWork | ResumeWork | AdjustTask,
-    _moment: Moment,
-) -> Decision:
+def pass_on(run: Run, message: Passed, _moment: Moment) -> Decision:
     """Pass a signal on to its task, which answers it; refuse it where there is no such task.
 
     Without a definition it is for a task that the run knows to have ended, perhaps unbegun.
@@ -34,8 +42,7 @@ def pass_on(
         return Decision(reply=Refused("run_not_found", f"there is no run {run.run_id}"))
     index = run.plan.index.get(message.task)
     if index is None:
-        text = f"run {run.run_id} has no task {message.task}"
-        return Decision(reply=Refused("task_not_found", text, f"goclaw runs show {run.run_id}"))
+        return _to_spawned(run, message)
     refused = _refusal(run, message.task, run.statuses[index])
     if refused is not None:
         return Decision(reply=refused)
@@ -54,8 +61,7 @@ def pass_decision(run: Run, message: DecideTask, _moment: Moment) -> Decision:
         return Decision(reply=Refused("run_not_found", f"there is no run {run.run_id}"))
     index = run.plan.index.get(message.task)
     if index is None:
-        text = f"run {run.run_id} has no task {message.task}"
-        return Decision(reply=Refused("task_not_found", text, f"goclaw runs show {run.run_id}"))
+        return _to_spawned(run, message)
     if run.statuses[index] == PENDING:
         text = f"task {message.task} of run {run.run_id} has not asked yet"
         return Decision(
@@ -63,6 +69,15 @@ def pass_decision(run: Run, message: DecideTask, _moment: Moment) -> Decision:
         )
     to = task_stream(run.run_id, message.task)
     return Decision((), (Send(to, message, passed_on=True),))
+
+
+def _to_spawned(run: Run, message: Passed | DecideTask) -> Decision:
+    """Pass on what is for a task that one of the run spawned; refuse it where none can be meant."""
+    assert run.plan is not None, "it was submitted"
+    task, *keys = message.task.split("/")
+    if not keys or task not in run.plan.index or not all(map(is_id, keys)):
+        return Decision(reply=unknown_task(run.run_id, message.task))
+    return Decision((), (Send(task_stream(run.run_id, message.task), message, passed_on=True),))
 
 
 def _refusal(run: Run, task: str, status: int) -> Refused | None:
