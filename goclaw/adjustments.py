@@ -39,11 +39,15 @@ NAMES: Final = tuple(Adjustments.model_fields)
 
 
 def adjustments(
-    said: Mapping[str, Any], task: str, plan: Plan, settings: Settings, now_ns: int
+    said: Mapping[str, Any],
+    planned: PlannedTask | None,
+    plan: Plan,
+    settings: Settings,
+    now_ns: int,
 ) -> dict[str, Value]:
     """Return changes as facts have them; raises `InvalidRequest` with every fault.
 
-    A task that the plan has not is left to its run to refuse.
+    `plan` is that of the definition. A task that there is not is left to its run to refuse.
     """
     faults = [_unknown(name) for name in said if name not in NAMES]
     given = {name: value for name, value in said.items() if name in NAMES}
@@ -59,7 +63,7 @@ def adjustments(
         faults.append({"path": "changes", "message": f"nothing is changed: {', '.join(NAMES)}"})
     lane = given.get("lane")
     if isinstance(lane, str):
-        faults += _lane_faults(_lane_id(lane, plan), task, plan, settings)
+        faults += _lane_faults(_lane_id(lane, plan), planned, plan, settings)
     if faults:
         lines = "".join(f"\n  {fault['path']}: {fault['message']}" for fault in faults)
         msg = f"the task cannot be adjusted so:{lines}"
@@ -95,7 +99,9 @@ def _lane_id(name: str, plan: Plan) -> str:
     return name if name.startswith("/") else f"{plan.name}/{name}"
 
 
-def _lane_faults(lane: str, task: str, plan: Plan, settings: Settings) -> list[dict[str, str]]:
+def _lane_faults(
+    lane: str, planned: PlannedTask | None, plan: Plan, settings: Settings
+) -> list[dict[str, str]]:
     """Return what is wrong with a lane that a task is to go to."""
     shared = {"/" + name for name in settings.lanes}
     if lane not in plan.lanes and lane not in shared:
@@ -103,8 +109,6 @@ def _lane_faults(lane: str, task: str, plan: Plan, settings: Settings) -> list[d
         known = [*known, *sorted(shared)]
         near = Suggester().hint(lane.removeprefix(plan.name + "/"), known)
         return [{"path": "lane", "message": f"there is no lane {lane!r}; {near or known}"}]
-    index = plan.index.get(task)
-    planned: PlannedTask | None = None if index is None else plan.tasks[index]
     units = (planned.slot.units if planned is not None else None) or {}
     lacking = [unit for unit in units if unit not in _units_of(lane, plan, settings)]
     text = f"lane {lane} has no {', '.join(lacking)}, which the task takes of its lane"

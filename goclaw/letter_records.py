@@ -25,11 +25,21 @@ FAILURES_MAX: Final = 10
 
 def find_letter(ground: Ground, name: str) -> LetterView:
     """Return a dead letter by its name; raises `LetterNotFound`."""
-    found = ground.views.dead.get(name)
+    found = ground.views.dead.get(name) or _of_an_item(ground, name)
     if found is None:
         msg = f"there is no dead letter {name!r}"
         raise LetterNotFound(msg, hint="goclaw dead list")
     return found
+
+
+def _of_an_item(ground: Ground, name: str) -> LetterView | None:
+    """Return the dead letter of an item of a list that is named beside the run above."""
+    run_id, _, task = name.partition("/")
+    run = ground.views.runs.get(run_id)
+    if run is None:
+        return None
+    below, task = ground.runs.place_of(run, task)
+    return ground.views.dead.get(f"{below.run_id}/{task}")
 
 
 def letter_summary(ground: Ground, letter: LetterView) -> dict[str, Any]:

@@ -266,10 +266,14 @@ class Parts:
         ref: BlobRef = first.facts[0].data[0]
         return ref
 
+    def definition_of(self, run_id: str) -> BlobRef:
+        """Name the plan of a run, as far as the views know it; raises `RunNotFound`."""
+        known = self.views.runs.get(run_id)
+        return self._definitions(run_id) if known is None else known.definition
+
     def plan_of(self, run_id: str) -> Plan:
         """Return the plan of a run, as far as the views know it; raises `RunNotFound`."""
-        known = self.views.runs.get(run_id)
-        return self.contents.plan(self._definitions(run_id) if known is None else known.definition)
+        return self.contents.plan(self.definition_of(run_id))
 
     def _sink(self, items: Sequence[Report]) -> None:
         # What the executor cuts off when it closes is not an outcome: the next start finds the

@@ -14,6 +14,7 @@ from goclaw.run_records import (
     time_text,
 )
 from goclaw.step_records import step_records
+from goclaw.task_places import place_of
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
@@ -96,6 +97,17 @@ class RunArchive:
         """Return every task of a run's plan, in its order."""
         task_ids = [task.id for task in self.plan(run.definition).tasks]
         return self.views.tasks.tasks_of(run.run_id, task_ids, run_ended=run.has_ended)
+
+    def place_of(self, run: RunView, task_id: str) -> tuple[RunView, str]:
+        """Return the run of a task that is named beside a run: an item is of the run below."""
+
+        def child_of(run_id: str, task: str) -> str | None:
+            known = self.views.tasks.get(run_id, task)
+            return None if known is None else known.child
+
+        place = place_of(run.run_id, task_id, lambda _: self.plan(run.definition), child_of)
+        below = self.views.runs.get(place.run_id)
+        return run if below is None else below, place.task
 
     def task_of(self, run: RunView, task_id: str) -> TaskView:
         """Return one task of a run; raises `NotFound` with what was probably meant."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.adjustments import adjustments
 from goclaw.asker import signed
 from goclaw.operations.operation import act
-from goclaw.operations.signals import ANSWER, Signal, task_of
+from goclaw.operations.signals import ANSWER, Signal, placed
 from goclaw.signals import CONSUMED, Signalled
+from goclaw.task_places import definition_plan, planned_task
 from goclaw_actors.adjusting import AdjustTask
 from goclaw_events.ids import check_id, workflow_stream
 from goclaw_events.value import pack
@@ -30,14 +31,15 @@ class Adjust(Signal):
 async def _adjust(engine: Engine, asked: Adjust) -> dict[str, Any]:
     parts = engine.parts
     check_id(asked.signal_id, "signal id")
-    task = task_of(parts, asked)
-    plan = parts.plan_of(asked.run_id)
-    changes = adjustments(asked.changes, task, plan, parts.settings, parts.clock.now_ns())
+    run_id, task = place = await placed(parts, asked)
+    planned = await planned_task(parts, place)
+    plan = definition_plan(parts, run_id)
+    changes = adjustments(asked.changes, planned, plan, parts.settings, parts.clock.now_ns())
     sender = signed(asked.sender)
     digest = blake2b(pack(["adjust", sorted(asked.changes.items()), sender])).digest()
     body = AdjustTask(task, asked.signal_id, changes, sender, digest)
-    accepted, _ = await engine.command(workflow_stream(asked.run_id), body, asked.signal_id)
-    told = Signalled(asked.signal_id, asked.run_id, task, CONSUMED, repeated=accepted.repeated)
+    accepted, _ = await engine.command(workflow_stream(run_id), body, asked.signal_id)
+    told = Signalled(asked.signal_id, run_id, task, CONSUMED, repeated=accepted.repeated)
     return asdict(told)
 
 

@@ -14,6 +14,7 @@ from goclaw.operations.operation import Params, act, read
 from goclaw.operations.runs import LIST_MAX, MinPosition
 from goclaw.parked import DISCARDED, REDELIVERED, settle
 from goclaw.results import CommandRefused
+from goclaw.task_places import recorded_place
 from goclaw_actors.compensating import ResolveSaga, RetrySaga
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_events.ids import plain_id, saga_stream, workflow_stream
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from goclaw.engine import Engine
     from goclaw.operations.ground import Ground
+    from goclaw.task_places import Place
     from goclaw_events.envelope import Position
 
 REASON_MAX: Final = 1_000
@@ -123,7 +125,7 @@ async def _redrive(engine: Engine, asked: Redrive) -> dict[str, Any]:
         if kinds[letter] == SAGA:
             retried = RetrySaga(asker(), asked.reason)
             return await _command(engine, saga_stream(plain_id(letter)), retried)
-        run_id, _, task = letter.partition("/")
+        run_id, task = await _place_of(engine, letter)
         generation = asked.generations.get(letter)
         body = RedriveTask(task, generation, asked.edits, asked.reason, asker())
         return await _command(engine, workflow_stream(run_id), body)
@@ -144,11 +146,17 @@ async def _discard(engine: Engine, asked: Decide) -> dict[str, Any]:
         if kinds[letter] == SAGA:
             resolved = ResolveSaga(asked.reason, asker())
             return await _command(engine, saga_stream(plain_id(letter)), resolved)
-        run_id, _, task = letter.partition("/")
+        run_id, task = await _place_of(engine, letter)
         body = DiscardTask(task, asked.generations.get(letter), asked.reason, asker())
         return await _command(engine, workflow_stream(run_id), body)
 
     return await _each(asked, say)
+
+
+async def _place_of(engine: Engine, letter: str) -> Place:
+    """Return which task a letter is; raises `RunNotFound`."""
+    run_id, _, task = letter.partition("/")
+    return await recorded_place(engine.parts, run_id, task)
 
 
 async def _command(engine: Engine, target: str, body: Any) -> Position | None:

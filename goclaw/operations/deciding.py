@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from goclaw.asker import proved, signed
 from goclaw.operations.operation import Params, act, read
 from goclaw.run_records import time_text
+from goclaw.task_places import recorded_place
 from goclaw_actors.answering import APPROVED, REJECTED, DecideTask
 from goclaw_actors.approval import may_decide
 from goclaw_events.ids import check_id, workflow_stream
@@ -88,16 +89,16 @@ async def _decide(
 ) -> dict[str, Any]:
     check_id(asked.run_id, "run id")
     check_id(asked.decision_id, "decision id")
+    run_id, task = await recorded_place(engine.parts, asked.run_id, asked.task)
     sender = signed(asked.sender)
-    said = [asked.task, verdict, arguments, edited, sender, asked.reason]
+    said = [task, verdict, arguments, edited, sender, asked.reason]
     body = DecideTask(
-        asked.task, asked.decision_id, verdict, arguments, edited, sender, proved(), asked.sender,
+        task, asked.decision_id, verdict, arguments, edited, sender, proved(), asked.sender,
         asked.reason, blake2b(pack(said)).digest(),
     )  # fmt: skip
-    stream = workflow_stream(asked.run_id)
-    accepted, _ = await engine.command(stream, body, asked.decision_id)
+    accepted, _ = await engine.command(workflow_stream(run_id), body, asked.decision_id)
     return {
-        "decision": asked.decision_id, "run_id": asked.run_id, "task": asked.task,
+        "decision": asked.decision_id, "run_id": run_id, "task": task,
         "verdict": verdict, "by": sender, "repeated": accepted.repeated,
     }  # fmt: skip
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.errors import NotFound, RunNotFound, UsageInvalid
 from goclaw.following import follow_log
 from goclaw.operations.operation import Params, follow
+from goclaw.task_places import Place, place_of, state_in
 from goclaw_actors.contents import StoredContents
+from goclaw_actors.directory import deciders
 from goclaw_events.codec import FACTS
 from goclaw_events.facts import (
     RunCancelled,
@@ -20,11 +22,12 @@ from goclaw_events.facts import (
     TaskFailed,
 )
 from goclaw_events.ids import check_id, partition_of, task_stream, workflow_stream
-from goclaw_events.output import Place, read_output
+from goclaw_events.output import Place as OutputPlace
+from goclaw_events.output import read_output
 from goclaw_events.replay import stream_turns
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from goclaw.operations.ground import Ground
     from goclaw_events.output import Chunk
@@ -90,12 +93,11 @@ class _Reader:
     def __init__(self, ground: Ground, asked: Output) -> None:
         check_id(asked.run_id, "run id")
         self._ground = ground
-        self._run_id = asked.run_id
-        self._task = _task_of(ground, asked)
+        self._run_id, self._task = _place_of(ground, asked)
         self._stream = task_stream(self._run_id, self._task)
         self._of_run = workflow_stream(self._run_id)
         self._where = partition_of(self._stream, ground.journal.partitions)
-        self._place = None if asked.after is None else Place.parse(asked.after)
+        self._place = None if asked.after is None else OutputPlace.parse(asked.after)
         self._end = ground.tail.end()
         self.ready = asyncio.Event()
         self.ended = ""
@@ -152,7 +154,7 @@ class _Reader:
         return found
 
 
-def _task_of(ground: Ground, asked: Output) -> str:
+def _place_of(ground: Ground, asked: Output) -> Place:
     first = next(stream_turns(ground.journal, workflow_stream(asked.run_id)), None)
     if first is None:
         msg = f"there is no run {asked.run_id}"
@@ -161,15 +163,30 @@ def _task_of(ground: Ground, asked: Output) -> str:
     definition = first.facts[0].data[0] if known is None else known.definition
     plan = StoredContents(ground.journal).plan(definition)
     if asked.task is not None:
-        if asked.task not in plan.index:
-            msg = f"run {asked.run_id} has no task {asked.task!r}"
-            raise NotFound(msg, hint=f"goclaw runs show {asked.run_id}", task=asked.task)
-        return asked.task
+        place = place_of(asked.run_id, asked.task, lambda _: plan, _child_of(ground))
+        if place.run_id != asked.run_id:
+            return _place_of(ground, asked.model_copy(update=place._asdict()))
+        stream = task_stream(*place)
+        partition = partition_of(stream, ground.journal.partitions)
+        # what a task spawned is of no plan: it has facts, or is not
+        is_spawned = ground.journal.last_seq(partition, stream) > 0
+        if asked.task in plan.index or is_spawned:
+            return place
+        msg = f"run {asked.run_id} has no task {asked.task!r}"
+        raise NotFound(msg, hint=f"goclaw runs show {asked.run_id}", task=asked.task)
     if len(plan.tasks) != 1:
         names = ", ".join(task.id for task in plan.tasks[:10])
         msg = f"run {asked.run_id} has {len(plan.tasks)} tasks; say which"
         raise UsageInvalid(msg, hint=f"its tasks: {names}")
-    return plan.tasks[0].id
+    return Place(asked.run_id, plan.tasks[0].id)
+
+
+def _child_of(ground: Ground) -> Callable[[str, str], str]:
+    def child_of(run_id: str, task: str) -> str:
+        kinds = deciders(StoredContents(ground.journal))
+        return str(state_in(ground.journal, kinds, task_stream(run_id, task)).child_run)
+
+    return child_of
 
 
 def _plain(chunk: Chunk) -> dict[str, Any]:

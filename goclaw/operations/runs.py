@@ -123,7 +123,8 @@ def _result(ground: Ground, asked: ResultOf) -> Any:
     ground.wait_for(asked.min_position)
     run = ground.runs.find(asked.run)
     if asked.task is not None:
-        return ground.runs.task_result_of(run, asked.task, asked.generation)
+        run, task = ground.runs.place_of(run, asked.task)
+        return ground.runs.task_result_of(run, task, asked.generation)
     return ground.runs.result_of(run)
 
 

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import aclosing, suppress
 from dataclasses import asdict, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -16,12 +16,12 @@ from goclaw.following import follow_log
 from goclaw.operations.levels import told_at
 from goclaw.operations.operation import IfVersion, Params, act
 from goclaw.signals import ACCEPTED, Level, NamedStory, Signalled, Story
-from goclaw_actors.rebuild import actor_at
+from goclaw.task_places import Place, planned_task, recorded_place, state_at
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.task.hold import INTERRUPTED, PAUSED
 from goclaw_actors.task.state import ATTEMPTED, CHILD, FINAL, RETRYING, SCHEDULED, WAITING
-from goclaw_events.ids import check_id, partition_of, task_stream, workflow_stream
+from goclaw_events.ids import check_id, task_stream, workflow_stream
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
@@ -129,6 +129,9 @@ class AwaitSignal(NameTask):
     """Wait at most so long."""
 
 
+H = TypeVar("H", bound=Hold)
+
+
 async def _steer(engine: Engine, asked: Steer) -> dict[str, Any]:
     return await _send(engine, asked, "params", "steer", asked.params)
 
@@ -146,50 +149,50 @@ async def _send(
 ) -> dict[str, Any]:
     parts = engine.parts
     check_id(asked.signal_id, "signal id")
-    task = task_of(parts, asked)
+    run_id, task = place = await placed(parts, asked)
     settings = parts.settings.signals
     quiet_s = settings.quiet_s if more is None or more.quiet_s is None else more.quiet_s
     deadline_s = None if more is None else more.deadline_s
     sender = signed(asked.sender)
     digest = blake2b(pack([kind, mode, body, sender, deadline_s])).digest()
     deadline_ns = 0 if deadline_s is None else parts.clock.now_ns() + int(deadline_s * 1e9)
-    names = _names(parts, asked.run_id, task) if kind == "params" else None
+    names = await _names(parts, place) if kind == "params" else None
     send = SendSignal(
         task, asked.signal_id, kind, mode, body, sender, digest, deadline_ns, quiet_s,
         settings.waiting_max, names,
     )  # fmt: skip
-    accepted, _ = await engine.command(workflow_stream(asked.run_id), send, asked.signal_id)
+    accepted, _ = await engine.command(workflow_stream(run_id), send, asked.signal_id)
     state = "consumed" if kind == "params" else ACCEPTED
-    return asdict(Signalled(asked.signal_id, asked.run_id, task, state, repeated=accepted.repeated))
+    return asdict(Signalled(asked.signal_id, run_id, task, state, repeated=accepted.repeated))
 
 
-def task_of(parts: Parts, asked: NameTask) -> str:
-    """Return the task that is meant; raises `RunNotFound`, `UsageInvalid`."""
+async def placed(parts: Parts, asked: NameTask) -> Place:
+    """Return which task of which run is meant; raises `RunNotFound`, `UsageInvalid`."""
     check_id(asked.run_id, "run id")
     plan = parts.plan_of(asked.run_id)
     if asked.task is not None:
-        return asked.task
+        return await recorded_place(parts, asked.run_id, asked.task)
     if len(plan.tasks) != 1:
         names = ", ".join(task.id for task in plan.tasks[:10])
         msg = f"run {asked.run_id} has {len(plan.tasks)} tasks; say which"
         raise UsageInvalid(msg, hint=f"its tasks: {names}")
-    return plan.tasks[0].id
+    return Place(asked.run_id, plan.tasks[0].id)
 
 
-def _names(parts: Parts, run_id: str, task: str) -> list[str] | None:
+async def _names(parts: Parts, place: Place) -> list[str] | None:
     """Return the parameters that the task's agent takes by name; None: that is not known."""
-    plan = parts.plan_of(run_id)
-    index = plan.index.get(task)
-    agent = None if index is None else parts.agents.get(plan.tasks[index].agent)
+    planned = await planned_task(parts, place)
+    agent = None if planned is None else parts.agents.get(planned.agent)
     allowed = None if agent is None else agent.signature.allowed
     return None if allowed is None else sorted(allowed)
 
 
 async def _pause(engine: Engine, asked: Pause) -> dict[str, Any]:
-    return await _hold(engine, asked, PAUSED, 0.0)
+    return await _hold(engine, await _meant(engine.parts, asked), PAUSED, 0.0)
 
 
 async def _interrupt(engine: Engine, asked: Interrupt) -> dict[str, Any]:
+    asked = await _meant(engine.parts, asked)
     timeout_s = asked.timeout_s or engine.settings.signals.interrupt_timeout_s
     found = await _hold(engine, asked, INTERRUPTED, timeout_s if asked.graceful else 0.0)
     if asked.wait_s is not None:
@@ -209,14 +212,23 @@ async def _hold(engine: Engine, asked: Pause, how: str, timeout_s: float) -> dic
 
 
 async def _resume(engine: Engine, asked: Hold) -> dict[str, Any]:
+    asked = await _meant(engine.parts, asked)
     digest = _digest("resumed", asked)
     body = ResumeWork(asked.task or "", signed(asked.sender), asked.signal_id, digest)
     return await _command(engine, asked, body)
 
 
+async def _meant(parts: Parts, asked: H) -> H:
+    """Return what is asked, of the run that the task is of."""
+    check_id(asked.run_id, "run id")
+    if asked.task is None:
+        return asked
+    place = await recorded_place(parts, asked.run_id, asked.task)
+    return asked.model_copy(update=place._asdict())
+
+
 async def _command(engine: Engine, asked: Hold, body: Any) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
-    check_id(asked.run_id, "run id")
     accepted, _ = await engine.command(
         workflow_stream(asked.run_id), body, asked.signal_id, if_version=asked.if_version
     )
@@ -239,14 +251,9 @@ async def _state_of(parts: Parts, asked: NameTask) -> str:
 
 
 def _read_state(parts: Parts, run_id: str, task: str | None) -> str:
-    state = _read(parts, workflow_stream(run_id) if task is None else task_stream(run_id, task))
+    stream = workflow_stream(run_id) if task is None else task_stream(run_id, task)
+    state = state_at(parts, stream)
     return str(getattr(state, "held", "") or state.status)
-
-
-def _read(parts: Parts, stream: str) -> Any:
-    """Return the state of an actor, as its facts have it."""
-    partition = partition_of(stream, parts.journal.partitions)
-    return actor_at(parts.journal, parts.deciders, partition, stream).state
 
 
 async def _stopped(engine: Engine, run_id: str, task: str | None) -> None:
@@ -268,21 +275,21 @@ async def _task_stopped(engine: Engine, run_id: str, task: str, moving: Collecti
 
 def _active(engine: Engine, run_id: str) -> list[str]:
     """Return the tasks of a run that are ready, or more, and have not ended."""
-    run = _read(engine.parts, workflow_stream(run_id))
+    run = state_at(engine.parts, workflow_stream(run_id))
     return [task.id for task in run.plan.tasks if run.statuses[task.index] == ACTIVE]
 
 
 def _child_of(parts: Parts, run_id: str, task: str) -> str:
     """Return the run that a task stands for and that is not over; '': there is none."""
-    found = _read(parts, task_stream(run_id, task))
+    found = state_at(parts, task_stream(run_id, task))
     return "" if found.status in FINAL else str(found.child_run)
 
 
 async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
-    task = task_of(engine.parts, asked)
+    run_id, task = await placed(engine.parts, asked)
     body = WithdrawSignal(task, asked.signal_id, asked.reason)
-    await engine.command(workflow_stream(asked.run_id), body)
+    await engine.command(workflow_stream(run_id), body)
     return {"signal_id": asked.signal_id}
 
 
@@ -292,8 +299,8 @@ async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
         sent = Signalled(asked.signal_id, asked.run_id, "", "")
         with suppress(SignalNotFound):
             return asdict(await told_at(engine, NamedStory(sent), asked.wait, asked.timeout_s))
-    task = task_of(engine.parts, asked)
-    named = Signalled(asked.signal_id, asked.run_id, task, "")
+    run_id, task = await placed(engine.parts, asked)
+    named = Signalled(asked.signal_id, run_id, task, "")
     return asdict(await told_at(engine, Story(named), asked.wait, asked.timeout_s))
 
 

@@ -45,6 +45,7 @@ def why(ground: Ground, asked: Why) -> dict[str, Any]:
             raise
         return _of_saga(ground, saga, asked.task)
     if asked.task is not None:
+        run, _ = ground.runs.place_of(run, asked.task)
         ground.runs.task_of(run, asked.task)
     reason, now_ns = ground.explains.explain(run.run_id, asked.task)
     expected = Expectations(ground.views.durations.of, run.name, now_ns)

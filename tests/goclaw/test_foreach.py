@@ -11,8 +11,11 @@ import pytest
 import goclaw
 from goclaw.builder import INDEX, ITEM
 from goclaw.cli import main
+from goclaw.errors import RunNotFound
+from goclaw.results import CommandRefused
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.task.child import child_id
+from tests.goclaw.eventually import eventually
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,6 +115,70 @@ async def test_failures_are_the_tasks_or_are_told_by_item(agents: AgentRegistry)
         found = (await engine.run(lax)).unwrap()
     assert [outcome["status"] for outcome in found] == ["completed", "failed", "completed"]
     assert found[1]["error"] == {"code": "odd", "message": "it is odd"}
+
+
+async def test_an_item_is_talked_to_by_the_run_above(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its number behind the id of the task is enough: steered, moved, held, explained, read."""
+
+    async def listens(ctx: TaskContext, topic: str) -> Any:
+        await ctx.emit(topic)
+        async for signal in ctx.signals():
+            if signal.kind == "message":
+                return [ctx.params["topic"], signal.body]
+        raise AssertionError("signals never end")
+
+    agents = AgentRegistry()
+    agents.register("listens", listens)
+    workflow = goclaw.Workflow("heard")
+    workflow.lane("slow", concurrency=1)
+    workflow.task("each", agent="listens", foreach=["a", "b", "c"], with_={"topic": ITEM})
+    workflow.wait("each:1", "1h", when="1 == 2")
+    data = ["--data-dir", str(tmp_path / "d")]
+    async with (
+        goclaw.Engine(tmp_path / "d", agents=agents) as engine,
+        goclaw.Client(tmp_path / "d") as client,
+    ):
+        await engine.submit(workflow, run_id="r")
+        items = child_id("r", "each", 0, 1)
+        await eventually(lambda: all_run(client, items))
+        steered = await client.steer("r", {"topic": "z"}, task="each:2")
+        assert (steered.run_id, steered.task) == (items, "each:2")
+        assert await engine.pause("r", "each:2") == "running"
+        assert await engine.resume(items, "each:2") == "running"
+        await engine.adjust("r", {"lane": "slow", "priority": 3}, task="each:2")
+        why = await client.why("r", "each:2")
+        assert (why["run_id"], why["reason"]["kind"]) == (items, "running")
+        told = await engine.message("r", "yes", task="each:0", wait="consumed")
+        assert told.state == "consumed"
+        state = await engine.signal_state("r", told.signal, task="each:0")
+        assert state.state == "consumed"
+        for task, code in (("each:3", "task_not_found"), ("each:1", "task_finished")):
+            with pytest.raises(CommandRefused) as refused:
+                await engine.message("r", "yes", task=task)
+            assert refused.value.code == code, "a task of the run itself is meant first"
+        await engine.message(items, "yes", task="each:1")
+        await engine.message("r", "yes", task="each:2")
+        result = (await engine.result("r")).unwrap()
+        assert result["each"] == [["a", "yes"], ["b", "yes"], ["z", "yes"]]
+        asked = ["runs", "tail", "r", "--output", "--task", "each:2"]
+        assert await asyncio.to_thread(main, [*asked, *data]) == 0
+        assert capsys.readouterr().out == "c"
+    assert await asyncio.to_thread(main, ["runs", "result", "r", "--task", "each:2", *data]) == 0
+    assert json.loads(capsys.readouterr().out) == ["z", "yes"]
+    assert await asyncio.to_thread(main, [*asked, *data]) == 0
+    assert await asyncio.to_thread(main, ["why", "r", "each:0", *data]) == 0
+    assert "completed" in capsys.readouterr().out
+
+
+async def all_run(client: goclaw.Client, items: str) -> bool | None:
+    """Tell that all items of a list are at work."""
+    try:
+        tasks = (await client.show(items))["tasks"]
+    except RunNotFound:
+        return None
+    return all(task["status"] == "running" for task in tasks.values()) or None
 
 
 def test_the_command_line_shows_the_items(

@@ -10,6 +10,7 @@ import pytest
 
 import goclaw
 from goclaw.cli import main
+from goclaw.results import CommandRefused
 from goclaw_actors.errors import ActorsError
 from goclaw_actors.executors import spawning
 from goclaw_actors.executors.agents import AgentOptions, AgentRegistry
@@ -237,3 +238,68 @@ async def test_a_restart_goes_on_with_what_was_spawned(tmp_path: Path) -> None:
     async with goclaw.Engine(tmp_path, agents=agents) as engine:
         assert (await engine.result("r")).unwrap() == 7
     assert len(calls) == 2
+
+
+async def test_what_was_spawned_is_talked_to_by_its_id(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steered, told, paused, adjusted, explained and interrupted as any task of its run."""
+
+    async def listens(ctx: TaskContext, topic: str) -> Any:
+        heard = list(ctx.resumed_state or [])
+        await ctx.emit("listening")
+        try:
+            async for signal in ctx.signals():
+                heard += [signal.body] if signal.kind == "message" else []
+                if "stop" in heard:
+                    break
+        except goclaw.Interrupted:
+            ctx.save([*heard, "interrupted"])
+            raise
+        return [*heard, ctx.params["topic"]]
+
+    async def awaits(ctx: TaskContext) -> Any:
+        return await (await ctx.spawn("listens", {"topic": "cats"}, key="k:1")).result()
+
+    agents = registry(listens=listens, awaits=awaits)
+    async with (
+        goclaw.Engine(tmp_path / "d", agents=agents) as engine,
+        goclaw.Client(tmp_path / "d") as client,
+    ):
+        await engine.submit(one("awaits"), run_id="r")
+        await eventually(lambda: status_of(client, "r", "a/k:1", "running"))
+        told = await client.message("r", "one", task="a/k:1", wait="consumed", timeout_s=WAIT_S)
+        assert (told.run_id, told.task, told.state) == ("r", "a/k:1", "consumed")
+        assert (await engine.steer("r", {"topic": "dogs"}, task="a/k:1")).state == "consumed"
+        with pytest.raises(CommandRefused, match="no parameter 'other'"):
+            await engine.steer("r", {"other": 1}, task="a/k:1")
+        assert await engine.pause("r", "a/k:1") == "running"
+        assert await engine.resume("r", "a/k:1") == "running"
+        await engine.adjust("r", {"retry": {"attempts": 3}, "timeout": "1h"}, task="a/k:1")
+        assert (await client.why("r", "a/k:1"))["reason"]["kind"] == "running"
+        assert await engine.interrupt("r", "a/k:1", wait_s=WAIT_S) == "interrupted"
+        assert (await client.why("r"))["reason"]["kind"] != "ended"
+        assert await engine.resume("r", "a/k:1") in ("scheduled", "running")
+        await eventually(lambda: status_of(client, "r", "a/k:1", "running"))
+        await engine.message("r", "stop", task="a/k:1")
+        assert (await engine.result("r")).unwrap() == ["one", "interrupted", "stop", "dogs"]
+        for task in ("a/zz", "a/zz/k:1", "a/k:1/zz", "b/k:1", "a/", "a/k:1/"):
+            with pytest.raises(CommandRefused) as refused:
+                await engine.message("r", "one", task=task)
+            assert refused.value.code == "task_not_found"
+            for word in (engine.pause, engine.interrupt, engine.resume):
+                with pytest.raises(CommandRefused) as refused:
+                    await word("r", task)
+                assert refused.value.code == "task_not_found"
+        with pytest.raises(CommandRefused) as refused:
+            await engine.message("r", "one", task="a/k:1")
+        assert refused.value.code == "task_finished"
+        asked = ["runs", "tail", "r", "--output", "--task", "a/k:1", "--data-dir"]
+        assert await asyncio.to_thread(main, [*asked, str(tmp_path / "d")]) == 0
+        assert capsys.readouterr().out == "listening" * 2
+
+
+async def status_of(client: goclaw.Client, run: str, task: str, status: str) -> bool | None:
+    """Tell that a task of a run has a status."""
+    tasks = (await client.show(run))["tasks"]
+    return (task in tasks and tasks[task]["status"] == status) or None

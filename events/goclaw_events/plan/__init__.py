@@ -9,7 +9,7 @@ Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
 from goclaw_events.plan.awaits import awaiting
 from goclaw_events.plan.compiler import check_input, compile_plan
-from goclaw_events.plan.mapped import mapped_ref, work_of
+from goclaw_events.plan.mapped import mapped_ref, task_over, work_of
 from goclaw_events.plan.model import (
     LaneLimits,
     Plan,
@@ -53,6 +53,7 @@ __all__ = [
     "plan_at",
     "read_plan",
     "spawned_ref",
+    "task_over",
     "unpack_plan",
     "work_of",
 ]

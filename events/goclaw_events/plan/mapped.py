@@ -56,6 +56,19 @@ def item_id(task_id: str, index: int) -> str:
     return f"{task_id}:{index}"
 
 
+def task_over(plan: Plan, name: str) -> str | None:
+    """Return the task of a plan among whose items `name` would be, or what one of them spawned.
+
+    None: there is no such task, or `name` is that of a task of the plan itself.
+    """
+    root = name.partition("/")[0]
+    task_id, _, number = root.rpartition(":")
+    index = None if root in plan.index else plan.index.get(task_id)
+    if index is None or not number.isdecimal() or plan.tasks[index].foreach is None:
+        return None
+    return task_id
+
+
 class _ItemTasks(Sequence[PlannedTask]):
     """The tasks of items, each made when it is asked for: they differ in index and id."""
 
