@@ -94,6 +94,7 @@ class Signalling(Deciding):
         name: str,
         body: Any = None,
         *,
+        deadline_s: float | None = None,
         signal_id: str | None = None,
         sender: str = "",
         wait: Level = "accepted",
@@ -102,19 +103,20 @@ class Signalling(Deciding):
         """Send a run a signal by its name: `body` is the result of the task that waits for it.
 
         One that comes before a task waits is kept, in order; each goes to one task. `task` of the
-        answer says to which, once that is known (`wait="offered"`).
+        answer says to which, once that is known (`wait="offered"`). After `deadline_s` one that no
+        task was given expires.
         """
         signal_id = signal_id if signal_id is not None else new_id("sig", time.time_ns())
         params = {
             "run_id": run_id, "name": name, "signal_id": signal_id, "body": body, "sender": sender,
-            "wait": wait, "timeout_s": timeout_s,
+            "deadline_s": deadline_s, "wait": wait, "timeout_s": timeout_s,
         }  # fmt: skip
         return Signalled(**await self._ask_signal("signal.send", params))
 
     async def withdraw(
         self, run_id: str, signal_id: str, *, task: str | None = None, reason: str = ""
     ) -> None:
-        """Take a message back that no handler took yet."""
+        """Take a message back that no handler took yet, or a signal that no task was given."""
         params = {"run_id": run_id, "task": task, "signal_id": signal_id, "reason": reason}
         await self._ask_signal("signal.withdraw", params)
 

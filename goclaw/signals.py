@@ -18,6 +18,7 @@ CONSUMED: Final = "consumed"
 LEVELS: Final = (ACCEPTED, OFFERED, CONSUMED)
 """How far a signal comes, in order."""
 DECLINED: Final = "declined"
+WITHDRAWN: Final = "withdrawn"
 ENDED: Final = frozenset({"declined", "expired", "withdrawn"})
 Level: TypeAlias = Literal["accepted", "offered", "consumed", "declined", "expired", "withdrawn"]
 """What a sender can wait for."""
@@ -176,6 +177,8 @@ class NamedStory:
                 self.state, self.task = ACCEPTED, ""
             case facts.TaskAnswered(answer=self._signal):
                 self.state, self.reason = CONSUMED, ""
+            case facts.NamedSignalEnded(signal=self._signal):
+                self.state, self.reason = fact.state, fact.reason
             case facts.SignalsLeft() if self._signal in fact.signals:
                 self.state, self.reason = DECLINED, fact.reason
             case facts.RunCompleted() | facts.RunFailed() | facts.RunCancelled():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
-from goclaw_actors.answering import AskSignal, DecideTask, ReturnSignal, SendNamed
+from goclaw_actors.answering import AskSignal, DecideTask, ReturnSignal, SendNamed, WithdrawNamed
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
@@ -75,7 +75,7 @@ def run() -> Aggregate:
         "running (only c is left)": (submitted, done, done._replace(task="b")),
         "running (a is held back)": (submitted, TasksBlocked("w/io", ["a"])),
         "running (stuck)": (submitted, RunStuck([["task/r/a", "why"]])),
-        "running (a signal is kept)": (submitted, SignalReceived("k", "go", 1, "me")),
+        "running (a signal is kept)": (submitted, SignalReceived("k", "go", 1, "me", 1)),
         "running (a waits for a signal)": (submitted, SignalAwaited("go", "a", 0)),
         "running (a collector waits for a)": (submitted, TasksWatched("collector/c", [0], None)),
         "failing": (submitted, failed),
@@ -108,6 +108,7 @@ def run() -> Aggregate:
         "RoomFor": RoomFor("w/io", 1),
         "RoomRefused": RoomRefused("w/io", "stream_poisoned"),
         "TimerFired": TimerFired("deadline"),
+        "TimerFired of a kept signal": TimerFired("expire/k"),
         "FailRun": FailRun("internal_bug", "m", "a"),
         "SendSignal": SendSignal("a", "m", "message", "steer", "hi", "", b""),
         "SendSignal to no task of it": SendSignal("z", "m", "message", "steer", "hi", "", b""),
@@ -115,6 +116,7 @@ def run() -> Aggregate:
         "LimitRun": LimitRun(1_800_000_000_000_000_000),
         "WithdrawSignal": WithdrawSignal("a", "m", "why"),
         "SendNamed (no task waits for such)": SendNamed("go", "s", 1, "me", b""),
+        "WithdrawNamed": WithdrawNamed("k", "why", "me"),
         "DecideTask": DecideTask("a", "d", "approved", None, False, "me", [], "", "", b""),
         "AskSignal": AskSignal("a", 0, "go"),
         "ReturnSignal": ReturnSignal("s", "go", 1, "me"),

@@ -27,6 +27,15 @@ class SendNamed(NamedTuple):
     sender: str
     digest: bytes
     kept_max: int = 16
+    deadline_ns: int = 0
+
+
+class WithdrawNamed(NamedTuple):
+    """Take a signal back that the run keeps. As in `NamedSignalEnded`."""
+
+    signal: str
+    reason: str
+    sender: str
 
 
 class AskSignal(NamedTuple):
@@ -44,6 +53,7 @@ class ReturnSignal(NamedTuple):
     name: str
     body: Value
     sender: str
+    deadline_ns: int = 0
 
 
 # To a task.
@@ -58,13 +68,17 @@ class AwaitTask(NamedTuple):
 
 
 class AnswerTask(NamedTuple):
-    """This is what the task waits for; `name` is that of the signal. As in `TaskAnswered`."""
+    """This is what the task waits for; `name` is that of the signal. As in `TaskAnswered`.
+
+    `deadline_ns`: until when the signal may be kept, if the task gives it back.
+    """
 
     answer: str
     verdict: str
     name: str
     body: Value
     sender: str
+    deadline_ns: int = 0
 
 
 class DecideTask(NamedTuple):
@@ -89,6 +103,7 @@ class DecideTask(NamedTuple):
 
 ANSWER_MESSAGES: Final[tuple[tuple[type, str], ...]] = (
     (SendNamed, "run.send_named"),
+    (WithdrawNamed, "run.withdraw_named"),
     (AskSignal, "run.ask_signal"),
     (ReturnSignal, "run.return_signal"),
     (AwaitTask, "task.await"),

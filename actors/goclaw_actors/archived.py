@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.adjusting import AdjustTask
-from goclaw_actors.answering import DecideTask, SendNamed
+from goclaw_actors.answering import DecideTask, SendNamed, WithdrawNamed
 from goclaw_actors.collecting import MembersReported, WatchTasks
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.decider import Accepted, CloseAttempt, Decision, Refused, Send
@@ -67,7 +67,7 @@ def answer(stream: str, ended: Ended, body: Body) -> Decision | None:
     match body:
         case SubmitRun():
             return _submitted_before(run_id, name, ended, body)
-        case CancelRun() | SendNamed() | HoldWork(task="") | ResumeWork(task=""):
+        case CancelRun() | SendNamed() | WithdrawNamed() | HoldWork(task="") | ResumeWork(task=""):
             refused = Refused("run_finished", f"{name} is {status_of(ended)} already")
         case CompensateSaga() | RetrySaga() | ResolveSaga():
             refused = Refused("saga_finished", f"{name} is {status_of(ended)} already")

@@ -148,6 +148,7 @@ for _cls, _name in (
     (facts.SignalAwaited, "run.signal_awaited"),
     (facts.SignalGiven, "run.signal_given"),
     (facts.SignalReturned, "run.signal_returned"),
+    (facts.NamedSignalEnded, "run.signal_ended"),
     (facts.SignalsLeft, "run.signals_left"),
     (facts.LaneDeclared, "lane.declared"),
     (facts.LaneAdvanced, "lane.advanced"),

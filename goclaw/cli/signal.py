@@ -61,6 +61,9 @@ _wait = click.option(
     "--wait", type=click.Choice(LEVELS), default="accepted", show_default=True,
     help="Return when it has come so far, or will not.",
 )  # fmt: skip
+_deadline = click.option(
+    "--deadline", type=float, metavar="S", help="Let it expire after S seconds."
+)
 _timeout = click.option("--timeout", type=float, metavar="S", help="Wait at most S seconds.")
 
 
@@ -137,6 +140,7 @@ def adjust(
 @click.argument("name")
 @click.option("--text", metavar="TEXT", help="Its payload, as text.")
 @click.option("--body", metavar="JSON", help="Its payload, as JSON.")
+@_deadline
 @_id
 @_sender
 @_wait
@@ -149,6 +153,7 @@ def send(
     name: str,
     text: str | None,
     body: str | None,
+    deadline: float | None,
     signal_id: str | None,
     sender: str,
     wait: str,
@@ -161,7 +166,8 @@ def send(
     """
     payload = None if text is None and body is None else _said(text, body)
     given = {
-        "name": name, "body": payload, "sender": sender, "wait": wait, "timeout_s": timeout,
+        "name": name, "body": payload, "deadline_s": deadline, "sender": sender, "wait": wait,
+        "timeout_s": timeout,
     }  # fmt: skip
     found = _ask(settings, "signal.send", run, signal_id, given)
     if as_json:
@@ -183,7 +189,7 @@ def send(
     help="When the agent gets it.",
 )  # fmt: skip
 @click.option("--quiet", type=float, metavar="S", help="The window of `coalesce`.")
-@click.option("--deadline", type=float, metavar="S", help="Let it expire after S seconds.")
+@_deadline
 @_id
 @_sender
 @_wait
@@ -344,7 +350,7 @@ def state(
 def withdraw(
     settings: Settings, run: str, signal_id: str, task: str | None, reason: str, as_json: bool
 ) -> None:
-    """Take back a message that nobody took yet."""
+    """Take back a signal that no task was given yet, or a message that nobody took."""
     found = _send(settings, "signal.withdraw", run, task, signal_id, {"reason": reason})
     if as_json:
         emit(found)

@@ -1,4 +1,4 @@
-"""Signals by their names: sent to a run, for whichever of its tasks waits."""
+"""Signals by their names: sent to a run, for whichever of its tasks waits; and taken back."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 
 from goclaw.asker import signed
+from goclaw.errors import SignalNotFound
 from goclaw.operations.levels import told_at
 from goclaw.operations.operation import Params, act
-from goclaw.signals import ACCEPTED, Level, NamedStory, Signalled
-from goclaw_actors.answering import SendNamed
+from goclaw.results import CommandRefused
+from goclaw.signals import ACCEPTED, CONSUMED, OFFERED, WITHDRAWN, Level, NamedStory, Signalled
+from goclaw_actors.answering import SendNamed, WithdrawNamed
+from goclaw_actors.decider import Refused
 from goclaw_events.ids import check_id, workflow_stream
 from goclaw_events.value import pack
 
@@ -35,6 +38,8 @@ class SendSignal(Params):
     """Its payload: the result of the task that waits for it."""
     sender: Annotated[str, Field(max_length=SENDER_CHARS_MAX)] = ""
     """Who says it, in their own words: recorded behind who the transport says it is."""
+    deadline_s: Annotated[float, Field(gt=0)] | None = None
+    """It expires after so many seconds, unless a task was given it."""
     wait: Level = "accepted"
     """Answer when it has come so far, or will not: `offered` to a task, `consumed` by it."""
     timeout_s: Annotated[float, Field(gt=0)] | None = None
@@ -45,9 +50,13 @@ async def _send(engine: Engine, asked: SendSignal) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
     check_id(asked.run_id, "run id")
     sender = signed(asked.sender)
-    digest = blake2b(pack([asked.name, asked.body, sender])).digest()
-    kept_max = engine.settings.signals.waiting_max
-    send = SendNamed(asked.name, asked.signal_id, asked.body, sender, digest, kept_max)
+    until_s = asked.deadline_s
+    said = [asked.name, asked.body, sender, *(() if until_s is None else (until_s,))]
+    deadline_ns = 0 if until_s is None else engine.parts.clock.now_ns() + int(until_s * 1e9)
+    send = SendNamed(
+        asked.name, asked.signal_id, asked.body, sender, blake2b(pack(said)).digest(),
+        engine.settings.signals.waiting_max, deadline_ns,
+    )  # fmt: skip
     stream = workflow_stream(asked.run_id)
     accepted, _ = await engine.command(stream, send, asked.signal_id)
     sent = Signalled(asked.signal_id, asked.run_id, "", ACCEPTED, repeated=accepted.repeated)
@@ -57,6 +66,38 @@ async def _send(engine: Engine, asked: SendSignal) -> dict[str, Any]:
     return asdict(sent)
 
 
+async def withdraw(engine: Engine, run_id: str, signal: str, reason: str) -> bool:
+    """Take a signal back that the run keeps; False: the run was not sent it.
+
+    To take it back again changes nothing. Raises `CommandRefused` where it came too late.
+    """
+    check_id(run_id, "run id")
+    body = WithdrawNamed(signal, reason, signed(""))
+    try:
+        await engine.command(workflow_stream(run_id), body)
+    except CommandRefused as refused:
+        if refused.code not in _NOT_KEPT:
+            raise
+        return await _was_withdrawn(engine, Signalled(signal, run_id, "", ""))
+    return True
+
+
+async def _was_withdrawn(engine: Engine, named: Signalled) -> bool:
+    """Tell whether a signal that is not kept was taken back before; raises what it came to."""
+    try:
+        now = await told_at(engine, NamedStory(named), ACCEPTED, None)
+    except SignalNotFound:
+        return False
+    if now.state in (OFFERED, CONSUMED):
+        text = f"signal {named.signal} was given to task {now.task} of run {named.run_id}"
+        raise CommandRefused(Refused("signal_consumed", text))
+    if now.state != WITHDRAWN:
+        text = f"signal {named.signal} to run {named.run_id} is {now.state} already: {now.reason}"
+        raise CommandRefused(Refused("signal_not_found", text))
+    return True
+
+
+_NOT_KEPT: Final = ("signal_not_found", "run_finished", "run_not_found")
 ANSWER: Final = "`{signal, run_id, task, state, attempt, reason, repeated}`"
 OPERATIONS: Final = (
     act("signal.send", SendSignal, _send, "Send a run a signal by its name.", ANSWER, idle=True),

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from goclaw.asker import signed
 from goclaw.errors import SignalNotFound, UsageInvalid
 from goclaw.following import follow_log
+from goclaw.operations import named
 from goclaw.operations.levels import told_at
 from goclaw.operations.operation import IfVersion, Params, act
 from goclaw.signals import ACCEPTED, Level, NamedStory, Signalled, Story
@@ -110,7 +111,7 @@ class Interrupt(Pause):
 
 
 class Withdraw(NameTask):
-    """A message to take back."""
+    """A signal to take back that a run keeps, or (with `task`) a message to a task."""
 
     signal_id: str
     """Its id."""
@@ -287,6 +288,10 @@ def _child_of(parts: Parts, run_id: str, task: str) -> str:
 
 async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
+    if asked.task is None and await named.withdraw(
+        engine, asked.run_id, asked.signal_id, asked.reason
+    ):
+        return {"signal_id": asked.signal_id}
     run_id, task = await placed(engine.parts, asked)
     body = WithdrawSignal(task, asked.signal_id, asked.reason)
     await engine.command(workflow_stream(run_id), body)
@@ -300,8 +305,8 @@ async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
         with suppress(SignalNotFound):
             return asdict(await told_at(engine, NamedStory(sent), asked.wait, asked.timeout_s))
     run_id, task = await placed(engine.parts, asked)
-    named = Signalled(asked.signal_id, run_id, task, "")
-    return asdict(await told_at(engine, Story(named), asked.wait, asked.timeout_s))
+    story = Story(Signalled(asked.signal_id, run_id, task, ""))
+    return asdict(await told_at(engine, story, asked.wait, asked.timeout_s))
 
 
 def _named(found: dict[str, Any]) -> Signalled:
@@ -313,7 +318,7 @@ _STATE: Final = "`{signal, run_id, task, state, repeated}`"
 OPERATIONS: Final = (
     act("signal.steer", Steer, _steer, "Change parameters of a task.", ANSWER, idle=True),
     act("signal.message", Say, _say, "Say something to the agent of a task.", ANSWER, idle=True),
-    act("signal.withdraw", Withdraw, _withdraw, "Take back a message that nobody took.",
+    act("signal.withdraw", Withdraw, _withdraw, "Take back what nobody took.",
         "`{signal_id}`", idle=True),
     act("signal.interrupt", Interrupt, _interrupt, "Stop a task or a run, keeping its state.",
         _STATE, idle=True),

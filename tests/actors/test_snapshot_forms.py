@@ -237,6 +237,11 @@ LAYOUT = {
         "held idempotency_key input labels letters mail name parent path plan reason result "
         "results run_id status statuses stuck told unmet version was_held watches window"
     ),
+    (14, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels letters mail name parent path plan reason result "
+        "results run_id status statuses stuck told unmet version was_held watches window"
+    ),
     (1, "collector"): (
         "ask_ns asked by deadline_ns digest failures_max given has_ended members opened_by "
         "outcomes places reason rule runs status stream tally vote wanted"

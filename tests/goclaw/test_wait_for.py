@@ -10,7 +10,7 @@ import pytest
 
 import goclaw
 from goclaw.cli import main
-from goclaw.errors import SignalNotFound, TimedOut
+from goclaw.errors import RunNotFound, SignalNotFound, TimedOut, UsageInvalid
 from goclaw.results import CommandRefused
 from goclaw_events.loading import definition_from
 
@@ -93,6 +93,35 @@ async def test_a_client_in_another_thread_sends_one(engine: goclaw.Engine, tmp_p
         assert (await client.result("r", timeout_s=WAIT_S)).unwrap() == 1
 
 
+async def test_a_signal_that_no_task_was_given_is_taken_back(engine: goclaw.Engine) -> None:
+    """To do it again changes nothing; what came too late is told, and what became of it."""
+    tasks = {"w": {"wait_for": {"signal": "go"}}, "x": {"wait_for": {"signal": "on"}}}
+    tasks["x"]["needs"] = ["w"]  # type: ignore[assignment] # a list of names
+    await engine.submit(definition_from({"name": "n", "tasks": tasks}), run_id="r")
+    await engine.send_signal("r", "on", 1, signal_id="slip")
+    await engine.withdraw("r", "slip", reason="a slip")
+    await engine.withdraw("r", "slip")
+    told = await engine.signal_state("r", "slip")
+    assert (told.state, told.reason) == ("withdrawn", "a slip")
+    short = await engine.send_signal("r", "on", 2, deadline_s=0.02, wait="consumed")
+    assert (short.state, short.reason) == ("expired", "its deadline was over")
+    with pytest.raises(CommandRefused, match="is expired already") as refused:
+        await engine.withdraw("r", short.signal)
+    assert refused.value.code == "signal_not_found"
+    await engine.send_signal("r", "go", signal_id="go", wait="consumed", timeout_s=WAIT_S)
+    with pytest.raises(CommandRefused, match="given to task w") as refused:
+        await engine.withdraw("r", "go")
+    assert refused.value.code == "signal_consumed"
+    with pytest.raises(UsageInvalid, match="2 tasks; say which"):
+        await engine.withdraw("r", "never")
+    with pytest.raises(RunNotFound):
+        await engine.withdraw("none", "go")
+    await engine.send_signal("r", "on", 3)
+    assert (await engine.result("r", timeout_s=WAIT_S)).unwrap() == 3
+    with pytest.raises(CommandRefused, match="given to task w"):
+        await engine.withdraw("r", "go")
+
+
 def test_the_command_sends_one_without_an_engine(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +134,11 @@ def test_the_command_sends_one_without_an_engine(
     assert "they wait for payment, word" in capsys.readouterr().err
     assert main(["signal", "send", "r", "word", "--text", "hi"]) == 0
     assert "(word) is accepted" in capsys.readouterr().err
+    kept = ["signal", "send", "r", "word", "--id", "slip", "--deadline", "3600"]
+    assert main(kept) == 0
+    assert main(["signal", "withdraw", "r", "slip", "--reason", "a slip"]) == 0
+    assert main(["signal", "state", "r", "slip"]) == 0
+    assert "signal slip is withdrawn: a slip" in capsys.readouterr().err
     sent = ["signal", "send", "r", "payment", "--body", '{"sum": 2}', "--id", "p", "--json"]
     assert main(sent) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["state"] == "accepted"

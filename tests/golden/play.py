@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 from goclaw_actors import failures
 from goclaw_actors.adjusting import AdjustTask
-from goclaw_actors.answering import AnswerTask, SendNamed
+from goclaw_actors.answering import AnswerTask, SendNamed, WithdrawNamed
 from goclaw_actors.collecting import AddMembers, CloseCollector, OpenCollector
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.lending import ControlLane, Release
@@ -279,12 +279,18 @@ def _answered(stage: Stage) -> None:
     go = {"wait_for": {"signal": "go", "deadline": "1h"}}
     skips = {"wait_for": {"signal": "no", "deadline": "1s", "on_deadline": "skip"}}
     tasks = {"a": go, "b": {**go, "needs": ["a"]}, "s": skips, "c": {**go, "needs": ["b", "s"]}}
+    tasks["e"] = {"wait_for": {"signal": "end"}, "needs": ["c"], "when": "false"}
     stage.submit(tasks, "answered")
     stage.rest()
     for number in range(3):
         signal = SendNamed("go", f"go-{number}", {"n": number}, "golden", b"go", 16)
         stage.node.accept(Message("workflow/answered", signal))
         stage.rest()
+    for number, deadline_ns in ((3, 0), (4, stage.clock.ns + 10**9 // 2)):
+        kept = SendNamed("end", f"end-{number}", number, "golden", b"end", 16, deadline_ns)
+        stage.node.accept(Message("workflow/answered", kept))
+    stage.node.accept(Message("workflow/answered", WithdrawNamed("end-3", "a slip", "golden")))
+    stage.rest()
     late = AnswerTask("late", "signal", "go", "late", "golden")
     stage.node.accept(Message("task/answered/a", late))
     stage.clock.ns += 2 * 10**9

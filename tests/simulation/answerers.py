@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from goclaw_actors.answering import DecideTask, SendNamed
+from goclaw_actors.answering import DecideTask, SendNamed, WithdrawNamed
 from goclaw_actors.decider import Refused
 from goclaw_actors.message import Message, Reply
 from goclaw_events.ids import workflow_stream
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 NAMES: Final = ("go", "stop")
 SIGNALS: Final = 5
 KEPT_MAX: Final = 4
+DEADLINES_NS: Final = {"2": 10**8, "3": 10**11}
+"""By the number of a signal."""
 EXPECTED: Final = frozenset(
     {
         "approval_decided", "approval_forbidden", "approval_not_open", "command_conflict",
-        "run_finished", "run_not_found", "signal_unknown", "signals_full", "task_finished",
-        "task_not_found",
+        "run_finished", "run_not_found", "signal_invalid", "signal_not_found", "signal_unknown",
+        "signals_full", "task_finished", "task_not_found",
     }
 )  # fmt: skip
 """What may be answered at any time."""
@@ -31,11 +33,15 @@ _ANSWERED: Final = ENDS | {"task.answered"}
 
 
 def answer(world: World) -> None:
-    """Send some run a signal, or decide about some task; often what was said before."""
+    """Send some run a signal, take it back, or decide about some task; often as before."""
     rng = world.rng
     run_id, task = some_task(world)
     number = rng.randrange(SIGNALS)
-    if rng.random() < 0.6:
+    drawn = rng.random()
+    if drawn < 0.1:
+        _tell(world, run_id, WithdrawNamed(f"{rng.choice(NAMES)}-{number}", "sim", "sim"), "", b"")
+        return
+    if drawn < 0.6:
         name = rng.choice(NAMES)
         digest = b"other" if rng.random() < 0.05 else f"{name}-{number}".encode()
         send(world, run_id, name, f"{name}-{number}", digest)
@@ -48,8 +54,10 @@ def answer(world: World) -> None:
 
 
 def send(world: World, run_id: str, name: str, signal: str, digest: bytes) -> None:
-    """Send a run a signal."""
-    body = SendNamed(name, signal, {"n": len(digest)}, "sim", digest, KEPT_MAX)
+    """Send a run a signal; some have a deadline."""
+    late_ns = DEADLINES_NS.get(signal.rpartition("-")[2], 0)
+    deadline_ns = world.clock.now_ns() + late_ns if late_ns else 0
+    body = SendNamed(name, signal, {"n": len(digest)}, "sim", digest, KEPT_MAX, deadline_ns)
     _tell(world, run_id, body, signal, digest)
 
 
@@ -91,7 +99,8 @@ def _open(world: World) -> list[tuple[str, str, str]]:
 
 def _tell(world: World, run_id: str, body: Any, command: str, digest: bytes) -> None:
     message = Message(workflow_stream(run_id), body)
-    message.command_id, message.digest = command, digest
+    if command:
+        message.command_id, message.digest = command, digest
     message.reply_to = lambda reply: _answered(world, run_id, body, reply)
     world.node.accept(message)
 
@@ -109,6 +118,8 @@ def _answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
     durable = world.journal.durable(reply.position.partition)
     assert reply.position.number <= durable, f"{refused.id} was answered before it is durable"
     world.note(f"{name} accepted", run_id)
+    if isinstance(body, WithdrawNamed):
+        return
     task = body.task if isinstance(body, DecideTask) else ""
     known = world.answers.setdefault((run_id, refused.id), (task, body.digest))
     assert known == (task, body.digest), f"{refused.id} was accepted with two bodies"
@@ -156,12 +167,14 @@ def _check_run(
 ) -> None:
     """Follow the signals of a run: kept in order, given from the oldest on, left at its end."""
     kept: dict[str, list[str]] = {name: [] for name in NAMES}
+    deadlines: dict[str, int] = {}
     for entry in entries:
         fact, kind = entry.decoded, entry.fact.type
         if kind == "run.signal_received":
             assert (run_id, fact.signal) not in received, f"{fact.signal} came twice to {run_id}"
             received[run_id, fact.signal] = fact.name
             kept[fact.name].append(fact.signal)
+            deadlines[fact.signal] = fact.deadline_ns
         elif kind == "run.signal_returned":
             kept[fact.name].insert(0, fact.signal)
         elif kind == "run.signal_awaited":
@@ -169,6 +182,10 @@ def _check_run(
         elif kind == "run.signal_given":
             assert kept[fact.name].pop(0) == fact.signal, f"{fact.signal} overtakes in {run_id}"
             given.setdefault((run_id, fact.signal), []).append(fact.task)
+        elif kind == "run.signal_ended":
+            kept[fact.name].remove(fact.signal)
+            due_ns = deadlines[fact.signal]
+            assert fact.state != "expired" or 0 < due_ns <= entry.time_ns, f"{fact.signal} too soon"
         elif kind == "run.signals_left":
             left = [signal for signals in kept.values() for signal in signals]
             assert sorted(fact.signals) == sorted(left), f"{run_id} leaves {fact.signals}"

@@ -200,6 +200,7 @@ RARE: Final = (
     "firings skipped: deleted",
     "signal given back",
     "signals left at the end",
+    "kept signal withdrawn or expired",
     "answer comes to a task that stands still",
     "wait for an answer cancelled",
     "fan-out of twenty or more",
@@ -289,6 +290,7 @@ _SAID: Final = {
     "run.signal_received": "signal kept",
     "run.signal_given": "signal given",
     "run.signal_returned": "signal given back",
+    "run.signal_ended": "kept signal withdrawn or expired",
     "run.signals_left": "signals left at the end",
     "task.answered": "answer taken",
 }

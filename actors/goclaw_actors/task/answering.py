@@ -58,7 +58,8 @@ def begin(task: Task, message: AwaitTask) -> Decision:
 def answer(task: Task, message: AnswerTask, contents: Contents) -> Decision:
     """Take what the task waits for; give it back if it waits for it no more."""
     if not _is_open(task) or task.awaits is None or task.awaits[0] != message.name:
-        back = ReturnSignal(message.answer, message.name, message.body, message.sender)
+        signal, _, *rest = message
+        back = ReturnSignal(signal, *rest)
         return Decision((), (Send(owner_stream(task.run_id), back),))
     body = message.body
     whole = contents.value(body) if isinstance(body, BlobRef) else body

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import AdjustTask, LimitRun
-from goclaw_actors.answering import AskSignal, DecideTask, ReturnSignal, SendNamed
+from goclaw_actors.answering import AskSignal, DecideTask, ReturnSignal, SendNamed, WithdrawNamed
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import (
     NOTHING,
@@ -71,6 +71,7 @@ from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume,
 from goclaw_actors.workflow.letters import discard, redrive
 from goclaw_actors.workflow.letters import evolve as evolve_letter
 from goclaw_actors.workflow.mail import Mailing, left_from
+from goclaw_actors.workflow.mail_ends import all_cleared, expire, withdraw
 from goclaw_actors.workflow.passing import farewells, pass_decision, pass_on
 from goclaw_actors.workflow.path import kept_from
 from goclaw_actors.workflow.repath import evolve as evolve_path
@@ -132,6 +133,7 @@ class _Decide:
             AskSignal: mailing.ask,
             ReturnSignal: mailing.returned,
             DecideTask: pass_decision,
+            WithdrawNamed: withdraw,
             WithdrawSignal: pass_on,
             AdjustTask: pass_on,
             LimitRun: limit,
@@ -269,7 +271,9 @@ class _Decide:
         draft.stop(message.reason or "the run was cancelled")
         return self._finish(run, draft)._replace(reply=Accepted(run.run_id))
 
-    def _timer(self, run: Run, _message: TimerFired, moment: Moment) -> Decision:
+    def _timer(self, run: Run, message: TimerFired, moment: Moment) -> Decision:
+        if message.id != DEADLINE:
+            return expire(run, message.id, moment)
         if run.plan is None or run.status not in (RUNNING, FAILING):
             return NOTHING
         draft = Draft(run, run.plan, self._contents, moment)
@@ -288,7 +292,7 @@ class _Decide:
         draft.stop_from(message)
         return Decision((), draft.sends)
 
-    def _fail(self, run: Run, message: FailRun, _moment: Moment) -> Decision:
+    def _fail(self, run: Run, message: FailRun, moment: Moment) -> Decision:
         if run.plan is None or run.status in FINAL:
             return NOTHING
         error = (message.code, message.message, message.task)
@@ -297,7 +301,8 @@ class _Decide:
         told = (*farewells(run, run.statuses.__getitem__), *all_failed(run))
         sends = (stop, *leave_all(run), *_tell(run.parent, ended), *told)
         facts = (*kept_from(run, "failed"), *left_from(run), RunFailed(*error))
-        return Decision(facts, sends, _closing(run.deadline_ns, ended))
+        closing = _closing(run.deadline_ns, ended)
+        return Decision(facts, sends, (*all_cleared(run, moment), *closing))
 
     def _finish(
         self, run: Run, draft: Draft, results: Mapping[int, Value] = NO_RESULTS
@@ -311,7 +316,8 @@ class _Decide:
         ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
         told = (*farewells(run, draft.status_of), *self._telling.ends(run, draft, results))
         sends = [*draft.sends, *_tell(draft.parent, ended), *told]
-        return Decision(draft.facts, sends, _closing(draft.deadline_ns, ended))
+        closing = _closing(draft.deadline_ns, ended)
+        return Decision(draft.facts, sends, (*all_cleared(run, draft.moment), *closing))
 
 
 def _judge(run: Run, message: JudgeRun, _moment: Moment) -> Decision:

@@ -7,12 +7,14 @@ ended in the same moment gives it back, and it is the oldest again.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, assert_never
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, assert_never
 
 from goclaw_actors.answering import SIGNAL, AnswerTask, AskSignal, ReturnSignal, SendNamed
 from goclaw_actors.decider import NOTHING, Accepted, Decision, Refused, Send
 from goclaw_actors.statuses import ACTIVE, PENDING
+from goclaw_actors.workflow.mail_ends import awaited_end, cleared, expired
 from goclaw_events.facts import (
+    NamedSignalEnded,
     SignalAwaited,
     SignalGiven,
     SignalReceived,
@@ -26,6 +28,7 @@ from goclaw_events.value import BlobRef, pack
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import MapChunks, Moment
     from goclaw_actors.workflow.state import Run
     from goclaw_events.facts import RunMailFact
     from goclaw_events.value import Value
@@ -39,37 +42,54 @@ _NOT_ENDED: Final = frozenset({PENDING, ACTIVE})
 _CLOSED: Final = frozenset({"cancelling", "completed", "failed", "cancelled"})
 
 
+class Kept(NamedTuple):
+    """A signal that the run keeps; `size`: so many bytes its body takes."""
+
+    signal: str
+    body: Value
+    sender: str
+    deadline_ns: int
+    size: int
+
+    def is_over(self, now_ns: int) -> bool:
+        """Tell whether its deadline is over."""
+        return 0 < self.deadline_ns <= now_ns
+
+
 class Mail:
     """What a run keeps, in order of arrival, and which tasks wait, in order of asking.
 
-    `kept`: by name, [id, body, sender, bytes]; `waiting`: by name, the plan indexes of tasks, each
-    with its generation. Never both of one name.
+    `waiting`: by name, the plan indexes of tasks, each with its generation. Never is anything kept
+    beside a task that waits for it.
     """
 
     __slots__ = ("asks", "kept", "kept_bytes", "waiting")
 
     def __init__(self) -> None:
-        self.kept: dict[str, list[list[Any]]] = {}
+        self.kept: dict[str, list[Kept]] = {}
         self.waiting: dict[str, dict[int, int]] = {}
         self.asks: dict[int, str] = {}
         self.kept_bytes = 0
 
-    def put(self, name: str, signal: list[Any], *, first: bool = False) -> None:
-        """Keep a signal: [id, body, sender]."""
-        size = len(pack(signal[1]))
-        self.kept_bytes += size
-        row = [*signal, size]
+    def put(self, name: str, signal: Kept, *, first: bool = False) -> None:
+        """Keep a signal."""
+        self.kept_bytes += signal.size
         kept = self.kept.setdefault(name, [])
-        kept.insert(0 if first else len(kept), row)
+        kept.insert(0 if first else len(kept), signal)
 
     def take(self, name: str, signal: str) -> None:
         """Keep a signal no more."""
         kept = self.kept[name]
-        found = next(row for row in kept if row[0] == signal)
+        found = next(one for one in kept if one.signal == signal)
         kept.remove(found)
-        self.kept_bytes -= found[3]
+        self.kept_bytes -= found.size
         if not kept:
             del self.kept[name]
+
+    def find(self, signal: str) -> tuple[str, Kept] | None:
+        """Return a signal that is kept, by its id, with its name; there are few."""
+        rows = ((name, one) for name, kept in self.kept.items() for one in kept)
+        return next((found for found in rows if found[1].signal == signal), None)
 
     def ask(self, name: str, index: int, generation: int) -> None:
         """Have a task wait."""
@@ -91,7 +111,8 @@ class Mail:
 
     def as_list(self) -> list[Any]:
         """Return it as plain data: equal ones give equal data."""
-        kept = [[name, [row[:3] for row in rows]] for name, rows in sorted(self.kept.items())]
+        kept = [[name, [list(one[:-1]) for one in rows]]
+                for name, rows in sorted(self.kept.items())]  # fmt: skip
         waiting = [[name, [list(one) for one in found.items()]]
                    for name, found in sorted(self.waiting.items())]  # fmt: skip
         return [kept, waiting]
@@ -103,11 +124,24 @@ class Mail:
         kept, waiting = said
         for name, rows in kept:
             for row in rows:
-                mail.put(name, list(row))
+                mail.put(name, _kept(*row))
         for name, found in waiting:
             for index, generation in found:
                 mail.ask(name, index, generation)
         return mail
+
+
+def _kept(signal: str, body: Value, sender: str, deadline_ns: int) -> Kept:
+    return Kept(signal, body, sender, deadline_ns, len(pack(body)))
+
+
+def with_deadlines(root: Any, maps: MapChunks) -> tuple[Any, MapChunks]:
+    """Raise a run from form 13: what it keeps has no deadlines."""
+    *rest, mailed = root
+    if mailed is not None:
+        kept, waiting = mailed
+        mailed = [[[name, [[*row, 0] for row in rows]] for name, rows in kept], waiting]
+    return [*rest, mailed], maps
 
 
 def evolve(run: Run, fact: RunMailFact) -> None:
@@ -115,10 +149,12 @@ def evolve(run: Run, fact: RunMailFact) -> None:
     assert run.plan is not None, "the first fact of a run is its submission"
     mail = run.mail = run.mail or Mail()
     match fact:
-        case SignalReceived(signal, name, body, sender):
-            mail.put(name, [signal, body, sender])
-        case SignalReturned(signal, name, body, sender):
-            mail.put(name, [signal, body, sender], first=True)
+        case SignalReceived(signal, name, body, sender, deadline_ns):
+            mail.put(name, _kept(signal, body, sender, deadline_ns))
+        case SignalReturned(signal, name, body, sender, deadline_ns):
+            mail.put(name, _kept(signal, body, sender, deadline_ns), first=True)
+        case NamedSignalEnded(signal, name):
+            mail.take(name, signal)
         case SignalAwaited(name, task, generation):
             mail.ask(name, run.plan.index[task], generation)
         case SignalGiven(signal, name, task):
@@ -137,58 +173,66 @@ class Mailing:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    def send(self, run: Run, message: SendNamed, _moment: object) -> Decision:
+    def send(self, run: Run, message: SendNamed, moment: Moment) -> Decision:
         """Give a signal to the task that waits for it, or keep it; or say why not."""
         body = message.body
         whole = self._contents.value(body) if isinstance(body, BlobRef) else body
-        refused = _refusal(run, message, whole)
+        refused = _refusal(run, message, whole, moment)
         if refused is not None:
             return Decision(reply=refused)
-        received = SignalReceived(message.signal, message.name, whole, message.sender)
-        given, sends = _to_first(run, received)
-        return Decision((received, *given), sends, (), Accepted(message.signal))
+        signal, name, sender = message.signal, message.name, message.sender
+        received = SignalReceived(signal, name, whole, sender, message.deadline_ns)
+        return _came(run, received)._replace(reply=Accepted(signal))
 
-    def ask(self, run: Run, message: AskSignal, _moment: object) -> Decision:
+    def ask(self, run: Run, message: AskSignal, moment: Moment) -> Decision:
         """Give a task the oldest signal of a name, or have it wait."""
         index = None if run.plan is None else run.plan.index.get(message.task)
         if index is None or run.has_ended or run.statuses[index] != ACTIVE:
             return NOTHING
-        kept = None if run.mail is None else run.mail.kept.get(message.name)
-        if not kept:
-            return Decision((SignalAwaited(message.name, message.task, message.generation),))
-        signal, body, sender, _ = kept[0]
-        return Decision(*_give(run, message.task, message.name, [signal, body, sender]))
+        name = message.name
+        kept = () if run.mail is None else run.mail.kept.get(name, ())
+        over = tuple(expired(name, one) for one in kept if one.is_over(moment.now_ns))
+        oldest = next((one for one in kept if not one.is_over(moment.now_ns)), None)
+        if oldest is None:
+            return Decision((*over, SignalAwaited(name, message.task, message.generation)))
+        given, sends = _give(run, message.task, name, oldest)
+        return Decision((*over, *given), sends, cleared(oldest, moment))
 
-    def returned(self, run: Run, message: ReturnSignal, _moment: object) -> Decision:
+    def returned(self, run: Run, message: ReturnSignal, moment: Moment) -> Decision:
         """Take a signal back that a task did not take, and give it to the next."""
         if run.plan is None or run.has_ended:
             return NOTHING
         body = message.body
         whole = self._contents.value(body) if isinstance(body, BlobRef) else body
-        back = SignalReturned(message.signal, message.name, whole, message.sender)
-        given, sends = _to_first(run, back)
-        return Decision((back, *given), sends)
+        back = SignalReturned(*message)._replace(body=whole)
+        kept = _kept_of(back)
+        if kept.is_over(moment.now_ns):
+            return Decision((back, expired(message.name, kept)))
+        return _came(run, back)
 
 
-def _to_first(
-    run: Run, came: SignalReceived | SignalReturned
-) -> tuple[tuple[SignalGiven, ...], tuple[Send, ...]]:
-    """Give what came to the task that has waited for it longest, if one does."""
+def _kept_of(came: SignalReceived | SignalReturned) -> Kept:
+    return _kept(came.signal, came.body, came.sender, came.deadline_ns)
+
+
+def _came(run: Run, came: SignalReceived | SignalReturned) -> Decision:
+    """Give what came to the task that has waited for it longest, if one does; or keep it."""
     index = None if run.mail is None else run.mail.first(came.name)
     if index is None or run.plan is None:
-        return (), ()
-    return _give(run, run.plan.tasks[index].id, came.name, [came.signal, came.body, came.sender])
+        return Decision((came,), (), awaited_end(_kept_of(came)))
+    given, sends = _give(run, run.plan.tasks[index].id, came.name, _kept_of(came))
+    return Decision((came, *given), sends)
 
 
 def _give(
-    run: Run, task: str, name: str, signal: list[Value]
+    run: Run, task: str, name: str, kept: Kept
 ) -> tuple[tuple[SignalGiven, ...], tuple[Send, ...]]:
-    id_, body, sender = signal
-    answer = AnswerTask(id_, SIGNAL, name, body, sender)
-    return (SignalGiven(id_, name, task),), (Send(task_stream(run.run_id, task), answer),)
+    signal, body, sender, deadline_ns, _ = kept
+    answer = AnswerTask(signal, SIGNAL, name, body, sender, deadline_ns)
+    return (SignalGiven(signal, name, task),), (Send(task_stream(run.run_id, task), answer),)
 
 
-def _refusal(run: Run, message: SendNamed, body: Value) -> Refused | None:
+def _refusal(run: Run, message: SendNamed, body: Value, moment: Moment) -> Refused | None:
     """Return why a signal is not taken in; None: it is."""
     name = message.name
     if run.plan is None:
@@ -204,6 +248,8 @@ def _refusal(run: Run, message: SendNamed, body: Value) -> Refused | None:
     if not any(run.statuses[index] in _NOT_ENDED for index in tasks):
         text = f"every task of run {run.run_id} that waits for a signal {name!r} has ended"
         return Refused("task_finished", text)
+    if 0 < message.deadline_ns <= moment.now_ns:
+        return Refused("signal_invalid", "its deadline is over already")
     return _misfit(run, tasks, name, body) or _no_room(run, message, body)
 
 
@@ -240,5 +286,5 @@ def left_from(run: Run) -> list[SignalsLeft]:
     """Return the fact that no task took what is kept of a run that ends; none, if nothing is."""
     if run.mail is None or not run.mail.kept:
         return []
-    ids = [row[0] for rows in run.mail.kept.values() for row in rows]
+    ids = [one.signal for kept in run.mail.kept.values() for one in kept]
     return [SignalsLeft(ids, "the run ended")]

@@ -33,6 +33,7 @@ from goclaw_events.facts import (
     LetterDiscarded,
     LetterLeft,
     LetterRedriven,
+    NamedSignalEnded,
     PathChangeAsked,
     PathChanged,
     PathKept,
@@ -227,6 +228,7 @@ class Evolve:
                 | SignalAwaited()
                 | SignalGiven()
                 | SignalReturned()
+                | NamedSignalEnded()
                 | SignalsLeft()
             ):
                 mail.evolve(run, fact)
@@ -459,7 +461,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.mail = None if mailed is None else Mail.of_list(mailed)
         return run
 
-    return SnapshotForm(13, _root, _maps, restore)
+    return SnapshotForm(14, _root, _maps, restore, {13: mail.with_deadlines})
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

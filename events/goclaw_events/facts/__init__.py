@@ -5,6 +5,7 @@ A fact is a `NamedTuple`: immutable, positional, and msgpack writes it as it sta
 
 from goclaw_events.facts.adjust import RunDeadlineSet, TaskAdjusted, TaskAdjustFact, TaskMoved
 from goclaw_events.facts.answer import (
+    NamedSignalEnded,
     RunMailFact,
     SignalAwaited,
     SignalGiven,
@@ -209,6 +210,7 @@ __all__ = [
     "MembersEnded",
     "MessageFailed",
     "MessageSettled",
+    "NamedSignalEnded",
     "OutcomeRefused",
     "PartitionClosed",
     "PartitionFact",

@@ -44,12 +44,16 @@ class TaskAnswered(NamedTuple):
 
 
 class SignalReceived(NamedTuple):
-    """Somebody sent the run a signal by its name; it is kept until a task waits for it."""
+    """Somebody sent the run a signal by its name; it is kept until a task waits for it.
+
+    `deadline_ns`: it is kept no longer than that, 0: there is none.
+    """
 
     signal: str
     name: str
     body: Value
     sender: str
+    deadline_ns: int = 0
 
 
 class SignalAwaited(NamedTuple):
@@ -75,6 +79,20 @@ class SignalReturned(NamedTuple):
     name: str
     body: Value
     sender: str
+    deadline_ns: int = 0
+
+
+class NamedSignalEnded(NamedTuple):
+    """No task gets a signal that the run kept: somebody took it back, or its deadline was over.
+
+    `state`: withdrawn or expired. `sender`: who took it back; '': nobody did.
+    """
+
+    signal: str
+    name: str
+    state: str
+    reason: str
+    sender: str = ""
 
 
 class SignalsLeft(NamedTuple):
@@ -85,4 +103,6 @@ class SignalsLeft(NamedTuple):
 
 
 TaskAnswerFact: TypeAlias = TaskAwaiting | TaskAnswered
-RunMailFact: TypeAlias = SignalReceived | SignalAwaited | SignalGiven | SignalReturned | SignalsLeft
+RunMailFact: TypeAlias = (
+    SignalReceived | SignalAwaited | SignalGiven | SignalReturned | NamedSignalEnded | SignalsLeft
+)
