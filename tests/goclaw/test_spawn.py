@@ -185,6 +185,36 @@ async def test_what_cannot_be_spawned_is_refused_at_the_call(
     assert deep["error"]["code"] == "child_too_deep"
 
 
+async def test_whoever_spawns_is_told_all_that_is_wrong_in_the_words_of_a_definition() -> None:
+    """Unknown fields, bad values, no agent; a name that nobody registered; a key used twice."""
+    said: list[ActorsError] = []
+
+    async def asks(ctx: TaskContext) -> None:
+        retry = {"attempts": -1}
+        for agent, more in (
+            (asks, {"timeout": "soon", "lan": "io", "retry": retry}),
+            ("laef", {}),
+            ("leaf", {}),
+            ("leaf", {}),
+        ):
+            try:
+                await ctx.spawn(agent, {"n": 1}, key="k", **more)
+            except ActorsError as error:
+                said.append(error)
+
+    async with goclaw.Engine(":memory:", agents=registry(asks=asks)) as engine:
+        assert (await engine.run(one("asks"))).ok
+    assert [error.code for error in said] == ["step_invalid", "agent_unknown", "step_repeated"]
+    wrong, unknown, twice = (str(error) for error in said)
+    for text in ("a/k", "'lan' cannot", "neither a registered", "'soon' is not a duration",
+                 "retry.attempts: 'attempts' should be greater"):  # fmt: skip
+        assert text in wrong
+    assert "pydantic" not in wrong
+    assert "leaf" in unknown
+    assert "a spawned task with the key 'k'" in twice
+    assert "ctx.spawn(" in twice
+
+
 async def test_a_cancelled_run_ends_when_what_it_spawned_has(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

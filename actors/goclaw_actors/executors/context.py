@@ -67,6 +67,7 @@ class ContextPorts(NamedTuple):
     stands: Callable[[AttemptToken, bool], None] = lambda _token, _is_on: None
     is_crowded: Callable[[], bool] = lambda: False
     wait: Callable[[Mailbox, int, float | None], object] = Mailbox.wait
+    require_agent: Callable[[str], object] = lambda _name: None
 
     def whole(self, value: Value) -> Value:
         """Return a private copy of what a task is given, with nothing left to look up; blocks."""

@@ -122,6 +122,7 @@ class AgentExecutor:
         ports = ContextPorts(
             load, input_of, self._emit, self._timers.after, time.monotonic, reveal, gather,
             time.now_ns, stands=self._stands, is_crowded=is_crowded, wait=time.wait,
+            require_agent=registry.lookup,
         )  # fmt: skip
         limits = limits or ExecutorLimits()
         self._kept = Kept(self._outbox, self._timers, limits.abandon_grace_s)

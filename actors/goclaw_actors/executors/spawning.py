@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import ValidationError
-
 from goclaw_actors.errors import ChildTooDeep, FanOutTooLarge
 from goclaw_actors.executors.errors import SpawnFailed, StepInvalid
 from goclaw_actors.executors.resolve import resolved
@@ -15,7 +13,9 @@ from goclaw_actors.executors.steps import StepApart, digest_of, kept_result
 from goclaw_actors.executors.window import is_on_loop
 from goclaw_events.definition import TaskDefinition
 from goclaw_events.facts import SPAWN, SPAWNED
+from goclaw_events.faults import path_text
 from goclaw_events.ids import is_id
+from goclaw_events.loading import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,15 +76,18 @@ class Spawning(Sleeping):
         `timeout`, `total_timeout`, `retry`... This task ends when all have that it spawned, and
         fails with `spawn_failed` if one does, unless that `may_fail`.
 
-        A durable step, and a boundary as one. Raises `StepInvalid`, `FanOutTooLarge` for more than
-        1,000, `ChildTooDeep` for what was spawned by a spawned task too often.
+        A durable step, and a boundary as one. Raises `StepInvalid`, `AgentUnknown` (not in a worker
+        process, which cannot know), `FanOutTooLarge` for more than 1,000, and `ChildTooDeep` for
+        what was spawned by a spawned task too often.
         """
         name = agent if isinstance(agent, str) else getattr(agent, "__goclaw_agent__", "")
         said = self._said(name, key, more)
         blobs: dict[bytes, bytes] = {}
         kept = kept_result(dict(params or {}), blobs)
         step = (SPAWN, key)
-        self._check_room(step)
+        if self._journal().recorded(step) is None:
+            self._check_room()
+            self._ports.require_agent(name)
         result = StepApart([said, kept, may_fail], blobs)
         digest = digest_of((said, dict(params or {}), may_fail), {})
         return self._do(step, digest, lambda: result, lambda _: Spawned(self, key))
@@ -114,20 +117,23 @@ class Spawning(Sleeping):
             msg = f"task {task_id} was spawned {SPAWN_DEPTH_MAX} tasks below the first one"
             raise ChildTooDeep(msg, hint="end the recursion", depth=SPAWN_DEPTH_MAX)
         said = {"agent": name, **more}
+        faults = [f"{word!r} cannot be said of it" for word in sorted(set(more) - _SAID)]
+        if not name:
+            faults.append("its agent is neither a registered name nor a decorated function")
+        known = {word: value for word, value in more.items() if word in _SAID}
+        _, findings = fields_of(TaskDefinition, {"agent": name or key, **known})
+        faults += [f"{path_text(found.where)}: {found.message}" for found in findings]
+        if faults:
+            msg = f"task {task_id}/{key} cannot be spawned so: {'; '.join(faults)}"
+            raise StepInvalid(msg, hint="it may have " + ", ".join(sorted(_SAID)))
         try:
-            TaskDefinition.model_validate(said)
-            unknown = sorted(set(more) - _SAID)
-            if unknown:
-                msg = f"{', '.join(map(repr, unknown))} cannot be said of a spawned task"
-                raise StepInvalid(msg, hint="it may have " + ", ".join(sorted(_SAID)))
             return json.dumps(said, sort_keys=True)
-        except (ValidationError, TypeError) as error:
-            msg = f"a task cannot be spawned so: {str(error)[:300]}"
+        except TypeError as error:
+            msg = f"task {task_id}/{key} cannot be spawned so: {error}"
             raise StepInvalid(msg, hint="say it as a definition does") from error
 
-    def _check_room(self, step: tuple[str, str]) -> None:
-        steps = self._journal()
-        if steps.recorded(step) is None and steps.count(SPAWN) >= SPAWNED_MAX:
+    def _check_room(self) -> None:
+        if self._journal().count(SPAWN) >= SPAWNED_MAX:
             msg = f"task {self._attempt.task_id} has spawned {SPAWNED_MAX} tasks"
             hint = "let each spawn a part of them, or return a list for a task with `foreach`"
             raise FanOutTooLarge(msg, hint=hint)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from goclaw_actors.executors.errors import StepChanged, StepInvalid, StepRepeated, StepSecret
 from goclaw_actors.executors.outcomes import stored
 from goclaw_events.errors import ValueNotStorable
-from goclaw_events.facts import SPAWNED
+from goclaw_events.facts import SPAWN, SPAWNED
 from goclaw_events.value import BlobRef, blob_of, pack
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ class Steps:
         with self._lock:
             if step in self._begun:
                 text = f"{named(step)} is asked for twice in one attempt"
-                raise StepRepeated(text, hint="give each a key: ctx.step(name, function, key=...)")
+                raise StepRepeated(text, hint=_key_hint(step))
             found = self._records.get(step)
             if found is not None:
                 if found.digest and digest != found.digest:
@@ -294,7 +294,14 @@ def check_secret(said: Stepped, redactor: Redactor) -> None:
 def named(step: StepId) -> str:
     """Return what people call a step."""
     name, key = step
+    if name == SPAWN:
+        return f"a spawned task with the key {key!r}"
     return f"step {name!r} with the key {key!r}" if key else f"step {name!r}"
+
+
+def _key_hint(step: StepId) -> str:
+    call = "spawn(agent, params" if step[0] == SPAWN else "step(name, function"
+    return f"give each a key of its own: ctx.{call}, key=...)"
 
 
 def _changed(found: StepRecord, digest: bytes) -> StepChanged:
