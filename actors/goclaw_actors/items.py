@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from goclaw_actors.errors import FanOutTooLarge, ForeachInvalid
 from goclaw_actors.scope import Scope, place, whole
 from goclaw_events.items import ITEM_ROOTS, ITEMS_MAX, place_above
+from goclaw_events.plain_words import kind_of
 from goclaw_events.plan import mapped_ref
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def plan_of_items(definition: BlobRef, task_id: str, given: Value, contents: Con
     """
     items = whole(given["items"], contents)
     if not isinstance(items, list | tuple):
-        msg = f"`foreach` of {task_id} is {type(items).__name__}, not a list"
+        msg = f"`foreach` of {task_id} is {kind_of(items)}, not a list"
         raise ForeachInvalid(msg, hint="let its template yield a list", task=task_id)
     if len(items) > ITEMS_MAX:
         msg = f"`foreach` of {task_id} has {len(items)} items, more than {ITEMS_MAX}"

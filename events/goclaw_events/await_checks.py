@@ -5,16 +5,20 @@ An answer is a signal (`wait_for`), or the word of a person (`approval`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_events.durations import BadDuration, parse_duration
+from goclaw_events.faults import Finding
 from goclaw_events.shape import shape_findings
 from goclaw_events.templates import STATIC, Template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from goclaw_events.faults import Finding, Where
+    from goclaw_events.faults import Where
+
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")
 
 
 def awaited(said: Mapping[str, Any], where: Where) -> tuple[Template, list[Finding]]:
@@ -31,9 +35,16 @@ def awaited(said: Mapping[str, Any], where: Where) -> tuple[Template, list[Findi
 
 
 def approval_terms(said: Mapping[str, Any], where: Where) -> tuple[dict[str, Any], list[Finding]]:
-    """Return the terms of `approval` that hold no templates, and the faults of its schema."""
+    """Return the terms of `approval` that hold no templates, and what is wrong with it.
+
+    A name that has to be proved and that nobody can have would let nobody decide.
+    """
     schema = said.get("schema")
     findings = [] if schema is None else list(shape_findings(schema, (*where, "schema")))
+    who = said.get("who")
+    for at, name in enumerate(who if isinstance(who, list | tuple) else ()):
+        if isinstance(name, str) and (why := unprovable(name)):
+            findings.append(Finding("bad_value", f"{name!r} is nobody", (*where, "who", at), why))
     terms = {
         "schema": schema,
         "deadline": deadline_s(said.get("deadline")),
@@ -46,6 +57,13 @@ def approval_terms(said: Mapping[str, Any], where: Where) -> tuple[dict[str, Any
 def is_later(deadline: object) -> bool:
     """Tell whether a deadline is known only when the task begins: a time, or a template."""
     return isinstance(deadline, dict) or (isinstance(deadline, str) and "${" in deadline)
+
+
+def unprovable(name: str) -> str:
+    """Return why nobody can prove to have this name; '' where somebody may, or it is claimed."""
+    if name.startswith("uid:") and not (_NUMBER.fullmatch(name[4:]) or "${" in name):
+        return "write the number of a user, such as uid:1000"
+    return "write the name of a user, such as user:ann" if name == "user:" else ""
 
 
 def deadline_s(said: object) -> float | None:

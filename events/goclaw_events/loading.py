@@ -237,13 +237,33 @@ def fields_of(
         suggest = Suggester()
         details = error.errors(include_url=False, include_input=True)
         parts = models or _MODELS
-        return None, [_finding(detail, raw, suggest, parts) for detail in details]
+        findings = [_finding(detail, raw, suggest, parts) for detail in details]
+        return None, _without_alternatives(findings)
+
+
+def _without_alternatives(findings: list[Finding]) -> list[Finding]:
+    """Make one finding of those of a value that may be of several types, and is of none."""
+    by_place: dict[tuple[str, Where], list[Finding]] = {}
+    for found in findings:
+        by_place.setdefault((found.code, found.where), []).append(found)
+    return [
+        found[0] if len(found) == 1 or code != "bad_type" else _alternatives(found)
+        for (code, _), found in by_place.items()
+    ]
+
+
+def _alternatives(found: list[Finding]) -> Finding:
+    name, _, first = found[0].message.partition(" should be ")
+    wanted, _, given = first.rpartition(", not ")
+    others = [one.message.partition(" should be ")[2].rpartition(", not ")[0] for one in found[1:]]
+    kinds = " or ".join(dict.fromkeys([wanted, *others]))
+    return found[0]._replace(message=f"{name} should be {kinds}, not {given}", hint="")
 
 
 def _finding(detail: ErrorDetails, raw: object, suggest: Suggester, models: Models) -> Finding:
     kind, given, context = detail["type"], detail["input"], detail.get("ctx", {})
     where, at_key = _where(detail["loc"], raw, is_missing=kind == "missing")
-    name = repr(str(where[-1])) if where else "the definition"
+    name = _name_of(where)
     if kind == "extra_forbidden":
         return _unknown_key(where, suggest, _model_at(where[:-1], models))
     if kind == "missing":
@@ -258,6 +278,13 @@ def _finding(detail: ErrorDetails, raw: object, suggest: Suggester, models: Mode
         hint = "put it in quotes" if kind == "string_type" and _is_scalar(given) else ""
         return Finding("bad_type", f"{message}, not {kind_of(given)}", where, hint, at_key)
     return Finding("bad_value", message, where, at_key=at_key)
+
+
+def _name_of(where: Where) -> str:
+    if not where:
+        return "the definition"
+    last, before = where[-1], where[-2:-1]
+    return repr(f"{before[0]}[{last}]" if isinstance(last, int) and before else str(last))
 
 
 def _where(loc: tuple[str | int, ...], raw: object, *, is_missing: bool) -> tuple[Where, bool]:

@@ -19,12 +19,14 @@ _KINDS: Final = {
     "number": "a number",
     "boolean": "true or false",
 }
+_MODEL: Final = re.compile(r" or (?:an )?instance of \w+")
 _KIND: Final = re.compile(rf"should be an? valid ({'|'.join(_KINDS)})\b")
 
 
 def plain_message(message: str, name: str = "") -> str:
     """Return what pydantic says of a value; `name` is that of the value, '' keeps `Input`."""
     said = message.removeprefix("Value error, ").replace(" after validation", "")
+    said = _MODEL.sub("", said)
     said = _KIND.sub(lambda found: f"should be {_KINDS[found[1]]}", said)
     return _SUBJECT.sub(name.replace("\\", r"\\") or "Input", said)
 

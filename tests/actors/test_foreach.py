@@ -185,6 +185,7 @@ def test_what_is_no_list_or_too_long_fails_the_task(value: Any, code: str) -> No
     assert play.status == "failed"
     assert play.ends[0].error is not None
     assert (play.ends[0].error[0], play.ends[0].error[2]) == (code, "each")
+    assert ("is a mapping, not a list" in play.ends[0].error[1]) == isinstance(value, dict)
 
 
 def test_lists_in_lists_are_bounded_in_depth() -> None:

@@ -171,6 +171,37 @@ def test_a_deadline_is_a_duration_or_a_time(
     assert message in faults[f"tasks.w.{kind}.deadline{path}"]
 
 
+@pytest.mark.parametrize(
+    ("task", "path", "message"),
+    [
+        ({"foreach": 3, "agent": "a"}, "foreach",
+         "'foreach' should be text or a list, not a number"),
+        ({"wait_for": "go"}, "wait_for", "'wait_for' should be a mapping, not text"),
+        ({"approval": {"who": ["me", ""]}}, "approval.who[1]",
+         "'who[1]' should have at least 1 character"),
+        ({"approval": {"who": ["uid:ann"]}}, "approval.who[0]", "'uid:ann' is nobody"),
+        ({"approval": {"who": ["uid:-1"]}}, "approval.who[0]", "'uid:-1' is nobody"),
+        ({"approval": {"who": ["user:"]}}, "approval.who[0]", "'user:' is nobody"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_told_once_in_the_words_of_who_wrote_it(
+    task: dict[str, Any], path: str, message: str
+) -> None:
+    """What may be of several types is one fault; who can never decide is one, too."""
+    with pytest.raises(InvalidDefinition) as caught:
+        definition_from({"name": "d", "tasks": {"t": task}})
+    assert [(fault.path, fault.message) for fault in caught.value.faults] == [
+        (f"tasks.t.{path}", message)
+    ]
+
+
+def test_names_of_people_may_be_templates_or_claimed() -> None:
+    """Only what can never be proved is refused."""
+    who = ["uid:0", "uid:${input.n}", "user:ann", "user:${input.s}", "ann", "anyone"]
+    said = {"n": {"type": "integer"}, "s": {"type": "string"}}
+    definition_from({"name": "d", "input": said, "tasks": {"t": {"approval": {"who": who}}}})
+
+
 def test_the_model_is_frozen_and_does_not_convert() -> None:
     """A field cannot be set, and a number is no text."""
     task = TaskDefinition(agent="a")

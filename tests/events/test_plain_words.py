@@ -58,3 +58,5 @@ def test_what_is_said_in_own_words_stays() -> None:
     assert plain_message("Value error, a lane id is short") == "a lane id is short"
     assert plain_message("Input should be 1", r"'\g<0>'") == r"'\g<0>' should be 1"
     assert plain_message("Input should be 1") == "Input should be 1"
+    model = "Input should be a valid dictionary or instance of WaitForSignal"
+    assert plain_message(model, "'x'") == "'x' should be a mapping"

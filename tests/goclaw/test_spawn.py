@@ -190,13 +190,10 @@ async def test_whoever_spawns_is_told_all_that_is_wrong_in_the_words_of_a_defini
     said: list[ActorsError] = []
 
     async def asks(ctx: TaskContext) -> None:
-        retry = {"attempts": -1}
-        for agent, more in (
-            (asks, {"timeout": "soon", "lan": "io", "retry": retry}),
-            ("laef", {}),
-            ("leaf", {}),
-            ("leaf", {}),
-        ):
+        wrong: dict[str, Any] = {"timeout": "soon", "lan": "io", "retry": {"attempts": -1}}
+        asked: list[tuple[Any, dict[str, Any]]]
+        asked = [(asks, wrong), ("laef", {}), ("leaf", {}), ("leaf", {})]
+        for agent, more in asked:
             try:
                 await ctx.spawn(agent, {"n": 1}, key="k", **more)
             except ActorsError as error:
