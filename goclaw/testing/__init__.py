@@ -5,8 +5,9 @@ See docs/how-to/test-workflows.md.
 
 from __future__ import annotations
 
+from goclaw.errors import NothingHappens
 from goclaw.testing.engine import TestEngine
 from goclaw.testing.script import Call, Script
 from goclaw.testing.story import Story
 
-__all__ = ["Call", "Script", "Story", "TestEngine"]
+__all__ = ["Call", "NothingHappens", "Script", "Story", "TestEngine"]

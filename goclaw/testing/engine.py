@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from goclaw.agents import REGISTRY
 from goclaw.config import Settings
 from goclaw.engine import Engine
-from goclaw.errors import EngineClosed, NothingHappens
+from goclaw.errors import EngineClosed, NothingHappens, RunNotFound, SagaNotFound
 from goclaw.following import follow_log
 from goclaw.parts import MEMORY
 from goclaw.testing.agents import ScriptedAgents
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
 
     from goclaw.results import RunResult
-    from goclaw.submission import Submittable
+    from goclaw.submission import Prepared, Submittable
     from goclaw.testing.script import Call
     from goclaw.testing.time import VirtualTime
     from goclaw_actors.executors.agents import AgentRegistry
@@ -123,6 +123,15 @@ class TestEngine(Engine):
         It goes before that of the agent.
         """
         return self._acting.tasks.setdefault(task_id, Script(task_id))
+
+    def require(self, prepared: Prepared) -> None:
+        """Check as an engine does; a program that a script stands for need not be allowed."""
+        real = {
+            task: program
+            for task, program in prepared.programs.items()
+            if task not in self._acting.tasks
+        }
+        super().require(prepared._replace(programs=real))
 
     @property
     def calls(self) -> list[Call]:
@@ -288,14 +297,22 @@ class TestEngine(Engine):
     # -- what was recorded -----------------------------------------------------------------------
 
     async def story(self, run_id: str | None = None, *, saga_id: str | None = None) -> Story:
-        """Return what was recorded so far: all, or what is of a run or a saga, and its tasks."""
+        """Return what was recorded so far: all, or what is of a run or a saga, and its tasks.
+
+        Raises `RunNotFound` or `SagaNotFound` for one of which nothing was.
+        """
         key = run_id if saga_id is None else saga_key(saga_id)
         found: list[Recorded] = []
         whole = follow_log(self._open_parts().tail, None, None, at_once=FACTS_AT_ONCE)
         async with aclosing(whole) as parts:
             async for some, _ in parts:
                 found += some
-        return Story([one for one in found if key is None or _is_of(one.stream, key)])
+        told = [one for one in found if key is None or _is_of(one.stream, key)]
+        if key is not None and not told:
+            if saga_id is not None:
+                raise SagaNotFound(f"there is no saga {saga_id!r}")
+            raise RunNotFound(f"there is no run {run_id!r}")
+        return Story(told)
 
 
 def _is_of(stream: str, key: str) -> bool:

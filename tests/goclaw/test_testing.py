@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import goclaw
-from goclaw.errors import NothingHappens, TimedOut, UsageInvalid
+from goclaw.errors import NothingHappens, RunNotFound, SagaNotFound, TimedOut, UsageInvalid
 from goclaw.testing import TestEngine
-from goclaw_actors.executors.errors import AgentUnknown
+from goclaw_actors.executors.errors import AgentUnknown, ExecNotAllowed
 from tests.goclaw.test_documents import FILE, blocks
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ async def test_programs_and_requests_do_as_the_script_of_their_task_says() -> No
     page = workflow.task("page", http={"url": "https://example.com/x"}, timeout="1m", retry=again)
     count = workflow.task("count", exec=["no-such-program", "-l"], needs=[page])
     workflow.output = workflow.task("pay", agent="charge", needs=[count]).result
-    settings = goclaw.Settings.model_validate({"executors": {"exec": {"allow": ["*"]}}})
-    async with TestEngine(settings=settings) as engine:
+    async with TestEngine() as engine:
+        with pytest.raises(ExecNotAllowed):  # it would be run for real
+            await engine.run(workflow)
         engine.script_task("page").hangs().returns({"status": 200, "body": "hello"})
         engine.script_task("count").returns({"stdout": "1"})
         engine.script_task("pay").fails("declined", retryable=False)
@@ -153,6 +154,16 @@ async def test_programs_and_requests_do_as_the_script_of_their_task_says() -> No
         story.expect("task.attempt_failed", task="page", code="timeout", times=1)
         assert engine.script_task("count").calls[0].params["argv"] == ["no-such-program", "-l"]
         assert (await engine.run(workflow)).result == 1
+
+
+async def test_a_story_of_nobody_is_no_story() -> None:
+    """A mistyped id is told, so that no test is green because it looks at nothing."""
+    async with TestEngine() as engine:
+        with pytest.raises(RunNotFound):
+            await engine.story("typo")
+        with pytest.raises(SagaNotFound):
+            await engine.story(saga_id="typo")
+        assert [*await engine.story()]
 
 
 async def test_a_crash_loses_the_attempt_and_not_the_run() -> None:
