@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX: Final = 2 * 1024
 TRACE_BYTES_MAX: Final = 4 * 1024
 TRACE_FRAMES_MAX: Final = 20
+_AWAIT: Final = "write `await`, in an agent that is `async def`"
 _OWN_FRAMES: Final = 1
 _CUT: Final = CUT.encode()
 _NEVER_RETRY: Final = (
@@ -71,14 +72,16 @@ def completed(attempt: StartAttempt, result: object) -> Outcome:
     try:
         kept = stored(result, blobs)
     except (ValueNotStorable, ValueTooLarge) as error:
+        text = f"the result of the agent: {error}"
         if inspect.iscoroutine(result):
             result.close()  # it would warn that it was never awaited, far from here
+            text = f"the agent returned a call that nobody awaits: {result.__qualname__} ({_AWAIT})"
         return Outcome(
             attempt.stream,
             attempt.token,
             "failed",
             code=error.code,
-            message=bounded(f"the result of the agent: {error}", MESSAGE_BYTES_MAX),
+            message=bounded(text, MESSAGE_BYTES_MAX),
             retryable=False,
         )
     return Outcome(attempt.stream, attempt.token, "completed", kept, blobs or None)

@@ -58,7 +58,8 @@ class Sleeping(Stepping):
 
     def _nap(self, seconds: float, key: str) -> tuple[StepId, bool]:
         """Return which sleep it is, and whether it is recorded, or is to be."""
-        if not seconds <= SLEEP_S_MAX:
+        said: object = seconds
+        if not isinstance(said, (int, float)) or not seconds <= SLEEP_S_MAX:
             msg = f"{seconds!r} is no number of seconds to sleep"
             raise StepInvalid(msg, hint=f"at most {SLEEP_S_MAX:.0f}")
         steps = self._journal()

@@ -36,6 +36,7 @@ from goclaw_actors.executors.steps import (
 )
 from goclaw_actors.executors.window import is_on_loop
 from goclaw_actors.work import Recorded, Stepped, Unrecorded
+from goclaw_events.errors import ValueNotStorable, ValueTooLarge
 from goclaw_events.value import BlobRef, pack, unpack
 
 if TYPE_CHECKING:
@@ -117,6 +118,11 @@ class Stepping(Pausing):
         `ValueTooLarge`.
         """
         step = step_id(name, key)
+        said: object = function
+        if not callable(said):
+            msg = f"{named(step)} has no function to call: {repr(said)[:80]}"
+            hint = "hand over the function, and after it what it is called with"
+            raise StepInvalid(msg, hint=hint)
         digest = digest_of(args, kwargs)
         return self._do(step, digest, partial(function, *args, **kwargs))
 
@@ -252,7 +258,11 @@ class Stepping(Pausing):
         if isinstance(result, StepApart):
             kept, blobs = result
         else:
-            kept = kept_result(result, blobs)
+            try:
+                kept = kept_result(result, blobs)
+            except (ValueNotStorable, ValueTooLarge) as error:
+                msg = f"what {named(step)} came to: {error.message}"
+                raise type(error)(msg, hint=error.hint) from error
         return Stepped(attempt.stream, attempt.token, *step, digest, kept, blobs or None)
 
     def _done(self, steps: Steps, step: StepId, *, said: bool) -> None:

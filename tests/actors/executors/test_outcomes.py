@@ -113,6 +113,18 @@ def test_what_cannot_be_stored_fails_without_a_retry(result: object, word: str) 
     pack(outcome.message)
 
 
+def test_a_call_that_nobody_awaits_is_named() -> None:
+    """An agent that forgot an `await` reads where, and no warning comes from elsewhere."""
+
+    async def charge() -> int:
+        return 1
+
+    outcome = completed(ATTEMPT, charge())
+    assert (outcome.code, outcome.retryable) == ("value_not_storable", False)
+    assert "charge" in outcome.message
+    assert "`await`" in outcome.message
+
+
 def test_a_result_beyond_the_limit_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The code is `value_too_large`, not retried."""
     monkeypatch.setattr("goclaw_events.value.VALUE_BYTES_MAX", 100_000)

@@ -201,9 +201,11 @@ def test_other_arguments_are_another_step(bench: Bench) -> None:
 def test_what_cannot_name_or_be_a_step_is_refused(
     bench: Bench, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Names, arguments and results, and more steps than a task may have."""
+    """Names, functions, arguments and results, and more steps than a task may have."""
     log = Log(bench)
     monkeypatch.setattr(journal, "STEPS_MAX", 2)
+
+    wrong: Any = "5s"
 
     def story(ctx: TaskContext) -> Any:
         yield lambda: ctx.step("fits", lambda: 1)
@@ -217,16 +219,20 @@ def test_what_cannot_name_or_be_a_step_is_refused(
             lambda: ctx.step("result", object),
             lambda: ctx.step("outer", lambda: ctx.uuid("inner")),
             lambda: ctx.sleep(float("nan")),
+            lambda: ctx.sleep(wrong),
+            lambda: ctx.step("call", wrong),
             lambda: ctx.step("also fits", lambda: 1),
             lambda: ctx.step("one too many", lambda: 1),
         ):
             answer = yield ask
             found.append(getattr(answer, "code", answer))
+            if getattr(answer, "code", "") == "value_not_storable":
+                assert "step" in str(answer), "it says what cannot be stored"
         return found
 
     register(bench, kind, story)
     storable = ["value_not_storable"] * 2
-    refused = ["step_invalid"] * 4 + storable + ["step_invalid"] * 2
+    refused = ["step_invalid"] * 4 + storable + ["step_invalid"] * 4
     assert log.run("a").result == [*refused, 1, "step_invalid"]
 
 
