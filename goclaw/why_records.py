@@ -91,8 +91,7 @@ def name_of(stream: str) -> str:
 
 def says(reason: Reason) -> str:
     """Say a reason on one line, without its times."""
-    say = _SAYS.get(reason.kind)
-    text = say(reason.details) if say is not None else kinds.KINDS[reason.kind].rstrip(".")
+    text = _SAYS[reason.kind](reason.details)
     kind, _, rest = reason.subject.partition("/")
     if kind == "task":
         return f"task {rest.partition('/')[2]} {text}"
@@ -246,6 +245,13 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     ),
     kinds.UNIQUE: _unique,
     kinds.COLLECT: _collects,
+    kinds.DEAD_LETTER: lambda told: (
+        f"is a dead letter: {told['message']} [{told['code']}] (goclaw dead redrive, or discard)"
+    ),
+    kinds.SPAWNED: lambda told: (
+        f"waits for tasks that it spawned: {_names(told['tasks'], told['waiting'])}"
+    ),
+    kinds.GIVEN_UP: lambda _: "was given up after a bug, or its facts cannot be read",
     kinds.APPROVAL: lambda told: (
         f"asks {_names(told['who'], len(told['who']))}"
         + (f": {told['message']}" if told["message"] else "")

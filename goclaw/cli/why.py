@@ -47,7 +47,8 @@ def why(settings: Settings, run: str, task: str | None, is_saga: bool, as_json: 
         mend = "goclaw sagas compensate" if "saga_id" in found else "goclaw runs cancel"
         say(f"nothing will wake it; {mend} {found.get('saga_id') or found['run_id']} ends it")
     elif not found["engine"] and found["reason"]["kind"] != "ended":
-        say("no engine runs, so nothing goes on; goclaw engine start, or goclaw resume")
+        again = "goclaw sagas resume" if "saga_id" in found else "goclaw resume"
+        say(f"no engine runs, so nothing goes on; goclaw engine start, or {again}")
 
 
 def lines_of(reason: Mapping[str, Any], head: str = "", below: str = "") -> Iterator[str]:

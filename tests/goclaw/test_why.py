@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import goclaw
+from goclaw import why_records
 from goclaw.agents import REGISTRY
 from goclaw.cli import main
 from goclaw.cli.why import lines_of, span
@@ -143,6 +144,28 @@ def test_every_kind_has_a_line() -> None:
         "a", "├─ held by task t of run r (w, running), for 1 s", "├─ b", "└─ and 2 more",
     ]  # fmt: skip
     assert set(kinds.KINDS) >= {kinds.NOTHING, kinds.LANE_SHARE}
+
+
+@pytest.mark.parametrize(
+    ("kind", "details", "line"),
+    [
+        (kinds.DEAD_LETTER, {"code": "gone", "message": "no host"},
+         "task t is a dead letter: no host [gone] (goclaw dead redrive, or discard)"),
+        (kinds.SPAWNED, {"tasks": ["t/a", "t/b"], "waiting": 2},
+         "task t waits for tasks that it spawned: t/a, t/b"),
+        (kinds.GIVEN_UP, {}, "task t was given up after a bug, or its facts cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_line_is_a_sentence_about_its_subject(
+    kind: str, details: dict[str, Any], line: str
+) -> None:
+    """What waits comes first, and then why."""
+    assert why_records.says(Reason(kind, "task/r/t", 0, 0, details)) == line
+
+
+def test_every_kind_has_words_for_people() -> None:
+    """No kind is told as the table of the reference describes it."""
+    assert set(kinds.KINDS) == set(why_records._SAYS)
 
 
 @pytest.mark.parametrize(
