@@ -82,9 +82,11 @@ def plan_as_mermaid(plan: Plan, analysis: Analysis) -> str:
         opening, closing = ("([", "])") if task.kind == "wait" else ("[", "]")
         mark = ":::critical" if task.id in critical else ""
         lines.append(f'    t{task.index}{opening}"{task.id}<br/>{_work(task)}"{closing}{mark}')
+    undoing = _undoing(plan)
     for task in plan.tasks:
         for need in task.needs:
             arrow = "==>" if (plan.tasks[need].id, task.id) in steps else "-->"
+            arrow = "-. undone by .->" if task.index in undoing else arrow
             lines.append(f"    t{need} {arrow} t{task.index}")
         lines += (f"    t{plan.index[one]} -.-> t{task.index}" for one in collected_in(task))
     lines.append("    classDef critical stroke-width:3px")
@@ -99,10 +101,12 @@ def plan_as_dot(plan: Plan, analysis: Analysis) -> str:
     for task in plan.tasks:
         bold = ", penwidth=3" if task.id in critical else ""
         lines.append(f'  "{task.id}" [label="{task.id}\\n{_work(task)}"{bold}];')
+    undoing = _undoing(plan)
     for task in plan.tasks:
         for need in task.needs:
             pair = (plan.tasks[need].id, task.id)
             bold = " [penwidth=3]" if pair in steps else ""
+            bold = ' [style=dotted, label="undone by"]' if task.index in undoing else bold
             lines.append(f'  "{pair[0]}" -> "{pair[1]}"{bold};')
         lines += (f'  "{one}" -> "{task.id}" [style=dashed];' for one in collected_in(task))
     lines.append("}")
@@ -145,6 +149,11 @@ def plan_summary(plan: Plan, analysis: Analysis) -> str:
         f"at most {analysis.max_parallel} side by side\n"
         f"critical path ({len(path)} tasks, {length}): {shown}"
     )
+
+
+def _undoing(plan: Plan) -> set[int]:
+    """Return the tasks of a saga that undo others: they are no part of the way forth."""
+    return {step.compensation for step in plan.steps}
 
 
 def _layers(analysis: Analysis) -> dict[str, int]:

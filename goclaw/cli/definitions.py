@@ -40,6 +40,7 @@ def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
 
     faults: list[Fault] = []
     facts: dict[str, Any] = {}
+    says = ""
     try:
         data, text_format = read_definition_file(file)
         loaded = load_any(data, text_format, str(file))
@@ -49,6 +50,10 @@ def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
         definition = work_of(loaded) if isinstance(loaded, SagaDefinition) else loaded
         needs = sum(len(task.needs) for task in definition.tasks.values())
         facts = {"name": definition.name, "tasks": len(definition.tasks), "needs": needs}
+        says = f"{definition.name}, {len(definition.tasks)} tasks, {needs} needs"
+        if isinstance(loaded, SagaDefinition):
+            undone = len(definition.tasks) - len(loaded.steps)
+            says = f"saga {loaded.name}, {len(loaded.steps)} steps, {undone} compensations"
     for fault in faults:
         say(_fault_line(file, fault))
     if as_json:
@@ -56,9 +61,7 @@ def validate(ctx: click.Context, file: Path, as_json: bool) -> None:
         report["faults"] = [fault._asdict() for fault in faults]
         emit(report)
     elif facts:
-        click.echo(
-            f"{file}: valid: {facts['name']}, {facts['tasks']} tasks, {facts['needs']} needs"
-        )
+        click.echo(f"{file}: valid: {says}")
     ctx.exit(EXIT_USAGE if faults else EXIT_OK)
 
 
@@ -103,9 +106,10 @@ def plan(
 
     A task weighs what the definition expects of it, or 1s; with --history what it took lately.
     A run whose path was changed has several versions of its plan: who changed it, when and why is
-    said, too.
+    said, too. Of a saga it is the way forth; what undoes each step stands beside it.
     """
     from goclaw.render_plan import plan_as_dot, plan_as_json, plan_as_mermaid
+    from goclaw.render_saga import compensations_of, way_forth
     from goclaw.weights import weights_of
     from goclaw_events.plan import analyse, compile_plan
     from goclaw_events.saga.compiler import compile_saga, work_of
@@ -117,10 +121,13 @@ def plan(
         raise click.UsageError(msg)
     path: dict[str, Any] = {}
     definition = None
+    whole = None
     if file is not None:
         loaded = load_file(file)
         if isinstance(loaded, SagaDefinition):
-            definition, compiled = work_of(loaded), compile_saga(loaded)
+            whole, forth = compile_saga(loaded), way_forth(loaded)
+            definition, compiled = work_of(forth), compile_saga(forth)
+            path = {"compensations": compensations_of(whole)}
         else:
             definition, compiled = loaded, compile_plan(loaded)
     else:
@@ -131,15 +138,18 @@ def plan(
     if as_json:
         emit({**plan_as_json(compiled, analysis, weights), **path})
     elif form == "json":
-        found = plan_as_json(compiled, analysis, weights)
+        found = {**plan_as_json(compiled, analysis, weights), **path}
         click.echo(json.dumps(found, indent=2, ensure_ascii=False))
     elif form == "mermaid":
-        click.echo(plan_as_mermaid(compiled, analysis), nl=False)
+        click.echo(plan_as_mermaid(whole or compiled, analysis), nl=False)
     elif form == "dot":
-        click.echo(plan_as_dot(compiled, analysis), nl=False)
+        click.echo(plan_as_dot(whole or compiled, analysis), nl=False)
     else:
         _print_plan(compiled, analysis, weights, sources=history)
-        _print_path(path)
+        if whole is None:
+            _print_path(path)
+        else:
+            _print_undone(path["compensations"])
 
 
 def _plan_of_run(settings: Settings, run: str, version: int | None) -> tuple[Plan, dict[str, Any]]:
@@ -161,6 +171,16 @@ def _print_path(path: dict[str, Any]) -> None:
     ]
     if rows:
         print_table(("version", "made", "change", "by", "reason"), rows)
+
+
+def _print_undone(compensations: list[dict[str, Any]]) -> None:
+    from goclaw.render_saga import HEADERS, compensation_rows
+
+    click.echo(
+        "\nWhere a step fails, in reverse order:" if compensations else "\nNothing is undone."
+    )
+    if compensations:
+        print_table(HEADERS, compensation_rows(compensations))
 
 
 def _learned(settings: Settings, name: str) -> dict[str, LearnedDuration]:

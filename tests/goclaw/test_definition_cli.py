@@ -212,3 +212,35 @@ def test_a_plan_weighs_tasks_by_what_they_took(
     assert lines[0].endswith("EXPECTED FROM")
     assert any("history: 3, p90 1m40s" in line for line in lines)
     assert main(["plan", good, "--history", "--data-dir", str(tmp_path / "none")]) == 3
+
+
+def test_a_saga_is_planned_forth_and_what_undoes_it_stands_beside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What undoes a step takes no part in layers and the critical path; pictures dot it."""
+    file = str(tmp_path / "trip.yaml")
+    undo = "compensation: {agent: goclaw.echo}"
+    (tmp_path / "trip.yaml").write_text(
+        f"{{name: trip, steps: {{a: {{action: {{agent: goclaw.echo}}, {undo}}},"
+        f" b: {{action: {{agent: goclaw.echo}}, {undo}, policy: manual, needs: [a]}},"
+        " c: {action: {agent: goclaw.echo}, needs: [a]}}}"
+    )
+    assert main(["validate", file]) == 0
+    assert capsys.readouterr().out == f"{file}: valid: saga trip, 3 steps, 2 compensations\n"
+    assert main(["plan", file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["layers"] == [["a"], ["b", "c"]]
+    assert [(one["step"], one["after"], one["policy"]) for one in found["compensations"]] == [
+        ("a", ["b", "c"], "auto"),
+        ("b", [], "manual"),
+    ]
+    assert main(["plan", file]) == 0
+    assert capsys.readouterr().out.splitlines()[-2].split() == [
+        "a", "agent", "goclaw.echo", "b,", "c", "/default", "auto",
+    ]  # fmt: skip
+    for form, line in (("mermaid", "t0 -. undone by .-> t3"), ("dot", "style=dotted")):
+        assert main(["plan", file, "--format", form]) == 0
+        assert line in capsys.readouterr().out
+    (tmp_path / "trip.yaml").write_text("{name: t, steps: {a: {action: {agent: goclaw.echo}}}}")
+    assert main(["plan", file]) == 0
+    assert "Nothing is undone." in capsys.readouterr().out
