@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @settings_options
 @allow_exec_option
+@process_option
 @json_option
 def run(
     settings: Settings,
