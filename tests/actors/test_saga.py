@@ -98,6 +98,21 @@ def test_a_step_in_doubt_is_undone_and_told_so(said: dict[str, Any]) -> None:
     check_over(stage, "compensated")
 
 
+def test_what_keeps_killing_its_worker_fails_whatever_its_policy_says() -> None:
+    """Three workers in a row are enough, for an action and for what undoes it."""
+    often = {"attempts": 50, "initial": 1, "jitter": "none"}
+    steps = {"a": step(retry=often)}
+    steps["a"]["compensation"]["retry"] = often
+    stage = begun(steps)
+    for task in ("a", "a" + UNDO):
+        for _ in range(3):
+            stage.fail(task, code="worker_died")
+            stage.clock.ns += 10_000_000_000
+            stage.rest()
+        assert stage.task_facts(task).count("AttemptStarted") == 3
+    assert stage.saga().status == "compensation_failed"
+
+
 def test_a_doubt_of_an_earlier_attempt_stays() -> None:
     """The first attempt timed out; that the second one says it failed does not take that back."""
     stage = begun({"a": step(retry={"attempts": 2, "initial": 1, "jitter": "none"})})

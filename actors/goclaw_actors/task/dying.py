@@ -30,8 +30,7 @@ WORKER_DIED: Final = "worker_died"
 
 def kills_too_often(task: Task, code: str) -> bool:
     """Tell whether a failure is one worker too many that died with an attempt of the task."""
-    is_last = task.kills + 1 >= KILLS_MAX
-    return code == WORKER_DIED and is_last and not has_owner(task)
+    return code == WORKER_DIED and task.kills + 1 >= KILLS_MAX
 
 
 def has_owner(task: Task) -> bool:
