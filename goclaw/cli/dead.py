@@ -182,6 +182,8 @@ def _chosen(
         page = ask(settings, "dead.list", **params)
         found += filter(in_bulk, page["letters"])
         if page["cursor"] is None:
+            if not found:
+                say(f"no open dead letter is of group {group}" if group else "no open dead letters")
             return found
         params["cursor"] = page["cursor"]
 

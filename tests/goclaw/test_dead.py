@@ -235,6 +235,8 @@ async def test_the_command_line_works_without_an_engine(
         code, rest = called("redrive", "--all", "--rate", "600/m", "--reason", "mended")
         assert (code, rest["done"]) == (0, ["r/b", "r/c"])
         assert called("redrive", "--all")[1] == {"done": [], "refused": []}
+        main(["dead", "redrive", "--group", "nobody"])
+        assert "no open dead letter is of group nobody" in capsys.readouterr().err
         assert called("show", "r/z")[0] == 3
         assert called("redrive")[0] == 2
         assert called("redrive", "--all", "--rate", "fast")[0] == 2
