@@ -14,7 +14,13 @@ from goclaw_events.envelope import Cause, Fact
 from goclaw_events.errors import UnknownType
 from goclaw_events.faults import Suggester
 from goclaw_events.frame import decode_frame
-from goclaw_events.ids import PARTITION_STREAM, partition_of, workflow_stream
+from goclaw_events.ids import (
+    PARTITION_STREAM,
+    owner_stream,
+    partition_of,
+    plain_id,
+    saga_key,
+)
 from goclaw_events.tables import log_key
 from goclaw_events.value import BlobRef, CollectedRef, SecretText
 
@@ -80,8 +86,8 @@ def record_from(fact: Sequence[Any]) -> Record:
 class Selection(NamedTuple):
     """Which facts are wanted; None and '' mean: all.
 
-    `start` and `stop` (both included) are of one partition, and then only that one is read.
-    `type` is a fact's type, or the part before its dot.
+    `run` may be a saga, too. `start` and `stop` (both included) are of one partition, and then only
+    that one is read. `type` is a fact's type, or the part before its dot.
     """
 
     run: str = ""
@@ -103,7 +109,7 @@ class Selection(NamedTuple):
         return not self.run or self._of_run(fact.stream)
 
     def _of_run(self, stream: str) -> bool:
-        return stream == workflow_stream(self.run) or stream.startswith(f"task/{self.run}/")
+        return stream == owner_stream(self.run) or stream.startswith(f"task/{self.run}/")
 
     @property
     def partition(self) -> int | None:
@@ -131,6 +137,8 @@ def select(journal: Journal, wanted: Selection) -> Iterator[Record]:
     Without a start they begin where history begins. Raises `RunNotFound` or `NotFound` where the
     log knows no such run or stream, `HistoryExpired` for one of which nothing is left.
     """
+    if wanted.run:
+        wanted = wanted._replace(run=_key(journal, wanted.run))
     named = wanted.partition
     if named is not None and named >= journal.partitions:
         msg = f"the log has no partition {named}"
@@ -154,7 +162,7 @@ def last(journal: Journal, count: int) -> Sequence[Record]:
 
 
 def _owner(journal: Journal, wanted: Selection) -> int:
-    stream = wanted.stream or workflow_stream(wanted.run)
+    stream = wanted.stream or owner_stream(wanted.run)
     partition = partition_of(stream, journal.partitions)
     if not journal.last_seq(partition, stream):
         if wanted.run:
@@ -163,13 +171,22 @@ def _owner(journal: Journal, wanted: Selection) -> int:
     return partition
 
 
+def _key(journal: Journal, name: str) -> str:
+    """Return what streams of a run are named by, or, where no run has the name, of a saga."""
+    run, saga = owner_stream(name), saga_key(plain_id(name))
+    is_run = journal.last_seq(partition_of(run, journal.partitions), run)
+    stream = owner_stream(saga)
+    is_saga = not is_run and journal.last_seq(partition_of(stream, journal.partitions), stream)
+    return saga if is_saga else name
+
+
 def _frames(journal: Journal, partition: int, wanted: Selection) -> Iterator[bytes]:
     streams: Iterable[str]
     if wanted.stream:
         streams = [wanted.stream]
     elif wanted.run:
         tasks = journal.streams(partition, f"task/{wanted.run}/")
-        streams = [workflow_stream(wanted.run), *tasks]
+        streams = [owner_stream(wanted.run), *tasks]
     else:
         start = journal.history(partition) if wanted.start is None else wanted.start.number
         stop = None if wanted.stop is None else wanted.stop.number

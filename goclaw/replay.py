@@ -107,7 +107,8 @@ class Replay:
         stream = workflow_stream(run_id)
         owner = partition_of(stream, self._journal.partitions)
         if not self._journal.last_seq(owner, stream):
-            raise RunNotFound(f"the log has no run {run_id!r}", hint="see `goclaw runs list`")
+            hint = "see `goclaw runs list`; what a saga did: goclaw sagas show SAGA --timeline"
+            raise RunNotFound(f"the log has no run {run_id!r}", hint=hint)
         if self.to is not None and self.to.partition != owner:
             msg = f"run {run_id} is in partition {owner}, {self.to} is of another one"
             raise UsageInvalid(msg, hint=f"write --to {owner}:NUMBER; `goclaw log show` has them")

@@ -20,7 +20,7 @@ from goclaw_events.codec import FACTS
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.facts import TaskAwaiting, TaskCompleted, TaskScheduled, TaskWaiting
 from goclaw_events.faults import Suggester
-from goclaw_events.ids import task_stream, workflow_stream
+from goclaw_events.ids import plain_id, task_stream, workflow_stream
 from goclaw_events.plan import in_order, pack_plan, plan_at, read_plan
 from goclaw_events.replay import stream_turns
 from goclaw_events.value import unpack
@@ -76,6 +76,8 @@ class RunArchive:
         recent = [run.run_id for run in runs.list(limit=SUGGESTED_FROM_MAX).runs]
         near = Suggester().nearest(text, recent)
         hint = f"did you mean {near!r}?" if near else _HINT_LIST
+        if self.views.sagas.get(plain_id(text)) is not None:
+            hint = f"it is a saga: goclaw sagas show {plain_id(text)}"
         raise RunNotFound(f"there is no run {text!r}", hint=hint, run_id=text)
 
     def plan(self, definition: BlobRef) -> Plan:

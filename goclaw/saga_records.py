@@ -23,8 +23,12 @@ LAST = "@last"
 
 
 def find_saga(ground: Ground, name: str) -> SagaView:
-    """Return the saga that an id, the beginning of one, or `@last` means; raises `SagaNotFound`."""
+    """Return the saga that an id, the beginning of one, or `@last` means; raises `SagaNotFound`.
+
+    `~ID`, as dead letters and facts name it, is the same.
+    """
     sagas = ground.views.sagas
+    name = plain_id(name)
     if name == LAST:
         found = sagas.newest()
         if found is None:

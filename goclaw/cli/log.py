@@ -42,7 +42,7 @@ for _command in (archive, expire, compact):
     default="",
     metavar="RUN",
     shell_complete=run_ids,
-    help="Only facts of this run (an id, its beginning, or @last) and its tasks.",
+    help="Only facts of this run (an id, its beginning, or @last) or saga, and its tasks.",
 )
 @click.option("--stream", default="", metavar="STREAM", help="Only facts of this stream.")
 @click.option("--type", "type_", default="", metavar="TYPE", help="Only this type, or its family.")

@@ -21,7 +21,7 @@ from goclaw.cli.options import (
     trust_option,
 )
 from goclaw.cli.output import emit, json_pretty, print_table, printable, program, say
-from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT
+from goclaw.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_TIMEOUT, UsageInvalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -144,12 +144,16 @@ def _prepared(
     from goclaw.programs import require_allowed
     from goclaw.submission import Preparer
     from goclaw_events.faults import Finding, InvalidDefinition
-    from goclaw_events.loading import load_definition, locate, read_definition_file
+    from goclaw_events.loading import locate, read_definition_file
     from goclaw_events.plan import work_of
     from goclaw_events.plan.model import RUN_BY_AGENTS
+    from goclaw_events.saga.loading import load_any
 
     data, text_format = read_definition_file(file)
-    prepared = Preparer().prepare(load_definition(data, text_format, str(file)))
+    prepared = Preparer().prepare(load_any(data, text_format, str(file)))
+    if prepared.plan.steps:
+        msg = f"{prepared.plan.name} is a saga, not a workflow"
+        raise UsageInvalid(msg, hint=f"goclaw sagas run {file}")
     if agents_elsewhere:
         return prepared
     load_modules([*settings.agents.modules, *modules], trusted)

@@ -322,7 +322,13 @@ def _parent(parent: Mapping[str, str] | None) -> str:
 
 
 def _status(task: Mapping[str, Any]) -> str:
-    return f"{task['status']} (run {task['child']})" if "child" in task else str(task["status"])
+    from goclaw_events.ids import is_saga, plain_id
+
+    if "child" not in task:
+        return str(task["status"])
+    child = task["child"]
+    what = f"saga {plain_id(child)}" if is_saga(child) else f"run {child}"
+    return f"{task['status']} ({what})"
 
 
 def _print_critical_path(path: Mapping[str, Any]) -> None:

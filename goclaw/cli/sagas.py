@@ -325,7 +325,8 @@ def _print_record(record: Mapping[str, Any]) -> None:
         if text:
             click.echo(f"{head:<10} {printable(str(text))}")
     click.echo()
-    rows = [_step_row(name, step) for name, step in record["steps"].items()]
+    is_back = record["cause"] is not None
+    rows = [_step_row(name, step, is_back=is_back) for name, step in record["steps"].items()]
     print_table(("step", "action", "attempts", "in doubt", "compensation", "policy"), rows)
     if "timeline" in record:
         click.echo()
@@ -347,13 +348,24 @@ def _retried(retried: Mapping[str, Any] | None) -> str:
     return f"{why}({retried['by']}, {_seconds(retried['at'])}{times})"
 
 
-def _step_row(name: str, step: Mapping[str, Any]) -> tuple[object, ...]:
-    action, undo = step["action"], step["compensation"]
-    undone = "none" if undo is None else undo["status"]
-    if undo is not None and undo["status"] == "pending":
-        undone = "not needed" if step["unwound"] else ""
+def _step_row(name: str, step: Mapping[str, Any], *, is_back: bool) -> tuple[object, ...]:
+    action = step["action"]
+    done = "not begun" if is_back and action["status"] == "pending" else action["status"]
     doubt = "yes" if step["in_doubt"] else ""
-    return name, action["status"], action["attempts"], doubt, undone, step["policy"]
+    return name, done, action["attempts"], doubt, _undone(step), step["policy"]
+
+
+def _undone(step: Mapping[str, Any]) -> str:
+    """Return what became of the compensation of a step; '': its turn has not come."""
+    undo = step["compensation"]
+    if undo is None:
+        return "none"
+    if undo["status"] != "pending":
+        return str(undo["status"])
+    if not step["unwound"]:
+        return ""
+    stands = step["in_doubt"] or step["action"]["status"] == "completed"
+    return "skipped" if stands and step["policy"] == "skip" else "not needed"
 
 
 def _seconds(time: str | None) -> str:

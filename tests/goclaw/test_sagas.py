@@ -294,6 +294,8 @@ def test_the_command_line_runs_and_resumes_sagas(
     found = called("doctor")[1]["findings"]
     assert "sagas_unfinished" in {finding["code"] for finding in found}
     assert called("sagas", "compensate", "s")[1]["repeated"] is True
+    assert main(["why", "s"]) == 0
+    assert "goclaw sagas resume" in capsys.readouterr().err
     code, found = called("sagas", "resume")
     assert (code, found["resumed"]) == (1, [{"saga_id": "s", "status": "compensated"}])
     assert called("sagas", "resume") == (0, {"resumed": []})
@@ -301,6 +303,54 @@ def test_the_command_line_runs_and_resumes_sagas(
     assert main(["sagas", "show", "@last", "--timeline"]) == 0
     assert "saga.compensation_awaited" in capsys.readouterr().out
     assert called("replay", "--verify")[0] == 0
+
+
+def test_a_saga_is_pointed_at_where_a_run_is_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Commands for runs say what to ask instead; the log shows either."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.yaml").write_text("{name: one, steps: {a: {action: {agent: goclaw.echo}}}}")
+
+    def told(*words: str) -> tuple[int, str]:
+        code = main(list(words))
+        out, err = capsys.readouterr()
+        return code, out + err
+
+    code, said = told("run", "one.yaml")
+    assert (code, "goclaw sagas run one.yaml" in said) == (2, True)
+    assert told("sagas", "run", "one.yaml", "--saga-id", "s")[0] == 0
+    for name in ("s", "~s"):
+        code, said = told("runs", "show", name)
+        assert (code, "goclaw sagas show s" in said) == (3, True)
+        assert told("sagas", "show", name)[0] == 0
+        code, said = told("log", "show", "--run", name)
+        assert (code, "saga.completed" in said, "task.completed" in said) == (0, True, True)
+    assert told("log", "show", "--run", "t")[0] == 3
+    code, said = told("replay", "--run", "s")
+    assert (code, "goclaw sagas show" in said) == (3, True)
+
+
+def test_what_stands_is_told_from_what_was_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A step whose compensation is skipped stands; one that failed, or never began, does not."""
+    monkeypatch.chdir(tmp_path)
+    undo = "compensation: {agent: goclaw.echo}"
+    (tmp_path / "mixed.yaml").write_text(
+        f"{{name: mixed, steps: {{a: {{action: {{agent: goclaw.echo}}, {undo}, policy: skip}},"
+        f" b: {{action: {{agent: goclaw.fail}}, {undo}, needs: [a]}},"
+        f" c: {{action: {{agent: goclaw.echo}}, {undo}, needs: [b]}}}}}}"
+    )
+    assert main(["sagas", "run", "mixed.yaml"]) == 1
+    capsys.readouterr()
+    assert main(["sagas", "show", "@last"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[-3:]]
+    assert rows == [
+        ["a", "completed", "1", "skipped", "skip"],
+        ["b", "failed", "1", "not", "needed", "auto"],
+        ["c", "not", "begun", "0", "not", "needed", "auto"],
+    ]
 
 
 async def test_why_goes_through_a_saga_to_what_runs(
