@@ -14,6 +14,7 @@ from goclaw_events.errors import HistoryExpired
 from goclaw_events.facts import AttemptFailed, AttemptLost, TaskScheduled
 from goclaw_events.ids import is_saga, plain_id, routing_key
 from goclaw_events.replay import stream_turns
+from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
     from goclaw.operations.ground import Ground
@@ -140,5 +141,6 @@ def _parked(ground: Ground, letter: LetterView) -> dict[str, Any] | None:
     failed = parked(ground.journal, letter.letter)
     if failed is None:
         return None
-    message = plain(failed.message)
-    return {"type": failed.message_type, "message": message, "trace": failed.trace}
+    message = failed.message
+    whole = ground.load(message) if isinstance(message, BlobRef) else message
+    return {"type": failed.message_type, "message": plain(whole), "trace": failed.trace}

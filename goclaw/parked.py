@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from goclaw.asker import asker
 from goclaw.errors import LetterNotFound
 from goclaw.letter_names import place_of
 from goclaw.results import CommandRefused
-from goclaw_actors.decider import Refused, Send
+from goclaw_actors.decider import Refused
 from goclaw_actors.errors import NotParked
 from goclaw_actors.given_up import gives_up
-from goclaw_actors.messages import MESSAGES, POISONED
+from goclaw_actors.messages import POISONED
+from goclaw_actors.parked import said_again
 from goclaw_events.envelope import Position
 from goclaw_events.facts import MessageFailed, MessageSettled
 from goclaw_events.tables import u16, u64
@@ -20,6 +21,7 @@ from goclaw_events.value import unpack
 
 if TYPE_CHECKING:
     from goclaw.engine import Engine
+    from goclaw_actors.decider import Send
     from goclaw_events.journal import Journal
 
 REDELIVERED: Final = "redelivered"
@@ -41,7 +43,8 @@ async def settle(engine: Engine, letter: str, how: str, reason: str) -> Position
 
     The fact and the new message stand in one frame: after a crash both are there, or neither. Of
     two who ask at once one does it. What costs its stream stays parked. Raises `LetterNotFound`,
-    `CommandRefused`, and `UsageInvalid` for a log in memory.
+    `CommandRefused`, `UnknownType` of one that could not be stored, and `UsageInvalid` for a log in
+    memory.
     """
     house = engine.parts.housekeeping
     failed = await asyncio.to_thread(parked, engine.parts.journal, letter)
@@ -52,9 +55,7 @@ async def settle(engine: Engine, letter: str, how: str, reason: str) -> Position
         raise CommandRefused(Refused(POISONED, text, f"goclaw dead show {letter}"))
     sends: tuple[Send, ...] = ()
     if how == REDELIVERED:
-        said: Any = failed.message
-        body = MESSAGES.decode(failed.message_type, failed.message_version, said)
-        sends = (Send(failed.target, body),)
+        sends = (await asyncio.to_thread(said_again, failed, engine.parts.journal),)
     partition, number = place_of(letter)
     fact = MessageSettled(number, how, reason, asker())
     try:

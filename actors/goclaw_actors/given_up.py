@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from logging import getLogger
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from goclaw_actors.decider import Send
 from goclaw_actors.lending import RefuseWaiting
@@ -17,6 +17,7 @@ from goclaw_actors.messages import (
     SlotRefused,
     TimerFired,
 )
+from goclaw_actors.parked import said_again
 from goclaw_events.errors import BlobMissing, JournalUnavailable, LogBehindWatermark, LogDamaged
 from goclaw_events.facts import MessageFailed, MessageSettled
 from goclaw_events.ids import kind_of
@@ -63,19 +64,13 @@ def given_up(journal: Journal, partition: int) -> GivenUp:
     for key, value in journal.rows("parked", u16(partition)):
         failed = MessageFailed(*unpack(value))
         if kind_of(failed.target) == "schedule" and failed.message_type == _TIMER_FIRED:
-            woke.append(_said_again(int.from_bytes(key[2:], "big"), failed))
+            number = int.from_bytes(key[2:], "big")
+            settled = MessageSettled(number, "redelivered", "the log was opened again", "")
+            woke.append((settled, said_again(failed, journal)))
         if gives_up(failed.target, failed.message_type):
             is_mendable = kind_of(failed.target) == "lane" and failed.code in _DAMAGE
             (damaged if is_mendable else poisoned).add(failed.target)
     return GivenUp(poisoned, damaged - poisoned, woke)
-
-
-def _said_again(number: int, failed: MessageFailed) -> tuple[MessageSettled, Send]:
-    """Return what settles a parked message, and says it as a new one."""
-    fields: Any = failed.message
-    body = MESSAGES.decode(failed.message_type, failed.message_version, fields)
-    settled = MessageSettled(number, "redelivered", "the log was opened again", "")
-    return settled, Send(failed.target, body)
 
 
 class Refusals:

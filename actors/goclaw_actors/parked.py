@@ -6,16 +6,31 @@ the same moment. The dispatcher, which alone writes the partition, decides who w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.decider import Send
 from goclaw_actors.errors import NotParked
+from goclaw_actors.messages import MESSAGES
 from goclaw_events.facts import MessageSettled
 from goclaw_events.tables import u16, u64
+from goclaw_events.value import BlobRef, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from goclaw_events.facts import MessageFailed
     from goclaw_events.journal import Journal
+
+
+def said_again(failed: MessageFailed, journal: Journal) -> Send:
+    """Return a parked message as a new one.
+
+    Raises `BlobMissing`, and `UnknownType` of one that could not be stored: its text is known.
+    """
+    kept: Any = failed.message
+    said = unpack(journal.blob(kept)) if isinstance(kept, BlobRef) else kept
+    body = MESSAGES.decode(failed.message_type, failed.message_version, said)
+    return Send(failed.target, body)
 
 
 class Parked:

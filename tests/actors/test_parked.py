@@ -11,6 +11,8 @@ from goclaw_actors.decider import Send
 from goclaw_actors.errors import NotParked
 from goclaw_actors.message import Message
 from goclaw_actors.messages import RegisterDefinition
+from goclaw_actors.parked import said_again
+from goclaw_events.errors import UnknownType
 from goclaw_events.facts import DefinitionRegistered, MessageFailed, MessageSettled
 from goclaw_events.ids import catalogue_stream
 from goclaw_events.value import BlobRef
@@ -100,6 +102,20 @@ def test_nothing_is_settled_that_was_never_parked() -> None:
     assert [type(error) for error in _settled(stage, number + 1)] == [NotParked]
     assert stage.facts(STREAM) == []
     assert stage.rows("parked") == 1
+
+
+def test_a_large_message_is_said_again_whole() -> None:
+    """It was recorded by reference; what could not be stored is refused, and stays parked."""
+    stage = Stage(change=strikes_once)
+    large = SAID._replace(registered_by="x" * 100_000)
+    stage.node.accept(Message(STREAM, large))
+    stage.finish()
+    (failed,) = [said.fact for said in stage.log() if isinstance(said.fact, MessageFailed)]
+    assert isinstance(failed.message, BlobRef)
+    assert said_again(failed, stage.journal) == Send(STREAM, large)
+    text = failed._replace(message=["RegisterDefinition(...)"])
+    with pytest.raises(UnknownType, match="has 1 fields"):
+        said_again(text, stage.journal)
 
 
 def _settled(stage: Stage, number: int) -> list[CodedError | None]:
