@@ -207,7 +207,9 @@ RARE: Final = (
     "bug in decide",
     "bug in evolve: state half changed",
     "message parked",
-    "parked message put away",
+    "parked message redelivered",
+    "parked message discarded",
+    "parked message settled by another",
     "stream given up",
 )
 """What must come up within the thousands of seeds that are run by command."""

@@ -18,6 +18,7 @@ from tests.simulation.foreach_model import check_items
 from tests.simulation.history import lane_taken
 from tests.simulation.lane_model import check_lane
 from tests.simulation.letters import check_death, check_letters
+from tests.simulation.menders import check_settled
 from tests.simulation.pathways import BEGINS, ENDS, check_path, generations, is_changed
 from tests.simulation.schedule_model import check_schedule
 from tests.simulation.spawners import check_spawned
@@ -71,6 +72,7 @@ def check_log(world: World) -> None:
         check_collector(world, stream, entries, _resolved)
     for stream, entries in world.history.of_kind("schedule"):
         check_schedule(world, stream, entries)
+    check_settled(world)
     if not world.options.rate("bug"):
         found = [e.fact for e in world.history.entries if e.fact.type == "partition.message_failed"]
         assert not found, found

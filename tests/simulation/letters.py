@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import Refused
-from goclaw_actors.given_up import gives_up
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.message import Message, Reply
-from goclaw_events.facts import MessageFailed, MessageSettled
 from goclaw_events.ids import workflow_stream
-from goclaw_events.tables import u16
-from goclaw_events.value import unpack
+from tests.simulation.menders import see_to
 from tests.simulation.pathways import generations
 
 if TYPE_CHECKING:
@@ -32,7 +29,7 @@ SLASHES: Final = 2
 def decide(world: World) -> None:
     """Redrive or discard some task: mostly one that is a dead letter, now and then twice."""
     if world.options.rate("bug") and world.rng.random() < 0.3:
-        put_away(world)
+        see_to(world)
         return
     world.history.update(world.journal)
     tasks = world.history.of_kind("task")
@@ -40,34 +37,6 @@ def decide(world: World) -> None:
     found = _letters(world) or streams
     if found:
         _say(world, world.rng.choice(found), world.rng.choice([1, 1, 2]))
-
-
-def put_away(world: World) -> None:
-    """Discard a parked message that did not cost its stream."""
-    if world.node.failure is not None:
-        return
-    rows = [
-        (dispatcher, int.from_bytes(key[2:], "big"))
-        for dispatcher in world.node.dispatchers
-        for key, value in world.journal.rows("parked", u16(dispatcher.partition))
-        if not gives_up(*_failed(value))
-    ]
-    if rows:
-        dispatcher, number = world.rng.choice(rows)
-        fact = MessageSettled(number, "discarded", "seen", "sim")
-        dispatcher.record([fact], lambda error: _put_away(world, error))
-
-
-def _failed(value: bytes) -> tuple[str, str]:
-    """Return the stream and the type of a parked message."""
-    failed = MessageFailed(*unpack(value))
-    return failed.target, failed.message_type
-
-
-def _put_away(world: World, error: Exception | None) -> None:
-    world.points.hit("done")
-    if error is None:
-        world.note("parked message put away")
 
 
 def settle_all(world: World) -> None:

@@ -14,6 +14,7 @@ from tests.simulation.failpoints import Failpoints
 from tests.simulation.faults import FAULTS
 from tests.simulation.gatherers import close_all, collecting
 from tests.simulation.letters import settle_all
+from tests.simulation.menders import see_to_all
 from tests.simulation.operators import resume
 from tests.simulation.options import Options, options_of
 from tests.simulation.schedule_model import check_all_begun
@@ -159,6 +160,8 @@ def _let_go(world: World) -> None:
     if world.options.rate("answer"):
         answer_all(world)
     settle_all(world)
+    if world.options.rate("bug"):
+        see_to_all(world)
     look_after(world)
 
 
