@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.dead import decision_of
@@ -11,6 +12,7 @@ from goclaw.operations.desk import ask_engine
 from goclaw.results import CommandRefused
 from scripts.harness.errands import SIGNAL
 from scripts.harness.nursery import Harm
+from scripts.harness.patience import patient
 
 if TYPE_CHECKING:
     from random import Random
@@ -132,7 +134,7 @@ class People:
     async def _decide_letters(self) -> None:
         """Decide about what died, as it is drawn; now and then twice at once."""
         while not self._ended.is_set():
-            for letter in await self._engine.dead.list(kind="task"):
+            for letter in await patient(partial(self._engine.dead.list, kind="task")):
                 run_id, _, task = letter["letter"].partition("/")
                 if run_id == self._errand.run_id:
                     await self._decide(letter, task)
@@ -179,6 +181,7 @@ class People:
     async def _version(self) -> int:
         asked = {"run": self._errand.run_id, "min_position": "now"}
         try:
-            return int((await ask_engine(self._engine, "runs.find", asked))["version"])
+            found = await patient(partial(ask_engine, self._engine, "runs.find", asked))
         except RunNotFound:
             return 0
+        return int(found["version"])

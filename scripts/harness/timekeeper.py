@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.errors import ScheduleNotFound
 from goclaw.operations.desk import ask_engine
 from goclaw.results import CommandRefused
 from scripts.harness.nursery import Harm
+from scripts.harness.patience import patient
 from scripts.harness.timetables import operation, rules, workflow_of
 
 if TYPE_CHECKING:
@@ -83,7 +85,7 @@ class Timekeeper:
     async def _contend(self) -> None:
         """Have two change it who have seen the same version: one of them at most does."""
         schedules = self._engine.schedules
-        version = (await schedules.show(self._name))["version"]
+        version = (await patient(partial(schedules.show, self._name)))["version"]
         found = await asyncio.gather(
             schedules.pause(self._name, if_version=version),
             schedules.resume(self._name, if_version=version),
@@ -109,6 +111,6 @@ async def all_ended(engine: Engine) -> None:
     while unfinished := await ask_engine(engine, "runs.unfinished", {}):
         del unfinished
         await asyncio.sleep(POLL_S)
-    left: list[Any] = [*await engine.inbox(), *await engine.dead.list()]
+    left: list[Any] = [*await patient(engine.inbox), *await patient(engine.dead.list)]
     if left:
         raise Harm(f"all has ended, and this is asked still: {left}")
