@@ -5,22 +5,29 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from scripts.harness.engine_kill import EngineCounts, engine_world
+from scripts.harness.engine_kill import EngineCounts, EngineWorld
 from scripts.harness.nursery import Harm
-from scripts.harness.saga_kill import SagaCounts, saga_world
-from scripts.harness.signal_kill import SignalCounts, signal_world
+from scripts.harness.saga_kill import SagaCounts, SagaWorld
+from scripts.harness.signal_kill import SignalCounts, SignalWorld
 from scripts.harness.storage_kill import StorageCounts, storage_world
-from scripts.harness.wait_kill import WaitCounts, wait_world
+from scripts.harness.wait_kill import WaitCounts, WaitWorld
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from scripts.harness.killed_world import KillCounts, KilledWorld
     from scripts.harness.nursery import Nursery
 
 WORLD_KILLS: Final = 10
-KINDS: Final = ("storage", "power", "disorder", "engine", "signals", "sagas", "waits")
 _POWER: Final = {"storage": "", "power": "honest", "disorder": "hostile"}
+_ENGINES: Final[dict[str, tuple[type[KillCounts], type[KilledWorld]]]] = {
+    "engine": (EngineCounts, EngineWorld),
+    "signals": (SignalCounts, SignalWorld),
+    "sagas": (SagaCounts, SagaWorld),
+    "waits": (WaitCounts, WaitWorld),
+}
+KINDS: Final = (*_POWER, *_ENGINES)
 
 
 @dataclass
@@ -29,7 +36,7 @@ class Campaign:
 
     kind: str
     seed: int
-    counts: EngineCounts | SagaCounts | SignalCounts | StorageCounts | WaitCounts
+    counts: KillCounts | StorageCounts
     failures: list[str] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
@@ -51,10 +58,7 @@ def play(
 
     The directory of a world that failed stays below `home`.
     """
-    kinds = {
-        "engine": EngineCounts, "sagas": SagaCounts, "signals": SignalCounts, "waits": WaitCounts
-    }  # fmt: skip
-    counts = kinds.get(kind, StorageCounts)()
+    counts = _ENGINES[kind][0]() if kind in _ENGINES else StorageCounts()
     campaign = Campaign(kind, seed, counts)
     for number in range(first, first + kills):
         here = min(WORLD_KILLS, kills - counts.kills)
@@ -62,16 +66,10 @@ def play(
             break
         world, name = home / f"{kind}-{number}", f"{kind}/{seed}/{number}"
         try:
-            if isinstance(counts, EngineCounts):
-                engine_world(nursery, world, name, here, counts)
-            elif isinstance(counts, SignalCounts):
-                signal_world(nursery, world, name, here, counts)
-            elif isinstance(counts, SagaCounts):
-                saga_world(nursery, world, name, here, counts)
-            elif isinstance(counts, WaitCounts):
-                wait_world(nursery, world, name, here, counts)
-            else:
+            if isinstance(counts, StorageCounts):
                 storage_world(nursery, world, name, here, counts, _POWER[kind])
+            else:
+                _ENGINES[kind][1](nursery, world, name, counts).play(here)
         except Harm as harm:
             again = f"python scripts/kill9.py --{kind} {here} --seed {seed} --first {number}"
             text = f"{name}: {harm}\nagain: {again}\nkept: {world}"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def play(request: dict[str, Any], talk: Talk) -> None:
     """Open the engine on `data` and see the runs `submit` and `follow` (numbers) to their end.
 
-    Says `open`; `ack` with run, position and whether it was known, once a run is accepted; `end`
+    Says `open`; `ack` with run and whether it was known, once a run is accepted; `end`
     with run, status and a digest of the result; `done` when all have ended. Then waits for `stop`.
     `kill_at` is a step of a commit, or of archiving, and how often it is reached before the child
     kills itself. What it does besides: see `upheaval`.
@@ -73,7 +73,7 @@ async def _see_to_the_end(engine: Engine, request: dict[str, Any], talk: Talk) -
         if submit:
             await asyncio.sleep(pause_s)
             accepted = await engine.submit(made.workflow, run_id=made.run_id)
-            talk.say("ack", number, str(accepted.position), accepted.repeated)
+            talk.say("ack", number, accepted.repeated)
         try:
             ended = await engine.result(made.run_id)
         except HistoryExpired as gone:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from scripts.harness.engine_kill import DEADLINE_S
 from scripts.harness.journeys import journey
-from scripts.harness.killed_world import KillCounts
+from scripts.harness.killed_world import DEADLINE_S, KillCounts
 from scripts.harness.numbered_world import NumberedWorld
 from scripts.harness.nursery import Harm
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from scripts.harness.nursery import Nursery
 
 
 @dataclass
@@ -34,7 +28,7 @@ class SagaCounts(KillCounts):
     """Sagas whose compensation failed until a person had it tried again."""
 
 
-class _World(NumberedWorld):
+class SagaWorld(NumberedWorld):
     """A world of sagas."""
 
     role = "sagas"
@@ -61,11 +55,3 @@ class _World(NumberedWorld):
         counts.in_doubt += found.get("undone in doubt", 0)
         counts.alarms += found.get("alarms", 0)
         counts.facts += found["facts"]
-
-
-def saga_world(nursery: Nursery, home: Path, seed: str, kills: int, counts: SagaCounts) -> None:
-    """Play one world: `kills` kills while sagas go forth and back, then all of them end.
-
-    Raises `Harm`; the directory stays then.
-    """
-    _World(nursery, home, seed, counts).play(kills)

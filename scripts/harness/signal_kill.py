@@ -8,8 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from scripts.harness.engine_kill import DEADLINE_S
-from scripts.harness.killed_world import KillCounts, KilledWorld
+from scripts.harness.killed_world import DEADLINE_S, KillCounts, KilledWorld
 from scripts.harness.nursery import Harm
 from scripts.harness.talk import APART, RUNS, tasks_of, word
 
@@ -52,7 +51,7 @@ class SignalCounts(KillCounts):
     """Ends that collectors told of before the last boot."""
 
 
-class _World(KilledWorld):
+class SignalWorld(KilledWorld):
     """A world whose tasks are talked to, and what was acknowledged."""
 
     role = "signals"
@@ -144,11 +143,3 @@ class _World(KilledWorld):
         counts.handed_again += found.get("handed_again", 0)
         counts.chunks += found.get("chunks", 0)
         counts.facts += found["facts"]
-
-
-def signal_world(nursery: Nursery, home: Path, seed: str, kills: int, counts: SignalCounts) -> None:
-    """Play one world: `kills` kills while its tasks are talked to, then all of them end.
-
-    Raises `Harm`; the directory stays then.
-    """
-    _World(nursery, home, seed, counts).play(kills)

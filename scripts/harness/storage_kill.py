@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from scripts.harness.killed_world import STEPS
 from scripts.harness.nursery import Harm
 from scripts.harness.power import HONEST, HOSTILE, cut_power
 
@@ -17,10 +18,8 @@ if TYPE_CHECKING:
 
     from scripts.harness.nursery import Child, Nursery
 
-KILLS_PER_WORLD: Final = 10
 FRAMES_MAX: Final = 600
 OPEN_S: Final = 30.0
-STEPS: Final = ("blobs", "write", "flush", "watermark")
 REFUSALS: Final = ("log_damaged", "log_behind_watermark")
 
 

@@ -7,9 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scripts.harness.engine_kill import DEADLINE_S
 from scripts.harness.errand_parts import errand
-from scripts.harness.killed_world import KillCounts
+from scripts.harness.killed_world import DEADLINE_S, KillCounts
 from scripts.harness.numbered_world import NumberedWorld
 from scripts.harness.nursery import Harm
 from scripts.harness.timetables import NAMES
@@ -46,7 +45,7 @@ class WaitCounts(KillCounts):
     """Effects of attempts whose outcome was lost: the same key again, with the same effect."""
 
 
-class _World(NumberedWorld):
+class WaitWorld(NumberedWorld):
     """A world of errands and schedules, and what was acknowledged."""
 
     role = "waits"
@@ -118,11 +117,3 @@ class _World(NumberedWorld):
         counts.effects += found["effects"]
         counts.repeated_effects += found["repeated"]
         counts.facts += found["facts"]
-
-
-def wait_world(nursery: Nursery, home: Path, seed: str, kills: int, counts: WaitCounts) -> None:
-    """Play one world: `kills` kills while errands wait and schedules fire, then all of them end.
-
-    Raises `Harm`; the directory stays then.
-    """
-    _World(nursery, home, seed, counts).play(kills)

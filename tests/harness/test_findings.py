@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scripts.harness import engine_kill, storage_kill
+from scripts.harness import storage_kill
+from scripts.harness.engine_kill import EngineCounts, EngineWorld
 from scripts.harness.journeys import Journey, journey
+from scripts.harness.killed_world import DEADLINE_S, FOREVER
 from scripts.harness.ledger import Entry, effects_of, faults_of, totals
 from scripts.harness.nursery import Harm, Nursery
 from scripts.harness.power import MARK_SYNCED, cut_power
@@ -91,13 +93,13 @@ def test_another_frame_in_its_place_is_found(nursery: Nursery, tmp_path: Path) -
 
 def test_wrong_totals_and_forged_attempts_are_found(nursery: Nursery, tmp_path: Path) -> None:
     """The audit misses no effect, and finds attempts that the log never started."""
-    world = engine_kill._World(nursery, tmp_path / "w", "planted")
-    child = world.start(more=True)
-    world.listen(child, time.monotonic() + engine_kill.DEADLINE_S, 1 << 60)
+    counts = EngineCounts()
+    world = EngineWorld(nursery, tmp_path / "w", "planted", counts)
+    child = world.start(finish=False)
+    world.listen(child, time.monotonic() + DEADLINE_S, FOREVER)
     assert world.done
-    world.stop(child)
-    counts = engine_kill.EngineCounts()
-    world.audit(counts)
+    world.part(child)
+    world.audit()
     assert counts.effects > 10
 
     ledger = world.home / "ledger"
@@ -112,7 +114,7 @@ def test_wrong_totals_and_forged_attempts_are_found(nursery: Nursery, tmp_path: 
     kept = [line for line in lines if line != lost] + [json.dumps(forged)]
     ledger.write_text("\n".join(kept) + "\n")
     with pytest.raises(Harm) as caught:
-        world.audit(counts)
+        world.audit()
     said = str(caught.value)
     assert "differ; missing" in said
     assert "completed and did nothing" in said

@@ -35,15 +35,14 @@ from goclaw_events.facts import (
     TaskWaiting,
 )
 from goclaw_events.value import BlobRef
-from scripts.harness.engine_kill import DEADLINE_S
 from scripts.harness.errand_parts import errand
 from scripts.harness.errands import SIGNAL
-from scripts.harness.killed_world import FOREVER
+from scripts.harness.killed_world import DEADLINE_S, FOREVER
 from scripts.harness.nursery import Harm, Nursery
 from scripts.harness.timer_audit import woken_early
 from scripts.harness.timetable_audit import model_faults, trigger_faults
 from scripts.harness.wait_audit import answer_faults, letter_faults
-from scripts.harness.wait_kill import WaitCounts, _World
+from scripts.harness.wait_kill import WaitCounts, WaitWorld
 from tests.simulation.history import Entry
 
 if TYPE_CHECKING:
@@ -309,7 +308,7 @@ def test_a_trigger_that_is_lost_or_shared_is_found() -> None:
 
 def test_what_engines_say_that_must_not_be_is_found(nursery: Nursery, tmp_path: Path) -> None:
     """What was acknowledged is never new, refused, or answered otherwise; an end is as drawn."""
-    world = _World(nursery, tmp_path / "w", "planted", WaitCounts())
+    world = WaitWorld(nursery, tmp_path / "w", "planted", WaitCounts())
     world.said(["taken", "w0-p0-0", False])
     world.said(["done_to", "tick", 0, "trigger", "tick:trigger-1"])
     world.said(["ack", 0, False])
@@ -327,7 +326,7 @@ def test_what_engines_say_that_must_not_be_is_found(nursery: Nursery, tmp_path: 
 
 def test_a_world_that_was_tampered_with_is_found(nursery: Nursery, tmp_path: Path) -> None:
     """The audit takes a world that is whole, and tells of lost words, triggers and effects."""
-    world = _World(nursery, tmp_path / "w", "planted", WaitCounts())
+    world = WaitWorld(nursery, tmp_path / "w", "planted", WaitCounts())
     child = world.start(finish=False)
     world.listen(child, time.monotonic() + DEADLINE_S, FOREVER)
     child.kill()
