@@ -89,12 +89,12 @@ def task() -> Aggregate:
     stuck = AttemptFailed(1, TOKEN, "timeout", "m", "", True, retry_ns)
     patch = SendSignal("a", "p", "params", "steer", {"n": 1}, "", b"", names=["n"], definition=REF)
     message = SendSignal("a", "m", "message", "steer", "hi", "", b"", definition=REF)
-    awaits = TaskAwaiting(REF, 0, "go", {"schema": None, "on_deadline": "fail"}, NOW_NS)
+    awaits = TaskAwaiting(REF, 0, "go", {"schema": None, "on_deadline": "fail"}, retry_ns)
     question = {
         "who": ["uid:1"], "message": "", "arguments": None, "schema": None, "on_deadline": "fail",
         "on_reject": "fail",
     }  # fmt: skip
-    asks = TaskAwaiting(REF, 0, "", question, NOW_NS)
+    asks = TaskAwaiting(REF, 0, "", question, retry_ns)
     approved = DecideTask("a", "d", "approved", None, False, "uid:1", ["uid:1"], "", "why", b"")
     current = AttemptToken(0, 1, TOKEN)
     step = StepRecorded(1, TOKEN, "s", "", b"", 1)

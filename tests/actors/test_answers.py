@@ -14,10 +14,12 @@ from goclaw_actors.message import Message
 from goclaw_actors.messages import FailRun
 from goclaw_actors.ports import Limits
 from goclaw_actors.signalling import HoldWork, ResumeWork
+from goclaw_actors.task import task_decider
 from goclaw_actors.workflow.mail import BODY_BYTES_MAX, KEPT_BYTES_MAX
-from goclaw_events.facts import SignalsLeft, TaskAnswered, TaskCompleted, TaskEnded
+from goclaw_events.facts import SignalsLeft, TaskAnswered, TaskAwaiting, TaskCompleted, TaskEnded
 from goclaw_events.ids import task_stream, workflow_stream
-from goclaw_events.value import pack
+from goclaw_events.value import BlobRef, pack
+from tests.actors.given import NOW_NS, Scenario, Shelf, kinds
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -253,6 +255,17 @@ def test_a_deadline_that_passed_while_the_task_stood_still_is_over_when_it_goes_
         stage.rest()
         assert stage.rows("timers") == rows
         assert stage.ended.get("r", (None,))[0] == ended
+
+
+def test_a_signal_that_comes_after_the_deadline_goes_back_also_where_no_timer_told_of_it() -> None:
+    """As where no engine ran meanwhile: the run has it again, for the next task."""
+    task = Scenario(task_decider(Shelf()), task_stream("r", "w"))
+    terms = {"schema": None, "on_deadline": "fail"}
+    task.given(TaskAwaiting(BlobRef(bytes(32), 1), 0, "go", terms, NOW_NS + S))
+    came = AnswerTask("s", "signal", "go", 7, "me")
+    late = task.when(came, NOW_NS + S)
+    assert (late.facts, kinds(late.sends)) == ((), ["ReturnSignal"])
+    assert kinds(task.when(came, NOW_NS + S - 1).facts) == ["TaskAnswered", "TaskCompleted"]
 
 
 def test_a_task_that_was_cancelled_gives_its_place_to_the_next() -> None:

@@ -11,9 +11,11 @@ from goclaw_actors.approval import ASKED_BYTES_MAX, may_decide
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message
 from goclaw_actors.signalling import HoldWork, ResumeWork
+from goclaw_actors.task import task_decider
 from goclaw_events.facts import TaskAnswered, TaskAwaiting, TaskEnded
 from goclaw_events.ids import task_stream, workflow_stream
-from goclaw_events.value import pack
+from goclaw_events.value import BlobRef, pack
+from tests.actors.given import NOW_NS, Scenario, Shelf
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -222,6 +224,22 @@ def test_a_deadline_decides_as_the_definition_says(
     stage.finish()
     assert ends(stage) == end
     stage.check_live()
+
+
+@pytest.mark.parametrize("verdict", ["approved", "rejected"])
+def test_who_decides_after_the_deadline_is_too_late_also_where_no_engine_ran(verdict: str) -> None:
+    """No timer has told of it: the definition decides all the same, once one does."""
+    asked = {
+        "who": ["anyone"], "message": "", "arguments": None, "schema": None,
+        "on_deadline": "reject", "on_reject": "fail",
+    }  # fmt: skip
+    task = Scenario(task_decider(Shelf()), task_stream("r", "ok"))
+    task.given(TaskAwaiting(BlobRef(bytes(32), 1), 0, "", asked, NOW_NS + S))
+    late = DecideTask("ok", "d", verdict, None, False, "me", ["uid:1"], "", "", b"d")
+    refused = task.when(late, NOW_NS + S)
+    assert isinstance(refused.reply, Refused)
+    assert (refused.reply.code, refused.facts) == ("approval_not_open", ())
+    assert task.when(late, NOW_NS + S - 1).reply == Accepted("d")
 
 
 def test_a_question_is_withdrawn_while_the_task_stands_still_and_when_it_is_cancelled() -> None:

@@ -33,6 +33,7 @@ from goclaw_events.value import BlobRef
 if TYPE_CHECKING:
     from goclaw_actors.answering import AnswerTask, AwaitTask
     from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import Moment
     from goclaw_actors.task.state import Task
     from goclaw_events.facts import TaskResumed
 
@@ -55,9 +56,10 @@ def begin(task: Task, message: AwaitTask) -> Decision:
     return Decision((fact,), sends, timers)
 
 
-def answer(task: Task, message: AnswerTask, contents: Contents) -> Decision:
+def answer(task: Task, message: AnswerTask, moment: Moment, contents: Contents) -> Decision:
     """Take what the task waits for; give it back if it waits for it no more."""
-    if not _is_open(task) or task.awaits is None or task.awaits[0] != message.name:
+    is_open = _is_open(task) and not deciding.is_overdue(task, moment)
+    if not is_open or task.awaits is None or task.awaits[0] != message.name:
         signal, _, *rest = message
         back = ReturnSignal(signal, *rest)
         return Decision((), (Send(owner_stream(task.run_id), back),))

@@ -18,6 +18,7 @@ from goclaw_events.value import BlobRef
 if TYPE_CHECKING:
     from goclaw_actors.answering import DecideTask
     from goclaw_actors.contents import Contents
+    from goclaw_actors.decider import Moment
     from goclaw_actors.task.state import Task
 
 SKIP: Final = "skip"
@@ -27,11 +28,11 @@ BY_DEADLINE: Final = {"approve": APPROVED, "reject": REJECTED}
 UNDECIDED: Final = "nobody decided before the deadline"
 
 
-def decide(task: Task, message: DecideTask, contents: Contents) -> Decision:
+def decide(task: Task, message: DecideTask, moment: Moment, contents: Contents) -> Decision:
     """Take the word of a person, or say why not."""
     given = message.arguments
     whole = contents.value(given) if isinstance(given, BlobRef) else given
-    refused = _refusal(task, message, whole)
+    refused = _refusal(task, message, moment, whole)
     if refused is not None:
         return Decision(reply=refused)
     edited = {"arguments": whole} if message.edited else None
@@ -47,16 +48,18 @@ def by_deadline(task: Task) -> Decision:
     return _decided(task, TaskAnswered("deadline", verdict, None, "", UNDECIDED))
 
 
-def _refusal(task: Task, message: DecideTask, arguments: Any) -> Refused | None:
+def is_overdue(task: Task, moment: Moment) -> bool:
+    """Tell whether a deadline is over that no timer has told of yet, as where no engine ran."""
+    return task.status == WAITING and 0 < task.due_ns <= moment.now_ns
+
+
+def _refusal(task: Task, message: DecideTask, moment: Moment, arguments: Any) -> Refused | None:
     """Return why a word is not taken; None: it is."""
     name = f"task {task.task_id} of run {task.run_id}"
-    if task.answer is not None and task.awaits is not None and not task.awaits[0]:
-        _, verdict, _, sender, _ = task.answer
-        text = f"{name} was {verdict} {f'by {sender}' if sender else 'at its deadline'} already"
-        return Refused("approval_decided", text)
-    if task.status != WAITING or task.awaits is None or task.awaits[0]:
-        text = f"{name} is {task.status}: it asks nobody"
-        return Refused("approval_not_open", text, "goclaw inbox lists what is asked")
+    closed = _closed(task, name, moment)
+    if closed is not None:
+        return closed
+    assert task.awaits is not None, "it asks somebody"
     asked = task.awaits[1]
     if not may_decide(asked["who"], message.proved, message.claimed):
         text = f"{message.sender} may not decide about {name}"
@@ -69,6 +72,21 @@ def _refusal(task: Task, message: DecideTask, arguments: Any) -> Refused | None:
         return None
     hint = "" if message.edited else "edit them: --edit"
     return Refused("approval_invalid", f"the arguments cannot be approved: {wrong}", hint)
+
+
+def _closed(task: Task, name: str, moment: Moment) -> Refused | None:
+    """Return why nobody can decide, whoever it is; None: the task asks."""
+    if task.answer is not None and task.awaits is not None and not task.awaits[0]:
+        _, verdict, _, sender, _ = task.answer
+        text = f"{name} was {verdict} {f'by {sender}' if sender else 'at its deadline'} already"
+        return Refused("approval_decided", text)
+    if task.status != WAITING or task.awaits is None or task.awaits[0]:
+        text = f"{name} is {task.status}: it asks nobody"
+        return Refused("approval_not_open", text, "goclaw inbox lists what is asked")
+    if is_overdue(task, moment):
+        text = f"the deadline of {name} is over; what follows is seen to once an engine runs"
+        return Refused("approval_not_open", text, f"goclaw why {task.run_id} {task.task_id}")
+    return None
 
 
 def _decided(task: Task, fact: TaskAnswered) -> Decision:
