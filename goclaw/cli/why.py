@@ -9,6 +9,7 @@ import click
 from goclaw.cli.completing import run_ids
 from goclaw.cli.options import json_option, settings_options
 from goclaw.cli.output import emit, printable, say
+from goclaw.watch_tables import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 MINUTE_S: Final = 60
 HOUR_S: Final = 3600
 DAY_S: Final = 86_400
+_ANSWERED: Final = frozenset({"signal", "approval"})
+"""Kinds of waiting that a deadline may end; nobody can expect an answer."""
 
 
 @click.command()
@@ -81,6 +84,8 @@ def _times(reason: Mapping[str, Any]) -> str:
     if reason["expected_in_s"] is not None and reason["kind"] not in ("message", "run"):
         word = "due" if reason["until"] == reason["expected_at"] else "expected"
         parts.append(f"{word} in {span(reason['expected_in_s'])}")
+    elif reason["until"] is not None and reason["kind"] in _ANSWERED:
+        parts.append(f"until {seconds(reason['until'])}")
     return ", ".join(["", *parts])
 
 

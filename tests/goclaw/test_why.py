@@ -143,6 +143,8 @@ def test_every_kind_has_a_line() -> None:
     assert list(lines_of(tree)) == [
         "a", "├─ held by task t of run r (w, running), for 1 s", "├─ b", "└─ and 2 more",
     ]  # fmt: skip
+    asked = {**leaf, "kind": "approval", "until": "2030-01-01T00:00:00.123456789Z", "for_s": 1.0}
+    assert list(lines_of(asked)) == ["b, for 1 s, until 2030-01-01T00:00:00Z"]
     assert set(kinds.KINDS) >= {kinds.NOTHING, kinds.LANE_SHARE}
 
 
