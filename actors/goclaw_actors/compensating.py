@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from goclaw_events.value import Value
 
 
 # To a saga, which also hears what runs hear.
@@ -35,4 +38,9 @@ class ResolveSaga(NamedTuple):
 
 # To a task.
 class RetryTask(NamedTuple):
-    """Begin the attempts of a task that failed anew, with the same idempotency key."""
+    """Begin the attempts of a task that failed anew, with the same idempotency key.
+
+    `order`: the fields of its `ScheduleTask`, for one that never began; None: it began.
+    """
+
+    order: Value = None

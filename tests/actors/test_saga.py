@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from goclaw_actors.decider import NOTHING
 from goclaw_actors.lending import DeclareLane
 from goclaw_actors.message import Message
-from goclaw_actors.messages import FailRun
+from goclaw_actors.messages import MESSAGES, FailRun, ScheduleTask
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.saga.turn import SENDS_MAX
+from goclaw_actors.task import task_decider
 from goclaw_actors.work import RETURNED, Outcome
-from goclaw_events.facts import CompensationBegun, SagaAlarmed, SagaResolved, StepEnded
+from goclaw_events.facts import (
+    CompensationBegun,
+    SagaAlarmed,
+    SagaResolved,
+    StepEnded,
+    TaskCancelled,
+)
 from goclaw_events.ids import lane_stream
 from goclaw_events.memory_journal import MemoryJournal
+from tests.actors.given import Scenario, Shelf, kinds
 from tests.actors.sagas import CHAIN, UNDO, S, SagaStage, step
+
+if TYPE_CHECKING:
+    from goclaw_actors.decider import Decider
 
 TIMED_OUT = {"status": "failed", "code": "timeout"}
 
@@ -390,6 +403,55 @@ def test_a_bug_while_it_is_undone_raises_the_alarm() -> None:
     stage.retry()
     stage.done("a" + UNDO)
     assert stage.saga().status == "compensated"
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_a_compensation_whose_order_a_bug_took_begins_when_it_is_tried_again(
+    *, crashes: bool
+) -> None:
+    """Its task had never begun, and was cancelled: it gets the order once more, whole."""
+    armed = [True]
+
+    def strike(kinds: dict[str, Decider[Any]]) -> None:
+        decider = kinds["task"]
+
+        def decide(state: Any, message: Any, moment: Any) -> Any:
+            if armed and isinstance(message, ScheduleTask) and state.task_id == "a" + UNDO:
+                armed.clear()
+                msg = "a bug"
+                raise RuntimeError(msg)
+            return decider.decide(state, message, moment)
+
+        kinds["task"] = replace(decider, decide=decide)
+
+    steps = {"a": step(), "b": step("a")}
+    steps["a"]["compensation"]["with"] = {"text": "${action.result}"}
+    stage = SagaStage(change=strike)
+    stage.begin(steps)
+    stage.done("a", value="x" * 100_000)
+    stage.fail("b")
+    assert stage.saga().status == "compensation_failed"
+    assert stage.task_facts("a" + UNDO) == ["TaskCancelled"]
+    if crashes:
+        stage = stage.crash(9)
+        stage.rest()
+    stage.retry()
+    again = stage.attempt("a" + UNDO)
+    assert (again.idempotency_key, again.attempt) == (f"~s/a{UNDO}/0", 1)
+    begun_late = ["TaskCancelled", "TaskRetried", "TaskScheduled", "AttemptStarted"]
+    assert stage.task_facts("a" + UNDO) == begun_late
+    stage.done("a" + UNDO)
+    check_over(stage, "compensated")
+
+
+def test_a_retry_of_an_older_log_begins_nothing_that_never_began() -> None:
+    """It does not say with what: the saga is told that the task was cancelled."""
+    said = MESSAGES.decode("task.retry", 1, [])
+    scenario = Scenario(task_decider(Shelf()), "task/~s/a.compensation")
+    assert scenario.when(said) == NOTHING
+    scenario.given(TaskCancelled("a bug", abandoned=False))
+    decision = scenario.when(said)
+    assert (decision.facts, kinds(decision.sends)) == ((), ["TaskReported"])
 
 
 def test_the_same_submission_again_is_the_same_saga() -> None:

@@ -176,8 +176,8 @@ class Turn(Orders):
             if wanted and self.status_of(index) == ACTIVE:
                 self._begin(index)
 
-    def _begin(self, index: int, *, fresh: bool = True) -> None:
-        """Send a task its order; `fresh`: nobody told it anything before."""
+    def _begin(self, index: int, *, again: bool = False) -> None:
+        """Send a task its order; `again`: it was told before, and did it or never began."""
         task = self.plan.tasks[index]
         try:
             order = self.order(index)
@@ -185,7 +185,8 @@ class Turn(Orders):
             said = [error.code, str(error)]
             self.end_task(index, StepEnded(task.id, "failed", None, said, False, False))
         else:
-            self.sends.append(Send(task_stream(self.run.run_id, task.id), order, fresh))
+            body = RetryTask(list(order)) if again else order
+            self.sends.append(Send(task_stream(self.run.run_id, task.id), body, not again))
 
     def reported(self, index: int, message: TaskReported) -> None:
         """Take the end of a task."""
@@ -355,9 +356,7 @@ class Turn(Orders):
         self.statuses.update(dict.fromkeys(tasks, ACTIVE))
         self.active += len(tasks)
         for index in tasks:
-            self._begin(index, fresh=False)
-            stream = task_stream(self.run.run_id, self.plan.tasks[index].id)
-            self.sends.append(Send(stream, RetryTask()))
+            self._begin(index, again=True)
 
     def approve(self, reason: str, by: str) -> None:
         """Undo the steps that a person is asked about."""

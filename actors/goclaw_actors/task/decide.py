@@ -114,11 +114,13 @@ from goclaw_events.facts import (
     TaskWaiting,
 )
 from goclaw_events.ids import owner_stream
+from goclaw_events.value import BlobRef
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from goclaw_actors.contents import Contents
+    from goclaw_events.value import Value
 
 _DECISION: Final = maker(Decision, 4)
 _SCHEDULED: Final = maker(TaskScheduled, len(ScheduleTask._fields) + 1)
@@ -245,11 +247,15 @@ class _Decide:
         effects = (*cleared((TIMER, task.due_ns)), *again.effects)
         return again._replace(facts=(fact, *again.facts), effects=effects)
 
-    def _retry(self, task: Task, _message: RetryTask, moment: Moment) -> Decision:
+    def _retry(self, task: Task, message: RetryTask, moment: Moment) -> Decision:
         """Begin the attempts of a task that failed anew, with the key that they had.
 
         One that was cancelled is a compensation that a bug struck: its saga takes that as failure.
         """
+        if task.definition is None:
+            if message.order is None:  # of an older log
+                return again_reported(task)
+            return self._begin_late(task, message.order, moment)
         if task.status not in (FAILED, CANCELLED):
             known = report(task, task.status, task.result, task.error)
             return Decision((), (known,)) if task.status in FINAL else NOTHING
@@ -266,6 +272,15 @@ class _Decide:
         decision = self._attempts.start_child(retried, moment)
         effects = (*timers, *decision.effects)
         return decision._replace(facts=(fact, *decision.facts), effects=effects)
+
+    def _begin_late(self, task: Task, order: Value, moment: Moment) -> Decision:
+        """Begin a compensation whose order a bug took; its saga had it cancelled then."""
+        said: Any = self._asking.contents.value(order) if isinstance(order, BlobRef) else order
+        unbegun = copy(task)
+        unbegun.status = PENDING
+        begun = self._schedule(unbegun, ScheduleTask(*said), moment)
+        again = () if task.status == PENDING else (TaskRetried(),)
+        return begun._replace(facts=(*again, *begun.facts))
 
     def _signal(self, task: Task, message: SendSignal, moment: Moment) -> Decision:
         refused = hearing.refused_unbegun(task, message)
