@@ -22,6 +22,7 @@ from scripts.harness.audit import effect_faults, facts_of, run_faults
 from scripts.harness.errand_parts import errand
 from scripts.harness.errands import SIGNAL
 from scripts.harness.last_look import last_look
+from scripts.harness.parking_audit import parking_faults
 from scripts.harness.timer_audit import early_faults
 from scripts.harness.timetable_audit import timetable_faults
 from scripts.harness.timetables import NAMES
@@ -58,6 +59,7 @@ def play(request: dict[str, Any], talk: Talk) -> None:
             fired = timetable_faults(journal, request["seed"], name, done, counts)
             yield from fired.faults
             programs += fired.programs
+        yield from parking_faults(journal, request["seed"], said["settled"], counts)
         yield from effect_faults([program for program, _ in programs], entries)
         for program, may_end in programs:
             yield from run_faults(journal, program, entries, may_end)

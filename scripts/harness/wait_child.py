@@ -13,6 +13,7 @@ from goclaw_actors.executors import sleeping
 from scripts.harness.errand_parts import chore, errand
 from scripts.harness.failpoint import arm
 from scripts.harness.ledger import Ledger
+from scripts.harness.parking import Parking
 from scripts.harness.people import People
 from scripts.harness.programs import SLEEP_S
 from scripts.harness.timekeeper import Timekeeper, all_ended
@@ -30,8 +31,9 @@ def play(request: dict[str, Any], talk: Talk) -> None:
     with the number of an errand and whether it was known; `taken` (whether it had been before),
     or `refused`, with the id of a word; `decided` with run, task and generation of a letter;
     `done_to` with schedule, number, kind and answer of an operation; `end` with number and status;
-    `done` when all have ended, with `finish` also what the schedules began. Then waits for `stop`.
-    `kill_at` as in the harness of engines.
+    `struck` with the number of what a bug parked (from `struck` on), `settled` with its letter and
+    how; `done` when all have ended, with `finish` also what the schedules began. Then waits for
+    `stop`. `kill_at` as in the harness of engines.
     """
     arm(request["kill_at"])
     sleeping.SLEEP_HELD_S = SLEEP_S / 2  # type: ignore[misc]  # else nobody gives a slot back here
@@ -48,9 +50,11 @@ def play(request: dict[str, Any], talk: Talk) -> None:
             talk.say("open")
             await engine.register(chore())
             keepers = [Timekeeper(engine, seed, name, talk, rng) for name in NAMES]
+            parking = Parking(engine, seed, talk, rng)
             if request["finish"]:
                 await see_to_all(engine)
                 await asyncio.gather(*(keeper.finish() for keeper in keepers))
+                await parking.see_to_all()
                 await all_ended(engine)
             else:
                 async with asyncio.TaskGroup() as group:
@@ -58,6 +62,7 @@ def play(request: dict[str, Any], talk: Talk) -> None:
                         group.create_task(keeper.keep(request["next"][name]))
                         for name, keeper in zip(NAMES, keepers, strict=True)
                     ]
+                    keeping.append(group.create_task(parking.keep(request["struck"])))
                     await see_to_all(engine)
                     for one in keeping:
                         one.cancel()

@@ -38,6 +38,8 @@ class WaitCounts(KillCounts):
     """Runs that schedules began."""
     skipped: int = 0
     """Times of schedules that led to no run, each with the fact that says why."""
+    parked: int = 0
+    """Messages that a bug struck; each was redriven, or put away."""
     operations: int = 0
     """What was done to schedules, and acknowledged."""
     effects: int = 0
@@ -58,11 +60,13 @@ class WaitWorld(NumberedWorld):
         self.taken: set[str] = set()
         self.decided: set[tuple[str, str, int]] = set()
         self.done_to: dict[tuple[str, int], list[str]] = {}
+        self._struck = 0
+        self.settled: dict[str, str] = {}
 
     def request(self, *, finish: bool) -> dict[str, Any]:
         """Return which errands to see to, and where the schedules' operations go on."""
-        more = {"finish": finish, "next": self._next, "born_s": self.born_s}
-        return {**super().request(finish=finish), **more}
+        more = {"next": self._next, "struck": self._struck, "born_s": self.born_s}
+        return {**super().request(finish=finish), **more, "finish": finish}
 
     def said(self, words: list[Any]) -> int:
         """Take in what was acknowledged: a word, a decision, an operation, or an errand."""
@@ -83,6 +87,12 @@ class WaitWorld(NumberedWorld):
                 if known != answer:
                     raise Harm(f"{name}: {number} was answered {known}, then {answer}")
                 self._next[name] = max(self._next[name], number + 1)
+            case ["struck", number]:
+                self._struck = max(self._struck, number + 1)
+            case ["settled", letter, how]:
+                if letter in self.settled:
+                    raise Harm(f"{letter} was settled ({self.settled[letter]}), and is now: {how}")
+                self.settled[letter] = how
             case _:
                 return super().said(words)
         return 1
@@ -96,6 +106,7 @@ class WaitWorld(NumberedWorld):
     def audit(self) -> None:
         """Compare log and ledger with what was drawn and acknowledged."""
         acknowledged = {
+            "settled": sorted(self.settled.items()),
             "taken": sorted(self.taken),
             "decided": sorted(self.decided),
             "done_to": [[name, *answer] for (name, _), answer in sorted(self.done_to.items())],
@@ -114,6 +125,7 @@ class WaitWorld(NumberedWorld):
         counts.letters += found.get("letters", 0)
         counts.fired += found["fired"]
         counts.skipped += found["skipped"]
+        counts.parked += found["parked"]
         counts.effects += found["effects"]
         counts.repeated_effects += found["repeated"]
         counts.facts += found["facts"]

@@ -21,6 +21,8 @@ from goclaw_events.facts import (
     LetterDiscarded,
     LetterLeft,
     LetterRedriven,
+    MessageFailed,
+    MessageSettled,
     ScheduleDeleted,
     ScheduleFired,
     ScheduleSet,
@@ -39,6 +41,8 @@ from scripts.harness.errand_parts import errand
 from scripts.harness.errands import SIGNAL
 from scripts.harness.killed_world import DEADLINE_S, FOREVER
 from scripts.harness.nursery import Harm, Nursery
+from scripts.harness.parking import REDRIVE, verdict
+from scripts.harness.parking_audit import settled_faults
 from scripts.harness.timer_audit import woken_early
 from scripts.harness.timetable_audit import model_faults, trigger_faults
 from scripts.harness.wait_audit import answer_faults, letter_faults
@@ -303,6 +307,37 @@ def test_a_trigger_that_is_lost_or_shared_is_found() -> None:
     assert "share runs" in "".join(trigger_faults("s", facts, [*good, good[0]]))
 
 
+# -- parked messages ------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_parked_messages_is_found() -> None:
+    """One that is seen to twice or never, or registered twice, in vain, or not at all."""
+    wanted, other = (
+        next(str(n) for n in range(50) if (verdict("planted", str(n)) == REDRIVE) is is_redriven)
+        for is_redriven in (True, False)
+    )
+    facts: dict[str, Any] = {
+        "0:5": MessageFailed("catalogue/struck", 0, "definition.register", 1, [wanted], "", ""),
+        "1:5": MessageFailed("catalogue/struck", 0, "definition.register", 1, [other], "", ""),
+        "0:9": MessageSettled(5, "redelivered", "", ""),
+        "1:9": MessageSettled(5, "discarded", "", ""),
+    }
+
+    def faults(
+        more: dict[str, Any], registered: Sequence[str] = (wanted,), letter: str = "0:5"
+    ) -> str:
+        settled = [[letter, REDRIVE]]
+        return "\n".join(settled_faults("planted", {**facts, **more}, registered, settled))
+
+    assert faults({}) == ""
+    assert "0:5 was seen to 2 times" in faults({"0:10": facts["0:9"]})
+    assert "1:5 was seen to 0 times" in faults({"1:9": None})
+    assert "0:7 was acknowledged (redrive), and is lost" in faults({}, letter="0:7")
+    assert f"version {wanted} was redriven, and never registered" in faults({}, ())
+    assert f"version {wanted} was registered 2 times" in faults({}, (wanted, wanted))
+    assert f"version {other} was registered 1 times" in faults({}, (wanted, other))
+
+
 # -- a world --------------------------------------------------------------------------------------
 
 
@@ -311,12 +346,14 @@ def test_what_engines_say_that_must_not_be_is_found(nursery: Nursery, tmp_path: 
     world = WaitWorld(nursery, tmp_path / "w", "planted", WaitCounts())
     world.said(["taken", "w0-p0-0", False])
     world.said(["done_to", "tick", 0, "trigger", "tick:trigger-1"])
+    world.said(["settled", "0:5", "redrive"])
     world.said(["ack", 0, False])
     status = errand("planted", 0).program.status
     for words in (
         ["taken", "w0-p0-0", False],
         ["refused", "w0-p0-0", "run_finished"],
         ["done_to", "tick", 0, "trigger", "tick:trigger-2"],
+        ["settled", "0:5", "redrive"],
         ["ack", 0, False],
         ["end", 0, "failed" if status == "completed" else "completed"],
     ):
