@@ -11,7 +11,7 @@ from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.durations import format_duration
-from goclaw_events.ids import schedule_stream
+from goclaw_events.ids import plain_id, schedule_stream
 from goclaw_events.schedule import times
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def schedule_summary(found: ScheduleView, next_max: int) -> dict[str, Any]:
     return {
         "schedule": found.name,
         "status": found.status,
+        "kind": "saga" if found.is_saga else "workflow",
         "definition": found.definition,
         "cron": found.cron or None,
         "zone": found.zone if found.cron else None,
@@ -38,14 +39,14 @@ def schedule_summary(found: ScheduleView, next_max: int) -> dict[str, Any]:
         "missed": found.missed,
         "next": _instant(found.planned_ns),
         "next_times": [time_text(at_ns) for at_ns in ahead],
-        "running": found.running or None,
+        "running": plain_id(found.running) or None,
         "waiting": len(found.waiting),
         "fired": found.fired,
         "skipped": found.skipped,
         "missed_count": found.missed_count,
         "last_planned": time_text(found.last_planned_ns),
         "last_fired": time_text(found.last_fired_ns),
-        "last_run": found.last_run or None,
+        "last_run": plain_id(found.last_run) or None,
         "last_status": found.last_status or None,
         "made_at": time_text(found.made_at_ns),
         "reason": found.reason or None,

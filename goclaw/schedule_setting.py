@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from goclaw.children import children_of
-from goclaw.submission import request_of, require_kind
+from goclaw.submission import request_of
 from goclaw_actors.schedule.naming import NAME_CHARS_MAX, planned_text
 from goclaw_actors.scheduling import SetSchedule
 from goclaw_events.durations import format_duration, parse_duration
@@ -58,7 +58,6 @@ def setting_of(
     late_ns = _duration_ns(asked.late, "what counts as late")
     find = engine.compiled if engine.idle else engine.child
     prepared = engine.compiled(what) if engine.idle else engine.prepare(what)
-    require_kind(prepared, "run")
     children = children_of(prepared, find)
     given = dict(asked.input)
     if asked.planned_input:
@@ -69,7 +68,7 @@ def setting_of(
         request.blobs[one.ref.sha256] = one.data
     for one in (prepared, *children.values()):
         engine.parts.contents.hold(one.ref, one.plan)
-    if any(one.plan.steps for one in children.values()):
+    if any(one.plan.steps for one in (prepared, *children.values())):
         engine.parts.declare_sagas()
     refs = {name: child.ref for name, child in children.items()} or None
     rules = (
@@ -82,6 +81,7 @@ def setting_of(
     setting = SetSchedule(
         prepared.ref, name, request.input, request.labels, refs, digest, *rules,
         paused=asked.paused, replace=asked.replace, set_by=set_by,
+        is_saga=bool(prepared.plan.steps),
     )  # fmt: skip
     return setting, request.blobs
 

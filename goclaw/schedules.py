@@ -12,17 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from goclaw.forms import Sendable
+    from goclaw.saga_builder import Saga
+    from goclaw_events.saga import SagaDefinition
 
 _READ_YOUR_WRITES = "now"
 
 
 class Schedules:
-    """Ask for schedules by name. Runs begin by them while an engine works on the log.
+    """Ask for schedules by name. Runs, or sagas, begin by them while an engine works on the log.
 
-    What is run is what `Client.submit` takes, as it is when the schedule is made. What changes one
-    takes `command_id` (the same again gives the same answer) and `if_version`: it must still have
-    the version that `show` gave. Raises `ScheduleNotFound`, `ScheduleInvalid`, and `CommandRefused`
-    with `schedule_exists`, `schedule_changed`, `schedule_busy` or `schedule_time_invalid`.
+    What is run is what `Client.submit` or `Sagas.submit` takes, as it is when the schedule is made.
+    What changes one takes `command_id` (the same again gives the same answer) and `if_version`: it
+    must still have the version that `show` gave. Raises `ScheduleNotFound`, `ScheduleInvalid`, and
+    `CommandRefused` with `schedule_exists`, `schedule_changed`, `schedule_busy` or
+    `schedule_time_invalid`.
     """
 
     def __init__(self, ask: Callable[[str, Mapping[str, Any]], Awaitable[Any]]) -> None:
@@ -31,7 +34,7 @@ class Schedules:
     async def create(
         self,
         schedule: str,
-        workflow: Sendable,
+        workflow: Sendable | Saga | SagaDefinition,
         *,
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
         labels: Mapping[str, str] | None = None,
@@ -75,7 +78,8 @@ class Schedules:
     ) -> dict[str, Any]:
         """Fire now, or for a time of the timetable that is over; `run_id` is the run's.
 
-        Where that has to wait for the run before, there is none of this id yet.
+        Of a saga it is None, and `saga_id` the saga's. Where that has to wait for the one before,
+        there is none of this id yet.
         """
         return dict(await self._ask("schedules.trigger", changing(schedule, change, at=at)))
 
@@ -93,7 +97,7 @@ class SyncSchedules:
     def create(
         self,
         schedule: str,
-        workflow: Sendable,
+        workflow: Sendable | Saga | SagaDefinition,
         *,
         input: Mapping[str, Any] | None = None,  # noqa: A002 - the word that definitions use
         labels: Mapping[str, str] | None = None,
@@ -137,7 +141,7 @@ class SyncSchedules:
 
 def _asked(
     schedule: str,
-    workflow: Sendable,
+    workflow: Sendable | Saga | SagaDefinition,
     given: Mapping[str, Any] | None,
     labels: Mapping[str, str] | None,
     rules: Mapping[str, Any],

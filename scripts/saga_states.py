@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga, TaskRested
 from goclaw_actors.messages import (
     CancelRun,
@@ -31,6 +32,7 @@ from goclaw_events.facts import (
     SagaSubmitted,
     StepEnded,
     StepsUnwound,
+    TasksWatched,
 )
 from goclaw_events.ids import saga_stream
 from goclaw_events.saga import compile_saga, saga_from
@@ -66,6 +68,9 @@ def saga() -> Aggregate:
         "created": (submitted,),
         "running": begun,
         "running (only c is left)": both,
+        "running (only c is left; a schedule waits for it)": (
+            *both, TasksWatched("schedule/n", [-1], None),
+        ),
         "compensating (a runs still)": (*begun, turned, StepsUnwound([], ["c", "b"])),
         "compensating (b is undone)": undoing,
         "compensating (code of b runs on)": (
@@ -112,6 +117,8 @@ def _messages(request: RunSubmitted) -> dict[str, Any]:
         "StopMore": StopMore(0, "why"),
         "TimerFired": TimerFired("timeout"),
         "CancelRun": CancelRun("why", ""),
+        "WatchTasks": WatchTasks("schedule/n", [""], None),
+        "UnwatchTasks": UnwatchTasks("schedule/n"),
         "FailRun": FailRun("internal_bug", "m", "a"),
         "CompensateSaga": CompensateSaga("why", "me"),
         "RetrySaga": RetrySaga("me"),

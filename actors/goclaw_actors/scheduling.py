@@ -33,6 +33,7 @@ class SetSchedule(NamedTuple):
     paused: bool
     replace: bool
     set_by: str
+    is_saga: bool = False
 
 
 class PauseSchedule(NamedTuple):
@@ -51,7 +52,7 @@ class ResumeSchedule(NamedTuple):
 class TriggerSchedule(NamedTuple):
     """Fire now, whatever the time; with `planned_ns` for that time of the timetable, past by now.
 
-    The answer's id is that of the run.
+    The answer's id is that of the run; of a saga its key.
     """
 
     planned_ns: int

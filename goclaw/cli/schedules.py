@@ -32,7 +32,8 @@ _SECONDS_DIGITS = 19
 def schedules() -> None:
     """Make schedules; list, show, pause, resume, trigger, delete them.
 
-    A schedule begins a run of a workflow at the times of a cron expression, or every so often.
+    A schedule begins a run of a workflow, or a saga, at the times of a cron expression, or every
+    so often.
     It does so only while an engine runs (goclaw engine start); what was due meanwhile is made up
     for by its rule when one runs again.
     """
@@ -40,7 +41,7 @@ def schedules() -> None:
 
 @schedules.command()
 @click.argument("schedule", metavar="NAME")
-@click.argument("workflow", metavar="FILE|WORKFLOW[@VERSION]")
+@click.argument("workflow", metavar="FILE|NAME[@VERSION]")
 @click.option("--cron", default="", metavar="EXPR",
               help="Minute, hour, day of month, month, day of week: '30 2 * * MON-FRI'; or "
               "@hourly, @daily, @weekly, @monthly, @yearly.")  # fmt: skip
@@ -80,7 +81,7 @@ def create(
     as_json: bool,
     **rules: Any,
 ) -> None:
-    """Make a schedule of a workflow file, or of what is registered, as it is now.
+    """Make a schedule of a file, or of what is registered: a workflow or a saga, as it is now.
 
     Works with and without an engine. The same again changes nothing; exits 7 if NAME is another
     schedule, unless --replace is given. A time of day that the clocks leave out is due when the
@@ -125,7 +126,7 @@ def list_schedules(
     if as_json:
         emit(page["schedules"])
     elif page["schedules"]:
-        headers = ("schedule", "state", "when", "workflow", "next", "last run", "ended", "running")
+        headers = ("schedule", "state", "when", "begins", "next", "last run", "ended", "running")
         print_table(headers, [_row(found) for found in page["schedules"]])
     else:
         say("no schedules")
@@ -188,7 +189,7 @@ def resume(settings: Settings, schedule: str, as_json: bool, **change: Any) -> N
 def trigger(
     settings: Settings, schedule: str, at: str | None, as_json: bool, **change: Any
 ) -> None:
-    """Begin a run now, also of a paused schedule, and print the run's id.
+    """Begin a run, or a saga, now, also of a paused schedule, and print its id.
 
     Exits 7 where a run goes on and the rule for overlaps has no place for another.
     """
@@ -201,7 +202,7 @@ def trigger(
     else:
         if done["repeated"]:
             say("begun before: nothing new begins")
-        click.echo(done["run_id"])
+        click.echo(done["id"])
 
 
 @schedules.command()
@@ -244,9 +245,10 @@ def _say_idle(settings: Settings) -> None:
 
 def _row(found: Mapping[str, Any]) -> tuple[object, ...]:
     zone = f" {found['zone']}" if found["zone"] not in (None, "UTC") else ""
+    what = f"saga {found['definition']}" if found["kind"] == "saga" else found["definition"]
     when = f"{found['cron']}{zone}" if found["cron"] else f"every {found['every']}"
     return (
-        found["schedule"], found["status"], when, found["definition"], _times(found["next_times"]),
+        found["schedule"], found["status"], when, what, _times(found["next_times"]),
         found["last_run"] or "", found["last_status"] or "",
         (found["running"] or "") + (f" (+{found['waiting']})" if found["waiting"] else ""),
     )  # fmt: skip

@@ -20,7 +20,7 @@ from goclaw_actors.scheduling import (
     ResumeSchedule,
     TriggerSchedule,
 )
-from goclaw_events.ids import check_id, schedule_stream
+from goclaw_events.ids import check_id, is_saga, plain_id, schedule_stream
 from goclaw_events.instants import parse_instant
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class CreateSchedule(Params):
     schedule: str
     """Its name."""
     definition: Document | None = None
-    """What to run: the definition itself."""
+    """What to run: the definition itself, of a workflow or a saga."""
     name: str | None = None
     """Or the `NAME` or `NAME@VERSION` under which it is registered: as it is now."""
     input: Annotated[dict[str, Any], Field(default_factory=dict)]
@@ -172,7 +172,9 @@ async def _delete(engine: Engine, asked: NameSchedule) -> dict[str, Any]:
 async def _trigger(engine: Engine, asked: Trigger) -> dict[str, Any]:
     at_ns = 0 if asked.at is None else parse_instant(asked.at)
     said = await _say(engine, asked, TriggerSchedule(at_ns, asker()))
-    return {**said, "run_id": said["id"]}
+    begun = plain_id(said["id"])
+    kinds = ("saga_id", "run_id") if is_saga(said["id"]) else ("run_id", "saga_id")
+    return {**said, "id": begun, **dict(zip(kinds, (begun, None), strict=True))}
 
 
 async def _say(
@@ -201,7 +203,8 @@ async def _say(
 _ANSWER: Final = "`{schedule, id, repeated, position}`"
 OPERATIONS: Final = (
     act("schedules.create", CreateSchedule, _create,
-        "Make a schedule: runs begin by it while an engine works on the log.", _ANSWER, idle=True),
+        "Make a schedule: runs, or sagas, begin by it while an engine works on the log.", _ANSWER,
+        idle=True),
     read("schedules.list", ListSchedules, _list, "List schedules, by name.",
          "`{schedules: [summary], cursor}`; a cursor goes on"),
     read("schedules.show", ShowSchedule, _show, "Show a schedule, and its next times.",
@@ -210,7 +213,7 @@ OPERATIONS: Final = (
         idle=True),
     act("schedules.resume", NameSchedule, _resume, "Go on, from now.", _ANSWER, idle=True),
     act("schedules.trigger", Trigger, _trigger, "Fire now, or for a time that is over.",
-        "`{schedule, id, repeated, position, run_id}`", safe=False),
+        "`{schedule, id, repeated, position, run_id, saga_id}`", safe=False),
     act("schedules.delete", NameSchedule, _delete, "Be no more; the run that goes on does so.",
         _ANSWER, idle=True),
 )  # fmt: skip

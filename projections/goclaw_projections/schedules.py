@@ -37,7 +37,8 @@ class ScheduleView(NamedTuple):
     `skipped` did not, and `missed_count` were missed (at least: of a long absence not all are
     counted). `last_planned_ns`, `last_fired_ns`: when the last run was planned and begun;
     `last_run`, `last_status`: which it was, how it ended ('': not yet). `reason`: why it is
-    paused; `by`: who made, paused or resumed it last.
+    paused; `by`: who made, paused or resumed it last. `is_saga`: what it begins are sagas, and
+    `running` and `last_run` their keys.
     """
 
     name: str
@@ -65,6 +66,7 @@ class ScheduleView(NamedTuple):
     made_at_ns: int
     reason: str
     by: str
+    is_saga: bool = False
 
     @property
     def timetable(self) -> Timetable:
@@ -72,8 +74,10 @@ class ScheduleView(NamedTuple):
         return Timetable(self.cron, self.zone, self.every_ns, self.anchor_ns)
 
 
-# A row, in place changed: the fields of ScheduleView but the name.
+# A row, in place changed: the fields of ScheduleView but the name. The last one stands only where
+# it is true, as in rows of before there were such: they may be all that is left of a schedule.
 _AT: Final = {name: place for place, name in enumerate(ScheduleView._fields[1:])}
+_IS_SAGA: Final = _AT.pop("is_saga")
 _STATUS, _WAITING, _RUNNING = _AT["status"], _AT["waiting"], _AT["running"]
 _SAID: Final = slice(_AT["definition"], _AT["planned_ns"])
 
@@ -119,6 +123,7 @@ def _set(row: list[Any] | None, fact: facts.ScheduleSet, time_ns: int) -> list[A
     ]  # fmt: skip
     row[_AT["planned_ns"]] = 0
     row[_AT["reason"]], row[_AT["by"]] = "", fact.set_by
+    row[_IS_SAGA:] = [True] if fact.is_saga else []
     return row
 
 

@@ -10,7 +10,7 @@ import pytest
 import goclaw
 from goclaw.cli import main
 from goclaw.config import Settings
-from goclaw.errors import InvalidRequest, ScheduleNotFound, UsageInvalid
+from goclaw.errors import InvalidRequest, ScheduleNotFound
 from goclaw.operations.desk import EngineDesk
 from goclaw.results import CommandRefused
 from goclaw_actors.env import SystemClock
@@ -168,17 +168,37 @@ async def test_what_cannot_be_a_schedule_is_refused(
         assert await engine.schedules.list() == []
 
 
+async def test_a_schedule_begins_sagas_as_well(engine: goclaw.Engine) -> None:
+    """Of a definition, or a name; each is a saga like any other, and its end is heard."""
+    saga = goclaw.Saga("trip")
+    at = saga.input("at", type="string", default="")
+    undo = {"agent": "work", "with": {"text": "undo"}}
+    saga.step("a", {"agent": "work", "with": {"at": at}}, undo=undo)
+    await engine.register(saga)
+    made = await engine.schedules.create("s", saga, every=1, planned_input="at")
+    assert not made["repeated"]
+    found = await ended(engine, "s")
+    saga_id, planned = found["last_run"], found["last_planned"][:19] + "Z"
+    assert (found["kind"], found["definition"], found["last_status"]) == (
+        "saga", "trip", "completed",
+    )  # fmt: skip
+    assert saga_id == "s:" + planned.replace("-", "").replace(":", "")
+    shown = await engine.sagas.show(saga_id)
+    assert shown["labels"] == {"schedule": "s", "planned": planned}
+    await engine.schedules.delete("s")
+    await engine.schedules.create("n", "trip", cron="@yearly", overlap="queue")
+    begun = await engine.schedules.trigger("n")
+    assert (begun["run_id"], begun["saga_id"], begun["id"]) == (None, "n:trigger-1", "n:trigger-1")
+    assert (await engine.sagas.result("n:trigger-1")).ok
+    assert (await ended(engine, "n"))["last_status"] == "completed"
+
+
 async def test_what_cannot_be_run_is_refused_when_the_schedule_is_made() -> None:
-    """A saga, an agent that is not known, a name that is too long, a time that is none."""
-    saga = goclaw.Saga("s")
-    saga.step("a", {"agent": "work"})
+    """An agent that is not known, a name that is too long, a time that is none."""
     unknown = goclaw.Workflow("u")
     unknown.task("a", agent="no.such")
     async with goclaw.Engine(":memory:") as engine:
         schedules = engine.schedules
-        await engine.register(saga)
-        with pytest.raises(UsageInvalid, match="is a saga"):
-            await schedules.create("s", "s", every=60)
         with pytest.raises(AgentUnknown):
             await schedules.create("s", unknown, every=60)
         with pytest.raises(ScheduleInvalid, match="150"):
@@ -257,6 +277,13 @@ def test_the_command_line_makes_and_changes_schedules(
     assert main(["schedules", "list", "--json"]) == 0
     assert last_json(capsys.readouterr().out) == []
     assert main(["schedules", "create", "s", "w.yaml", "--every", "0s"]) == 2
+    (tmp_path / "t.yaml").write_text("{name: t, steps: {a: {action: {agent: no.such}}}}")
+    assert main(["schedules", "create", "t", "t.yaml", "--every", "1h"]) == 0
+    assert main(["schedules", "list"]) == 0
+    assert "saga t" in capsys.readouterr().out
+    assert main(["schedules", "create", "t", "w.yaml", "--every", "1h", "--replace"]) == 0
+    assert main(["schedules", "list"]) == 0
+    assert "saga t" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("partitions", [1, 4])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.adjusting import LimitRun
+from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga, TaskRested
 from goclaw_actors.decider import (
     NOTHING,
@@ -59,6 +60,7 @@ from goclaw_actors.saga.state import (
     snapshot_form,
 )
 from goclaw_actors.saga.turn import DEADLINE, TIMEOUT, Turn, told_parent
+from goclaw_actors.saga.watching import told_watchers, unwatch, watch
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.submitted import submitted_otherwise
@@ -107,6 +109,8 @@ class _Decide:
             LaneFull: lambda saga, message, _: hold_back(saga, message),
             RoomFor: lambda saga, message, _: let_ask(saga, message),
             RoomRefused: lambda saga, message, _: refuse(saga, message),
+            WatchTasks: watch,
+            UnwatchTasks: unwatch,
             HoldWork: _passes_over,
             ResumeWork: _passes_over,
         }
@@ -263,7 +267,7 @@ def _resolve(saga: Saga, message: ResolveSaga, _moment: Moment) -> Decision:
         return Decision(reply=_refusal(saga))
     fact = SagaResolved(message.reason, message.by)
     ended = RunEnded(saga.run_id, RESOLVED, None, saga.error)
-    sends = told_parent(saga.parent, ended, saga.cause)
+    sends = (*told_parent(saga.parent, ended, saga.cause), *told_watchers(saga, RESOLVED))
     return Decision((fact,), sends, (ClearOpen(), ended), Accepted(name))
 
 

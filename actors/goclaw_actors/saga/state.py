@@ -33,6 +33,8 @@ from goclaw_events.facts import (
     StepsUnwound,
     TasksBlocked,
     TasksUnblocked,
+    TasksUnwatched,
+    TasksWatched,
 )
 from goclaw_events.facts.versions import SAGA_VERSIONED
 
@@ -90,7 +92,8 @@ class Saga:
     complete and may have taken effect; `unrest`: tasks that ended and whose code may still run.
     `failures`: [code, message] of compensations that failed, by step. `cause`, `error` (code,
     message, step): why it goes back. `approved`: manual steps are undone, too. `holds`: it has a
-    slot of `lane`. `version` counts what was decided about it. The rest is as in `SagaSubmitted`.
+    slot of `lane`. `watchers` want to hear of its end. `version` counts what was decided about it.
+    The rest is as in `SagaSubmitted`.
     """
 
     __slots__ = (
@@ -98,7 +101,7 @@ class Saga:
         "digest", "ended", "error", "failures", "holds", "idempotency_key", "in_doubt", "input",
         "labels", "lane", "left", "name", "parent", "plan", "resolved", "result", "results",
         "run_id", "shape", "start_deadline_ns", "status", "statuses", "stuck", "unmet", "unrest",
-        "unwound", "version",
+        "unwound", "version", "watchers",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -137,6 +140,7 @@ class Saga:
         self.resolved: list[str] | None = None
         self.blocked: Blocked | None = None
         self.stuck: list[list[str]] = []
+        self.watchers: list[str] = []
 
     @property
     def has_ended(self) -> bool:
@@ -194,12 +198,16 @@ class Evolve:
                 saga.deadline_ns = deadline_ns if saga.status == RUNNING else 0
             case TasksBlocked() | TasksUnblocked():
                 note(saga, fact)
+            case TasksWatched() | TasksUnwatched():
+                _watch(saga, fact)
             case RunStuck(evidence):
                 saga.stuck = evidence
             case RunUnstuck():
                 saga.stuck = []
             case _:
                 assert_never(fact)
+        if saga.status in ENDED:
+            saga.watchers.clear()  # they were told
         if type(fact) in SAGA_VERSIONED:
             saga.version += 1
         return saga
@@ -216,6 +224,13 @@ class Evolve:
         saga.unmet = array("I", [len(step.needs) for step in shape.steps])
         saga.left = array("I", map(len, shape.dependents))
         saga.unwound = bytearray(len(shape.steps))
+
+
+def _watch(saga: Saga, fact: TasksWatched | TasksUnwatched) -> None:
+    if isinstance(fact, TasksWatched):
+        saga.watchers.append(fact.collector)
+    else:
+        saga.watchers.remove(fact.collector)
 
 
 def take_plan(saga: Saga, contents: Contents) -> None:
@@ -285,7 +300,7 @@ def _unwind(saga: Saga, step: int) -> None:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "parent",
     "depth", "start_deadline_ns", "deadline_ns", "children", "lane", "holds", "active", "ended",
-    "cause", "error", "approved", "result", "resolved", "version", "stuck",
+    "cause", "error", "approved", "result", "resolved", "version", "stuck", "watchers",
 )  # fmt: skip
 
 
@@ -340,4 +355,10 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Saga]:
             saga.blocked.restore(saga.plan.tasks, maps.get(1, {}), left)
         return saga
 
-    return SnapshotForm(3, _root, _maps, restore)
+    return SnapshotForm(4, _root, _maps, restore, {3: _unwatched})
+
+
+def _unwatched(root: Any, maps: MapChunks) -> tuple[Any, MapChunks]:
+    """Raise a saga from form 3: nobody watched one."""
+    fields, *rest = root
+    return [[*fields, []], *rest], maps

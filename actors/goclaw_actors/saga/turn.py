@@ -32,6 +32,7 @@ from goclaw_actors.messages import (
 from goclaw_actors.orders import TENANT, Orders
 from goclaw_actors.saga.scope import SagaScope
 from goclaw_actors.saga.state import AWAITING, COMPENSATING, CREATED, RUNNING, Saga
+from goclaw_actors.saga.watching import told_watchers
 from goclaw_actors.statuses import ACTIVE, COMPLETED, ENDED_AS
 from goclaw_actors.task.doubt import COMPENSATION_FAILED
 from goclaw_events.errors import CodedError
@@ -453,6 +454,7 @@ class Turn(Orders):
         ended = RunEnded(self.run.run_id, status, result, error)
         self.effects.append(ended)
         self.sends += told_parent(self.run.parent, ended, self.cause)
+        self.sends += told_watchers(self.run, status)
 
 
 def told_parent(parent: str, ended: RunEnded, cause: str) -> tuple[Send, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.collecting import MembersReported
 from goclaw_actors.decider import NOTHING, Accepted, Decider, Decision, Moment, Refused
 from goclaw_actors.messages import TimerFired
-from goclaw_actors.schedule.naming import planned_text, run_id_of
+from goclaw_actors.schedule.naming import planned_text
 from goclaw_actors.schedule.state import (
     ACTIVE,
     BY_HAND,
@@ -42,6 +42,7 @@ from goclaw_events.facts import (
     ScheduleResumed,
     ScheduleSet,
 )
+from goclaw_events.ids import plain_id
 from goclaw_events.schedule import next_after
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class _Decide:
         offset_ns = _offset_ns(schedule.name, message.jitter_ns)
         said = ScheduleSet(
             *message[:9], anchor_ns, message.jitter_ns, offset_ns, *message[10:15], paused,
-            message.set_by,
+            message.set_by, message.is_saga,
         )  # fmt: skip
         turn = self._turn(schedule, moment, said)
         turn.facts.append(said)
@@ -121,11 +122,11 @@ class _Decide:
             return Decision(reply=Refused("schedule_time_invalid", text, "goclaw schedules show"))
         trigger = BY_HAND if at_ns else schedule.triggers + 1
         firing = Firing(at_ns or moment.now_ns, trigger, message.by)
-        run_id = run_id_of(schedule.name, firing.planned_ns, trigger)
+        run_id = turn.key_of(firing)
         if turn.has(run_id):
             return Decision(reply=Accepted(run_id, repeated=True))
         if turn.obstacle():
-            text = f"schedule {schedule.name} has a run that goes on: {schedule.running}"
+            text = f"schedule {schedule.name} has a run that goes on: {plain_id(schedule.running)}"
             return Decision(reply=Refused("schedule_busy", text, "wait for it, or cancel it"))
         turn.begin([firing])
         return turn.decision(Accepted(run_id))

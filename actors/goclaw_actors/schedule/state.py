@@ -53,7 +53,8 @@ class Firing(NamedTuple):
 class Schedule:
     """One schedule. `said` is its last `ScheduleSet`.
 
-    `planned_ns`, `due_ns`: its next time; 0: none. `running`: the run that goes on, ''; `waiting`
+    `planned_ns`, `due_ns`: its next time; 0: none. `running`: the run that goes on (of a saga the
+    key), ''; `waiting`
     are the firings that wait for its end. `triggers`: how often it was triggered. `version`: how
     often it was made, paused, resumed or deleted.
     """
@@ -153,5 +154,5 @@ def _restore(stream: str, root: Value, _: MapChunks) -> Schedule:
     return schedule
 
 
-FORM: Final = SnapshotForm(2, _root, _maps, _restore)
-"""How a schedule is kept: all of it; what waits is bounded."""
+FORM: Final = SnapshotForm(3, _root, _maps, _restore, {2: lambda root, maps: (root, maps)})
+"""How a schedule is kept: all of it; what waits is bounded. Form 2 knew no sagas."""

@@ -1,7 +1,7 @@
 """What a schedule would be after the facts of the turn being decided, and what follows from them.
 
-A firing begins its run by a message: the id of the run follows from the schedule and the planned
-time, so that it is begun once, whatever is said twice.
+A firing begins its run, or its saga, by a message: the id of it follows from the schedule and the
+planned time, so that it is begun once, whatever is said twice.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import ClearTimer, Decision, Send, SetTimer
 from goclaw_actors.messages import CancelRun, SubmitRun
-from goclaw_actors.schedule.naming import planned_text, run_id_of
+from goclaw_actors.schedule.naming import key_of, planned_text
 from goclaw_actors.schedule.state import (
     BY_TIME,
     MISSED,
@@ -24,7 +24,7 @@ from goclaw_actors.schedule.state import (
     timetable_of,
 )
 from goclaw_events.facts import FiringPlanned, FiringQueued, FiringsSkipped, ScheduleFired
-from goclaw_events.ids import schedule_stream, workflow_stream
+from goclaw_events.ids import owner_stream, schedule_stream
 from goclaw_events.schedule import due, next_after
 from goclaw_events.value import BlobRef
 
@@ -134,8 +134,12 @@ class Turn:
 
     def has(self, run_id: str) -> bool:
         """Tell whether this run goes on, or waits for the one that does."""
-        waiting = (run_id_of(self.name, one.planned_ns, one.trigger) for one in self.waiting)
-        return run_id == self.running or run_id in waiting
+        return run_id == self.running or run_id in map(self.key_of, self.waiting)
+
+    def key_of(self, firing: Firing) -> str:
+        """Return the id of the run, or the key of the saga, that a firing begins."""
+        said = self.said
+        return key_of(self.name, firing.planned_ns, firing.trigger, is_saga=said.is_saga)
 
     def obstacle(self) -> str:
         """Return why a firing would lead to no run now; '' if it would."""
@@ -151,7 +155,7 @@ class Turn:
                 self._skip([self.waiting.popleft()], REPLACED)
             reason = f"schedule {self.name} is due again"
             cancel = CancelRun(reason, schedule_stream(self.name))
-            self.sends.append(Send(workflow_stream(self.running), cancel))
+            self.sends.append(Send(owner_stream(self.running), cancel))
         self.facts.append(FiringQueued(*firing))
         self.waiting.append(firing)
 
@@ -168,7 +172,7 @@ class Turn:
 
     def _start(self, firing: Firing) -> None:
         said, name = self.said, self.name
-        run_id = run_id_of(name, firing.planned_ns, firing.trigger)
+        run_id = self.key_of(firing)
         planned = planned_text(firing.planned_ns)
         given = said.input
         if said.planned_input:
@@ -186,17 +190,17 @@ class Turn:
         )
         fired_ns = self.moment.now_ns
         self.facts.append(ScheduleFired(firing.planned_ns, fired_ns, run_id, *firing[1:]))
-        self.sends.append(Send(workflow_stream(run_id), order))
+        self.sends.append(Send(owner_stream(run_id), order))
         self.running = run_id
 
     def _listen(self) -> None:
         """Have the run tell of its end: once more, too, should that have been lost on its way."""
         watch = WatchTasks(schedule_stream(self.name), THE_RUN, None)
-        self.sends.append(Send(workflow_stream(self.running), watch))
+        self.sends.append(Send(owner_stream(self.running), watch))
 
     def let_go(self) -> None:
         """Want to hear nothing more of the run that goes on."""
         if self.running:
             unwatch = UnwatchTasks(schedule_stream(self.name))
-            self.sends.append(Send(workflow_stream(self.running), unwatch))
+            self.sends.append(Send(owner_stream(self.running), unwatch))
             self.running = ""

@@ -9,7 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from goclaw_events.facts.adjust import RunDeadlineSet
-from goclaw_events.facts.workflow import RunStuck, RunUnstuck, TasksBlocked, TasksUnblocked
+from goclaw_events.facts.workflow import (
+    RunStuck,
+    RunUnstuck,
+    TasksBlocked,
+    TasksUnblocked,
+    TasksUnwatched,
+    TasksWatched,
+)
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef, Value
@@ -155,6 +162,8 @@ SagaFact: TypeAlias = (
     | RunDeadlineSet
     | TasksBlocked
     | TasksUnblocked
+    | TasksWatched
+    | TasksUnwatched
     | RunStuck
     | RunUnstuck
 )

@@ -21,7 +21,8 @@ class ScheduleSet(NamedTuple):
     less than `jitter_ns`. `overlap` (skip, queue, cancel): what becomes of a firing while the run
     of an earlier one goes on. `missed` (skip, one, all): of firings that are more than `late_ns`
     late. `waiting_max`: so many firings wait at most, and are made up for. `planned_input`: the
-    input that is given the planned time, '' if none is. `paused`: it begins so.
+    input that is given the planned time, '' if none is. `paused`: it begins so. `is_saga`: each
+    firing begins a saga.
     """
 
     definition: BlobRef
@@ -43,6 +44,7 @@ class ScheduleSet(NamedTuple):
     planned_input: str
     paused: bool
     set_by: str
+    is_saga: bool = False
 
 
 class FiringPlanned(NamedTuple):
@@ -53,7 +55,7 @@ class FiringPlanned(NamedTuple):
 
 
 class ScheduleFired(NamedTuple):
-    """A firing began its run, at `fired_ns`. `by`: who asked for it."""
+    """A firing began its run, at `fired_ns`. `by`: who asked for it. `run_id`: a saga's key."""
 
     planned_ns: int
     fired_ns: int
