@@ -168,7 +168,8 @@ def test_a_schedule_counts_how_it_was_set_and_not_how_often_it_fired() -> None:
     assert code_of(say(stage, stream, PauseSchedule("", "me"), 1)) == ""
     assert code_of(say(stage, stream, DeleteSchedule("me"), 1)) == "schedule_changed"
     assert code_of(say(stage, stream, DeleteSchedule("me"), 2)) == ""
-    assert say(stage, stream, DeleteSchedule("me"), 1) == Accepted("s", repeated=True)
+    assert code_of(say(stage, stream, DeleteSchedule("me"), 2)) == "schedule_changed"
+    assert say(stage, stream, DeleteSchedule("me"), 0) == Accepted("s", repeated=True)
     set_schedule(stage)
     stage.rest()
     assert code_of(say(stage, stream, DeleteSchedule("me"), 1)) == "schedule_changed"
