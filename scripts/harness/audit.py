@@ -145,10 +145,11 @@ def _task_faults(made: Program, task: str, facts: list[Any], entries: list[Entry
     begun = {entry.attempt for entry in entries if entry.kind == "begin"}
     completed = [fact for fact in facts if isinstance(fact, TaskCompleted)]
     acted = {entry.attempt for entry in entries if entry.kind == "effect"}
+    acts = any(key.rpartition("/")[0] == place for key in made.effects)
     faults = [
         f"{place}: attempt {fact.attempt} completed and did nothing"
         for fact in completed
-        if fact.token and fact.attempt not in acted
+        if acts and fact.token and fact.attempt not in acted
     ]
     if not begun <= started:
         faults.append(f"{place}: attempts {sorted(begun - started)} ran and were not recorded")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.builder import ITEM, Workflow
 from goclaw_actors.task.child import child_id
+from goclaw_actors.task.dying import KILLS_MAX
 from scripts.harness.errands import CHORE, PARTS_MAX, Draft, Errand, Verdict
 from scripts.harness.programs import MODULUS, Program
 from scripts.harness.questions import ask_person, wait_for_signal, wait_for_signals
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 ITEMS_MAX: Final = 6
 SPAWNED_MAX: Final = 4
+DEADLY: Final = 0.08
+"""So many of the dead letters killed their workers; each costs four processes."""
 _BRIEF_S: Final = 0.6
 _GIVEN: Final = ("amount", "counter", "pause_ms", "lane", "upstream", "flakes")
 """What the work that is done below is given."""
@@ -129,8 +132,26 @@ def _list(draft: Draft, task: str) -> None:
     draft.behind(part, "completed", part.result, {"": total})
 
 
+def _deadly(draft: Draft, task: str) -> None:
+    """Take one worker process after the other, be parked for that, and be redriven."""
+    amount = draft.amount()
+    part = draft.workflow.task(
+        task,
+        agent="harness.deadly",
+        needs=draft.needs,
+        with_={"mended_in": 1, "amount": amount},
+        retry={"attempts": 100, "initial": "1ms", "max": "1ms"},
+    )
+    draft.errand.program.failures[task] = (KILLS_MAX, 100)
+    draft.errand.letters[task] = [Verdict("redrive")]
+    draft.behind(part, "completed", [part.result], {"": amount})
+
+
 def _letter(draft: Draft, task: str) -> None:
     """Become a dead letter, and be redriven, perhaps with edits, until it is done or given up."""
+    if draft.rng.random() < DEADLY:
+        _deadly(draft, task)
+        return
     rng, params = draft.rng, draft.work()
     attempts, deaths = rng.randint(1, 2), rng.randint(1, 2)
     retry = {"attempts": attempts, "initial": "1ms", "on_exhausted": "dead_letter"}

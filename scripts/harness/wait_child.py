@@ -7,9 +7,11 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goclaw.config import EngineSettings, ExecutorSettings, Settings
+from goclaw.config import EngineSettings, ExecutorSettings, ProcessSettings, Settings
 from goclaw.engine import Engine
 from goclaw_actors.executors import sleeping
+from goclaw_actors.executors.agents import AgentOptions
+from scripts.harness.deadly import deadly
 from scripts.harness.errand_parts import chore, errand
 from scripts.harness.failpoint import arm
 from scripts.harness.ledger import Ledger
@@ -41,9 +43,10 @@ def play(request: dict[str, Any], talk: Talk) -> None:
     settings = Settings(
         partitions=request["partitions"],
         engine=EngineSettings(lost_max=100_000, **request["engine"]),
-        executors=ExecutorSettings(stop_grace_s=2.0),
+        executors=ExecutorSettings(stop_grace_s=2.0, process=ProcessSettings(workers_max=1)),
     )
     registry = agents_on(Ledger(home / "ledger", request["boot"]))
+    registry.register("harness.deadly", deadly, options=AgentOptions(executor="process"))
 
     async def run() -> None:
         async with Engine(home / "data", settings=settings, agents=registry) as engine:

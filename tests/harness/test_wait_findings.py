@@ -81,6 +81,7 @@ def test_errands_repeat_and_vary() -> None:
     assert {"wait", "wait_for", "approval", "workflow", "foreach"} <= {
         name for task in tasks for name in type(task).model_fields if getattr(task, name)
     }
+    assert "harness.deadly" in {task.agent for task in tasks}
     params = [task.with_ or {} for task in tasks]
     assert {"sleep_s", "spawns", "doom", "mended_in"} <= {name for said in params for name in said}
     assert {v.how for one in made for all_ in one.letters.values() for v in all_} == {
