@@ -51,6 +51,22 @@ def test_the_first_report_leaves_at_once() -> None:
     assert not desk.due
 
 
+def test_a_long_attempt_leaves_fewer_reports() -> None:
+    """One a second for a quarter of an hour; after a day hardly more than one in 86 s."""
+    desk = Desk()
+    counts = []
+    for begin_s, end_s, every_s in ((0, 900, 1), (86_400, 90_000, 1)):
+        before = len(desk.sent)
+        for now_s in range(begin_s, end_s, every_s):
+            desk.move_to(float(now_s))
+            desk.meter.report(None, str(now_s))
+        counts.append(len(desk.sent) - before)
+    assert counts[0] == 900
+    assert 3600 / 91 <= counts[1] <= 3600 / 86 + 1
+    desk.meter.end()
+    assert desk.sent[-1][2] == "89999", "the last one always leaves"
+
+
 def test_one_report_a_second_leaves_and_it_is_the_newest() -> None:
     """Reports within a second are replaced by later ones and leave when it is over."""
     desk = Desk()
