@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from goclaw.saga_builder import Saga as Saga
     from goclaw.sagas import SagaResult as SagaResult
     from goclaw.sync_client import SyncClient as SyncClient
+    from goclaw_actors.errors import HistoryFull as HistoryFull
     from goclaw_actors.executors.context import TaskContext as TaskContext
     from goclaw_actors.executors.errors import CollectUnmet as CollectUnmet
     from goclaw_actors.executors.errors import Fail as Fail
@@ -37,6 +38,7 @@ _HOMES = {
     "Collected": "goclaw.collected",
     "CommandRefused": "goclaw.results",
     "Engine": "goclaw.engine",
+    "HistoryFull": "goclaw_actors.errors",
     "Fail": "goclaw_actors.executors.errors",
     "Interrupted": "goclaw_actors.executors.errors",
     "Gathered": "goclaw.collected",
@@ -63,6 +65,7 @@ __all__ = [
     "Engine",
     "Fail",
     "Gathered",
+    "HistoryFull",
     "Interrupted",
     "RateLimited",
     "RetryAfter",

@@ -118,6 +118,12 @@ class EngineSettings(Section):
     """Write an actor away when it has so many facts (a lane: messages) that no snapshot holds."""
     snapshot_time_s: Annotated[float, Field(gt=0, le=1)] = 0.001
     """Encode snapshots for at most so much time a turn batch."""
+    history_facts_max: Annotated[int, Field(ge=100, le=1_000_000_000)] = 50_000
+    """Let a task, a run or a saga record so many facts (a run or saga eight more for each of its
+    tasks); then nothing more is asked of it, and it can only end. A fifth of it is warned of."""
+    history_bytes_max: Annotated[int, Field(ge=1 << 16, le=1 << 40)] = 64 * 1024 * 1024
+    """Let the facts of a task, a run or a saga take so many bytes (a run or saga 64 KiB more for
+    each of its tasks); as above. Values over 64 KiB are kept apart, and do not count."""
 
 
 class HttpSettings(Section):

@@ -362,6 +362,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "path_task_begun": _WRONG_STATE,
     "plan_changed": _WRONG_STATE,
     "path_limit": _WRONG_STATE,
+    "history_full": _WRONG_STATE,
     "step_missing": _WRONG_STATE,
     "collector_ended": _WRONG_STATE,
     "schedule_busy": _WRONG_STATE,

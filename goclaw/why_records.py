@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw.run_records import time_text
 from goclaw_actors.why import reason as kinds
-from goclaw_events.ids import is_saga, plain_id
+from goclaw_events.ids import called, is_saga, plain_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,18 +77,6 @@ def holder_record(holder: Holder, now_ns: int) -> dict[str, Any]:
     }
 
 
-def name_of(stream: str) -> str:
-    """Name a stream as people do."""
-    kind, _, rest = stream.partition("/")
-    if kind == "task":
-        run_id, _, task = rest.partition("/")
-        owner = f"saga {plain_id(run_id)}" if is_saga(run_id) else f"run {run_id}"
-        return f"task {task} of {owner}"
-    if kind == "saga":
-        return f"saga {plain_id(rest)}"
-    return f"{'run' if kind == 'workflow' else kind} {rest}"
-
-
 def says(reason: Reason) -> str:
     """Say a reason on one line, without its times."""
     text = _SAYS[reason.kind](reason.details)
@@ -96,7 +84,7 @@ def says(reason: Reason) -> str:
     if kind == "task":
         return f"task {rest.partition('/')[2]} {text}"
     if kind in ("workflow", "saga") or reason.kind in _OF_THE_LANE:
-        return f"{name_of(reason.subject)} {text}"
+        return f"{called(reason.subject)} {text}"
     return text
 
 
@@ -184,7 +172,7 @@ def _full(told: Mapping[str, Any]) -> str:
 
 
 def _unique(told: Mapping[str, Any]) -> str:
-    other = f" is held by {name_of(told['holder'])}" if "holder" in told else ""
+    other = f" is held by {called(told['holder'])}" if "holder" in told else ""
     return f"its key {told['key']!r}{other} (on_duplicate: {told['on_duplicate']})"
 
 
@@ -208,7 +196,7 @@ def _stopping_run(told: Mapping[str, Any]) -> str:
 
 
 def _way(told: Mapping[str, Any]) -> str:
-    return f"goes on in a moment: {told['message']} is on its way to {name_of(told['to'])}"
+    return f"goes on in a moment: {told['message']} is on its way to {called(told['to'])}"
 
 
 def _other(told: Mapping[str, Any]) -> str:
@@ -275,7 +263,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
         + _names([name or "(none)" for name in told["parties"]], len(told["parties"]))
     ),
     kinds.LANE_ORDER: _order,
-    kinds.LANE_BEHIND: lambda told: f"{name_of(told['task'])} is next, and is not overtaken",
+    kinds.LANE_BEHIND: lambda told: f"{called(told['task'])} is next, and is not overtaken",
     kinds.MESSAGE: _way,
     kinds.OTHER_PARTITION: _other,
     kinds.LOG_FAILED: lambda told: f"nothing can be recorded: {told['message']} [{told['code']}]",

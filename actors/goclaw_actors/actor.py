@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pykka import Future
 
     from goclaw_actors.decider import Decider
+    from goclaw_actors.history import Grown
     from goclaw_actors.message import Message
     from goclaw_actors.snapshotter import Held
 
@@ -92,7 +93,8 @@ class Entity(pykka.Actor):
     of the types `kinds`. `held` are the
     snapshots that the log has of it, `base` is the one that the state began with or was last
     written to; another is due once `seq` reaches `snapshot_due`. An actor of an `archived` run
-    records nothing once it is final.
+    records nothing once it is final. `size` counts the bytes of its turns as frames hold them,
+    `grown` says how long its history is once that is worth a word.
     """
 
     rebuild = False
@@ -100,6 +102,7 @@ class Entity(pykka.Actor):
     replies: dict[str, Any] | None = None
     base: Held | None = None
     held: Sequence[Held] = ()
+    grown: Grown | None = None
 
     def __init__(self, stream: str, decider: Decider[Any], turns: Turns) -> None:
         # pykka's own __init__ makes a uuid4, a lock and a reference for each actor: most of the
@@ -110,6 +113,7 @@ class Entity(pykka.Actor):
         self.kinds = _NONE if decider.pool is None else decider.pool.kinds
         self.state: Any = None
         self.seq = 0
+        self.size = 0
         self.number = 0
         self.snapshot_due = NEVER
         self.archived = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.errors import BaselineFormUnknown
+from goclaw_actors.shell import kept_of
 from goclaw_events.errors import LogDamaged
 from goclaw_events.ids import kind_of
 from goclaw_events.snapshots import (
@@ -157,7 +158,7 @@ def _written(entity: Entity, prefix: bytes, era: int) -> tuple[list[Row], Row]:
             row, chunk = chunk_row(prefix, (at, chunk_id), entity.number, entries)
             chunks[at, chunk_id] = chunk
             rows.append(row)
-    shell = [[name, *known] for name, known in (entity.replies or {}).items()]
     root = pack(form.root(entity.state))
-    manifest = Manifest(entity.number, entity.seq, form.version, era, shell, root, chunks)
+    kept = kept_of(entity)
+    manifest = Manifest(entity.number, entity.seq, form.version, era, kept, root, chunks)
     return rows, manifest_row(prefix, manifest)

@@ -33,8 +33,9 @@ class Moment:
     """What a decision may know of the world: all that is not in the state comes in here.
 
     `number` is the position that the turn's first fact will take: attempt tokens come from it.
-    `holder` names the process that will hold an attempt started now. A dispatcher moves one
-    moment from turn to turn, so nothing may keep it.
+    `holder` names the process that will hold an attempt started now. `full`: the history of the
+    actor that decides is, and this is what is said of it. A dispatcher moves one moment from turn
+    to turn, so nothing may keep it.
     """
 
     now_ns: int
@@ -42,6 +43,7 @@ class Moment:
     partition: int
     era: int
     holder: str
+    full: Refused | None = None
 
 
 class Send(NamedTuple):
@@ -191,6 +193,19 @@ class Pool(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
+class Bound(Generic[S]):
+    """That the history of an actor may not grow for ever (ADR 0032).
+
+    `grows` tells whether a message would make it longer and could be left unsaid: it is refused
+    where somebody outside said it to an actor whose history is full. `tasks` counts those that the
+    actor sees to; each may take some more.
+    """
+
+    grows: Callable[[Body], bool]
+    tasks: Callable[[S], int] = lambda _: 0
+
+
+@dataclass(frozen=True, slots=True)
 class Decider(Generic[S]):
     """An aggregate as a value. `evolve` is total, and costs at most O(log n) of its state."""
 
@@ -207,3 +222,5 @@ class Decider(Generic[S]):
     version: Callable[[S], int | None] | None = None
     """How often it was decided about, for commands that insist on it (ADR 0027); its answer None:
     there is nothing yet. None: no command of it does."""
+    bound: Bound[S] | None = None
+    """None: it goes on for ever, or what it can record is limited otherwise."""

@@ -84,6 +84,12 @@ class NotParked(ActorsError):
     code = "not_parked"
 
 
+class HistoryFull(ActorsError):
+    """So much was recorded of a task, a run or a saga that nothing more is asked of it."""
+
+    code = "history_full"
+
+
 class StreamBroken(ActorsError):
     """An actor cannot be rebuilt from its stream."""
 

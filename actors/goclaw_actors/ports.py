@@ -31,6 +31,8 @@ class Limits:
     snapshot_every_facts: int = 5_000
     snapshot_time_s: float = 0.001
     snapshot_chunks_max: int = 1_000
+    history_facts_max: int = 50_000
+    history_bytes_max: int = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

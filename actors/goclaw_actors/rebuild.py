@@ -11,7 +11,8 @@ from goclaw_actors.actor import Entity
 from goclaw_actors.baseline import seq_given_up, snapshot_of
 from goclaw_actors.errors import StreamBroken
 from goclaw_actors.recent import RecentFrames
-from goclaw_actors.replies import Known, fold_reply
+from goclaw_actors.replies import fold_reply
+from goclaw_actors.shell import keep
 from goclaw_actors.snapshotter import Held
 from goclaw_events.codec import FACTS
 from goclaw_events.envelope import Cause, Fact
@@ -89,8 +90,8 @@ def _warn(error: CodedError) -> None:
 
 def begin(entity: Entity, snapshots: Iterable[Snapshot]) -> None:
     """Put an actor where the first snapshot that can be restored left it, or at its beginning."""
-    entity.seq = entity.number = 0
-    entity.replies = entity.base = None
+    entity.seq = entity.number = entity.size = 0
+    entity.replies = entity.base = entity.grown = None
     entity.held = ()
     form = entity.decider.form
     for snapshot in snapshots:
@@ -98,13 +99,12 @@ def begin(entity: Entity, snapshots: Iterable[Snapshot]) -> None:
         assert form is not None, "without a form no snapshot is looked for"
         try:
             state = form.restore(entity.stream, snapshot.root, snapshot.maps)
-            replies = {name: Known(*known) for name, *known in manifest.shell}
+            keep(entity, manifest.shell)
         except Exception as error:  # noqa: BLE001 - the facts are there, whatever the snapshot is
             number = manifest.number
             log.warning("the snapshot of %s at %d is of no use: %r", entity.stream, number, error)
             continue
         entity.state, entity.seq, entity.number = state, manifest.seq, manifest.number
-        entity.replies = replies or None
         entity.base = Held(manifest.number, manifest.seq, manifest.chunks)
         return
     entity.state = entity.decider.initial(entity.stream)
@@ -131,6 +131,7 @@ def fold_turn(entity: Entity, turn: StreamTurn) -> None:
         entity.decider.evolve(entity.state, FACTS.decode(fact.type, fact.version, fact.data))
     entity.seq = facts[-1].seq
     entity.number = turn.number + len(facts) - 1
+    entity.size += turn.size
     fold_reply(entity, turn.cause, turn.time_ns)
 
 
@@ -140,7 +141,7 @@ def _open_turns(builder: FrameBuilder, stream: str, time_ns: int) -> Iterator[St
         cause, *facts = unpack(data)
         decoded = [Fact(*fact) for fact in facts]
         if decoded[0].stream == stream:
-            yield StreamTurn(number, time_ns, Cause(*cause), decoded)
+            yield StreamTurn(number, time_ns, Cause(*cause), decoded, len(data))
         number += len(decoded)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from goclaw_actors.shell import kept_of
 from goclaw_events.errors import LogDamaged
 from goclaw_events.snapshots import (
     Chunk,
@@ -190,7 +191,7 @@ class _Writing:
         self._state = state = entity.state
         self._era = era
         self._number, self._seq, self._version = entity.number, entity.seq, form.version
-        self._shell = [[name, *known] for name, known in (entity.replies or {}).items()]
+        self._shell = kept_of(entity)
         self._root = pack(form.root(state))
         self._maps: Sequence[Chunked[Any]] = form.maps(state)
         self._places = [

@@ -15,6 +15,7 @@ from goclaw_actors.bugs import Bugs
 from goclaw_actors.decider import NOTHING, Moment, Refused, Send
 from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
+from goclaw_actors.history import Histories, refused
 from goclaw_actors.message import Message, from_record
 from goclaw_actors.messages import SlotLeased
 from goclaw_actors.parked import Parked
@@ -69,6 +70,9 @@ class Turns:
         self.directory = Directory(ports.kinds, self, limits.live_actors_max)
         self._live = self.directory.live
         required = Required(self.activate, self.directory.release)
+        self.histories = Histories(limits)
+        self._facts_mark = self.histories.facts_mark
+        self._bytes_mark = self.histories.bytes_mark
         self.snapshots = Snapshotter(partition, ports.journal, ports.clock, limits, required)
         self._snapshot_every = limits.snapshot_every_facts
         self._recent = RecentFrames()
@@ -181,6 +185,12 @@ class Turns:
                 return
             moment, builder = self._now, batch.builder
             moment.number = builder.first + builder.count
+            moment.full = None
+            if entity.grown is not None:
+                moment.full = entity.grown.refusal
+                if (no := refused(entity, message)) is not None:
+                    batch.reply(message, no, entity.number)
+                    return
             decision = entity.decider.decide(entity.state, message.body, moment)
             if decision.facts and entity.archived and entity.decider.is_final(entity.state):
                 decision = without_facts(decision)
@@ -207,6 +217,7 @@ class Turns:
                     self.load(entity, batch)
                 bodies = [message.body for message in messages]
                 self._now.number = batch.next_number
+                self._now.full = None if entity.grown is None else entity.grown.refusal
                 decision = pool.decide(entity.state, bodies, self._now)
                 # To read the facts again costs by the message, not by the fact.
                 entity.snapshot_due -= len(messages) - 1
@@ -299,6 +310,8 @@ class Turns:
         builder = batch.builder if stream in batch.builder.streams else None
         load(entity, self.journal, self.partition, frames, builder, batch.now_ns, self._recent)
         entity.snapshot_due = self._snapshot_every + (entity.base.seq if entity.base else 0)
+        if entity.seq >= self._facts_mark or entity.size >= self._bytes_mark:
+            self.histories.look(entity, is_rebuilt=True)
 
     def _record(self, batch: Batch, entity: Entity, message: Message, decision: Decision) -> None:
         facts, sends, effects, reply = decision
@@ -325,8 +338,11 @@ class Turns:
             builder.add(stream, seq, count, data, facts)
             entity.seq += count
             entity.number = builder.first + builder.count - 1
+            entity.size += len(data)
             if entity.seq >= entity.snapshot_due:
                 self.snapshots.want(entity)
+            if entity.seq >= self._facts_mark or entity.size >= self._bytes_mark:
+                self.histories.look(entity)
             batch.touched[stream] = entity
         for effect in effects:
             batch.apply(entity.stream, effect)

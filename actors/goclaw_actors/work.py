@@ -151,7 +151,16 @@ class Unrecorded(NamedTuple):
     message: str
 
 
-Word: TypeAlias = Offer | Retract | Interrupt | Pause | Written | Limit | Recorded | Unrecorded
+class Full(NamedTuple):
+    """The history of the task is full: save no more state, and do no more steps."""
+
+    message: str
+    hint: str
+
+
+Word: TypeAlias = (
+    Offer | Retract | Interrupt | Pause | Written | Limit | Recorded | Unrecorded | Full
+)
 
 
 class TellAttempt(NamedTuple):

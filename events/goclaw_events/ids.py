@@ -130,6 +130,17 @@ def routing_key(stream: str) -> str:
     return rest.partition("/")[0] if kind == "task" else rest
 
 
+def called(stream: str) -> str:
+    """Call what a stream is of as people do: `task a of run r`."""
+    kind, _, rest = stream.partition("/")
+    if kind == "task":
+        key, _, task = rest.partition("/")
+        return f"task {task} of {called(owner_stream(key))}"
+    if kind == "saga":
+        return f"saga {plain_id(rest)}"
+    return f"{'run' if kind == 'workflow' else kind} {rest}"
+
+
 def fnv1a32(data: bytes) -> int:
     """Hash `data` with 32-bit FNV-1a (as NATS subject mapping does: `partition()`)."""
     value = 0x811C9DC5

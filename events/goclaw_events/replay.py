@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 
 class StreamTurn(NamedTuple):
-    """A turn of one stream: the number of its first fact, its time, cause and facts."""
+    """A turn of one stream: the number of its first fact, its time, cause and facts.
+
+    `size`: how many bytes it takes in its frame, where they were counted.
+    """
 
     number: int
     time_ns: int
     cause: Cause
     facts: list[Fact]
+    size: int = 0
 
 
 def turns_of(frame: Frame, stream: str) -> Iterator[StreamTurn]:

@@ -73,12 +73,12 @@ class TurnIndex:
         at = data.find(name, starts[0], starts[-1])
         while at >= 0:
             place = bisect_right(starts, at) - 1
-            end = starts[place + 1]
-            cause, *facts = unpack(data[starts[place] : end])
+            begin, end = starts[place], starts[place + 1]
+            cause, *facts = unpack(data[begin:end])
             if facts and facts[0][0] == stream:
                 number = self._numbers[place]
                 told = [Fact(*fact) for fact in facts]
-                yield StreamTurn(number, self._time_ns, cause_of_raw(cause), told)
+                yield StreamTurn(number, self._time_ns, cause_of_raw(cause), told, end - begin)
             at = data.find(name, end, starts[-1])
 
 

@@ -72,6 +72,7 @@ def check_snapshots(journal: Journal, partition: int, streams: Iterable[str] | N
             assert decider.encode(entity.state) == then, f"{stream} at {entity.seq}"
             fold_durable(entity, journal, partition, RecentFrames())
             assert (entity.seq, entity.number) == (full.seq, full.number)
+            assert decider.bound is None or entity.size == full.size, f"{stream}: its bytes"
             assert decider.encode(entity.state) == decider.encode(full.state), stream
             assert list((entity.replies or {}).items()) == list((full.replies or {}).items())
     return count

@@ -33,7 +33,8 @@ def test_turns_are_those_of_the_frame() -> None:
         for stream in {fact.stream for _, _, fact in frame.facts()} | {"task/x/none"}:
             expected = list(turns_of(frame, stream))
             for at in (0, KEPT_PER_STREAM):
-                assert list(kept.turns(data, stream, at)) == expected
+                found = list(kept.turns(data, stream, at))
+                assert [turn._replace(size=0) for turn in found] == expected
     assert len(kept._frames) == FRAMES_MAX
 
 

@@ -24,7 +24,7 @@ from goclaw_actors.executors.pool import ThreadPool
 from goclaw_actors.executors.resolve import HasReferences, plain_copy
 from goclaw_actors.executors.run import Run
 from goclaw_actors.executors.watch import LoopWatch
-from goclaw_actors.work import Interrupt, Limit
+from goclaw_actors.work import Full, Interrupt, Limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -113,7 +113,15 @@ class AsyncExecutor:
         self._call(self._stop, stops, code, grace)
 
     def tell(self, tells: Sequence[TellAttempt]) -> None:
-        """Tell runs something, in order."""
+        """Tell runs something, in order.
+
+        An agent that holds the loop up hears that its history is full all the same.
+        """
+        for token, word in tells:
+            if isinstance(word, Full):
+                run = self._runs.get(token)
+                if run is not None and run.context is not None:
+                    run.context.hear(word)
         self._call(self._tell, tells)
 
     def stand(self, token: AttemptToken, *, is_on: bool) -> None:

@@ -23,6 +23,7 @@ from goclaw_actors.executors.window import Room, Window, is_on_loop
 from goclaw_actors.work import (
     Consumed,
     Emitted,
+    Full,
     Interrupt,
     Limit,
     Offer,
@@ -111,6 +112,7 @@ class TaskContext(Spawning):
         self._paused, self._standing = attempt.paused, 0
         self._steps = None
         self._main = None
+        self._full = None
         self._ended = False
         self._meter: ProgressMeter | None = None
         self._log: TaskLog | None = None
@@ -339,8 +341,10 @@ class TaskContext(Spawning):
 
         What was taken before is done with, and not given again. `state` is stored as a result is;
         raises `ValueNotStorable`, `ValueTooLarge`. It is recorded soon, in order with all else
-        that the attempt says, and costs a fact: save where it is worth it.
+        that the attempt says, and costs a fact: save where it is worth it. Raises `HistoryFull`
+        once so much is recorded of the task that it can only end.
         """
+        self.check_room()
         blobs: dict[bytes, bytes] = {}
         kept = stored(state, blobs)
         with _LAZY:
@@ -407,6 +411,9 @@ class TaskContext(Spawning):
             return
         if isinstance(word, (Recorded, Unrecorded)):
             self.stepped(word)
+            return
+        if isinstance(word, Full):
+            self._full = word
             return
         mailbox = self._box()
         if isinstance(word, Pause):

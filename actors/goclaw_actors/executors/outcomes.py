@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
+from goclaw_actors.errors import HistoryFull
 from goclaw_actors.executors.errors import (
     AGENT_ERROR,
     CANCELLED,
@@ -53,9 +54,9 @@ _AWAIT: Final = "write `await`, in an agent that is `async def`"
 _OWN_FRAMES: Final = 1
 _CUT: Final = CUT.encode()
 _NEVER_RETRY: Final = (
-    AddressForbidden, BadParams, CollectUnmet, ExecNotAllowed, ProgramNotFound, ResponseTooLarge,
-    SecretMissing, SecretUnfit, SpawnFailed, StepChanged, StepInvalid, StepRepeated, StepSecret,
-    ValueNotStorable, ValueTooLarge,
+    AddressForbidden, BadParams, CollectUnmet, ExecNotAllowed, HistoryFull, ProgramNotFound,
+    ResponseTooLarge, SecretMissing, SecretUnfit, SpawnFailed, StepChanged, StepInvalid,
+    StepRepeated, StepSecret, ValueNotStorable, ValueTooLarge,
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 from urllib.parse import quote
 
+from goclaw_actors.errors import HistoryFull
 from goclaw_actors.executors.errors import (
     Cancelled,
     StepInvalid,
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from goclaw_actors.executors.agents import Agent
     from goclaw_actors.executors.context import ContextPorts
     from goclaw_actors.executors.steps import StepId
-    from goclaw_actors.work import Outcome, StartAttempt
+    from goclaw_actors.work import Full, Outcome, StartAttempt
     from goclaw_events.value import Value
 
 T = TypeVar("T")
@@ -78,12 +79,13 @@ class Stepping(Pausing):
     In an async agent what these return is awaited; in any other they wait themselves.
     """
 
-    __slots__ = ("_steps",)
+    __slots__ = ("_full", "_steps")
 
     _attempt: StartAttempt
     _ports: ContextPorts
     _ended: bool
     _steps: Steps | None
+    _full: Full | None
 
     if TYPE_CHECKING:
 
@@ -115,7 +117,8 @@ class Stepping(Pausing):
 
         A boundary, unless the step is recorded: raises `Interrupted`, `Cancelled`. Raises
         `StepRepeated`, `StepChanged`, `StepInvalid`, `StepSecret`, `ValueNotStorable`,
-        `ValueTooLarge`.
+        `ValueTooLarge`, and `HistoryFull`, before the function is called, once so much is recorded
+        of the task that it can only end.
         """
         step = step_id(name, key)
         said: object = function
@@ -150,6 +153,11 @@ class Stepping(Pausing):
         else:
             error = StepSecret(word.message, hint=HOW_WITHOUT)
             steps.settle([(word.name, word.key)], error)
+
+    def check_room(self) -> None:
+        """Raise `HistoryFull` once so much is recorded of the task that it can only end."""
+        if self._full is not None:
+            raise HistoryFull(self._full.message, hint=self._full.hint)
 
     def end_steps(self) -> None:
         """Let nobody wait for a step any more. Any thread."""
@@ -201,6 +209,7 @@ class Stepping(Pausing):
             return read(resolved(found.result, self._ports.load))
         said = False
         try:
+            self.check_room()
             result = self._called(step, call)
             if inspect.isawaitable(result):
                 token = _KEY.set(self._key_of(step))
@@ -228,6 +237,7 @@ class Stepping(Pausing):
             return resolved(found.result, self._ports.load)
         said = False
         try:
+            self.check_room()
             result = self._called(step, call)
             if inspect.isawaitable(result):
                 if inspect.iscoroutine(result):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from goclaw_actors.work import (
+    Full,
     Interrupt,
     Limit,
     Offer,
@@ -32,6 +33,8 @@ def plain_words(word: Word) -> Iterator[Any]:
         yield {"recorded": word.steps}
     elif isinstance(word, Unrecorded):
         yield {"unrecorded": list(word)}
+    elif isinstance(word, Full):
+        yield {"full": list(word)}
     elif isinstance(word, Pause):
         yield {"pause": word.is_on}
     elif isinstance(word, Written):
@@ -62,7 +65,10 @@ def _by_name(
     recorded: Sequence[Sequence[str]] | None = None,
     unrecorded: Sequence[str] | None = None,
     pause: bool | None = None,
+    full: Sequence[str] | None = None,
 ) -> Word:
+    if full is not None:
+        return Full(*full)
     if limit is not None:
         return Limit(*limit)
     if pause is not None:

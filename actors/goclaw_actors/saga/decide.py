@@ -14,6 +14,7 @@ from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga, T
 from goclaw_actors.decider import (
     NOTHING,
     Accepted,
+    Bound,
     ClearOpen,
     ClearTimer,
     Decider,
@@ -350,6 +351,10 @@ def _is_final(saga: Saga) -> bool:
     return saga.status in FINAL
 
 
+def _tasks(saga: Saga) -> int:
+    return 0 if saga.plan is None else len(saga.statuses)
+
+
 def _version(saga: Saga) -> int | None:
     return None if saga.plan is None else saga.version
 
@@ -358,4 +363,5 @@ def saga_decider(contents: Contents) -> Decider[Saga]:
     """Return the saga as a value."""
     form = snapshot_form(contents)
     decide, evolve = _Decide(contents), Evolve(contents)
-    return Decider(Saga, decide, evolve, _is_final, encode, form, version=_version)
+    bound = Bound(lambda message: isinstance(message, RetrySaga), _tasks)
+    return Decider(Saga, decide, evolve, _is_final, encode, form, version=_version, bound=bound)

@@ -12,6 +12,7 @@ from goclaw_actors.compensating import RetryTask
 from goclaw_actors.decider import (
     NOTHING,
     Accepted,
+    Bound,
     Decider,
     Decision,
     Moment,
@@ -56,6 +57,7 @@ from goclaw_actors.task import (
 from goclaw_actors.task.adjusting import Adjusting, tell_limit
 from goclaw_actors.task.asking import Asking, leave
 from goclaw_actors.task.attempts import Attempts
+from goclaw_actors.task.bounded import grows
 from goclaw_actors.task.ending import (
     ASKING,
     TIMER,
@@ -380,6 +382,8 @@ def _progress(task: Task, progress: Progress, moment: Moment) -> Decision:
     token = progress.token
     if not hearing.is_current(task, token, moment) or task.status not in ATTEMPTED:
         return NOTHING
+    if moment.full is not None:
+        return NOTHING  # nothing is lost with it
     return Decision((ProgressReported(token.number, progress.fraction, progress.message),))
 
 
@@ -389,4 +393,5 @@ def _is_final(task: Task) -> bool:
 
 def task_decider(contents: Contents) -> Decider[Task]:
     """Return the task as a value."""
-    return Decider(Task, _Decide(contents), evolve, _is_final, encode, FORM)
+    bound: Bound[Task] = Bound(grows)
+    return Decider(Task, _Decide(contents), evolve, _is_final, encode, FORM, bound=bound)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, ClearTimer, Decision, Refused, SetTimer
 from goclaw_actors.signalling import unknown_task
+from goclaw_actors.task.bounded import tell_full
 from goclaw_actors.task.hold import INTERRUPTING
 from goclaw_actors.task.signals import (
     COALESCE,
@@ -245,7 +246,7 @@ def saved(task: Task, report: Saved, moment: Moment) -> Decision:
         return NOTHING
     fact = StateSaved(task.attempt, task.token, report.state, report.number)
     done = (one for one in signals.waiting.values() if one.taken_by)
-    return Decision((fact,), (), _cleared(done, moment))
+    return Decision((fact,), (), (*_cleared(done, moment), *tell_full(task, moment)))
 
 
 def end(task: Task, message: EndSignals, moment: Moment) -> Decision:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from goclaw_actors.decider import NOTHING, CloseAttempt, Decision, Moment, SetTimer
 from goclaw_actors.task import child, dying, hearing, holding, stepping, terms
 from goclaw_actors.task.asking import leave
+from goclaw_actors.task.bounded import no_further
 from goclaw_actors.task.dying import LOST_TOO_OFTEN
 from goclaw_actors.task.ending import TIMER, end, release
 from goclaw_actors.task.hold import INTERRUPTING
@@ -86,7 +87,7 @@ class Outcomes:
         self, task: Task, outcome: Outcome, moment: Moment, closed: tuple[object, ...]
     ) -> Decision:
         planned = self._asking.planned(task)
-        if is_uncounted(task, outcome):
+        if is_uncounted(task, outcome) and moment.full is None:
             asks = self._asking.enqueue(task, task, planned, at_head=True)
             later = ask_later(task, outcome, moment, closed, asks, planned.timeouts.queue_s)
             if terms.moves(task):
@@ -104,6 +105,9 @@ class Outcomes:
             if 0 < task.ends_ns <= due_ns:
                 due_ns = None
                 message = f"{message} (no time is left for another attempt)"
+        error = [code, message]
+        if due_ns is not None and moment.full is not None:
+            due_ns, error = None, no_further(moment.full, code, message)
         failed = AttemptFailed(
             task.attempt,
             outcome.token.number,
@@ -116,7 +120,7 @@ class Outcomes:
         if due_ns is None:
             died = dying.died_of(task, policy, code)
             kept = outcome.abandoned
-            return dying.fail(task, (failed,), [code, message], died, closed, kept=kept)
+            return dying.fail(task, (failed,), error, died, closed, kept=kept)
         sends = (release(task, kept=outcome.abandoned),) if task.lane else ()
         moved = (TaskMoved(terms.wanted_lane(task)),) if terms.moves(task) else ()
         if task.hold is not None:

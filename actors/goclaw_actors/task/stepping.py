@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from goclaw_actors.decider import NOTHING, Decision, SetTimer
 from goclaw_actors.task import holding, spawning
+from goclaw_actors.task.bounded import tell_full
 from goclaw_actors.task.ending import TIMER, release
 from goclaw_actors.task.hearing import is_current
 from goclaw_actors.task.state import ATTEMPTED
@@ -30,7 +31,7 @@ def stepped(task: Task, report: Stepped, contents: Contents, moment: Moment) -> 
     if not is_current(task, report.token, moment) or task.status not in ATTEMPTED:
         return NOTHING
     step = (report.name, report.key)
-    told = (TellAttempt(report.token, Recorded((step,))),)
+    told = (TellAttempt(report.token, Recorded((step,))), *tell_full(task, moment))
     if task.steps is not None and step in task.steps:
         return Decision((), (), told)  # delivered again
     fact = StepRecorded(task.attempt, task.token, *step, report.digest, report.result)

@@ -15,6 +15,7 @@ from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.decider import (
     NOTHING,
     Accepted,
+    Bound,
     ClearOpen,
     ClearTimer,
     Decider,
@@ -359,6 +360,20 @@ def _is_final(run: Run) -> bool:
     return run.status in FINAL
 
 
+def _grows(message: Any) -> bool:
+    """Tell whether a message makes the history longer, and need not be.
+
+    What a task is told makes its own longer.
+    """
+    if isinstance(message, HoldWork):
+        return not message.task
+    return isinstance(message, (ChangePath, RedriveTask))
+
+
+def _tasks(run: Run) -> int:
+    return 0 if run.plan is None else len(run.statuses)
+
+
 def _version(run: Run) -> int | None:
     return None if run.plan is None else run.version
 
@@ -368,4 +383,5 @@ def workflow_decider(contents: Contents) -> Decider[Run]:
     decide, form = _Decide(contents), snapshot_form(contents)
     pool = Pool(frozenset({TaskReported}), decide.reported, REPORTS_PER_TURN_MAX)
     evolve = Evolve(contents, evolve_path, evolve_letter)
-    return Decider(Run, decide, evolve, _is_final, encode, form, pool, _version)
+    bound = Bound(_grows, _tasks)
+    return Decider(Run, decide, evolve, _is_final, encode, form, pool, _version, bound)

@@ -178,6 +178,8 @@ class Mailing:
         body = message.body
         whole = self._contents.value(body) if isinstance(body, BlobRef) else body
         refused = _refusal(run, message, whole, moment)
+        if refused is None and (run.mail is None or run.mail.first(message.name) is None):
+            refused = moment.full  # what a task waits for, it gets
         if refused is not None:
             return Decision(reply=refused)
         signal, name, sender = message.signal, message.name, message.sender

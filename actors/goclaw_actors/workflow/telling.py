@@ -33,12 +33,13 @@ class Telling:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    def watch(self, run: Run, message: WatchTasks, _moment: Moment) -> Decision:
+    def watch(self, run: Run, message: WatchTasks, moment: Moment) -> Decision:
         """Tell at once what has ended, and the rest when it ends."""
         collector, by = message.collector, message.by
         watches = run.watches
-        full = watches and len(watches) >= COLLECTORS_MAX and not watches.knows(collector)
-        if run.plan is None or full:
+        is_known = watches is not None and watches.knows(collector)
+        is_full = moment.full is not None or (watches and len(watches) >= COLLECTORS_MAX)
+        if run.plan is None or (is_full and not is_known):
             told = MembersReported(run.run_id, end_all(message, "unknown"))
             return Decision((), (Send(collector, told),))
         ended: list[list[int | str]] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from goclaw_actors.errors import HistoryFull
 from goclaw_actors.executors import sleeping
 from goclaw_actors.executors import steps as journal
 from goclaw_actors.executors.agents import AgentOptions
@@ -20,6 +21,7 @@ from goclaw_actors.executors.stepping import step_key
 from goclaw_actors.work import (
     SLEPT,
     AttemptToken,
+    Full,
     Interrupt,
     Recorded,
     Stepped,
@@ -339,6 +341,42 @@ def test_an_interrupted_agent_begins_no_step(bench: Bench, kind: str) -> None:
     bench.executor.tell_many([TellAttempt(token, Interrupt("enough", 10.0))])
     assert bench.outcome(token).code == "interrupted"
     assert "new" not in log.names
+
+
+@KINDS
+def test_a_full_history_takes_no_new_step_and_no_state(bench: Bench, kind: str) -> None:
+    """Both raise at the call, before anything is done; what is recorded is handed back still."""
+    log, done = Log(bench), list[int]()
+
+    def story(ctx: TaskContext) -> Any:
+        yield lambda: ctx.step("old", done.append, 1)
+        bench.executor.tell_many([TellAttempt(ctx._attempt.token, Full("it is full", "end"))])
+        refused = yield lambda: ctx.step("new", done.append, 2)
+        try:
+            ctx.save({"n": 1})
+        except HistoryFull as error:
+            return [refused.code, error.message, error.hint]
+
+    register(bench, kind, story)
+    assert log.run("a").result == ["history_full", "it is full", "end"]
+    assert (done, log.names) == ([1], ["old"])
+
+
+@KINDS
+def test_an_agent_that_lets_a_full_history_through_is_not_tried_again(
+    bench: Bench, kind: str
+) -> None:
+    """Another attempt would find it as full."""
+    log = Log(bench)
+
+    def story(ctx: TaskContext) -> Any:
+        bench.executor.tell_many([TellAttempt(ctx._attempt.token, Full("it is full", "end"))])
+        raise (yield lambda: ctx.step("new", int))
+
+    register(bench, kind, story)
+    outcome = log.run("a")
+    assert (outcome.code, outcome.message) == ("history_full", "it is full (end)")
+    assert not outcome.retryable
 
 
 # -- sleep ----------------------------------------------------------------------------------------
