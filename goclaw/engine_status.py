@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from goclaw.cli.version import goclaw_version
+from goclaw.histories import long_histories
 from goclaw.run_records import time_text
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ def status_of(engine: EngineLife, parts: Parts, started_ns: int) -> dict[str, An
     `attempts_waiting` are beyond the number that may run at once (`executors.attempts_max`).
     `behind` is by how many facts the slowest view lags; `positions` are the last durable ones;
     `folding_pid` is the process that folds the views under load (null: there is none).
+    `long_histories`: `run_id` or `saga_id`, `task` or not, `facts`, `bytes`, what it may have of
+    both, and whether it is `full`.
     """
     listener = engine.listener
     statuses = parts.views.runner.status()
@@ -39,5 +42,6 @@ def status_of(engine: EngineLife, parts: Parts, started_ns: int) -> dict[str, An
         "agents": sorted(parts.agents.names()),
         "log_level": logging.getLevelName(logging.getLogger().level).lower(),
         "attempts_waiting": parts.executor.running().waiting_for_room,
+        "long_histories": long_histories(parts.node),
         "connections": 0 if listener is None else listener.connections,
     }

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from goclaw.errors import TimedOut
+from goclaw.histories import long_histories
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.errors import Stopping
@@ -57,6 +58,10 @@ class Explainer(Protocol):
         """Return why a run, or a task of it, waits."""
         ...
 
+    def long_histories(self, key: str) -> list[dict[str, Any]]:
+        """Return which histories of a run or a saga, and of its tasks, grow long."""
+        ...
+
 
 class Stored:
     """Explain what the durable rows of a journal say."""
@@ -74,6 +79,11 @@ class Stored:
         passive = Passive(self._journal, deciders(StoredContents(self._journal)))
         sight = StoredSight(passive, time.time_ns())
         return Explained(explain(sight, run_id, task_id), sight.now_ns)
+
+    def long_histories(self, key: str) -> list[dict[str, Any]]:
+        """Return none: an engine that works watches them."""
+        del key
+        return []
 
 
 class Live:
@@ -116,6 +126,10 @@ class Live:
             lambda sight: Explained(explain(sight, run_id, task_id), sight.now_ns),
             Passive(self._journal, self._kinds),
         )
+
+    def long_histories(self, key: str) -> list[dict[str, Any]]:
+        """Return which histories of a run or a saga, and of its tasks, grow long."""
+        return long_histories(self._node, key)
 
     def look(self, at: Callable[[Sight], T], passive: Passive, *, brief: bool = False) -> T:
         """Return what `at` finds between two batches, once that moment is durable.

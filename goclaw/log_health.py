@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from goclaw.agents import REGISTRY
 from goclaw.datadir import DataDirectory
+from goclaw.histories import judge_histories
 from goclaw.letter_health import LETTERS_MAX, letters_for_people
 from goclaw.modules import ModuleFailed, load_modules
 from goclaw.problems import PROBLEMS, Finding, problem
@@ -112,6 +113,7 @@ def ask_engine(data_dir: Path) -> LogHealth | None:
     health.findings += sagas_for_people(sagas)
     health.findings += letters_for_people([letter["letter"] for letter in letters])
     health.findings += sagas_stuck([saga["run_id"] for saga in going if saga["stuck"]])
+    health.findings += judge_histories(engine.get("long_histories", ()))
     poisoned = [lane["lane"] for lane in lanes if lane["poisoned"]]
     if poisoned:
         health.findings.append(problem("lane_poisoned", "lanes", ", ".join(poisoned)))

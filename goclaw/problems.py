@@ -149,6 +149,17 @@ PROBLEMS: Final[dict[str, Problem]] = {
         "warning", "Tasks without an attempt left wait for a person, and their runs with them.",
         "goclaw dead list --groups",
     ),
+    "history_long": Problem(
+        "warning", "So much was recorded of a task, a run or a saga that a fifth of what it may "
+        "record is used up. What is said to it, saved and tried again makes a history longer.",
+        "go on in a new run before it is full, or raise engine.history_facts_max (or _bytes_max)",
+    ),
+    "history_full": Problem(
+        "warning", "So much was recorded of a task, a run or a saga that it takes nothing more: it "
+        "can only end.",
+        "let it end and go on in a new run, or raise engine.history_facts_max (or _bytes_max) and "
+        "start the engine again",
+    ),
     "agents_missing": Problem(
         "warning", "Unfinished runs need agents that nobody registered.",
         "goclaw resume --module MODULE, of the module that registers them",

@@ -39,6 +39,7 @@ def why(settings: Settings, run: str, task: str | None, is_saga: bool, as_json: 
     and without an engine. Nothing is changed.
     """
     from goclaw.asking import ask
+    from goclaw.histories import line_of
 
     found = ask(settings, "why", run=run, task=task, saga=is_saga, min_position="now")
     if as_json:
@@ -46,6 +47,8 @@ def why(settings: Settings, run: str, task: str | None, is_saga: bool, as_json: 
         return
     for line in lines_of(found["reason"]):
         click.echo(printable(line))
+    for history in found.get("long_histories", ()):
+        say(line_of(history))
     if found["stuck"]:
         mend = "goclaw sagas compensate" if "saga_id" in found else "goclaw runs cancel"
         say(f"nothing will wake it; {mend} {found.get('saga_id') or found['run_id']} ends it")

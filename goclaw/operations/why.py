@@ -55,7 +55,14 @@ def why(ground: Ground, asked: Why) -> dict[str, Any]:
         now_ns,
         is_at_work=ground.explains.is_at_work,
     )
-    return {"run_id": run.run_id, "name": run.name, "task": asked.task, **told}
+    long = ground.explains.long_histories(run.run_id)
+    return {
+        "run_id": run.run_id,
+        "name": run.name,
+        "task": asked.task,
+        **told,
+        "long_histories": long,
+    }
 
 
 def _of_saga(ground: Ground, saga: SagaView, task_id: str | None) -> dict[str, Any]:
@@ -70,7 +77,14 @@ def _of_saga(ground: Ground, saga: SagaView, task_id: str | None) -> dict[str, A
         reason = Reason(ENDED, saga_stream(saga.saga_id), saga.ended_at_ns or 0, 0, details)
     expected = Expectations(ground.views.durations.of, saga.name, now_ns)
     told = why_record(reason, expected, now_ns, is_at_work=ground.explains.is_at_work)
-    return {"saga_id": saga.saga_id, "name": saga.name, "task": task_id, **told}
+    long = ground.explains.long_histories(key)
+    return {
+        "saga_id": saga.saga_id,
+        "name": saga.name,
+        "task": task_id,
+        **told,
+        "long_histories": long,
+    }
 
 
 def _recorded(ground: Ground, run: RunView, task_id: str | None) -> Reason:

@@ -18,6 +18,10 @@ def page() -> str:
         f"some ({HOLDERS_MAX}) of those who hold what is waited for: `run_id`, `task`, "
         "`definition`, `status`, `since`, `for_s`; `details.holders` counts them all"
     )
+    long = (
+        "what of it grows [long](limits.md): `run_id` or `saga_id`, `task` or not, `name`, `facts` "
+        "of `facts_max`, `bytes` of `bytes_max`, `full`; as far as an engine works on it"
+    )
     rows = "\n".join(f"| `{kind}` | {text} |" for kind, text in KINDS.items())
     return f"""# Reasons for waiting
 
@@ -37,6 +41,7 @@ runs, a message in the inboxes. Where no engine runs the log is read instead.
 | `engine` | whether an engine works on it; if not, nothing goes on |
 | `stuck` | whether there is a place where nothing will wake what waits |
 | `reason` | why it waits |
+| `long_histories` | {long} |
 
 A reason:
 
