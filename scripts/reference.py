@@ -18,7 +18,7 @@ from goclaw_events.codec import FACTS
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.pages import cli, definitions, problems, socket, views, why
+from scripts.pages import cli, definitions, limits, problems, socket, views, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -210,6 +210,7 @@ def main(*, check: bool) -> int:
         ("definitions", definitions.page()),
         ("socket", socket.page()),
         ("problems", problems.page()),
+        ("limits", limits.page()),
         ("why", why.page()),
         ("views", views.page()),
     ):
