@@ -193,6 +193,23 @@ async def test_a_schedule_begins_sagas_as_well(engine: goclaw.Engine) -> None:
     assert (await ended(engine, "n"))["last_status"] == "completed"
 
 
+async def test_all_that_is_wrong_with_a_schedule_is_told_at_once() -> None:
+    """Its time, zone, rules and input: whoever mends one fault does not meet the next."""
+    workflow = goclaw.Workflow("w")
+    workflow.task("a", agent="goclaw.echo")
+    rules: dict[str, Any] = {
+        "cron": "61 2 * * *", "zone": "Europe/Nowhere", "missed": "all", "late": "-3s",
+        "jitter": "25h", "planned_input": "day",
+    }  # fmt: skip
+    async with goclaw.Engine(":memory:") as engine:
+        with pytest.raises(ScheduleInvalid) as caught:
+            await engine.schedules.create("s", workflow, input={"x": 1}, **rules)
+        assert await engine.schedules.list() == []
+    for words in ("7 faults", "bad minute", "no time zone", "one after the other", "late: '-3s'",
+                  "a jitter is at most a day", "no input 'day'", "no input 'x'"):  # fmt: skip
+        assert words in str(caught.value)
+
+
 async def test_what_cannot_be_run_is_refused_when_the_schedule_is_made() -> None:
     """An agent that is not known, a name that is too long, a time that is none."""
     unknown = goclaw.Workflow("u")

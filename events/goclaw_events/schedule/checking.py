@@ -36,7 +36,7 @@ def timetable_of(cron: str, every: object, zone: str, now_ns: int) -> Timetable:
             raise ScheduleInvalid(msg, hint="use a cron expression", zone=zone)
         anchor_ns = -(-now_ns // SECOND_NS) * SECOND_NS
         return Timetable("", UTC, _interval_ns(every), anchor_ns)
-    _check_zone(zone or UTC)
+    check_zone(zone or UTC)
     try:
         expression = parse(cron)
     except ValueError as error:
@@ -58,7 +58,8 @@ def _interval_ns(every: object) -> int:
     return int(every_s) * SECOND_NS
 
 
-def _check_zone(zone: str) -> None:
+def check_zone(zone: str) -> None:
+    """Raise `ScheduleInvalid` where no time zone of this name is known."""
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
