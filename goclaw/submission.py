@@ -200,7 +200,8 @@ def id_for(
         return new_id(kind, now_ns)
     if not 1 <= len(idempotency_key) <= KEY_CHARS_MAX:
         msg = f"an idempotency key has 1 to {KEY_CHARS_MAX} characters, not {len(idempotency_key)}"
-        raise UsageInvalid(msg, hint="an empty one would make all submissions the same")
+        why = "take a digest of it" if idempotency_key else "all submissions would be the same"
+        raise UsageInvalid(msg, hint=why)
     digest = blake2b(f"{name}\0{idempotency_key}".encode(), digest_size=16).hexdigest()
     return check_id(f"{kind}_k{digest}", f"{kind} id")
 

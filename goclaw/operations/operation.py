@@ -73,7 +73,10 @@ class Operation:
             return self.params.model_validate(given)
         except ValidationError as error:
             faults = faults_of(error)
-            lines = "".join(f"\n  {fault['path']}: {fault['message']}" for fault in faults)
+            lines = "".join(
+                f"\n  {': '.join(filter(None, (fault['path'], fault['message'])))}"
+                for fault in faults
+            )
             msg = f"{self.name} does not take these parameters:{lines}"
             raise InvalidRequest(msg, hint="see docs/reference/socket.md", faults=faults) from None
 
