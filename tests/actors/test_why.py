@@ -19,6 +19,7 @@ from goclaw_actors.messages import (
     SlotLeased,
     TaskReported,
 )
+from goclaw_actors.signalling import HoldWork
 from goclaw_actors.why import explain
 from goclaw_actors.why import reason as kinds
 from goclaw_actors.why.explain import TASKS_MAX
@@ -27,7 +28,7 @@ from goclaw_actors.why.passive import Passive
 from goclaw_actors.why.run import DEPTH_MAX
 from goclaw_actors.why.stored import StoredSight
 from goclaw_events.facts import TaskMoved
-from goclaw_events.ids import kind_of
+from goclaw_events.ids import kind_of, workflow_stream
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
 
 if TYPE_CHECKING:
@@ -143,6 +144,20 @@ def test_a_timer_and_a_backoff_say_when() -> None:
         assert timer.until_ns - timer.since_ns == 30 * 10**9
         assert backoff.until_ns - backoff.since_ns > 10**9
         assert backoff.details["code"] == "boom"
+
+
+@pytest.mark.parametrize("how", ["paused", "interrupted"])
+def test_a_run_that_stands_still_says_so(how: str) -> None:
+    """Its tasks may be what they were; the run is not said to be running."""
+    stage = Stage()
+    stage.submit({"w": {"wait": "30s"}})
+    stage.rest()
+    message = Message(workflow_stream("r"), HoldWork("", how, "why", "me", 0.0, "h", b"h"))
+    message.command_id, message.digest, message.reply_to = "h", b"h", stage.replies.append
+    stage.node.accept(message)
+    stage.rest()
+    for sight in (live(stage), stored(stage)):
+        assert why(sight).details["status"] == how
 
 
 def test_a_long_chain_is_cut_short_and_a_wide_run_too() -> None:

@@ -37,7 +37,8 @@ class WhyRun(Owned):
         """Return why the run has not ended."""
         run, stream = self._run, self._stream
         since = self._sight.begun_ns(self._stream)
-        details = {"name": run.name, "status": run.status, "tasks": len(run.statuses),
+        status = run.held if run.held and run.status == RUNNING else run.status
+        details = {"name": run.name, "status": status, "tasks": len(run.statuses),
                    "ended": run.ended, "active": run.active}  # fmt: skip
         if run.status in FINAL:
             return self.over(stream, run.status, run.error and list(run.error))
