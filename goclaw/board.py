@@ -93,8 +93,10 @@ class RunBoard:
             return None
         task_id = rest.partition("/")[2]
         line = self._line(task_id) if is_spawned(task_id) else self.tasks.get(task_id)
-        if line is None or line.status in TASK_ENDED or isinstance(fact, facts.TaskDropped):
+        if line is None or line.status in TASK_ENDED:
             return None
+        if isinstance(fact, facts.TaskDropped) and line.status == "pending":
+            return None  # its next generation is shown already
         self._apply_task(line, fact, time_ns)
         return line
 
@@ -172,7 +174,7 @@ class RunBoard:
                 line.note = f"{fact.code}: {fact.message}"
             case facts.TaskCompleted():
                 line.note = ""
-            case facts.TaskCancelled():
+            case facts.TaskCancelled() | facts.TaskDropped():
                 line.note = fact.reason
         if status is not None:
             if status in TASK_ENDED:

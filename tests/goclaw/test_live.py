@@ -165,6 +165,16 @@ def test_a_task_that_could_not_begin_failed_and_says_why() -> None:
     assert (board.tasks["b"].status, board.done) == ("cancelled", 2)
 
 
+def test_a_task_that_was_passed_over_is_skipped() -> None:
+    """As one whose deadline says so; one that is to run again is not, whatever it was before."""
+    board = RunBoard("r", plan_of(), 0)
+    told(board, "task/a", facts.TaskAwaiting(REF, 0, "go", {}, 9))
+    told(board, "task/a", facts.TaskDropped("no signal go came"))
+    assert (board.tasks["a"].status, board.tasks["a"].note) == ("skipped", "no signal go came")
+    told(board, "task/b", facts.TaskDropped("replaced"))
+    assert board.tasks["b"].status == "pending"
+
+
 def test_lines_tell_each_end_of_a_small_run(capsys: pytest.CaptureFixture[str]) -> None:
     """How a task ended, how long it took, why; one line each, whatever the message holds."""
     board, display = RunBoard("r", plan_of(), 0), LineDisplay()
