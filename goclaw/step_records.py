@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.run_records import time_text
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.codec import FACTS
-from goclaw_events.facts import StepRecorded
+from goclaw_events.facts import StepRecorded, TaskScheduled
 from goclaw_events.ids import task_stream
 from goclaw_events.replay import stream_turns
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from goclaw_projections.timeline import TimelineEntry
 
 _RECORDED: Final = FACTS.names[StepRecorded].name
+_SCHEDULED: Final = FACTS.names[TaskScheduled].name
 
 
 def step_records(
@@ -26,17 +27,22 @@ def step_records(
 ) -> list[dict[str, Any]]:
     """Return the steps that a timeline names, in order, each with its result in full.
 
+    A task that runs again begins a `generation` without any: those before it are shown, too.
     Raises `HistoryExpired` where the facts were given up.
     """
     tasks = dict.fromkeys(entry.task for entry in timeline if entry.type == _RECORDED)
     found: list[tuple[int, dict[str, Any]]] = []
     for task in tasks:
+        generation = 0
         for turn in stream_turns(journal, task_stream(run_id, task)):
             number = turn.number
             for fact in turn.facts:
-                if fact.type == _RECORDED:
+                if fact.type == _SCHEDULED:
+                    generation = FACTS.decode(fact.type, fact.version, fact.data).generation
+                elif fact.type == _RECORDED:
                     step = FACTS.decode(fact.type, fact.version, fact.data)
-                    found.append((number, _record(task, turn.time_ns, step, load)))
+                    record = _record(task, turn.time_ns, step, load)
+                    found.append((number, {**record, "generation": generation}))
                 number += 1
     return [record for _, record in sorted(found, key=lambda item: item[0])]
 

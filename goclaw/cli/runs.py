@@ -298,12 +298,13 @@ def _print_record(record: Mapping[str, Any]) -> None:
 
 def _print_steps(steps: Iterable[Mapping[str, Any]]) -> None:
     print_table(
-        ("task", "step", "key", "attempt", "recorded", "result"),
+        ("task", "step", "key", "generation", "attempt", "recorded", "result"),
         [
             (
                 step["task"],
                 step["step"],
                 step["key"],
+                step["generation"],
                 step["attempt"],
                 _seconds(step["recorded_at"]),
                 _short(step["result"]),

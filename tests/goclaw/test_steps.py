@@ -15,6 +15,7 @@ import goclaw
 from goclaw.cli import main
 from goclaw_actors.executors import sleeping
 from goclaw_events.definition import WorkflowDefinition
+from tests.goclaw.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -110,10 +111,16 @@ async def test_a_retry_gets_what_was_done(engine: goclaw.Engine) -> None:
     assert (await types(engine, "r")).count("task.step_recorded") == 4
 
 
+async def rested(client: goclaw.Client, count: int) -> bool | None:
+    """Tell whether so many steps are recorded, and the task that waits for their task waits."""
+    found = await client.show("r", steps=True)
+    return (len(found["steps"]) == count and found["tasks"]["z"]["status"] == "waiting") or None
+
+
 async def test_the_steps_of_a_run_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By task, name and key, with what they came to in full; also without an engine."""
+    """By task, name, key and generation, with what they came to; also without an engine."""
 
     @goclaw.agent("worker")
     async def worker(ctx: TaskContext) -> None:
@@ -121,18 +128,22 @@ async def test_the_steps_of_a_run_are_shown(
         await ctx.step("second", lambda: "x" * 3_000, key="k")
 
     async with goclaw.Engine(tmp_path / "d") as engine:
-        await engine.submit(workflow(a={"agent": "worker"}), run_id="r")
-        await engine.result("r", timeout_s=WAIT_S)
+        open_end = {"wait_for": {"signal": "end"}, "needs": ["a"]}
+        await engine.submit(workflow(a={"agent": "worker"}, z=open_end), run_id="r")
         async with goclaw.Client(tmp_path / "d") as client:
+            await eventually(lambda: rested(client, 2))
+            await client.run_again("r", "a")
+            await eventually(lambda: rested(client, 4))
             steps = (await client.show("r", steps=True))["steps"]
             assert "steps" not in await client.show("r")
-    named = [(step["task"], step["step"], step["key"], step["attempt"]) for step in steps]
-    assert named == [("a", "first", "", 1), ("a", "second", "k", 1)]
-    assert [step["result"] for step in steps] == [{"n": 1}, "x" * 3_000]
+    named = [(s["task"], s["step"], s["key"], s["generation"], s["attempt"]) for s in steps]
+    once = [("a", "first", "", 0, 1), ("a", "second", "k", 0, 1)]
+    assert named == [*once, *((*step[:3], 1, 1) for step in once)]
+    assert [step["result"] for step in steps] == [{"n": 1}, "x" * 3_000] * 2
     asked = ["runs", "show", "r", "--steps", "--data-dir", str(tmp_path / "d")]
     assert await asyncio.to_thread(main, asked) == 0
     shown = capsys.readouterr().out
-    assert re.search(r'a +first +1 +\S+Z +{"n": 1}', shown), shown
+    assert re.search(r'a +first +1 +1 +\S+Z +{"n": 1}', shown), shown
     assert await asyncio.to_thread(main, [*asked, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["steps"] == steps
 
