@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from goclaw.builder import Workflow
+from goclaw.errors import UsageInvalid
 from goclaw.results import RunFailure, RunResult, Submitted
 from goclaw.saga_builder import Saga
 from goclaw_actors.env import new_id
@@ -47,9 +48,20 @@ def document_of(
         return {"text": text, "format": text_format, "source": str(workflow)}
     if isinstance(workflow, Workflow | Saga):
         return document_of(workflow.definition())
-    definition = workflow
+    definition = require_work(workflow)
     text = definition.model_dump_json(by_alias=True, exclude_unset=True)
     return {"text": text, "format": "json", "source": definition.name}
+
+
+def require_work(said: Any) -> WorkflowDefinition | SagaDefinition:
+    """Return a definition; raises `UsageInvalid` for what is nothing that can be run."""
+    from goclaw_events.saga import SagaDefinition
+
+    if isinstance(said, (WorkflowDefinition, SagaDefinition)):
+        return said
+    msg = f"{repr(said)[:80]} is no workflow and no saga"
+    hint = "give a builder, a definition, the Path of a file, or NAME[@VERSION] of a registered one"
+    raise UsageInvalid(msg, hint=hint)
 
 
 def submission(

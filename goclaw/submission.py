@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from goclaw.builder import Workflow
 from goclaw.errors import UsageInvalid
+from goclaw.forms import require_work
 from goclaw.saga_builder import Saga
 from goclaw_actors.env import new_id
 from goclaw_events.definition import WorkflowDefinition
@@ -102,7 +103,7 @@ class Preparer:
             return _prepare(workflow.definition())
         known = self._known.get(id(workflow))
         if known is None:
-            known = self._known[id(workflow)] = (workflow, _prepare(workflow))
+            known = self._known[id(workflow)] = (workflow, _prepare(require_work(workflow)))
             while len(self._known) > PREPARED_MAX:
                 self._known.popitem(last=False)
         return known[1]

@@ -241,7 +241,9 @@ async def test_a_saga_is_no_workflow_and_a_workflow_no_saga(engine: goclaw.Engin
     """Each is run by its own words, and named by its own key."""
     flow = goclaw.Workflow("flow")
     flow.task("a", agent="book")
-    for wrong in (engine.submit(trip()), engine.submit_saga(flow)):
+    number: Any = 5
+    wrongs = [engine.submit(trip()), engine.submit_saga(flow), engine.submit_saga(number)]
+    for wrong in (*wrongs, engine.sagas.run(number), engine.run(number)):
         with pytest.raises(UsageInvalid):
             await wrong
     await engine.register(flow)
