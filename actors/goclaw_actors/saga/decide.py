@@ -282,6 +282,10 @@ def _refusal(saga: Saga) -> Refused:
     hint = f"goclaw sagas show {name}"
     if saga.status == FAILED:
         hint = f"goclaw sagas retry {name}, or goclaw sagas resolve {name}"
+    elif saga.status == AWAITING:
+        hint = f"goclaw sagas compensate {name}, or goclaw sagas resolve {name}"
+    elif saga.status == COMPENSATING:
+        hint = f"what it still undoes: goclaw why {name}"
     return Refused("saga_not_ready", f"saga {name} is {saga.status}", hint)
 
 
