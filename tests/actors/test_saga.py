@@ -14,7 +14,7 @@ from goclaw_actors.messages import MESSAGES, FailRun, ScheduleTask
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.saga.turn import SENDS_MAX
 from goclaw_actors.task import task_decider
-from goclaw_actors.work import RETURNED, Outcome
+from goclaw_actors.work import RETURNED, Outcome, Stepped
 from goclaw_events.facts import (
     CompensationBegun,
     SagaAlarmed,
@@ -124,6 +124,24 @@ def test_what_keeps_killing_its_worker_fails_whatever_its_policy_says() -> None:
             stage.rest()
         assert stage.task_facts(task).count("AttemptStarted") == 3
     assert stage.saga().status == "compensation_failed"
+
+
+@pytest.mark.parametrize(("name", "is_undone"), [("charge", True), ("$now", False)])
+def test_what_did_a_durable_step_and_failed_is_in_doubt(name: str, *, is_undone: bool) -> None:
+    """A part of it is done, whatever it says itself; time, chance and sleep are no effects."""
+    steps = {"a": step()}
+    steps["a"]["compensation"]["with"] = {"doubt": "${action.in_doubt}"}
+    stage = begun(steps)
+    attempt = stage.attempt("a")
+    did = Stepped(attempt.stream, attempt.token, name, "", b"d", 5)
+    stage.node.accept(Message(attempt.stream, did))
+    stage.rest()
+    stage.fail("a")
+    assert stage.running == (["a" + UNDO] if is_undone else [])
+    if is_undone:
+        assert stage.attempt("a" + UNDO).params == {"doubt": True}
+        stage.done("a" + UNDO)
+    check_over(stage, "compensated")
 
 
 def test_a_doubt_of_an_earlier_attempt_stays() -> None:

@@ -2,7 +2,7 @@
 
 An attempt that says itself that it failed is believed. Nobody knows of one that was stopped, timed
 out or lost, or sleeps half-way, nor of what a service did whose answer did not come, or was no
-success.
+success. What has done a durable step of its own has done a part, whatever it says: see `ending`.
 """
 
 from __future__ import annotations

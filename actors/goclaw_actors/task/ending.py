@@ -68,7 +68,8 @@ def _reported_end(
     told = report(task, status, result, error)
     if status == "completed" and not task.kept:
         return told
-    in_doubt = task.in_doubt or any(leaves_doubt(task, fact) for fact in facts)
+    has_done = task.steps is not None and task.steps.has_own
+    in_doubt = has_done or task.in_doubt or any(leaves_doubt(task, fact) for fact in facts)
     abandoned = any(getattr(fact, "abandoned", False) for fact in facts)
     body = told.body._replace(
         attempts=task.attempt,

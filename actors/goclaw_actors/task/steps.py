@@ -38,6 +38,11 @@ class Steps:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    @property
+    def has_own(self) -> bool:
+        """Tell whether a step of the agent's own was done: more than a look at the clock."""
+        return any(not name.startswith("$") for name, _ in self.numbers)
+
     def add(self, fact: StepRecorded) -> None:
         """Keep a record; one that is there stays as it is."""
         number = len(self.numbers)
