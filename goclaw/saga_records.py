@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from goclaw.errors import SagaNotFound, UsageInvalid
 from goclaw.run_records import task_record, time_text
+from goclaw.step_records import step_records
 from goclaw_actors.executors.resolve import resolved
 from goclaw_events.errors import HistoryExpired
 from goclaw_events.ids import owner_stream, plain_id, saga_key
@@ -68,7 +69,9 @@ def saga_summary(saga: SagaView) -> dict[str, Any]:
     }
 
 
-def saga_record(ground: Ground, saga: SagaView, *, timeline: bool = False) -> dict[str, Any]:
+def saga_record(
+    ground: Ground, saga: SagaView, *, timeline: bool = False, durable: bool = False
+) -> dict[str, Any]:
     """Return everything that is known of a saga; values are whole.
 
     `expired`: its facts were given up, and its input with them.
@@ -98,6 +101,9 @@ def saga_record(ground: Ground, saga: SagaView, *, timeline: bool = False) -> di
             plan.tasks[step.action].id: _step(saga, plan, step, tasks) for step in plan.steps
         },
     }
+    if durable:
+        told = ground.views.timeline.entries(key)
+        record["durable_steps"] = step_records(ground.journal, key, told, ground.load)
     if timeline:
         record["timeline"] = [
             {

@@ -283,7 +283,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         _print_critical_path(record["critical_path"])
     if "steps" in record:
         click.echo()
-        _print_steps(record["steps"])
+        print_steps(record["steps"])
     if "timeline" in record:
         click.echo()
         print_table(
@@ -296,7 +296,8 @@ def _print_record(record: Mapping[str, Any]) -> None:
         )  # fmt: skip
 
 
-def _print_steps(steps: Iterable[Mapping[str, Any]]) -> None:
+def print_steps(steps: Iterable[Mapping[str, Any]]) -> None:
+    """Print the durable steps of tasks."""
     print_table(
         ("task", "step", "key", "generation", "attempt", "recorded", "result"),
         [

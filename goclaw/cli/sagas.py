@@ -167,13 +167,15 @@ def list_sagas(
 @sagas.command()
 @_SAGA
 @click.option("--timeline", is_flag=True, help="Show what happened, fact by fact.")
+@click.option("--steps", is_flag=True, help="Show the durable steps that its agents did.")
 @settings_options
 @json_option
-def show(settings: Settings, saga: str, timeline: bool, as_json: bool) -> None:
+def show(settings: Settings, saga: str, timeline: bool, steps: bool, as_json: bool) -> None:
     """Show a saga: its steps, what is in doubt, what is undone, and who has to look."""
     from goclaw.asking import ask
 
-    record = ask(settings, "sagas.show", saga=saga, timeline=timeline, min_position="now")
+    wanted = {"saga": saga, "timeline": timeline, "durable_steps": steps}
+    record = ask(settings, "sagas.show", **wanted, min_position="now")
     if as_json:
         emit(record)
     else:
@@ -328,6 +330,11 @@ def _print_record(record: Mapping[str, Any]) -> None:
     is_back = record["cause"] is not None
     rows = [_step_row(name, step, is_back=is_back) for name, step in record["steps"].items()]
     print_table(("step", "action", "attempts", "in doubt", "compensation", "policy"), rows)
+    if "durable_steps" in record:
+        from goclaw.cli.runs import print_steps
+
+        click.echo()
+        print_steps(record["durable_steps"])
     if "timeline" in record:
         click.echo()
         print_table(

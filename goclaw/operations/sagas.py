@@ -75,6 +75,8 @@ class ShowSaga(Params):
     """An id, the beginning of one, or `@last`."""
     timeline: bool = False
     """With what happened, fact by fact."""
+    durable_steps: bool = False
+    """With what its agents did in durable steps, and what each came to."""
     min_position: MinPosition = None
 
 
@@ -149,7 +151,8 @@ def _list(ground: Ground, asked: ListSagas) -> dict[str, Any]:
 
 def _show(ground: Ground, asked: ShowSaga) -> dict[str, Any]:
     ground.wait_for(asked.min_position)
-    return saga_record(ground, find_saga(ground, asked.saga), timeline=asked.timeline)
+    saga = find_saga(ground, asked.saga)
+    return saga_record(ground, saga, timeline=asked.timeline, durable=asked.durable_steps)
 
 
 def _find(ground: Ground, asked: ShowSaga) -> dict[str, Any]:

@@ -333,6 +333,28 @@ def test_a_saga_is_pointed_at_where_a_run_is_meant(
     assert (code, "goclaw sagas show" in said) == (3, True)
 
 
+async def test_durable_steps_of_a_saga_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An action that failed after one is undone; people see what it did."""
+
+    @goclaw.agent("charge")
+    async def charge(ctx: goclaw.TaskContext) -> None:
+        await ctx.step("charge", goclaw.step_key)
+        raise goclaw.Fail("no receipt", code="printer")
+
+    saga = goclaw.Saga("order")
+    saga.step("pay", {"agent": "charge"}, undo={"agent": "cancel"})
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d") as engine:
+        assert (await engine.sagas.run(saga, saga_id="s")).status == "compensated"
+    asked = ["sagas", "show", "s", "--steps", "--data-dir", str(tmp_path / "d")]
+    assert await asyncio.to_thread(main, [*asked, "--json"]) == 0
+    found = last_json(capsys.readouterr().out)["durable_steps"]
+    assert [(one["task"], one["result"]) for one in found] == [("pay", "~s/pay/0/charge/")]
+    assert await asyncio.to_thread(main, asked) == 0
+    assert "~s/pay/0/charge/" in capsys.readouterr().out
+
+
 def test_what_stands_is_told_from_what_was_not_needed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
