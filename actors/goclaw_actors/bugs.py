@@ -34,6 +34,7 @@ from goclaw_actors.messages import (
     POISONED,
     AskAgain,
     CancelRun,
+    CancelTask,
     ChildEnded,
     FailRun,
     KeyRefused,
@@ -94,6 +95,8 @@ class Bugs:
         if kind_of(entity.stream) in ("catalogue", "collector", "schedule"):
             self._tell_collecting(batch, message)
             return  # no run belongs to it; whoever wanted something was answered
+        if isinstance(message.body, CancelTask) and message.body.last:
+            return
         is_task = kind_of(entity.stream) == "task"
         task = entity.stream.split("/", 2)[2] if is_task else ""
         fail = FailRun("internal_bug", text, task)

@@ -246,12 +246,14 @@ class CancelTask(NamedTuple):
 
     `generation`: the one that the run knows it to be in.
     `graceful`: an attempt that runs may save its state at its next boundary.
+    `last`: the run counts the task as over; if a bug strikes this message, nobody is told.
     """
 
     reason: str
     queued_only: bool = False
     generation: int = 0
     graceful: bool = False
+    last: bool = False
 
 
 class ChildEnded(NamedTuple):

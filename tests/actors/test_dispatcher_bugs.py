@@ -9,8 +9,11 @@ import pytest
 
 from goclaw_actors.decider import Refused
 from goclaw_actors.given_up import given_up
-from goclaw_actors.lending import Defer, Release
-from goclaw_actors.messages import ScheduleTask, TaskReported
+from goclaw_actors.lending import DeclareLane, Defer, Release
+from goclaw_actors.message import Message
+from goclaw_actors.messages import CancelTask, ScheduleTask, TaskReported
+from goclaw_actors.path_order import Wanted
+from goclaw_actors.pathing import DropTask
 from goclaw_actors.ports import Limits
 from goclaw_actors.work import Outcome
 from goclaw_events.errors import LogDamaged
@@ -21,7 +24,9 @@ from goclaw_events.facts import (
     TaskCompleted,
     TaskFailed,
 )
+from goclaw_events.ids import task_stream
 from tests.actors.stage import CHAIN, LANES, ONE, Stage
+from tests.actors.test_path import change
 
 if TYPE_CHECKING:
     from goclaw_actors.decider import Decider
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 ONE_SLOT: dict[str, Any] = {"lanes": {"io": {"concurrency": 1, "capacity": 1_000}}}
 
 
-def breaking(kind: str, body: type, target: str = "", error: type[Exception] = RuntimeError) -> Any:
+def breaking(kind: str, body: Any, target: str = "", error: type[Exception] = RuntimeError) -> Any:
     """Make the decider of a kind raise for messages of a type."""
 
     def change(kinds: dict[str, Decider[Any]]) -> None:
@@ -311,3 +316,29 @@ def test_a_damaged_lane_is_given_up_again_while_it_is_not_mended() -> None:
     poisoned = [said for said in after.log() if isinstance(said.fact, StreamPoisoned)]
     assert len(poisoned) == 2
     assert given_up(after.journal, 0).mendable == {"lane/w/io"}
+
+
+@pytest.mark.parametrize("strikes", ["once", "always"])
+@pytest.mark.parametrize("skipped", ["b", "bc"])
+def test_a_task_that_a_bug_struck_ends_all_the_same(strikes: str, skipped: str) -> None:
+    """It was to be skipped and did not hear so; it is told once more, and no more than once."""
+    struck = (DropTask, CancelTask) if strikes == "always" else DropTask
+    stage = Stage(change=breaking("task", struck))
+    stage.node.accept(Message("lane//one", DeclareLane(1, 10, "reject", "")))
+    stage.submit({"a": {"agent": "x", "lane": "/one"}}, "other")
+    stage.rest()
+    stage.submit({name: {"agent": "x", "lane": "/one"} for name in "bc"})
+    stage.rest()
+    change(stage, Wanted(skip=dict.fromkeys(skipped)))
+    failed = [said.fact for said in stage.log() if isinstance(said.fact, MessageFailed)]
+    dropped = [fact.target for fact in failed if fact.message_type == "task.drop"]
+    assert dropped == [task_stream("r", name) for name in skipped]
+    stage.finish()
+    began = {attempt.task_id for attempt in stage.executor.started}
+    assert began.isdisjoint(skipped)
+    assert len(stage.ended) == 2
+    if strikes == "once":
+        assert {stage.names(stream)[-1] for stream in dropped} == {"TaskCancelled"}
+    else:
+        cancels = sum(fact.message_type == "task.cancel" for fact in failed)
+        assert cancels == {"bc": 2, "b": 3}[skipped]  # c is cancelled, and once more as it fails

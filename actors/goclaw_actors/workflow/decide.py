@@ -33,6 +33,7 @@ from goclaw_actors.held_back import hold_back, leave_all, let_ask, refuse
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
     CancelRun,
+    CancelTask,
     ChildEnded,
     FailRun,
     JudgeRun,
@@ -97,7 +98,7 @@ from goclaw_events.facts import (
     RunUnstuck,
     TaskEnded,
 )
-from goclaw_events.ids import workflow_stream
+from goclaw_events.ids import task_stream, workflow_stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -294,13 +295,16 @@ class _Decide:
         return Decision((), draft.sends)
 
     def _fail(self, run: Run, message: FailRun, moment: Moment) -> Decision:
-        if run.plan is None or run.status in FINAL:
+        if run.plan is None:
             return NOTHING
+        left = _let_go(run, message.task)
+        if run.status in FINAL:
+            return Decision((), left)
         error = (message.code, message.message, message.task)
         stop = Send(workflow_stream(run.run_id), StopMore(0, RUN_FAILED))
         ended = RunEnded(run.run_id, "failed", None, error)
         told = (*farewells(run, run.statuses.__getitem__), *all_failed(run))
-        sends = (stop, *leave_all(run), *_tell(run.parent, ended), *told)
+        sends = (stop, *left, *leave_all(run), *_tell(run.parent, ended), *told)
         facts = (*kept_from(run, "failed"), *left_from(run), RunFailed(*error))
         closing = _closing(run.deadline_ns, ended)
         return Decision(facts, sends, (*all_cleared(run, moment), *closing))
@@ -319,6 +323,17 @@ class _Decide:
         sends = [*draft.sends, *_tell(draft.parent, ended), *told]
         closing = _closing(draft.deadline_ns, ended)
         return Decision(draft.facts, sends, (*all_cleared(run, draft.moment), *closing))
+
+
+def _let_go(run: Run, task: str) -> tuple[Send, ...]:
+    """Stop a task that a bug struck and that the run counts as over: nobody else tells it."""
+    assert run.plan is not None
+    index = run.plan.index.get(task)
+    is_over = index is None or run.statuses[index] != ACTIVE or run.status in FINAL
+    if not task or not is_over:
+        return ()
+    cancel = CancelTask("its run counts it as over", last=True)
+    return (Send(task_stream(run.run_id, task), cancel),)
 
 
 def _judge(run: Run, message: JudgeRun, _moment: Moment) -> Decision:
