@@ -6,8 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goclaw.datadir import DataDirectory
-from goclaw.replay_check import check_replay
 from goclaw_events.codec import FACTS
 from goclaw_events.errors import CodedError, HistoryExpired
 from goclaw_events.facts import (
@@ -25,10 +23,13 @@ from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.replay import stream_turns
 from goclaw_events.rocks import verify_directory
 from goclaw_events.rocks.backup import restore
-from scripts.harness.ledger import effects_of, faults_of, is_of_step, read, totals
+from scripts.harness.last_look import last_look
+from scripts.harness.ledger import effects_of, is_of_step, totals
 from scripts.harness.programs import program
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from goclaw_events.journal import Journal
     from scripts.harness.ledger import Entry
     from scripts.harness.nursery import Talk
@@ -44,51 +45,34 @@ def play(request: dict[str, Any], talk: Talk) -> None:
     Of those in `cancelled` it is not known how far they came; `backups` must be whole.
     """
     home = Path(request["home"])
-    data = home / "data"
-    for problem in verify_directory(data).problems:
-        talk.say("wrong", f"verify: {problem}")
     programs = [program(request["seed"], number) for number in request["runs"]]
     cancelled = {program(request["seed"], number).run_id for number in request["cancelled"]}
     for made in programs:
         made.exact = made.exact and made.run_id not in cancelled
-    entries = read(home / "ledger")
-    boots = [(born, dead) for born, dead in request["boots"]]
-    lanes = {lane: slots for made in programs for lane, slots in made.lanes.items()}
-    faults = faults_of(entries, boots, lanes)
-    journal = DataDirectory(data).open_journal()
-    try:
-        report = check_replay(journal, data / "views")
-        faults += [f"replay: {problem}" for problem in report.problems]
-        faults += effect_faults(programs, entries)
-        gone = 0
+
+    def look(journal: Journal, entries: list[Entry], counts: Counter[str]) -> Iterator[str]:
+        yield from effect_faults(programs, entries)
         for made in programs:
             may_end = {made.status, "cancelled"} if made.run_id in cancelled else {made.status}
             try:
-                faults += run_faults(journal, made, entries, may_end)
+                yield from run_faults(journal, made, entries, may_end)
             except HistoryExpired:
-                gone += 1  # verified by replay as far as it is there; its effects are counted
-        counts: Counter[str] = Counter(given_up=gone)
+                # verified by replay as far as it is there; its effects are counted
+                counts["given_up"] += 1
+        for place, backup in enumerate(request["backups"]):
+            yield from _backup_faults(Path(backup), home / f"restored-{place}")
         counts["segments"] = sum(1 for _ in journal.rows("meta", b"segment/"))
         counts["snapshots"] = sum(1 for _ in journal.rows("snapshots"))
-    finally:
-        journal.close()
-    for place, backup in enumerate(request["backups"]):
-        faults += _backup_faults(Path(backup), home / f"restored-{place}")
-    for fault in faults:
-        talk.say("wrong", fault)
-    counts.update(entry.kind for entry in entries)
-    counts["steps"] = sum(is_of_step(key) for key in effects_of(entries)[0])
-    counts["repeated"] = counts["effect"] - len(effects_of(entries)[0])
-    talk.say("audited", {"facts": report.facts, "tasks": _tasks(programs), **counts})
+        counts["steps"] = sum(is_of_step(key) for key in effects_of(entries)[0])
+        counts["tasks"] = sum(len(made.statuses) for made in programs)
 
-
-def _tasks(programs: list[Program]) -> int:
-    return sum(len(made.statuses) for made in programs)
+    lanes = {lane: slots for made in programs for lane, slots in made.lanes.items()}
+    last_look(request, talk, lanes, look)
 
 
 def effect_faults(programs: list[Program], entries: list[Entry]) -> list[str]:
     """Compare the ledger, once for each key, with the totals that the programs expect."""
-    found, faults = effects_of(entries)
+    found, faults = effects_of(entries)[0], list[str]()
     for made in programs:
         mine = {key: found.pop(key) for key in list(found) if key.startswith(made.run_id + "/")}
         for key, effect in mine.items():

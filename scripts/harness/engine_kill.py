@@ -185,7 +185,7 @@ class EngineWorld(NumberedWorld):
         counts.cancels += len(self.cancelled)
         counts.backups += len(self.backups)
         counts.segments += found["segments"]
-        counts.given_up += found["given_up"]
+        counts.given_up += found.get("given_up", 0)
         counts.snapshots += found["snapshots"]
 
 

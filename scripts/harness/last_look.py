@@ -22,15 +22,19 @@ if TYPE_CHECKING:
     Look = Callable[[Journal, list[Entry], Counter[str]], Iterable[str]]
 
 
-def last_look(request: Mapping[str, Any], talk: Talk, lanes: Mapping[str, int], look: Look) -> None:
+def last_look(
+    request: Mapping[str, Any], talk: Talk, lanes: Mapping[str, int] | None, look: Look
+) -> None:
     """Say every fault of the world in `home`, those that `look` finds too, then what was counted.
 
-    `lanes` are the slots of each lane, `boots` of the request the lives of the engines.
+    `lanes` are the slots of each lane, `boots` of the request the lives of the engines; None: the
+    ledger holds no attempts.
     """
     home = Path(request["home"])
     faults = [f"verify: {problem}" for problem in verify_directory(home / "data").problems]
     entries = read(home / "ledger")
-    faults += faults_of(entries, [(born, dead) for born, dead in request["boots"]], lanes)
+    if lanes is not None:
+        faults += faults_of(entries, [(born, dead) for born, dead in request["boots"]], lanes)
     counts: Counter[str] = Counter(entry.kind for entry in entries)
     found, disagreeing = effects_of(entries)
     faults += disagreeing

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from goclaw.datadir import DataDirectory
-from goclaw.replay_check import check_replay
-from goclaw_events.errors import CodedError
 from goclaw_events.facts import (
     AttemptFailed,
     AttemptLost,
@@ -25,13 +23,14 @@ from goclaw_events.facts import (
     TaskInterruptRequested,
 )
 from goclaw_events.ids import task_stream, workflow_stream
-from goclaw_events.rocks import verify_directory
 from scripts.harness.audit import facts_of
-from scripts.harness.ledger import read
+from scripts.harness.last_look import last_look
 from scripts.harness.output_audit import Told
 from scripts.harness.talk import HOLDS, RUNS, number_of, tasks_of, word
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from goclaw_events.journal import Journal
     from scripts.harness.ledger import Entry
     from scripts.harness.nursery import Talk
@@ -42,40 +41,29 @@ _OVER = (*_ENDS, AttemptFailed, AttemptLost, TaskInterrupted)
 
 def play(request: dict[str, Any], talk: Talk) -> None:
     """Say every fault of the world in `home`, then what was found; `acked` are [run, task, n]."""
-    home = Path(request["home"])
-    faults = [f"verify: {problem}" for problem in verify_directory(home / "data").problems]
-    entries = read(home / "ledger")
-    counts: Counter[str] = Counter()
-    journal = DataDirectory(home / "data").open_journal()
-    try:
-        report = check_replay(journal, home / "data" / "views")
-        faults += [f"replay: {problem}" for problem in report.problems]
-        for run in range(RUNS):
-            ends = [
-                kind for kind in _types(journal, workflow_stream(f"s{run}")) if "Ended" not in kind
-            ]
-            if not ends or ends[-1] not in ("RunCompleted", "RunFailed"):
-                faults.append(f"s{run} did not end: {ends[-3:]}")
-            for task in tasks_of(run):
-                facts = facts_of(journal, task_stream(f"s{run}", task))
-                acked = [n for of, name, n in request["acked"] if (of, name) == (run, task)]
-                mine = [entry for entry in entries if entry.key == f"s{run}/{task}/0"]
-                of_task = _Task(f"s{run}/{task}", facts)
-                faults += of_task.said(acked, [word(request["seed"], run, task, n) for n in acked])
-                faults += of_task.taken()
-                faults += of_task.interrupted()
-                faults += _handed(of_task, mine)
-                counts += of_task.counts
-        told = Told(journal, home)
-        faults += told.faults()
-        counts["chunks"] = told.chunks
-    except CodedError as error:
-        faults.append(f"the log cannot be read: {error}")
-    finally:
-        journal.close()
-    for fault in faults:
-        talk.say("wrong", fault)
-    talk.say("audited", {**counts, "facts": report.facts})
+    last_look(request, talk, None, partial(_look, request))
+
+
+def _look(
+    request: dict[str, Any], journal: Journal, entries: list[Entry], counts: Counter[str]
+) -> Iterator[str]:
+    for run in range(RUNS):
+        ends = [kind for kind in _types(journal, workflow_stream(f"s{run}")) if "Ended" not in kind]
+        if not ends or ends[-1] not in ("RunCompleted", "RunFailed"):
+            yield f"s{run} did not end: {ends[-3:]}"
+        for task in tasks_of(run):
+            facts = facts_of(journal, task_stream(f"s{run}", task))
+            acked = [n for of, name, n in request["acked"] if (of, name) == (run, task)]
+            mine = [entry for entry in entries if entry.key == f"s{run}/{task}/0"]
+            of_task = _Task(f"s{run}/{task}", facts)
+            yield from of_task.said(acked, [word(request["seed"], run, task, n) for n in acked])
+            yield from of_task.taken()
+            yield from of_task.interrupted()
+            yield from _handed(of_task, mine)
+            counts.update(of_task.counts)
+    told = Told(journal, Path(request["home"]))
+    yield from told.faults()
+    counts["chunks"] = told.chunks
 
 
 class _Task:
