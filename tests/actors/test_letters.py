@@ -113,6 +113,17 @@ def test_edits_are_laid_over_parameters_and_last() -> None:
     assert (running(stage, "a").generation, running(stage, "a").params) == (3, {"n": 5, "m": 6})
 
 
+def test_edits_name_parameters_that_there_are() -> None:
+    """What a program or a request is not told is refused; an agent may have any parameter."""
+    stage = dead({"a": {"exec": ["false"], **LETTER}})
+    answer = tell(stage, redrive({"to": "grace", "argv": ["true"]}))
+    assert isinstance(answer, Refused)
+    assert (answer.code, "no 'to'" in answer.message) == ("invalid_request", True)
+    assert "argv, stdin" in answer.hint
+    tell(stage, redrive({"argv": ["true"]}))
+    assert running(stage, "a").params == {"argv": ["true"]}
+
+
 def test_edits_have_a_limit() -> None:
     """What is too large to stay inline is refused, and nothing begins."""
     stage = dead()

@@ -6,7 +6,7 @@ begins, and the run does not end. What stops a run ends its dead letters, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from goclaw_actors.decider import Accepted, Decision, Refused, Send
 from goclaw_actors.letters import BuryTask, DiscardTask, RedriveTask
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 EDITS_BYTES_MAX: Final = 60 * 1024
 """All edits of a task together take at most so much: they stay inline."""
+_PARAMS: Final = {
+    "exec": frozenset(("argv", "stdin")),
+    "http": frozenset(("method", "url", "headers", "body", "expect", "pause_on")),
+}
+"""What kinds of work are told that take nothing else; agents and children say that themselves."""
 
 
 def redrive(run: Run, message: RedriveTask, _moment: Moment) -> Decision:
@@ -89,7 +94,14 @@ def _refused_edits(run: Run, index: int, edits: Value) -> Decision | None:
     if isinstance(edits, BlobRef) or len(pack(_laid_over(run, index, edits))) > EDITS_BYTES_MAX:
         text = f"the edits of a task take at most {EDITS_BYTES_MAX} bytes"
         return _refused("value_too_large", text, "hand over the name of a file, or of a value")
-    return None
+    assert run.plan is not None, "it has the task"
+    task = run.plan.tasks[index]
+    known = _PARAMS.get(task.kind) if task.foreach is None else None
+    strange = [] if known is None else sorted(set(cast("dict[str, Value]", edits)) - known)
+    if known is None or not strange:
+        return None
+    text = f"task {task.id} of run {run.run_id} is of kind {task.kind}, which has no {strange[0]!r}"
+    return _refused("invalid_request", text, f"its parameters: {', '.join(sorted(known))}")
 
 
 def _laid_over(run: Run, index: int, edits: Any) -> dict[str, Value]:
