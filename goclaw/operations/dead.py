@@ -11,7 +11,7 @@ from goclaw.errors import InvalidRequest, LetterNotFound
 from goclaw.letter_names import MESSAGE, SAGA, TASK, kind_of
 from goclaw.letter_records import find_letter, group_record, letter_record, letter_summary
 from goclaw.operations.operation import Params, act, read
-from goclaw.operations.runs import LIST_MAX, MinPosition
+from goclaw.operations.runs import LIST_MAX, Cursor, MinPosition
 from goclaw.parked import DISCARDED, REDELIVERED, settle
 from goclaw.results import CommandRefused
 from goclaw.task_places import recorded_place
@@ -43,7 +43,7 @@ class ListLetters(Params):
     """Only letters that died of the same."""
     limit: Annotated[int, Field(ge=1, le=LIST_MAX)] = 50
     """At most so many."""
-    cursor: str | None = None
+    cursor: Cursor = None
     """Go on where a page ended; for the same state and group."""
     min_position: MinPosition = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from goclaw.operations.operation import NoParams, Params, read
 from goclaw.run_records import run_summary
@@ -15,12 +15,22 @@ if TYPE_CHECKING:
     from goclaw.operations.ground import Ground
 
 LIST_MAX: Final = 100_000
-_CURSOR: Final = re.compile(r"[0-9a-f]{16}/[^/]+")
+_CURSOR: Final = re.compile(r"[0-9a-f]{16}/.+")
 
 MinPosition = Annotated[
     str | None,
     Field(description="wait for the views: `partition:number`, or `now` for all that is durable"),
 ]
+
+
+def _from_a_page(cursor: str | None) -> str | None:
+    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+        raise ValueError(f"{cursor[:80]!r} is not the cursor of a page")
+    return cursor
+
+
+Cursor = Annotated[str | None, AfterValidator(_from_a_page)]
+"""Where a page of what is listed by time ended."""
 
 
 class ListRuns(Params):
@@ -46,16 +56,9 @@ class ListRuns(Params):
     """Only runs with all these labels."""
     limit: Annotated[int, Field(ge=1, le=LIST_MAX)] = 50
     """At most so many."""
-    cursor: str | None = None
+    cursor: Cursor = None
     """Go on where a page ended."""
     min_position: MinPosition = None
-
-    @field_validator("cursor")
-    @classmethod
-    def _from_a_page(cls, cursor: str | None) -> str | None:
-        if cursor is not None and _CURSOR.fullmatch(cursor) is None:
-            raise ValueError(f"{cursor[:80]!r} is not the cursor of a page of runs")
-        return cursor
 
 
 class NameRun(Params):

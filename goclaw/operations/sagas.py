@@ -9,7 +9,7 @@ from pydantic import Field
 from goclaw.asker import asker
 from goclaw.errors import SagaNotFound
 from goclaw.operations.operation import IfVersion, NoParams, Params, act, read
-from goclaw.operations.runs import LIST_MAX, MinPosition
+from goclaw.operations.runs import LIST_MAX, Cursor, MinPosition
 from goclaw.operations.work import Submit, ended_data, submitted_data
 from goclaw.results import CommandRefused
 from goclaw.saga_records import find_saga, saga_record, saga_summary
@@ -63,7 +63,7 @@ class ListSagas(Params):
     """Only sagas of this definition."""
     limit: Annotated[int, Field(ge=1, le=LIST_MAX)] = 50
     """At most so many."""
-    cursor: str | None = None
+    cursor: Cursor = None
     """Go on where a page ended."""
     min_position: MinPosition = None
 

@@ -238,6 +238,8 @@ async def test_the_command_line_works_without_an_engine(
         main(["dead", "redrive", "--group", "nobody"])
         assert "no open dead letter is of group nobody" in capsys.readouterr().err
         assert called("show", "r/z")[0] == 3
+        assert called("list", "--cursor", "r/a")[0] == 2
+        assert main(["sagas", "list", "--cursor", "s"]) == 2
         assert called("redrive")[0] == 2
         assert called("redrive", "--all", "--rate", "fast")[0] == 2
         main(["dead", "list", "--state", "redriven"])
