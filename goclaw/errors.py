@@ -85,6 +85,12 @@ class SignalNotFound(GoclawError):
     code = "signal_not_found"
 
 
+class ItemsUnknown(GoclawError):
+    """The items of a list are not known yet: what they need has not ended."""
+
+    code = "items_unknown"
+
+
 class TimedOut(GoclawError):
     """What was waited for did not happen in time; it may still happen."""
 
@@ -358,6 +364,7 @@ MEANINGS: Final[dict[str, Meaning]] = {
     "task_finished": _WRONG_STATE,
     "signal_consumed": _WRONG_STATE,
     "task_not_held": _WRONG_STATE,
+    "items_unknown": _WRONG_STATE,
     "not_dead": _WRONG_STATE,
     "path_task_begun": _WRONG_STATE,
     "plan_changed": _WRONG_STATE,

@@ -115,6 +115,12 @@ class PathRefused(ActorsError):
         )
 
 
+class SignalInvalid(ActorsError):
+    """What an item is to wait for is no name of a signal: its template came to something else."""
+
+    code = "signal_invalid"
+
+
 class ApprovalInvalid(ActorsError):
     """What a person is to be asked cannot be: templates came to something else."""
 

@@ -9,17 +9,17 @@ from goclaw_actors.answering import AwaitTask
 from goclaw_actors.approval import check_asked
 from goclaw_actors.collects import Collects, collects, own_collector
 from goclaw_actors.decider import Send
-from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid
+from goclaw_actors.errors import ChildTooDeep, ChildUnknown, LaneKeyInvalid, SignalInvalid
 from goclaw_actors.items import ItemScope, plan_of_items
 from goclaw_actors.lending import DeclareLane
 from goclaw_actors.messages import ScheduleTask, WaitTask
 from goclaw_actors.scope import Scope
 from goclaw_events.durations import DURATION_S_MAX, parse_duration
 from goclaw_events.envelope import maker
-from goclaw_events.ids import lane_stream, plain_id, unique_stream
+from goclaw_events.ids import is_id, lane_stream, plain_id, unique_stream
 from goclaw_events.instants import BadInstant, parse_instant
 from goclaw_events.items import FOREACH
-from goclaw_events.plan.awaits import ANSWERED
+from goclaw_events.plan.awaits import ANSWERED, WAIT_FOR
 from goclaw_events.templates import STATIC, render
 
 if TYPE_CHECKING:
@@ -110,6 +110,8 @@ class Orders(ABC):
         elif terms["deadline"] is not None:
             due_ns = wake_ns(terms["deadline"], self.moment.now_ns)
         signal = terms.get("signal", "")
+        if task.kind == WAIT_FOR and not task.params.is_static:
+            signal = _signal_name(task.id, signal)
         asked = {name: said for name, said in terms.items() if name not in ("signal", "deadline")}
         check_asked(task.id, asked)
         return AwaitTask(definition, self.generation(task.index), signal, asked, due_ns)
@@ -167,6 +169,17 @@ class Orders(ABC):
     def scope(self, index: int | None) -> Scope:
         """Return what the templates of a task may read."""
         return Scope(self, index) if self.plan.mapped is None else ItemScope(self, index)
+
+
+def _signal_name(task_id: str, value: Value) -> str:
+    """Return the name of the signal that an item waits for; raises `SignalInvalid`."""
+    is_text = isinstance(value, (str, int)) and not isinstance(value, bool)
+    name = str(value) if is_text else ""
+    if not is_id(name):
+        msg = f"the signal that {task_id} waits for is no name: {name[:80]!r}"
+        hint = "let its template come to 1 to 200 of A-Z a-z 0-9 _ . : -"
+        raise SignalInvalid(msg, hint=hint, task=task_id)
+    return name
 
 
 def declared_lanes(plan: Plan) -> list[Send]:

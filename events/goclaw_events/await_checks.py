@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_events.durations import BadDuration, parse_duration
 from goclaw_events.faults import Finding
 from goclaw_events.shape import shape_findings
-from goclaw_events.templates import STATIC, Template
+from goclaw_events.templates import STATIC, Template, template_of_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,17 +21,26 @@ if TYPE_CHECKING:
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")
 
 
-def awaited(said: Mapping[str, Any], where: Where) -> tuple[Template, list[Finding]]:
-    """Return the terms of `wait_for`, and the faults of its schema."""
+def awaited(
+    said: Mapping[str, Any], signal: Template, where: Where, *, is_item: bool
+) -> tuple[Template, list[Finding]]:
+    """Return the terms of `wait_for`, and the faults of its schema and of its name."""
     schema = said.get("schema")
     findings = [] if schema is None else list(shape_findings(schema, (*where, "schema")))
+    if not (signal.is_static or is_item):
+        message = "the name of a signal is known before the run begins"
+        hint = "write it out; only with `foreach` each item has its own"
+        findings.append(Finding("bad_template", message, (*where, "signal"), hint))
+    if signal.is_static and "${" in str(signal.body):
+        message = f"{signal.body!r} is no name of a signal"
+        findings.append(Finding("bad_value", message, (*where, "signal"), "write an id"))
     terms = {
-        "signal": said.get("signal"),
         "schema": schema,
         "deadline": deadline_s(said.get("deadline")),
         "on_deadline": said.get("on_deadline", "fail"),
     }
-    return Template(STATIC, terms), findings
+    fields = {name: Template(STATIC, value) for name, value in terms.items()}
+    return template_of_fields({"signal": signal, **fields}), findings
 
 
 def approval_terms(said: Mapping[str, Any], where: Where) -> tuple[dict[str, Any], list[Finding]]:

@@ -312,9 +312,7 @@ class _Checker:
         elif isinstance(task.get("collect"), dict):
             self._compile_collect(node, task)
         elif isinstance(task.get("wait_for"), dict):
-            out.params, found = awaited(task["wait_for"], (*base, "wait_for"))
-            self._out.findings += found
-            self._compile_deadline(node, task["wait_for"], (*base, "wait_for"))
+            self._compile_wait_for(node, task)
         elif isinstance(task.get("approval"), dict):
             self._compile_approval(node, task["approval"])
         else:
@@ -330,6 +328,17 @@ class _Checker:
         when = task.get("when")
         if isinstance(when, str):
             self._compile_when(node, when, (*base, "when"))
+
+    def _compile_wait_for(self, node: int, task: Mapping[str, Any]) -> None:
+        """Compile which signal is waited for; of items each may have a name of its own."""
+        said, where = task["wait_for"], ("tasks", self._out.ids[node], "wait_for")
+        is_item = task.get(FOREACH) is not None
+        name = said.get("signal")
+        signal = self._compile(node, name, (*where, "signal"), _ROOTS_OF_CONDITION)
+        terms, found = awaited(said, signal, where, is_item=is_item)
+        self._out.tasks[node].params = terms
+        self._out.findings += found
+        self._compile_deadline(node, said, where)
 
     def _compile_approval(self, node: int, said: Mapping[str, Any]) -> None:
         """Compile what a person is asked; it leaves the engine, so it holds no secret."""

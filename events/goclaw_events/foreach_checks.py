@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 OPTIONS: Final = ("parallel", "on_item_failure", "item_failures_max", "item_results")
 KEYS: Final = (FOREACH, *OPTIONS)
+_OF_THE_RUN: Final = ("tasks", "labels")
 ID_LENGTH_MAX: Final = 190
 """The tasks of items have the number of the item behind the id."""
-_NOT_FOR_ITEMS: Final = ("collect", "saga", "wait_for", "approval")
 
 
 def foreach_findings(task_id: str, task: Mapping[str, Any]) -> Iterator[Finding]:
@@ -29,11 +29,12 @@ def foreach_findings(task_id: str, task: Mapping[str, Any]) -> Iterator[Finding]
                 message = f"{key!r} has no meaning without `foreach`"
                 yield Finding("not_applicable", message, (*base, key), "remove it", at_key=True)
         return
-    for kind in _NOT_FOR_ITEMS:
-        if task.get(kind) is not None:
-            message = f"{kind!r} cannot be done for each item"
-            hint = "let the items run a workflow that does it"
-            yield Finding("not_applicable", message, (*base, kind), hint, at_key=True)
+    collect = task.get("collect")
+    for key in _OF_THE_RUN if isinstance(collect, dict) else ():
+        if collect and collect.get(key):
+            message = f"an item collects no {key!r}: tasks of the run are the same for each"
+            hint = "collect them once, without `foreach`; of other runs name `members`, or `runs`"
+            yield Finding("not_applicable", message, (*base, "collect", key), hint, at_key=True)
     most = task.get("item_failures_max")
     if most is not None and task.get("on_item_failure") != "continue":
         message = "'item_failures_max' has no meaning without `on_item_failure: continue`"

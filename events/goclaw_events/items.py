@@ -15,6 +15,8 @@ ITEM_ROOTS: Final = frozenset(("item", "index"))
 ITEMS_MAX: Final = 100_000
 """A task works on so many items at most; who has more gives each item a part of the list."""
 PARALLEL_DEFAULT: Final = 16
+PARALLEL_ANSWERED: Final = 1_000
+"""Of what waits for people, or signals, and takes no slot."""
 
 
 def fields_of(items: Template, of_item: Iterable[Template]) -> Template:

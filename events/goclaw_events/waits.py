@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import AfterValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    PlainValidator,
+    StringConstraints,
+    Tag,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from goclaw_events.instants import BadInstant, parse_instant
-from goclaw_events.part import Id, Label, Part, duration, positive_duration
+from goclaw_events.part import ID_PATTERN, Label, Part, duration, positive_duration
 
 
 def _wait(value: object) -> float | str:
@@ -56,11 +64,16 @@ Deadline: TypeAlias = Annotated[
     Discriminator(_wait_form),
 ]
 
+SIGNAL_PATTERN: Final = rf"{ID_PATTERN}|\$\{{"
+"""An id, or a text with a template in it."""
+
 
 class WaitForSignal(Part):
     """A signal by its name; its payload is the task's result, and the task holds no slot."""
 
-    signal: Id
+    signal: Annotated[str, StringConstraints(pattern=SIGNAL_PATTERN)] = Field(
+        description="its name; a template in a task with `foreach`, for each item its own"
+    )
     schema_: dict[str, Any] | None = Field(
         default=None, alias="schema", description="what its payload has to be: JSON Schema, in part"
     )

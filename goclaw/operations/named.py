@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, replace
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -9,18 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from pydantic import Field
 
 from goclaw.asker import signed
-from goclaw.errors import SignalNotFound
+from goclaw.errors import ItemsUnknown, RunNotFound, SignalNotFound, UsageInvalid
 from goclaw.operations.levels import told_at
 from goclaw.operations.operation import Params, act
 from goclaw.results import CommandRefused
 from goclaw.signals import ACCEPTED, CONSUMED, OFFERED, WITHDRAWN, Level, NamedStory, Signalled
+from goclaw.task_places import state_at
 from goclaw_actors.answering import SendNamed, WithdrawNamed
 from goclaw_actors.decider import Refused
-from goclaw_events.ids import check_id, workflow_stream
+from goclaw_events.ids import check_id, task_stream, workflow_stream
+from goclaw_events.plan import awaited_by, lists_awaiting
 from goclaw_events.value import pack
 
 if TYPE_CHECKING:
     from goclaw.engine import Engine
+    from goclaw.parts import Parts
 
 SENDER_CHARS_MAX: Final = 200
 
@@ -57,13 +61,38 @@ async def _send(engine: Engine, asked: SendSignal) -> dict[str, Any]:
         asked.name, asked.signal_id, asked.body, sender, blake2b(pack(said)).digest(),
         engine.settings.signals.waiting_max, deadline_ns,
     )  # fmt: skip
-    stream = workflow_stream(asked.run_id)
-    accepted, _ = await engine.command(stream, send, asked.signal_id)
-    sent = Signalled(asked.signal_id, asked.run_id, "", ACCEPTED, repeated=accepted.repeated)
+    run_id = await _hearer(engine.parts, asked.run_id, asked.name)
+    accepted, _ = await engine.command(workflow_stream(run_id), send, asked.signal_id)
+    sent = Signalled(asked.signal_id, run_id, "", ACCEPTED, repeated=accepted.repeated)
     if asked.wait != ACCEPTED:
         told = await told_at(engine, NamedStory(sent), asked.wait, asked.timeout_s)
         sent = replace(told, repeated=accepted.repeated)
     return asdict(sent)
+
+
+async def _hearer(parts: Parts, run_id: str, name: str) -> str:
+    """Return the run that hears a signal: that of the items of a list, where only they wait for it.
+
+    Raises `ItemsUnknown` where there are none yet, `UsageInvalid` where several lists have such.
+    """
+    try:
+        plan = parts.plan_of(run_id)
+    except RunNotFound:
+        return run_id  # it is asked, and says so
+    lists = [] if awaited_by(plan, name) else lists_awaiting(plan, name)
+    if not lists:
+        return run_id
+    states = [await asyncio.to_thread(state_at, parts, task_stream(run_id, task)) for task in lists]
+    runs = [str(state.child_run) for state in states if state.child_run]
+    if not runs:
+        msg = (
+            f"items of {', '.join(lists)} of run {run_id} wait for {name!r}, and none is known yet"
+        )
+        raise ItemsUnknown(msg, hint="send it again when the task has begun", run_id=run_id)
+    if len(runs) > 1:
+        msg = f"items of {', '.join(lists)} of run {run_id} wait for {name!r}"
+        raise UsageInvalid(msg, hint=f"send it to one of the runs {', '.join(runs)}")
+    return runs[0]
 
 
 async def withdraw(engine: Engine, run_id: str, signal: str, reason: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from goclaw_actors.answering import AskSignal, AwaitTask, SendNamed
 from goclaw_actors.decider import Refused
 from goclaw_actors.messages import (
     CancelRun,
@@ -19,7 +20,7 @@ from goclaw_actors.messages import (
 )
 from goclaw_actors.pathing import ChangePath
 from goclaw_actors.task import task_decider
-from goclaw_actors.workflow import workflow_decider
+from goclaw_actors.workflow import mail, workflow_decider
 from goclaw_events.facts import RunCompleted, TaskCompleted
 from goclaw_events.items import ITEMS_MAX
 from goclaw_events.plan import mapped_ref
@@ -27,6 +28,9 @@ from goclaw_events.verify import verify
 from tests.actors.given import Scenario, Shelf, kinds, moment, plan_of
 from tests.actors.play import Play
 from tests.actors.stage import Stage
+
+if TYPE_CHECKING:
+    from goclaw_actors.workflow.state import Run
 
 LIST = ["a", "b", "c", "d", "e"]
 
@@ -221,6 +225,70 @@ def test_a_cancel_stops_what_is_at_work() -> None:
     play.report("each:1", "completed", 1)
     assert play.status == "cancelled"
     assert play.run.state.ended == 2
+
+
+def waiting(signal: str, count: int, parallel: int = 2) -> Scenario[Run]:
+    """Return the run of items that wait for signals; the first of them have asked."""
+    shelf = Shelf()
+    task = {"foreach": "${tasks.scan.result}", "wait_for": {"signal": signal}, "needs": ["scan"]}
+    base = shelf.put_plan(plan_of({"scan": {"agent": "x"}, "each": {**task, "parallel": parallel}}))
+    run = Scenario(workflow_decider(shelf), "workflow/r", large=True)
+    said = {"items": list(range(count))}
+    begun = run.when(
+        SubmitRun(mapped_ref(base, "each", count), "w", said, {}, b"d", None, "", "task/a/each", 1)
+    )
+    for send in begun.sends:
+        if isinstance(send.body, AwaitTask):
+            task_id = send.target.rpartition("/")[2]
+            run.when(AskSignal(task_id, 0, send.body.signal))
+    return run
+
+
+def test_a_signal_finds_its_item_or_waits_for_it() -> None:
+    """Of a name that an item may have it is kept; it is given when that begins, to it alone."""
+    run = waiting("n-${item}", 3)
+    early = run.when(SendNamed("n-2", "s2", 2, "", b"2"))
+    assert kinds(early.facts) == ["SignalReceived"]
+    given = run.when(SendNamed("n-1", "s1", 1, "", b"1"))
+    assert [send.target for send in given.sends] == ["task/r/each:1"]
+    next_one = run.when(TaskReported("each:1", 0, "completed", 1, None))
+    (order,) = (send for send in next_one.sends if isinstance(send.body, AwaitTask))
+    assert (order.target, order.body.signal) == ("task/r/each:2", "n-2")
+    found = run.when(AskSignal("each:2", 0, "n-2"))
+    assert [send.target for send in found.sends] == ["task/r/each:2"]
+    for task in ("each:0", "each:2"):
+        run.when(TaskReported(task, 0, "completed", 1, None))
+    assert run.state.status == "completed"
+    late = run.when(SendNamed("n-1", "s3", 1, "", b"3")).reply
+    assert isinstance(late, Refused)
+    assert late.code == "run_finished"
+
+
+def test_no_more_is_kept_for_items_than_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows of a name whether an item will ask for it, so all names are counted."""
+    monkeypatch.setattr(mail, "KEPT_FOR_ITEMS_MAX", 2)
+    run = waiting("n-${item}", 9)
+    replies = [run.when(SendNamed(f"n-{n}", f"s{n}", n, "", b"")).reply for n in range(1, 6)]
+    assert [getattr(reply, "code", "") for reply in replies] == [
+        "", "", "", "signals_full", "signals_full",
+    ]  # fmt: skip
+
+
+def test_a_signal_costs_the_same_among_many_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not looked for item by item, nor is any item of the plan made for it but one."""
+    run = waiting("go", 100_000)
+    made: list[int] = []
+    tasks = type(run.state.plan.tasks) if run.state.plan is not None else None
+    assert tasks is not None
+    real = tasks.__getitem__
+
+    def getitem(self: Any, at: int) -> Any:
+        made.append(at)
+        return real(self, at)
+
+    monkeypatch.setattr(tasks, "__getitem__", getitem)
+    assert kinds(run.when(SendNamed("go", "s", None, "", b"")).facts)[0] == "SignalReceived"
+    assert len(made) <= 2
 
 
 def test_the_path_of_items_is_the_list() -> None:

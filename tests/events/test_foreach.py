@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from goclaw_events.errors import LogDamaged
 from goclaw_events.faults import InvalidDefinition
-from goclaw_events.items import ITEMS_MAX
+from goclaw_events.items import ITEMS_MAX, PARALLEL_ANSWERED
 from goclaw_events.loading import definition_from
 from goclaw_events.plan import (
     Plan,
+    awaited_by,
     compile_plan,
+    has_own_names,
+    lists_awaiting,
     mapped_ref,
     pack_plan,
     plan_at,
+    schema_of,
     unpack_plan,
     work_of,
 )
@@ -93,8 +97,55 @@ def test_faults_are_told_with_their_places() -> None:
     assert faults_of(parallel=0) == [f"bad_value {base}.parallel"]
     with_ = {"url": "${index.x}"}
     assert faults_of(**{"with": with_}) == [f"bad_template {base}.with.url"]
-    saga = {"agent": None, "saga": "s", "lane": None}
-    assert faults_of(**saga) == [f"not_applicable {base}.saga"]
+    other = {"agent": None, "with": None, "timeout": None, "lane": None}
+    collect = {"tasks": ["scan"], "members": ["${item}"]}
+    assert faults_of(**other, collect=collect) == [f"not_applicable {base}.collect.tasks"]
+    other["retry"] = None
+    for name, code in (("${input.key}", "bad_template"), ("$${x", "bad_value"), ("a b", "bad_id")):
+        wait_for = {"foreach": None, "wait_for": {"signal": name}, "parallel": None}
+        rules = dict.fromkeys(("on_item_failure", "item_failures_max", "item_results"))
+        found = faults_of(**{**other, **wait_for, **rules})
+        assert found == [f"{code} {base}.wait_for.signal"]
+
+
+ASKED: dict[str, Any] = {"foreach": "${tasks.scan.result}", "needs": ["scan"]}
+
+
+def test_what_waits_for_others_is_asked_all_at_once() -> None:
+    """It takes no slot: unless it is said otherwise a thousand wait at a time."""
+    for work in ({"wait_for": {"signal": "go"}}, {"approval": {"who": ["anyone"]}}):
+        for said, most in (({}, PARALLEL_ANSWERED), ({"parallel": 3}, 3)):
+            foreach = plan_of({**ASKED, **work, **said}).tasks[1].foreach
+            assert foreach is not None
+            assert foreach.parallel == most
+
+
+@pytest.mark.parametrize(
+    ("signal", "heard", "unheard"),
+    [
+        ("go", ["go"], ["go2", "g"]),
+        ("go-${item}", ["go-", "go-1"], ["go", "1"]),
+        ("${item}.x", ["1.x"], ["1.y"]),
+        ("a-${item}-${index}-b", ["a-1-2-b"], ["a-1", "1-b"]),
+        ("${item}", ["anything"], []),
+    ],
+)
+def test_which_signals_items_may_wait_for(
+    signal: str, heard: list[str], unheard: list[str]
+) -> None:
+    """Of a name of its own it is known how it begins and ends, before the items are."""
+    plan = plan_of({**ASKED, "wait_for": {"signal": signal, "schema": {"type": "number"}}})
+    items = plan_at(plan, mapped_ref(blob_of(pack_plan(plan)), "fetch", 3))
+    for name in heard:
+        assert list(awaited_by(items, name)) == [0, 1, 2]
+        assert lists_awaiting(plan, name) == ["fetch"]
+    for name in unheard:
+        assert not awaited_by(items, name)
+        assert not lists_awaiting(plan, name)
+    assert has_own_names(items) == ("${" in signal)
+    assert lists_awaiting(items, heard[0]) == []
+    assert not awaited_by(plan, heard[0])
+    assert schema_of(work_of(plan.tasks[1])) == {"type": "number"}
 
 
 def test_the_plan_of_the_items_follows_from_a_reference() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.answering import DecideTask, SendNamed, WithdrawNamed
@@ -42,7 +43,7 @@ def answer(world: World) -> None:
         _tell(world, run_id, WithdrawNamed(f"{rng.choice(NAMES)}-{number}", "sim", "sim"), "", b"")
         return
     if drawn < 0.6:
-        name = rng.choice(NAMES)
+        name = rng.choice(NAMES) + rng.choice(["", "", "-0", "-1"])
         digest = b"other" if rng.random() < 0.05 else f"{name}-{number}".encode()
         send(world, run_id, name, f"{name}-{number}", digest)
         return
@@ -166,7 +167,7 @@ def _check_run(
     given: dict[tuple[str, str], list[str]],
 ) -> None:
     """Follow the signals of a run: kept in order, given from the oldest on, left at its end."""
-    kept: dict[str, list[str]] = {name: [] for name in NAMES}
+    kept: dict[str, list[str]] = defaultdict(list)
     deadlines: dict[str, int] = {}
     for entry in entries:
         fact, kind = entry.decoded, entry.fact.type
@@ -189,6 +190,6 @@ def _check_run(
         elif kind == "run.signals_left":
             left = [signal for signals in kept.values() for signal in signals]
             assert sorted(fact.signals) == sorted(left), f"{run_id} leaves {fact.signals}"
-            kept = {name: [] for name in NAMES}
+            kept.clear()
     if run_id in world.history.ended:
         assert not any(kept.values()), f"{run_id} ended beside {kept}"

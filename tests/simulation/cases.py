@@ -136,6 +136,8 @@ RARE: Final = (
     "saga resolved",
     "task moved to another lane",
     "spawned task talked to",
+    "item waits for a signal",
+    "item asks a person",
     "step done again",
     "step done and never said",
     "sleep cancelled before it was due",
@@ -314,7 +316,8 @@ def _fact(entry: Entry) -> Iterator[str]:
         case "task.scheduled" if fact.collect:
             yield "task collects"
         case "task.awaiting":
-            yield "task waits for a signal" if fact.signal else "task asks a person"
+            what = "item" if "foreach" in fact.definition.path else "task"
+            yield f"{what} waits for a signal" if fact.signal else f"{what} asks a person"
         case "run.tasks_skipped":
             yield f"task skipped: {fact.reason}"
         case "task.attempt_lost":

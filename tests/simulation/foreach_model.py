@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+BEGUN = ("task.scheduled", "task.waiting", "task.awaiting")
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -46,7 +48,7 @@ def _window(world: World, run_id: str, plan: Plan, entries: list[Entry]) -> None
     ends = [entry for entry in entries if entry.fact.type == "run.task_ended"]
     for index, task in enumerate(plan.tasks):
         own = world.history.streams.get(f"task/{run_id}/{task.id}", [])
-        begun = [e for e in own if e.fact.type in ("task.scheduled", "task.waiting")]
+        begun = [e for e in own if e.fact.type in BEGUN]
         if not begun:
             continue
         before = sum(1 for end in ends if end.number < begun[0].number)

@@ -27,6 +27,8 @@ OVERFLOWS: Final = (
     "redirect",
     "redirect",
 )
+OF_ITEMS: Final = frozenset({"agent", "workflow", "wait"})
+"""Kinds of work that are done for each item of a list, besides questions."""
 CODES: Final = (
     "agent_error", "timeout", "agent_cancelled", "", "bad_params", "value_not_storable",
     "value_too_large", "agent_unknown", "executor_exhausted", "own.code",
@@ -249,8 +251,11 @@ def _make_foreach(definition: dict[str, Any]) -> None:
     """Let some tasks work on the items of a list; drawn as in `_limit_lanes`."""
     rng = random.Random(repr(definition) + "foreach")
     for task in definition["tasks"].values():
-        if not {"agent", "workflow"} & set(task) or rng.random() > 0.25:
+        asks = {"wait_for", "approval"} & set(task)
+        if not (asks or OF_ITEMS & set(task)) or rng.random() > (0.9 if asks else 0.25):
             continue
+        if "wait_for" in task and rng.random() < 0.5:
+            task["wait_for"]["signal"] += "-${index}"
         if task.get("with") and rng.random() < 0.5:
             task["foreach"] = "${needs}"  # no list
         else:

@@ -22,11 +22,13 @@ from goclaw_events.facts import (
     SignalsLeft,
 )
 from goclaw_events.ids import task_stream
-from goclaw_events.plan import awaiting
+from goclaw_events.plan import awaited_by, awaiting, has_own_names, schema_of
 from goclaw_events.shape import misfit
 from goclaw_events.value import BlobRef, pack
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import MapChunks, Moment
     from goclaw_actors.workflow.state import Run
@@ -37,6 +39,8 @@ BODY_BYTES_MAX: Final = 60 * 1024
 """A signal takes at most so much: it stays inline."""
 KEPT_BYTES_MAX: Final = 512 * 1024
 """So much of all signals together a run keeps."""
+KEPT_FOR_ITEMS_MAX: Final = 1_000
+"""So many are kept for items that have names of their own: nobody knows of one if it will come."""
 NAMED_MAX: Final = 10
 _NOT_ENDED: Final = frozenset({PENDING, ACTIVE})
 _CLOSED: Final = frozenset({"cancelling", "completed", "failed", "cancelled"})
@@ -241,13 +245,16 @@ def _refusal(run: Run, message: SendNamed, body: Value, moment: Moment) -> Refus
         return Refused("run_not_found", f"there is no run {run.run_id}")
     if run.status in _CLOSED:
         return Refused("run_finished", f"run {run.run_id} is {run.status} already")
-    heard = awaiting(run.plan)
-    tasks = heard.get(name)
-    if tasks is None:
-        known = ", ".join(list(heard)[:NAMED_MAX])
+    tasks = awaited_by(run.plan, name)
+    if not tasks:
+        known = ", ".join(list(awaiting(run.plan))[:NAMED_MAX])
         text = f"no task of run {run.run_id} waits for a signal {name!r}"
         return Refused("signal_unknown", text, f"they wait for {known or 'none'}")
-    if not any(run.statuses[index] in _NOT_ENDED for index in tasks):
+    if run.plan.mapped is not None:  # they are all as one, and may be many
+        tasks = tasks[:1] if any(status in run.statuses for status in _NOT_ENDED) else ()
+    else:
+        tasks = [index for index in tasks if run.statuses[index] in _NOT_ENDED]
+    if not tasks:
         text = f"every task of run {run.run_id} that waits for a signal {name!r} has ended"
         return Refused("task_finished", text)
     if 0 < message.deadline_ns <= moment.now_ns:
@@ -255,13 +262,13 @@ def _refusal(run: Run, message: SendNamed, body: Value, moment: Moment) -> Refus
     return _misfit(run, tasks, name, body) or _no_room(run, message, body)
 
 
-def _misfit(run: Run, tasks: list[int], name: str, body: Value) -> Refused | None:
+def _misfit(run: Run, tasks: Sequence[int], name: str, body: Value) -> Refused | None:
     """Refuse a payload that a task which may get it does not take."""
     assert run.plan is not None, "it was submitted"
     for index in tasks:
-        schema = run.plan.tasks[index].params.body["schema"]
+        schema = schema_of(run.plan.tasks[index])
         wrong = None if schema is None else misfit(body, schema)
-        if wrong is not None and run.statuses[index] in _NOT_ENDED:
+        if wrong is not None:
             task = run.plan.tasks[index].id
             return Refused("signal_invalid", f"task {task} does not take this {name}: {wrong}")
     return None
@@ -278,6 +285,11 @@ def _no_room(run: Run, message: SendNamed, body: Value) -> Refused | None:
     if kept >= message.kept_max:
         text = f"{kept} signals {message.name!r} wait in run {run.run_id} already"
         return Refused("signals_full", text, "wait until a task has taken some")
+    if run.plan is not None and has_own_names(run.plan):
+        kept = sum(map(len, run.mail.kept.values()))
+        if kept >= KEPT_FOR_ITEMS_MAX:
+            text = f"{kept} signals wait in run {run.run_id} for items that have not asked for them"
+            return Refused("signals_full", text, "wait until items have taken some")
     if run.mail.kept_bytes + size > KEPT_BYTES_MAX:
         text = f"the signals that wait in run {run.run_id} take {run.mail.kept_bytes} bytes already"
         return Refused("signals_full", text, "wait until a task has taken some")

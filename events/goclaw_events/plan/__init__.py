@@ -7,7 +7,7 @@ Read `model` (what a plan holds), `compiler` (how it is made), `packing` (how it
 """
 
 from goclaw_events.plan.analysis import Analysis, ParallelGroup, analyse
-from goclaw_events.plan.awaits import awaiting
+from goclaw_events.plan.awaits import awaited_by, awaiting, has_own_names, lists_awaiting, schema_of
 from goclaw_events.plan.compiler import check_input, compile_plan
 from goclaw_events.plan.mapped import mapped_ref, task_over, work_of
 from goclaw_events.plan.model import (
@@ -42,16 +42,20 @@ __all__ = [
     "SlotNeeds",
     "UniqueKey",
     "analyse",
+    "awaited_by",
     "awaiting",
     "changed_plan",
     "check_input",
     "compile_plan",
+    "has_own_names",
     "in_order",
+    "lists_awaiting",
     "mapped_ref",
     "pack_plan",
     "pack_version",
     "plan_at",
     "read_plan",
+    "schema_of",
     "spawned_ref",
     "task_over",
     "unpack_plan",

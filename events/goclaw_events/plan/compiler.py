@@ -11,7 +11,8 @@ from goclaw_events.definition import RetryDefinition
 from goclaw_events.facts import WAITERS_MAX_DEFAULT
 from goclaw_events.faults import InvalidDefinition
 from goclaw_events.inputs import PlannedInput, checked_input, default_findings
-from goclaw_events.items import FOREACH, PARALLEL_DEFAULT
+from goclaw_events.items import FOREACH, PARALLEL_ANSWERED, PARALLEL_DEFAULT
+from goclaw_events.plan.awaits import ANSWERED
 from goclaw_events.plan.model import (
     EXPECTED_S_DEFAULT,
     NO_NEEDS,
@@ -135,7 +136,8 @@ def _over_items(
 ) -> PlannedTask:
     """Return the task that has some work done for each item of a list."""
     item = replace(work, index=0, needs=(), when=None)
-    parallel = task.parallel or PARALLEL_DEFAULT
+    default = PARALLEL_ANSWERED if work.kind in ANSWERED else PARALLEL_DEFAULT
+    parallel = task.parallel or default
     outcomes = task.item_results == "outcomes"
     rule = task.on_item_failure or "fail_fast"
     foreach = Foreach(item, parallel, rule, task.item_failures_max, outcomes)

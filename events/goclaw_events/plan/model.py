@@ -187,7 +187,7 @@ class Plan:
     timeout_s: float | None = None
     removed: frozenset[int] = frozenset()
     steps: tuple[PlannedStep, ...] = ()
-    heard: dict[str, list[int]] | None = field(default=None, compare=False, repr=False)
+    heard: dict[str, Sequence[int]] | None = field(default=None, compare=False, repr=False)
     """See `goclaw_events.plan.awaits`, which fills it in."""
     mapped: Mapped | None = None
 
