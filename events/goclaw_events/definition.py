@@ -34,7 +34,10 @@ class RetryDefinition(Part):
     attempts: int = Field(default=1, ge=1, le=ATTEMPTS_MAX, description="tries in all")
     backoff: Literal["fixed", "linear", "exponential"] = "exponential"
     initial: Duration = Field(default=1.0, description="before the second try")
-    max: Duration = Field(default=60.0, description="no wait between tries is longer")
+    max: Duration = Field(
+        default=60.0,
+        description="no wait between tries is longer; if not said, at least `initial`",
+    )
     jitter: Literal["none", "full"] = "full"
     retry_on: tuple[Code, ...] = Field(
         default=(), strict=False, description="only these error codes are tried again"

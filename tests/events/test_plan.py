@@ -353,3 +353,15 @@ def test_every_fault_of_an_input_is_reported() -> None:
     assert caught.value.code == "invalid_input"
     with pytest.raises(InvalidInput, match="'i' should be of type integer"):
         check_input(plan, {"s": "", "x": 1, "i": None})
+
+
+@pytest.mark.parametrize(
+    ("said", "max_s"),
+    [({}, 60.0), ({"initial": "1h"}, 3600.0), ({"initial": "1h", "max": "5m"}, 300.0)],
+)
+def test_a_first_wait_is_not_cut_short_by_a_bound_that_nobody_set(
+    said: dict[str, Any], max_s: float
+) -> None:
+    """The default bound of a minute is meant for waits that grow."""
+    plan = plan_of({"a": {"agent": "x", "retry": {"attempts": 2, **said}}})
+    assert plan.tasks[0].retry.max_s == max_s

@@ -251,11 +251,12 @@ def _retry(retry: RetryDefinition | None, seen: dict[int, RetryPolicy]) -> Retry
     policy = seen.get(id(retry))
     if policy is None:
         given = retry or _RETRY_NONE
+        is_bounded = "max" in given.model_fields_set
         policy = seen[id(retry)] = RetryPolicy(
             given.attempts,
             given.backoff,
             given.initial,
-            given.max,
+            given.max if is_bounded else max(given.max, given.initial),
             given.jitter,
             given.retry_on,
             given.non_retryable,
