@@ -203,6 +203,7 @@ RARE: Final = (
     "signal given back",
     "signals left at the end",
     "kept signal withdrawn or expired",
+    "saga begun by a schedule",
     "answer comes to a task that stands still",
     "wait for an answer cancelled",
     "fan-out of twenty or more",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_events.ids import OWNERS, is_saga, owner_stream
 from tests.simulation.clock import SECOND_NS
 from tests.simulation.room_model import turns_of
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 COUNTED_MAX: Final = 1_000
+SUBMITTED: Final = ("run.submitted", "saga.submitted")
+SAGA_ENDS: Final = {
+    "saga.completed": "completed",
+    "saga.compensated": "compensated",
+    "saga.alarmed": "compensation_failed",
+    "saga.resolved": "resolved",
+}
 MINUTE_NS: Final = 60 * SECOND_NS
 
 
@@ -171,7 +179,15 @@ def check_schedule(world: World, stream: str, entries: list[Entry]) -> None:
     for entry in entries:
         if entry.fact.type == "schedule.run_ended":
             fact = entry.decoded
-            assert world.history.ended.get(fact.run_id) == fact.status, f"{stream}: {fact}"
+            assert fact.status in _ends(world, fact.run_id), f"{stream}: {fact}"
+
+
+def _ends(world: World, run_id: str) -> list[str | None]:
+    """Return how a run has ended, or a saga, of which a person may make something else."""
+    if not is_saga(run_id):
+        return [world.history.ended.get(run_id)]
+    own = world.history.streams.get(owner_stream(run_id), [])
+    return [SAGA_ENDS.get(entry.fact.type) for entry in own]
 
 
 def check_all_begun(world: World) -> None:
@@ -182,13 +198,14 @@ def check_all_begun(world: World) -> None:
             if entry.fact.type != "schedule.fired":
                 continue
             fired.append(entry.decoded.run_id)
-            own = world.history.streams.get(f"workflow/{entry.decoded.run_id}", [])
-            begun = [found for found in own if found.fact.type == "run.submitted"]
+            own = world.history.streams.get(owner_stream(entry.decoded.run_id), [])
+            begun = [found for found in own if found.fact.type in SUBMITTED]
             struck = world.options.rate("bug") and not begun
             assert len(begun) == 1 or struck, f"{stream}: {entry.decoded} has {len(begun)} runs"
     submitted = {
         entries[0].fact.stream.partition("/")[2]
-        for _, entries in world.history.of_kind("workflow")
+        for kind in OWNERS
+        for _, entries in world.history.of_kind(kind)
         if entries[0].decoded.submitted_by.startswith("schedule/")
     }
     assert submitted <= set(fired), f"nobody fired {submitted - set(fired)}"

@@ -15,6 +15,7 @@ from goclaw_actors.scheduling import (
 )
 from goclaw_events.ids import schedule_stream
 from tests.simulation.clock import SECOND_NS
+from tests.simulation.travellers import scheduled_saga
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -61,7 +62,8 @@ def scheduling(world: World) -> set[str]:
 
 def _setting(world: World, name: str) -> SetSchedule:
     rng = world.rng
-    definition, packed, plan_name = world.clients.child
+    is_saga = rng.random() < 0.25
+    definition, packed, plan_name = scheduled_saga(world) if is_saga else world.clients.child
     world.schedule_blobs[definition.sha256] = packed
     overlap = rng.choice(["skip", "queue", "cancel"])
     missed = rng.choice(["skip", "one", "all"] if overlap == "queue" else ["skip", "one"])
@@ -72,11 +74,11 @@ def _setting(world: World, name: str) -> SetSchedule:
     cron = f"*/{minutes} * * * *" if rng.random() < 0.3 else ""
     jitter_ns = rng.choice([0, 0, SECOND_NS])
     late_ns = rng.choice([0, SECOND_NS, 60 * SECOND_NS])
-    digest = f"{name} {rng.randrange(3)}".encode()
+    digest = f"{name} {rng.randrange(3)} {is_saga}".encode()
     return SetSchedule(
         definition, plan_name, {}, {}, None, digest, cron, "UTC", 0 if cron else every_ns,
         jitter_ns, overlap, missed, late_ns, rng.choice([1, 3, 50]), "",
-        paused=rng.random() < 0.1, replace=rng.random() < 0.4, set_by="sim",
+        paused=rng.random() < 0.1, replace=rng.random() < 0.4, set_by="sim", is_saga=is_saga,
     )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from goclaw_actors.message import Message, Reply
 from goclaw_actors.saga.decide import SAGAS
 from goclaw_actors.saga.state import AWAITING, FAILED, FINAL
 from goclaw_actors.task.doubt import UNKNOWN
-from goclaw_events.ids import is_saga, lane_stream, plain_id, saga_key, saga_stream
+from goclaw_events.ids import is_saga, lane_stream, plain_id, routing_key, saga_key, saga_stream
 from goclaw_events.plan import unpack_plan
 from tests.actors.sagas import submission
 from tests.simulation.saga_author import UNDO, SagaPlan, write_saga
@@ -25,6 +25,7 @@ from tests.simulation.saga_rules import check_ledger, check_order
 
 if TYPE_CHECKING:
     from goclaw_actors.work import Outcome, StartAttempt
+    from goclaw_events.value import BlobRef
     from tests.simulation.world import World
 
 SAGAS_MAX: Final = 2
@@ -62,13 +63,34 @@ def begin(world: World, saga_id: str) -> None:
     world.node.accept(message)
 
 
+def scheduled_saga(world: World) -> tuple[BlobRef, bytes, str]:
+    """Return the saga that schedules of a world begin: its definition, as stored, and its name."""
+    if world.scheduled_saga is None:
+        rng = random.Random(f"scheduled saga {world.seed}")
+        world.scheduled_saga = write_saga(rng, "", 2, 2)
+    plan = world.scheduled_saga
+    body = (message := submission(plan.steps, **plan.head)).body
+    return body.definition, (message.blobs or {})[body.definition.sha256], body.name
+
+
+def _adopt(world: World) -> None:
+    """Know the sagas that schedules have begun."""
+    for stream, entries in world.history.of_kind("saga"):
+        if entries[0].decoded.submitted_by.startswith("schedule/"):
+            saga_id = plain_id(routing_key(stream))
+            assert world.scheduled_saga is not None, f"nobody scheduled {saga_id}"
+            world.sagas[saga_id] = world.scheduled_saga._replace(saga_id=saga_id)
+            world.sagas_begun.add(saga_id)
+
+
 def look_after(world: World) -> None:
     """Be the person whom sagas wait for: retry compensations, have manual steps undone.
 
     What goes through a lane that was given up cannot be undone any more, and is seen to by hand.
     """
-    if world.sagas:
+    if world.sagas or world.scheduled_saga:
         world.history.update(world.journal)
+        _adopt(world)
     for saga_id in sorted(world.sagas):
         status = status_of(world, saga_id)
         if status == FAILED and world.history.poisoned:
@@ -112,7 +134,8 @@ def ended(world: World, attempt: StartAttempt, outcome: Outcome) -> None:
     """Let an attempt that ends have had its effect, as its outcome says or leaves open."""
     if not is_saga(attempt.run_id):
         return
-    plan = world.sagas[plain_id(attempt.run_id)]
+    plan = world.sagas.get(plain_id(attempt.run_id)) or world.scheduled_saga
+    assert plan is not None, f"nobody began {attempt.run_id}"
     step = attempt.task_id.removesuffix(UNDO)
     of_action = step == attempt.task_id
     open_ = outcome.abandoned or outcome.code in UNKNOWN or outcome.status == "cancelled"
@@ -165,6 +188,7 @@ def status_of(world: World, saga_id: str) -> str:
 
 def going(world: World) -> list[str]:
     """Return the sagas that were begun and have not ended; one that was given up has no end."""
+    _adopt(world)
     given_up = {stream.partition("/")[2] for stream in world.history.poisoned}
     return [
         saga_id
@@ -176,9 +200,12 @@ def going(world: World) -> list[str]:
 
 def check_sagas(world: World) -> None:
     """Check every saga once nothing fails any more: its end, the ledger, and the order."""
+    _adopt(world)
     for saga_id, plan in world.sagas.items():
         status = status_of(world, saga_id)
         world.note(f"saga {status}")
+        if ":" in saga_id:
+            world.note("saga begun by a schedule")
         for entry in world.history.streams.get(saga_stream(saga_id), ()):
             if entry.fact.type in WAITS:
                 world.note(entry.fact.type)

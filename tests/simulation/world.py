@@ -77,6 +77,7 @@ class World:
         self.ledger: dict[tuple[str, int, str, str], int] = {}
         self.ever_started: dict[AttemptToken, StartAttempt] = {}
         self.sagas: dict[str, SagaPlan] = {}
+        self.scheduled_saga: SagaPlan | None = None
         self.sagas_begun: set[str] = set()
         self.saga_ledger = Ledger()
         self.handed_over: dict[tuple[int, int, int], str] = {}
