@@ -18,6 +18,7 @@ from goclaw.signals import ACCEPTED, CONSUMED, OFFERED, WITHDRAWN, Level, NamedS
 from goclaw.task_places import state_at
 from goclaw_actors.answering import SendNamed, WithdrawNamed
 from goclaw_actors.decider import Refused
+from goclaw_actors.task.state import FINAL
 from goclaw_events.ids import check_id, task_stream, workflow_stream
 from goclaw_events.plan import awaited_by, lists_awaiting
 from goclaw_events.value import pack
@@ -73,7 +74,8 @@ async def _send(engine: Engine, asked: SendSignal) -> dict[str, Any]:
 async def _hearer(parts: Parts, run_id: str, name: str) -> str:
     """Return the run that hears a signal: that of the items of a list, where only they wait for it.
 
-    Raises `ItemsUnknown` where there are none yet, `UsageInvalid` where several lists have such.
+    Lists that are at work come first. Raises `ItemsUnknown` where one has yet to begin, and none is
+    at work, `UsageInvalid` where several are.
     """
     try:
         plan = parts.plan_of(run_id)
@@ -83,16 +85,26 @@ async def _hearer(parts: Parts, run_id: str, name: str) -> str:
     if not lists:
         return run_id
     states = [await asyncio.to_thread(state_at, parts, task_stream(run_id, task)) for task in lists]
-    runs = [str(state.child_run) for state in states if state.child_run]
-    if not runs:
-        msg = (
-            f"items of {', '.join(lists)} of run {run_id} wait for {name!r}, and none is known yet"
-        )
-        raise ItemsUnknown(msg, hint="send it again when the task has begun", run_id=run_id)
+    going = [state for state in states if state.status not in FINAL]
+    runs = [str(state.child_run) for state in going if state.child_run]
+    what = f"items of {', '.join(lists)} of run {run_id} wait for {name!r}"
     if len(runs) > 1:
-        msg = f"items of {', '.join(lists)} of run {run_id} wait for {name!r}"
-        raise UsageInvalid(msg, hint=f"send it to one of the runs {', '.join(runs)}")
-    return runs[0]
+        raise UsageInvalid(what, hint=f"send it to one of the runs {', '.join(runs)}")
+    if going and not runs:
+        msg = f"{what}, and none is known yet"
+        raise ItemsUnknown(msg, hint="send it again when the task has begun", run_id=run_id)
+    return runs[0] if runs else str(states[-1].child_run or run_id)
+
+
+async def hearers(parts: Parts, run_id: str) -> list[str]:
+    """Return the runs that may have been sent a signal by its name: a run, and those of its items.
+
+    Raises `RunNotFound`.
+    """
+    check_id(run_id, "run id")
+    lists = lists_awaiting(parts.plan_of(run_id))
+    states = [await asyncio.to_thread(state_at, parts, task_stream(run_id, task)) for task in lists]
+    return [run_id, *(str(state.child_run) for state in states if state.child_run)]
 
 
 async def withdraw(engine: Engine, run_id: str, signal: str, reason: str) -> bool:
@@ -100,7 +112,6 @@ async def withdraw(engine: Engine, run_id: str, signal: str, reason: str) -> boo
 
     To take it back again changes nothing. Raises `CommandRefused` where it came too late.
     """
-    check_id(run_id, "run id")
     body = WithdrawNamed(signal, reason, signed(""))
     try:
         await engine.command(workflow_stream(run_id), body)

@@ -288,10 +288,9 @@ def _child_of(parts: Parts, run_id: str, task: str) -> str:
 
 async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
-    if asked.task is None and await named.withdraw(
-        engine, asked.run_id, asked.signal_id, asked.reason
-    ):
-        return {"signal_id": asked.signal_id}
+    for run_id in await named.hearers(engine.parts, asked.run_id) if asked.task is None else ():
+        if await named.withdraw(engine, run_id, asked.signal_id, asked.reason):
+            return {"signal_id": asked.signal_id}
     run_id, task = await placed(engine.parts, asked)
     body = WithdrawSignal(task, asked.signal_id, asked.reason)
     await engine.command(workflow_stream(run_id), body)
@@ -300,8 +299,8 @@ async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
 
 async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
     check_id(asked.signal_id, "signal id")
-    if asked.task is None:
-        sent = Signalled(asked.signal_id, asked.run_id, "", "")
+    for run_id in await named.hearers(engine.parts, asked.run_id) if asked.task is None else ():
+        sent = Signalled(asked.signal_id, run_id, "", "")
         with suppress(SignalNotFound):
             return asdict(await told_at(engine, NamedStory(sent), asked.wait, asked.timeout_s))
     run_id, task = await placed(engine.parts, asked)

@@ -158,10 +158,13 @@ async def test_each_item_waits_for_a_signal_of_its_own_name(engine: goclaw.Engin
             await engine.send_signal("r", name, body)
         assert refused.value.code == code
     kept = await engine.send_signal("r", "paid-nobody", 7)
+    back = await engine.send_signal("r", "paid-else", 7)
+    await engine.withdraw("r", back.signal, reason="a slip")
+    assert (await engine.signal_state("r", back.signal)).state == "withdrawn"
     await engine.send_signal(items, "paid-a", 1)
     await engine.send_signal("r", "paid-c", 3)
     assert (await engine.result("r")).unwrap() == [1, 2, 3]
-    left = await engine.signal_state(items, kept.signal, wait="declined")
+    left = await engine.signal_state("r", kept.signal, wait="declined")
     assert left.state == "declined"
 
 
@@ -181,6 +184,16 @@ async def test_items_may_share_a_name_and_lists_may_not(engine: goclaw.Engine) -
     for one in await engine.inbox():
         await engine.send_signal(one["run_id"], "go", 5)
     assert (await engine.result("s")).unwrap() == {"a": [5], "b": [5]}
+    row = definition_from({"name": "w", "tasks": {"a": each, "b": {**each, "needs": ["a"]}}})
+    await engine.submit(row, run_id="t")
+    for n in range(2):
+        (one,) = await asked(engine, 1)
+        await engine.send_signal("t", "go", n, wait="consumed")
+        assert one["task"] == f"{'ab'[n]}:0"
+    assert (await engine.result("t")).unwrap() == [1]
+    with pytest.raises(CommandRefused) as refused:
+        await engine.send_signal("t", "go", 3)
+    assert refused.value.code == "run_finished"
 
 
 def trip() -> goclaw.Saga:

@@ -68,11 +68,13 @@ def may_await(task: PlannedTask, name: str) -> bool:
     return begins and (not isinstance(last, str) or name.endswith(last))
 
 
-def lists_awaiting(plan: Plan, name: str) -> list[str]:
-    """Return the tasks over lists whose items could wait for a signal of this name."""
+def lists_awaiting(plan: Plan, name: str | None = None) -> list[str]:
+    """Return the tasks over lists whose items could wait for a signal of this name (None: any)."""
     if plan.mapped is not None:
         return []
     items = ((task.id, task.foreach.item) for task in plan.tasks if task.foreach is not None)
+    if name is None:
+        return [task_id for task_id, item in items if item.kind == WAIT_FOR]
     return [task_id for task_id, item in items if may_await(item, name)]
 
 
