@@ -292,6 +292,8 @@ def test_a_deadline_of_an_answer_at_a_time_is_written_in_a_version_of_its_own() 
 
     data = written(until)
     assert [written(said)[11] for said in ("3d", until, "${input.s}")] == [7, 10, 10]
+    each = {"foreach": [1, 2], "approval": {"who": ["me"], "deadline": until}}
+    assert pack_plan(plan_of({"w": each}))[11] == 10
     tasks = unpack_plan(data).tasks
     assert [task.wait for task in tasks] == [compile_template(until)] * 2
     assert [task.params.body["deadline"] for task in tasks] == [None, None]

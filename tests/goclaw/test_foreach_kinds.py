@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +15,7 @@ from goclaw.builder import ITEM
 from goclaw.cli import main
 from goclaw.errors import ItemsUnknown, UsageInvalid
 from goclaw.results import CommandRefused
+from goclaw.testing import TestEngine
 from goclaw_actors.executors.agents import AgentRegistry
 from goclaw_actors.task.child import child_id
 from goclaw_events.loading import definition_from
@@ -260,3 +262,22 @@ async def test_items_collect_other_runs(engine: goclaw.Engine) -> None:
     assert [{(one["run_id"], one["task"]) for one in each["members"]} for each in found] == [
         {(team, "e"), (team, "")} for team in ("red", "blue")
     ]
+
+
+async def test_each_item_has_a_deadline_of_its_own() -> None:
+    """A time that it brings along: the most urgent is asked about first, and decided by then."""
+    question = {
+        "who": ["me"], "message": "${item.n}", "deadline": {"until": "${item.at}"},
+        "on_deadline": "reject", "on_reject": "continue",
+    }  # fmt: skip
+    tasks = {"w": {"foreach": "${input.l}", "approval": question}}
+    definition = definition_from({"name": "d", "input": {"l": {}}, "tasks": tasks})
+    items = [{"n": "late", "at": "2026-03-29T00:00:00Z"}, {"n": "soon", "at": "2026-03-28T00:00Z"}]
+    async with TestEngine(begin=datetime(2026, 3, 27, tzinfo=UTC)) as engine:
+        await engine.submit(definition, input={"l": items}, run_id="r")
+        for passed, left in (("1h", ["soon", "late"]), ("24h", ["late"])):
+            await engine.advance(passed)
+            assert [one["message"] for one in await engine.inbox()] == left
+        await engine.advance("24h")
+        found = await engine.result("r")
+        assert [one["approved"] for one in found.unwrap()] == [False, False]

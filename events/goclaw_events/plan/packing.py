@@ -132,8 +132,12 @@ def _is_until(task: PlannedTask) -> bool:
 
 
 def _ends_later(task: PlannedTask) -> bool:
-    """Tell whether a task waits for an answer until a time, or for as long as a template says."""
-    return task.kind in ANSWERED and task.wait is not None
+    """Tell whether a task waits for an answer until a time, or for as long as a template says.
+
+    Or has the items of a list do so.
+    """
+    one = task if task.foreach is None else task.foreach.item
+    return one.kind in ANSWERED and one.wait is not None
 
 
 def _fills_up(plan: Plan) -> bool:
