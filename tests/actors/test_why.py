@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from goclaw_actors.adjusting import AdjustTask
+from goclaw_actors.answering import AskSignal
 from goclaw_actors.contents import StoredContents
 from goclaw_actors.directory import deciders
 from goclaw_actors.lending import Release
@@ -158,6 +159,17 @@ def test_a_run_that_stands_still_says_so(how: str) -> None:
     stage.rest()
     for sight in (live(stage), stored(stage)):
         assert why(sight).details["status"] == how
+
+
+def test_who_is_past_its_deadline_is_not_stuck() -> None:
+    """It gave back what came since, so its run knows no more that it waits: an engine ends it."""
+    stage = Stage()
+    lose(stage, AskSignal)
+    stage.submit({"w": {"wait_for": {"signal": "go", "deadline": "30s"}}})
+    stage.rest()
+    assert why(stored(stage), "w").kind == kinds.NOTHING
+    stage.clock.ns += 30 * 10**9
+    assert why(stored(stage), "w").kind == kinds.SIGNAL
 
 
 def test_a_long_chain_is_cut_short_and_a_wide_run_too() -> None:

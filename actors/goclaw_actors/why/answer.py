@@ -33,6 +33,8 @@ def without_answer(sight: Sight, task: Task, since: int) -> Reason | None:
             return on_its_way(sight, task.stream, stream, body)
     run: Run | None = state_of(sight, stream)
     index = None if run is None or run.plan is None else run.plan.index.get(task.task_id)
-    if run is None or run.mail is None or index not in run.mail.asks:
+    is_asked = run is not None and run.mail is not None and index in run.mail.asks
+    # one whose deadline is over gave back what came since, and is ended once an engine runs
+    if not is_asked and not 0 < task.due_ns <= sight.now_ns:
         return None
     return Reason(SIGNAL, task.stream, since, task.due_ns, {"signal": signal})
