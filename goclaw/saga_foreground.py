@@ -176,7 +176,7 @@ async def _wait(
     finally:
         stopped.cancel()
         everything.cancel()
-        await asyncio.gather(*waits, stopped, return_exceptions=True)
+        await asyncio.gather(*waits, everything, stopped, return_exceptions=True)
     records = [await client.sagas.show(saga_id) for saga_id in saga_ids]
     return SagaEnding(records, cut_short)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -331,6 +332,23 @@ def test_a_saga_is_pointed_at_where_a_run_is_meant(
     assert told("log", "show", "--run", "t")[0] == 3
     code, said = told("replay", "--run", "s")
     assert (code, "goclaw sagas show" in said) == (3, True)
+
+
+def test_who_waits_no_longer_leaves_nothing_behind(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A command that waited long enough says how to go on, and no traceback follows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "slow.yaml").write_text(
+        "{name: slow, steps: {a: {action: {agent: book, with: {what: wait}}}}}"
+    )
+    assert main(["sagas", "run", "slow.yaml", "--timeout", "0.1"]) == 4
+    gc.collect()
+    assert "goclaw sagas resume" in capsys.readouterr().err
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 async def test_durable_steps_of_a_saga_are_shown(
