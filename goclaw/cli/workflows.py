@@ -72,23 +72,27 @@ def list_workflows(settings: Settings, as_json: bool) -> None:
 @settings_options
 @json_option
 def show(settings: Settings, name: str, as_json: bool) -> None:
-    """Show what is registered as NAME: its inputs, tasks and versions."""
+    """Show what is registered as NAME: its inputs, tasks or steps, and versions."""
     from goclaw.asking import ask
+    from goclaw.render_saga import HEADERS, compensation_rows
 
     found = ask(settings, "workflows.show", name=name)
     if as_json:
         emit(found)
         return
-    click.echo(f"{found['name']}@{found['version']}, {found['digest'][:_DIGEST_CHARS]}")
+    digest = found["digest"][:_DIGEST_CHARS]
+    click.echo(f"{found['kind']} {found['name']}@{found['version']}, {digest}")
     if found["input"]:
         click.echo()
         rows = [(item["name"], item["type"], "yes" if item["required"] else "")
                 for item in found["input"]]  # fmt: skip
         print_table(("input", "type", "required"), rows)
     click.echo()
-    print_table(
-        ("task", "needs"), [(task["id"], " ".join(task["needs"])) for task in found["tasks"]]
-    )
+    steps = [(task["id"], " ".join(task["needs"])) for task in found["tasks"]]
+    print_table(("step" if found["kind"] == "saga" else "task", "needs"), steps)
+    if found["compensations"]:
+        click.echo()
+        print_table(HEADERS, compensation_rows(found["compensations"]))
     click.echo()
     print_table(
         ("version", "registered", "digest"),

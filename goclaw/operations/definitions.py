@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw.asker import asker
 from goclaw.operations.operation import NoParams, Params, act, read
 from goclaw.operations.work import Document
+from goclaw.render_saga import compensations_of
 from goclaw.run_records import time_text
 from goclaw_events.plan import unpack_plan
 
@@ -51,14 +52,17 @@ def _show(ground: Ground, asked: NameDefinition) -> dict[str, Any]:
     found = ground.catalogue.find(asked.name)
     plan = unpack_plan(ground.journal.blob(found.definition))
     versions = ground.catalogue.versions(found.name)
+    undoing = {step.compensation for step in plan.steps}
     return {
         **_summary(found),
+        "kind": "saga" if plan.steps else "workflow",
         "input": [
             {"name": item.name, "type": item.type, "required": item.is_required}
             for item in plan.inputs
         ],
         "tasks": [{"id": task.id, "needs": [plan.tasks[n].id for n in task.needs]}
-                  for task in plan.tasks],
+                  for task in plan.tasks if task.index not in undoing],
+        "compensations": compensations_of(plan),
         "versions": [_summary(version) for version in versions],
     }  # fmt: skip
 
@@ -84,7 +88,7 @@ OPERATIONS: Final = (
     read("workflows.list", NoParams, _list, "List registered names, with their latest version.",
          "`[summary]`"),
     read("workflows.show", NameDefinition, _show, "Show a registered definition.",
-         "its summary, `input`, `tasks` and `versions`"),
+         "its summary, `kind`, `input`, `tasks`, `compensations` of a saga, and `versions`"),
     read("workflows.plan", NameDefinition, _plan, "Give the compiled plan of a definition.",
          "its summary and `plan: bytes`"),
 )  # fmt: skip

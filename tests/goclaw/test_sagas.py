@@ -334,6 +334,24 @@ def test_a_saga_is_pointed_at_where_a_run_is_meant(
     assert (code, "goclaw sagas show" in said) == (3, True)
 
 
+async def test_a_registered_saga_is_shown_as_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its steps by needs; what undoes them beside that."""
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await engine.register(trip())
+    asked = ["workflows", "show", "trip", "--data-dir", str(tmp_path / "d")]
+    assert await asyncio.to_thread(main, asked) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("saga trip@1, ")
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["hotel", "flight"] in lines
+    assert ["flight", "agent", "cancel", "hotel", "/default", "auto"] in lines
+    assert await asyncio.to_thread(main, [*asked, "--json"]) == 0
+    found = last_json(capsys.readouterr().out)
+    assert (found["kind"], [task["id"] for task in found["tasks"]]) == ("saga", ["flight", "hotel"])
+
+
 def test_who_waits_no_longer_leaves_nothing_behind(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
