@@ -9,6 +9,7 @@ import pytest
 from goclaw_actors.collecting import MembersReported, UnwatchTasks, WatchTasks
 from goclaw_actors.compensating import CompensateSaga, ResolveSaga, RetrySaga
 from goclaw_actors.message import Message
+from goclaw_actors.rebuild import fold
 from goclaw_actors.saga import Saga, saga_decider
 from goclaw_actors.saga.watching import WATCHERS_MAX
 from goclaw_actors.scheduling import DeleteSchedule, SetSchedule, TriggerSchedule
@@ -21,6 +22,7 @@ from goclaw_events.facts import (
 )
 from goclaw_events.ids import plain_id, saga_stream, schedule_stream
 from goclaw_events.plan import pack_plan
+from goclaw_events.replay import stream_turns
 from goclaw_events.value import blob_of
 from goclaw_events.verify import verify
 from tests.actors.given import NOW_NS, Scenario, Shelf
@@ -203,3 +205,23 @@ def test_a_saga_tells_who_watches_it_once() -> None:
     assert watched(scenario, "one-more") == [["", 0, "unknown", ""]]
     scenario.when(UnwatchTasks("c"))
     assert "c" not in scenario.state.watchers
+
+
+def test_older_snapshots_become_those_of_today() -> None:
+    """A saga of before was watched by nobody; a schedule of before began runs."""
+    stage = scheduled({"a": step()})
+    (first,) = fired(stage)
+    saga = stage.saga(first)
+    form = stage.kinds["saga"].form
+    assert form is not None
+    fields, *rest = form.root(saga)
+    assert fields[-1] == [STREAM]
+    root, maps = form.raises[3]([fields[:-1], *rest], {})
+    saga.watchers.clear()
+    assert form.root(form.restore(saga_stream(first), root, maps)) == form.root(saga)
+    form = stage.kinds["schedule"].form
+    assert form is not None
+    schedule = fold(stage.kinds["schedule"], STREAM, stream_turns(stage.journal, STREAM))
+    status, said, *more = form.root(schedule)
+    root, maps = form.raises[2]([status, said[:-1], *more], {})
+    assert form.restore(STREAM, root, maps).said == schedule.said._replace(is_saga=False)
