@@ -291,7 +291,7 @@ async def _withdraw(engine: Engine, asked: Withdraw) -> dict[str, Any]:
     for run_id in await named.hearers(engine.parts, asked.run_id) if asked.task is None else ():
         if await named.withdraw(engine, run_id, asked.signal_id, asked.reason):
             return {"signal_id": asked.signal_id}
-    run_id, task = await placed(engine.parts, asked)
+    run_id, task = await _told(engine.parts, asked)
     body = WithdrawSignal(task, asked.signal_id, asked.reason)
     await engine.command(workflow_stream(run_id), body)
     return {"signal_id": asked.signal_id}
@@ -303,9 +303,19 @@ async def _state(engine: Engine, asked: AwaitSignal) -> dict[str, Any]:
         sent = Signalled(asked.signal_id, run_id, "", "")
         with suppress(SignalNotFound):
             return asdict(await told_at(engine, NamedStory(sent), asked.wait, asked.timeout_s))
-    run_id, task = await placed(engine.parts, asked)
+    run_id, task = await _told(engine.parts, asked)
     story = Story(Signalled(asked.signal_id, run_id, task, ""))
     return asdict(await told_at(engine, story, asked.wait, asked.timeout_s))
+
+
+async def _told(parts: Parts, asked: Withdraw | AwaitSignal) -> Place:
+    """Return which task a signal was said to that was not sent to the run itself by a name."""
+    try:
+        return await placed(parts, asked)
+    except UsageInvalid as error:
+        msg = f"run {asked.run_id} was sent no signal {asked.signal_id} by a name"
+        hint = f"if it was said to a task, say which: {error.hint}"
+        raise SignalNotFound(msg, hint=hint) from None
 
 
 def _named(found: dict[str, Any]) -> Signalled:
