@@ -144,6 +144,19 @@ def test_what_did_a_durable_step_and_failed_is_in_doubt(name: str, *, is_undone:
     check_over(stage, "compensated")
 
 
+def test_a_refusal_says_what_people_can_do() -> None:
+    """Where a saga waits for a person, which commands there are; where it undoes, what it does."""
+    stage = begun({"a": step(policy="manual"), "b": step("a"), "c": step("b")})
+    stage.done("a", "b")
+    stage.fail("c")
+    assert "goclaw why s" in stage.resolve().hint
+    stage.done("b" + UNDO)
+    assert "goclaw sagas compensate s, or goclaw sagas resolve s" in stage.retry().hint
+    stage.compensate()
+    stage.fail("a" + UNDO)
+    assert "goclaw sagas retry s, or goclaw sagas resolve s" in stage.compensate().hint
+
+
 def test_a_doubt_of_an_earlier_attempt_stays() -> None:
     """The first attempt timed out; that the second one says it failed does not take that back."""
     stage = begun({"a": step(retry={"attempts": 2, "initial": 1, "jitter": "none"})})
