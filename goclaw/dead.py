@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Iterable,
+        Iterator,
+        Mapping,
+        Sequence,
+    )
 
 
 _READ_YOUR_WRITES: Final = "now"
 AT_ONCE: Final = 50
 """So many letters are asked for by one request."""
-TURNS_PER_S: Final = 10.0
-"""Where a rate is given, letters are handed over in so many turns a second at most."""
 
 
 class Dead:
@@ -68,19 +72,18 @@ class Dead:
     ) -> dict[str, Any]:
         """Have all open letters of a kind and a group run again, at most so many a second.
 
-        Not parked messages. Letters that die meanwhile are left for the next time. It ends with
-        the program that asks; what is left then is open still. Returns `{done, refused}`.
+        Not parked messages. The rate is kept by the engine, in the lane `/redrive`, as that which
+        was given last: they begin by themselves. Letters that die meanwhile are left for the next
+        time. Asking again changes nothing for those that wait already. Returns
+        `{done, repeated, refused}`; `repeated` are those of `done` that had been asked for before.
         """
         kind = kind_of(kind, edits)
         letters = [letter async for letter in self._all("open", kind, group) if in_bulk(letter)]
-        done: list[str] = []
-        refused: list[Any] = []
-        for turn, wait_s in paced(letters, rate_per_s):
-            await asyncio.sleep(wait_s)
-            answer = await self._ask("dead.redrive", bulk_of(turn, reason, edits))
-            done += answer["done"]
-            refused += answer["refused"]
-        return {"done": done, "refused": refused}
+        answers = [
+            await self._ask("dead.redrive", bulk_of(some, reason, edits, rate_per_s))
+            for some in parts_of(letters)
+        ]
+        return summed(answers)
 
     async def discard(self, letter: str, *, reason: str = "") -> dict[str, Any]:
         """Give a letter up: a task fails, a saga is resolved, and the reason is recorded."""
@@ -144,15 +147,12 @@ class SyncDead:
     ) -> dict[str, Any]:
         """Have all open letters of a kind and a group run again: as `Dead.redrive_all`."""
         kind = kind_of(kind, edits)
-        done: list[str] = []
-        refused: list[Any] = []
         letters = [letter for letter in self._all("open", kind, group) if in_bulk(letter)]
-        for turn, wait_s in paced(letters, rate_per_s):
-            time.sleep(wait_s)
-            answer = self._ask("dead.redrive", bulk_of(turn, reason, edits))
-            done += answer["done"]
-            refused += answer["refused"]
-        return {"done": done, "refused": refused}
+        answers = [
+            self._ask("dead.redrive", bulk_of(some, reason, edits, rate_per_s))
+            for some in parts_of(letters)
+        ]
+        return summed(answers)
 
     def discard(self, letter: str, *, reason: str = "") -> dict[str, Any]:
         """Give a letter up: as `Dead.discard`."""
@@ -193,10 +193,14 @@ def decision_of(
 
 
 def bulk_of(
-    letters: Sequence[Mapping[str, Any]], reason: str, edits: Mapping[str, Any] | None = None
+    letters: Sequence[Mapping[str, Any]],
+    reason: str,
+    edits: Mapping[str, Any] | None = None,
+    rate_per_s: float | None = None,
 ) -> dict[str, Any]:
     """Return the parameters for many letters: those that are refused keep no others back."""
-    return {**decision_of(letters, reason, edits), "together": True}
+    said = {**decision_of(letters, reason, edits), "together": True}
+    return said if rate_per_s is None else {**said, "rate_per_s": rate_per_s}
 
 
 def kind_of(kind: str | None, edits: Mapping[str, Any] | None) -> str | None:
@@ -209,16 +213,16 @@ def in_bulk(letter: Mapping[str, Any]) -> bool:
     return bool(letter["kind"] != "message")
 
 
-def paced(
-    letters: Sequence[Mapping[str, Any]], rate_per_s: float | None
-) -> Iterator[tuple[Sequence[Mapping[str, Any]], float]]:
-    """Yield the letters of each request, and how long to wait before it, in seconds.
+def parts_of(letters: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Yield the letters of each request."""
+    for at in range(0, len(letters), AT_ONCE):
+        yield letters[at : at + AT_ONCE]
 
-    Never more than a tenth of a second's letters come at once, or one.
-    """
-    count = AT_ONCE
-    if rate_per_s is not None:
-        count = max(1, min(AT_ONCE, int(rate_per_s / TURNS_PER_S)))
-    for at in range(0, len(letters), count):
-        wait_s = count / rate_per_s if rate_per_s is not None and at else 0.0
-        yield letters[at : at + count], wait_s
+
+def summed(answers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what several requests came to, together."""
+    found: dict[str, list[Any]] = {"done": [], "repeated": [], "refused": []}
+    for answer in answers:
+        for name, letters in found.items():
+            letters.extend(answer[name])
+    return found

@@ -66,6 +66,7 @@ def letter_summary(ground: Ground, letter: LetterView) -> dict[str, Any]:
         "closed_at": time_text(letter.closed_at_ns),
         "by": letter.by or None,
         "why": letter.why or None,
+        "planned_at": time_text(letter.planned_at_ns),
         "position": str(letter.position),
     }
 

@@ -123,6 +123,8 @@ def _saga(told: Mapping[str, Any]) -> str:
 
 def _person(told: Mapping[str, Any]) -> str:
     steps = _names(told["steps"], len(told["steps"]))
+    if "lane" in told:
+        return f"{steps} could not be undone: it is tried again when lane {told['lane']} lets it"
     if told["status"] == "compensation_failed":
         return f"waits for a person: {steps} could not be undone (goclaw sagas retry, or resolve)"
     return f"waits for a person: {steps} undone or not? (goclaw sagas compensate, or resolve)"
@@ -185,6 +187,14 @@ def _collects(told: Mapping[str, Any]) -> str:
     return f"collects ({told['rule']}), {told['ended']} of {told['members']} ended{names}{more}"
 
 
+def _letter(told: Mapping[str, Any]) -> str:
+    how = "(goclaw dead redrive, or discard)"
+    if "lane" in told:
+        how = f"and runs again when lane {told['lane']} lets it"
+    said = f"attempt {told['attempt']} failed: {told['message']} [{told['code']}]"
+    return f"is a dead letter {how}; {said}"
+
+
 def _tenant(told: Mapping[str, Any]) -> str:
     fair_by = "workflow" if "workflow" in told else "tenant"
     party = told.get(fair_by) or "(none)"
@@ -231,6 +241,7 @@ _SAYS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     kinds.STATE: lambda told: (
         f"is {told['status']}" + (f": {told['reason']}" if told.get("reason") else "")
     ),
+    kinds.DEAD_LETTER: _letter,
     kinds.UNIQUE: _unique,
     kinds.COLLECT: _collects,
     kinds.DEAD_LETTER: lambda told: (

@@ -10,12 +10,15 @@ from goclaw_actors.collecting import UnwatchTasks, WatchTasks
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
     CancelRun,
+    CheckSlot,
     FailRun,
     JudgeRun,
     LaneFull,
     RoomFor,
     RoomRefused,
     ScheduleMore,
+    SlotLeased,
+    SlotRefused,
     StopMore,
     SubmitRun,
     TaskReported,
@@ -28,6 +31,7 @@ from goclaw_actors.pathing import (
     ScheduleActive,
     ScheduleReady,
 )
+from goclaw_actors.redriving import REDRIVE
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.workflow import Run, workflow_decider
 from goclaw_events.facts import (
@@ -35,6 +39,7 @@ from goclaw_events.facts import (
     LetterRedriven,
     PathChangeAsked,
     PathChanged,
+    RedrivePlanned,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -85,6 +90,11 @@ def run() -> Aggregate:
         "running (a change waits for a)": (submitted, PathChangeAsked("p", list(SKIP_A), ["a"])),
         "running (c is to be skipped)": (submitted, CHANGED),
         "running (a is a dead letter)": (submitted, LetterLeft("a", 0)),
+        "running (a is to run again at a rate)": (
+            submitted,
+            LetterLeft("a", 0),
+            RedrivePlanned("a", 0, None, "why", "me"),
+        ),
         "running (a was redriven)": (submitted, LetterLeft("a", 0), redriven),
         "completed": (submitted, RunCompleted(None)),
         "failed": (submitted, RunFailed("e", "m", "b")),
@@ -100,6 +110,10 @@ def run() -> Aggregate:
         "TaskReported c completed": TaskReported("c", 0, "completed", None, None),
         "TaskReported a dead": TaskReported("a", 0, "dead", None, ["e", "m"]),
         "RedriveTask a": RedriveTask("a", None, None, "why", "me"),
+        "RedriveTask a, at a rate": RedriveTask("a", None, None, "why", "me", 1.0),
+        "SlotLeased by /redrive": SlotLeased(REDRIVE),
+        "SlotRefused by /redrive": SlotRefused("stream_poisoned"),
+        "CheckSlot by /redrive": CheckSlot(0, REDRIVE),
         "DiscardTask a": DiscardTask("a", 0, "why", "me"),
         "ScheduleMore": ScheduleMore([0]),
         "StopMore": StopMore(0, "why"),

@@ -18,11 +18,13 @@ from goclaw_actors.messages import (
     TaskReported,
     TimerFired,
 )
+from goclaw_actors.redriving import REDRIVE
 from goclaw_actors.saga import Saga, saga_decider
 from goclaw_events.facts import (
     CompensationApproved,
     CompensationAwaited,
     CompensationBegun,
+    RetryPlanned,
     RunSubmitted,
     SagaAlarmed,
     SagaCompensated,
@@ -78,6 +80,10 @@ def saga() -> Aggregate:
         ),
         "awaiting_compensation": (*undoing, undone, CompensationAwaited(["a"])),
         "compensation_failed": (*undoing, failed_undo, SagaAlarmed([["b", "e", "m"]], ["a", "b"])),
+        "compensation_failed (to be tried again at a rate)": (
+            *undoing, failed_undo, SagaAlarmed([["b", "e", "m"]], ["a", "b"]),
+            RetryPlanned("me", "why"),
+        ),
         "completed": (*both, done._replace(task="c"), SagaCompleted(None)),
         "compensated": (
             *undoing, undone, CompensationApproved("", "me"), StepsUnwound(["a"], []),
@@ -122,6 +128,9 @@ def _messages(request: RunSubmitted) -> dict[str, Any]:
         "FailRun": FailRun("internal_bug", "m", "a"),
         "CompensateSaga": CompensateSaga("why", "me"),
         "RetrySaga": RetrySaga("me"),
+        "RetrySaga, at a rate": RetrySaga("me", "why", 1.0),
+        "SlotLeased by /redrive": SlotLeased(REDRIVE),
+        "CheckSlot by /redrive": CheckSlot(0, REDRIVE),
         "ResolveSaga": ResolveSaga("why", "me"),
         "JudgeRun (it is stuck)": JudgeRun([["task/~s/a", "why"]]),
         "JudgeRun (it is not)": JudgeRun([]),

@@ -23,10 +23,11 @@ class CompensateSaga(NamedTuple):
 
 
 class RetrySaga(NamedTuple):
-    """Try the compensations that failed again."""
+    """Try the compensations that failed again; `rate_per_s` as in `RedriveTask`."""
 
     by: str
     reason: str = ""
+    rate_per_s: float | None = None
 
 
 class ResolveSaga(NamedTuple):

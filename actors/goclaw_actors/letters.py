@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 class RedriveTask(NamedTuple):
     """Have a dead letter run again. `generation`: the one in which it died; the rest as recorded.
 
-    None for it: the one that the task is in.
+    None for it: the one that the task is in. `rate_per_s`: when the lane of what runs again, with
+    this rate, lets it (None: at once).
     """
 
     task: str
@@ -20,6 +21,7 @@ class RedriveTask(NamedTuple):
     edits: Value
     reason: str
     by: str
+    rate_per_s: float | None = None
 
 
 class DiscardTask(NamedTuple):

@@ -110,7 +110,8 @@ def show(settings: Settings, letter: str, as_json: bool) -> None:
 @_letters
 @_all
 @_group
-@click.option("--rate", "rate_per_s", callback=_rate, metavar="N/s", help="At most N a second.")
+@click.option("--rate", "rate_per_s", callback=_rate, metavar="N/s",
+              help="At most N a second, through the lane /redrive.")  # fmt: skip
 @input_options
 @_reason
 @settings_options
@@ -130,8 +131,9 @@ def redrive(
 
     A task begins its next generation, with all its attempts; --input lays values over its
     parameters. The failed compensations of a saga are tried again. A parked message, which has to
-    be named, is delivered once more. Works with and without an engine; what is redriven runs in
-    one. Exits 7 if any was refused.
+    be named, is delivered once more. At a rate they wait in the lane /redrive, and begin by
+    themselves: the command does not wait, and may be repeated. Works with and without an engine;
+    what is redriven runs in one. Exits 7 if any was refused.
     """
     from goclaw.run_input import given_values
 
@@ -198,31 +200,40 @@ def _decide(
     as_json: bool,
     edits: Mapping[str, Any] | None = None,
 ) -> int:
-    import time
-
     from goclaw.asking import ask
-    from goclaw.dead import bulk_of, paced
+    from goclaw.dead import bulk_of, parts_of, summed
 
-    done: list[str] = []
-    refused: list[Mapping[str, str]] = []
-    for turn, wait_s in paced(letters, rate_per_s):
-        time.sleep(wait_s)
-        answer = ask(settings, f"dead.{what}", **bulk_of(turn, reason, edits))
-        done += answer["done"]
-        refused += answer["refused"]
+    answers = (
+        ask(settings, f"dead.{what}", **bulk_of(some, reason, edits, rate_per_s))
+        for some in parts_of(letters)
+    )
+    found = summed(answers)
     if as_json:
-        emit({"done": done, "refused": refused})
+        emit({**found, "rate_per_s": rate_per_s} if what == "redrive" else found)
     else:
-        for found in refused:
-            say(f"{found['letter']}: {found['message']} [{found['code']}]")
-        say(f"{what}: {len(done)} done, {len(refused)} refused")
-    return EXIT_CONFLICT if refused else EXIT_OK
+        for refused in found["refused"]:
+            say(f"{refused['letter']}: {refused['message']} [{refused['code']}]")
+        _print_done(what, found, rate_per_s)
+    return EXIT_CONFLICT if found["refused"] else EXIT_OK
+
+
+def _print_done(what: str, found: Mapping[str, Sequence[Any]], rate_per_s: float | None) -> None:
+    """Say what was done, and how what was only planned goes on."""
+    done, before, refused = (len(found[name]) for name in ("done", "repeated", "refused"))
+    again = f" ({before} of them before)" if before else ""
+    if rate_per_s is None or not done:
+        say(f"{what}: {done} done{again}, {refused} refused")
+        return
+    say(f"{what}: {done} planned{again}, {refused} refused")
+    say(f"  they begin by themselves, one every {1 / rate_per_s:g} s at most")
+    say("  goclaw lanes show /redrive counts those that wait, goclaw lanes pause /redrive stops it")
 
 
 def _print_letters(found: Sequence[Mapping[str, Any]]) -> None:
     rows = [
         (
-            letter["letter"], letter["name"] or letter["target"], letter["reason"],
+            letter["letter"], letter["name"] or letter["target"],
+            letter["reason"] + (", planned" if letter["planned_at"] else ""),
             letter["times"], letter["died_at"][:_SECONDS_DIGITS] + "Z", letter["group"],
             letter["code"], letter["message"][:_MESSAGE_CHARS],
         )
@@ -254,6 +265,7 @@ def _print_record(record: Mapping[str, Any]) -> None:
         ("died", f"{record['died_at']} (times: {record['times']})"),
         ("error", f"{record['message']} [{record['code']}]"),
         ("group", record["group"]),
+        ("planned", record["planned_at"] or ""),
         ("closed", "" if closed is None else f"{closed} {record['by'] or ''}"),
         ("why", record["why"] or ""),
         ("params", json_line(record["params"]) if "params" in record else ""),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 REASON_MAX: Final = 1_000
 AT_ONCE_MAX: Final = 100
 """So many letters are redriven or discarded by one request."""
+RATE_PER_S_MAX: Final = 1_000_000
 
 
 class ListLetters(Params):
@@ -84,6 +85,10 @@ class Redrive(Decide):
 
     edits: dict[str, Any] | None = None
     """Laid over the parameters of each task; not for others."""
+    rate_per_s: Annotated[float, Field(gt=0, le=RATE_PER_S_MAX)] | None = None
+    """Through the lane `/redrive`, which lets so many a second begin from now on (None: at once).
+
+    Not for messages."""
 
 
 def _list(ground: Ground, asked: ListLetters) -> dict[str, Any]:
@@ -118,16 +123,20 @@ async def _redrive(engine: Engine, asked: Redrive) -> dict[str, Any]:
         if asked.edits is not None and kind != TASK:
             msg = f"{letter} has no parameters to edit: it runs again as it is"
             raise InvalidRequest(msg, hint="leave the edits out")
+        if asked.rate_per_s is not None and kind == MESSAGE:
+            msg = f"{letter} is a message: it is said again at once, at no rate"
+            raise InvalidRequest(msg, hint="leave the rate out")
 
-    async def say(letter: str) -> Position | None:
+    async def say(letter: str) -> _Said:
         if kinds[letter] == MESSAGE:
-            return await settle(engine, letter, REDELIVERED, asked.reason)
+            return _Said(await settle(engine, letter, REDELIVERED, asked.reason))
         if kinds[letter] == SAGA:
-            retried = RetrySaga(asker(), asked.reason)
+            retried = RetrySaga(asker(), asked.reason, asked.rate_per_s)
             return await _command(engine, saga_stream(plain_id(letter)), retried)
         run_id, task = await _place_of(engine, letter)
         generation = asked.generations.get(letter)
-        body = RedriveTask(task, generation, asked.edits, asked.reason, asker())
+        how = (asked.edits, asked.reason, asker(), asked.rate_per_s)
+        body = RedriveTask(task, generation, *how)
         return await _command(engine, workflow_stream(run_id), body)
 
     return await _each(asked, say)
@@ -140,9 +149,9 @@ async def _discard(engine: Engine, asked: Decide) -> dict[str, Any]:
             msg = f"{letter} is a saga: say what was done about what is left to undo"
             raise InvalidRequest(msg, hint="give a reason")
 
-    async def say(letter: str) -> Position | None:
+    async def say(letter: str) -> _Said:
         if kinds[letter] == MESSAGE:
-            return await settle(engine, letter, DISCARDED, asked.reason)
+            return _Said(await settle(engine, letter, DISCARDED, asked.reason))
         if kinds[letter] == SAGA:
             resolved = ResolveSaga(asked.reason, asker())
             return await _command(engine, saga_stream(plain_id(letter)), resolved)
@@ -159,30 +168,43 @@ async def _place_of(engine: Engine, letter: str) -> Place:
     return await recorded_place(engine.parts, run_id, task)
 
 
-async def _command(engine: Engine, target: str, body: Any) -> Position | None:
-    _, position = await engine.command(target, body)
-    return position
+class _Said(NamedTuple):
+    """What came of an order; `repeated`: the same was said before."""
+
+    position: Position | None
+    repeated: bool = False
 
 
-async def _each(asked: Decide, say: Callable[[str], Awaitable[Position | None]]) -> dict[str, Any]:
+async def _command(engine: Engine, target: str, body: Any) -> _Said:
+    accepted, position = await engine.command(target, body)
+    return _Said(position, accepted.repeated)
+
+
+async def _each(asked: Decide, say: Callable[[str], Awaitable[_Said]]) -> dict[str, Any]:
     """Say each order; all names were checked."""
     done: list[str] = []
+    repeated: list[str] = []
     refused: list[dict[str, str]] = []
     last = None
     for letter in dict.fromkeys(asked.letters):
         try:
-            position = await say(letter)
+            position, is_repeated = await say(letter)
         except (CommandRefused, LetterNotFound) as error:
             if not asked.together:
                 raise
             refused.append({"letter": letter, "code": error.code, "message": error.message})
         else:
             done.append(letter)
+            repeated += [letter] if is_repeated else []
             last = position or last
-    return {"done": done, "refused": refused, "position": None if last is None else str(last)}
+    where = None if last is None else str(last)
+    return {"done": done, "repeated": repeated, "refused": refused, "position": where}
 
 
-_ANSWER: Final = "`{done: [letter], refused: [{letter, code, message}], position}`"
+_ANSWER: Final = (
+    "`{done: [letter], repeated: [letter], refused: [{letter, code, message}], position}`; "
+    "`repeated` are those of `done` of which it was said before"
+)
 OPERATIONS: Final = (
     read("dead.list", ListLetters, _list, "List dead letters, those first that died first.",
          "`{letters: [summary], cursor}`; a cursor goes on"),

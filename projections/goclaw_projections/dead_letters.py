@@ -39,6 +39,7 @@ class LetterView(NamedTuple):
     stopped, or goes on without it. `target`: the stream of what is dead. `reason`: exhausted,
     kills_its_worker, lost_too_often, compensation_failed or message_failed. `group`: that of its
     `code` and `message`. `times`: how often it died; `generation`: that of the task.
+    `planned_at_ns`: since when an open one waits for the lane `/redrive`, to run again.
     """
 
     letter: str
@@ -57,6 +58,7 @@ class LetterView(NamedTuple):
     by: str
     why: str
     position: Position
+    planned_at_ns: int | None = None
 
 
 class LetterGroup(NamedTuple):
@@ -74,8 +76,8 @@ class LetterGroup(NamedTuple):
 # A row, in place changed: the fields of LetterView but the first.
 (
     _KIND, _STATE, _TARGET, _GENERATION, _REASON, _CODE, _MESSAGE, _GROUP, _TIMES, _FIRST, _DIED,
-    _CLOSED, _BY, _WHY, _POSITION,
-) = range(15)  # fmt: skip
+    _CLOSED, _BY, _WHY, _POSITION, _PLANNED,
+) = range(16)  # fmt: skip
 _G_OPEN, _G_TOTAL, _G_LAST = 2, 3, 5
 
 
@@ -87,7 +89,7 @@ class DeadProjection:
     """
 
     name = "dead"
-    version = 1
+    version = 2
 
     def apply(self, frame: ReadFrame, rows: Rows) -> None:
         """Change the rows by one frame."""
@@ -124,7 +126,7 @@ class _Turn:
         group = fingerprint(code, message)
         place = [self.partition, self.turn.number + len(self.turn.facts) - 1]
         row = [kind, OPEN, target, generation, reason, code, message, group, times, first_ns,
-               self.time_ns, None, "", "", place]  # fmt: skip
+               self.time_ns, None, "", "", place, None]  # fmt: skip
         self.rows.put("letter/" + letter, row)
         self.rows.put(f"open/{self.time_ns:016x}/{letter}", True)
         self.rows.put(f"of/{group}/{self.time_ns:016x}/{letter}", True)
@@ -137,9 +139,17 @@ class _Turn:
             return
         self._drop_indexes(letter, row)
         row[_STATE], row[_CLOSED], row[_BY], row[_WHY] = state, self.time_ns, by, why
+        row[_PLANNED] = None
         self.rows.put("letter/" + letter, row)
         self.rows.put(f"closed/{self.time_ns:016x}/{letter}", True)
         self._count(row[_GROUP], row[_CODE], row[_MESSAGE], -1, 0)
+
+    def plan(self, letter: str) -> None:
+        """Note that an open letter is to run again when its turn comes."""
+        row = self.rows.get("letter/" + letter)
+        if row is not None and row[_STATE] == OPEN:
+            row[_PLANNED] = self.time_ns
+            self.rows.put("letter/" + letter, row)
 
     def redrive(self, letter: str, generation: int, by: str, why: str) -> None:
         """Close a letter whose task runs again."""
@@ -175,6 +185,10 @@ def _died(turn: _Turn, fact: facts.TaskDied) -> None:
     turn.open(turn.turn.name, "task", target, fact.reason, fact.code, fact.message)
 
 
+def _planned(turn: _Turn, fact: facts.RedrivePlanned) -> None:
+    turn.plan(f"{turn.turn.run_id}/{fact.task}")
+
+
 def _redriven(turn: _Turn, fact: facts.LetterRedriven) -> None:
     turn.redrive(f"{turn.turn.run_id}/{fact.task}", fact.generation, fact.by, fact.reason)
 
@@ -206,6 +220,7 @@ def _resolved(turn: _Turn, fact: facts.SagaResolved) -> None:
 
 _TOLD: Final[dict[type, Callable[[_Turn, Any], None]]] = {
     facts.TaskDied: _died,
+    facts.RedrivePlanned: _planned,
     facts.LetterRedriven: _redriven,
     facts.LetterDiscarded: _discarded,
     facts.TaskCancelled: _withdrawn,
@@ -213,6 +228,7 @@ _TOLD: Final[dict[type, Callable[[_Turn, Any], None]]] = {
 }
 _OF_SAGAS: Final[dict[type, Callable[[_Turn, Any], None]]] = {
     facts.SagaAlarmed: _alarmed,
+    facts.RetryPlanned: lambda turn, _: turn.plan(turn.turn.run_id),
     facts.CompensationRetried: _retried,
     facts.SagaResolved: _resolved,
 }

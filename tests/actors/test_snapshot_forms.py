@@ -249,6 +249,17 @@ LAYOUT = {
         "unmet unrest unwound version watchers"
     ),
     (3, "schedule"): "due_ns name planned_ns running said status triggers version waiting",
+    (5, "saga"): (
+        "active approved blocked cause children deadline_ns definition depth digest ended "
+        "error failures holds idempotency_key in_doubt input labels lane left name parent "
+        "plan planned resolved result results run_id shape start_deadline_ns status statuses "
+        "stuck unmet unrest unwound version watchers"
+    ),
+    (15, "workflow"): (
+        "active blocked children deadline_ns definition depth digest ended error first_failed "
+        "held idempotency_key input labels letters mail name parent path plan reason result "
+        "results run_id status statuses stuck told unmet version was_held watches window"
+    ),
     (1, "collector"): (
         "ask_ns asked by deadline_ns digest failures_max given has_ended members opened_by "
         "outcomes places reason rule runs status stream tally vote wanted"

@@ -12,10 +12,11 @@ import goclaw
 from goclaw.board import RunBoard
 from goclaw.cli import main
 from goclaw.config import Settings
-from goclaw.dead import paced
+from goclaw.dead import parts_of, summed
 from goclaw.errors import InvalidRequest, LetterNotFound
 from goclaw.live import LineDisplay
 from goclaw.log_health import ask_engine, look_at_log
+from goclaw.operations import desk
 from goclaw.results import CommandRefused
 from goclaw_events.definition import WorkflowDefinition
 from goclaw_events.faults import InvalidDefinition
@@ -233,8 +234,12 @@ async def test_the_command_line_works_without_an_engine(
         code, again = called("redrive", "r/a")
         assert (code, again["refused"][0]["code"]) == (7, "not_dead")
         code, rest = called("redrive", "--all", "--rate", "600/m", "--reason", "mended")
-        assert (code, rest["done"]) == (0, ["r/b", "r/c"])
-        assert called("redrive", "--all")[1] == {"done": [], "refused": []}
+        assert (code, rest["done"], rest["rate_per_s"]) == (0, ["r/b", "r/c"], 10.0)
+        assert called("redrive", "--all", "--rate", "10/s")[1]["repeated"] == ["r/b", "r/c"]
+        assert main(["dead", "redrive", "--all", "--rate", "10/s"]) == 0
+        said = capsys.readouterr().err
+        assert "2 planned (2 of them before)" in said
+        assert "one every 0.1 s" in said
         main(["dead", "redrive", "--group", "nobody"])
         assert "no open dead letter is of group nobody" in capsys.readouterr().err
         assert called("show", "r/z")[0] == 3
@@ -253,16 +258,40 @@ async def test_the_command_line_works_without_an_engine(
     assert result == {"a": "x 7 r/a/1", "b": "b 1 r/b/1", "c": "c 2 r/c/1"}
 
 
-@pytest.mark.parametrize(
-    ("rate_per_s", "turns"),
-    [(None, [(50, 0.0), (50, 0.0), (20, 0.0)]), (400.0, [(40, 0.0), (40, 0.1), (40, 0.1)])],
-)
-def test_a_rate_is_kept_in_turns(rate_per_s: float | None, turns: list[tuple[int, float]]) -> None:
-    """So many a second, a tenth of a second's at once."""
-    found = [{"kind": "task", "letter": str(n)} for n in range(120)]
-    taken = list(paced(found, rate_per_s))
-    assert [(len(some), wait_s) for some, wait_s in taken] == turns
-    assert [one for some, _ in taken for one in some] == found
+async def test_a_rate_is_kept_by_the_engine(tmp_path: Path) -> None:
+    """Who asked is gone, and asking again plans nothing twice; another engine goes on with it."""
+    broken.add("all")
+    async with goclaw.Engine(tmp_path / "d") as engine:
+        await submit(engine, *"abcd")
+        await letters(engine, 4)
+        broken.clear()
+        first = await engine.dead.redrive_all(rate_per_s=0.01)
+        again = await engine.dead.redrive_all(rate_per_s=0.01, reason="once more")
+        assert sorted(first["done"]) == ["r/a", "r/b", "r/c", "r/d"]
+        assert (first["repeated"], first["refused"]) == ([], [])
+        assert again["done"] == again["repeated"]
+        planned = [one for one in await letters(engine, 3) if one["planned_at"]]
+        assert len(planned) == 3
+        lane = await engine.lanes.show("/redrive")
+        assert (lane["queued"], lane["limits"]["rate"]["per_second"]) == (1, 0.01)
+        why = str(await engine.why("r"))
+        assert "/redrive" in why
+        with pytest.raises(InvalidRequest, match="at no rate"):
+            await desk.ask_engine(engine, "dead.redrive", {"letters": ["0:1"], "rate_per_s": 1.0})
+    async with asyncio.timeout(WAIT_S), goclaw.Engine(tmp_path / "d") as engine:
+        assert len(await engine.dead.list()) == 3
+        await engine.lanes.set("/redrive", {"rate": {"per_second": 200}})
+        assert (await engine.result("r")).ok
+        assert len(await engine.dead.list(state="redriven")) == 4
+
+
+def test_many_letters_are_asked_for_in_parts() -> None:
+    """All of them, in order, and what is answered is summed up."""
+    found = [{"letter": str(n)} for n in range(120)]
+    parts = list(parts_of(found))
+    assert [len(some) for some in parts] == [50, 50, 20]
+    answers = [{"done": some, "repeated": [], "refused": []} for some in parts]
+    assert summed(answers) == {"done": found, "repeated": [], "refused": []}
 
 
 async def test_people_are_told_that_letters_wait(
@@ -309,7 +338,7 @@ async def test_a_parked_message_is_settled_by_name(
         "message", "catalogue/mail", "RuntimeError: a bug",
     )  # fmt: skip
     assert (await engine.dead.show(first["letter"]))["parked"]["type"] == "definition.register"
-    assert (await engine.dead.redrive_all()) == {"done": [], "refused": []}
+    assert (await engine.dead.redrive_all())["done"] == []
     with pytest.raises(InvalidRequest, match="no parameters"):
         await engine.dead.redrive(first["letter"], edits={"n": 1})
     asked = (engine.dead.redrive(first["letter"], reason="mended") for _ in range(3))

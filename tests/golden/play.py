@@ -483,7 +483,7 @@ def _undone(stage: Stage) -> None:
         stage.end(_running(stage, f"~{saga}"), "failed", code="timeout")
         stage.rest()
     for saga, body in (
-        ("undone", RetrySaga("golden")),
+        ("undone", RetrySaga("golden", "mended", 10.0)),
         ("given-up", ResolveSaga("seen to", "golden")),
     ):
         stage.node.accept(Message(saga_stream(saga), body))
@@ -513,11 +513,13 @@ def _died(stage: Stage) -> None:
             stage.end(attempt, "failed")
     stage.rest()
     for body in (
-        RedriveTask("a", 0, {"n": 2}, "mended", "golden"),
+        RedriveTask("a", 0, {"n": 2}, "mended", "golden", 10.0),
         DiscardTask("b", 0, "no use", "golden"),
     ):
         stage.node.accept(Message("workflow/died", body))
         stage.rest()
+    stage.clock.ns += 200_000_000  # a saga was tried again just before, through the same lane
+    stage.rest()
     stage.end(_running(stage, "died"))
     stage.rest()
 

@@ -44,6 +44,7 @@ from goclaw_actors.messages import (
     TimerFired,
 )
 from goclaw_actors.orders import declared_lanes
+from goclaw_actors.redriving import REDRIVE, ask_at, ask_no_more, give_back
 from goclaw_actors.saga.state import (
     AWAITING,
     COMPENSATED,
@@ -66,6 +67,7 @@ from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.statuses import ACTIVE
 from goclaw_actors.submitted import submitted_otherwise
 from goclaw_events.facts import (
+    RetryPlanned,
     RunDeadlineSet,
     RunStuck,
     RunUnstuck,
@@ -132,7 +134,9 @@ class _Decide:
         turn.sends = [*declared_lanes(turn.plan), *turn.sends]
         return turn.decision(Accepted(plain_id(saga.run_id)))
 
-    def _start(self, saga: Saga, _message: SlotLeased, moment: Moment) -> Decision:
+    def _start(self, saga: Saga, message: SlotLeased, moment: Moment) -> Decision:
+        if message.lane == REDRIVE:
+            return self._retry_planned(saga, moment)
         if saga.status != CREATED:
             return _given_back(saga)
         turn = self._turn(saga, moment)
@@ -254,10 +258,32 @@ class _Decide:
             return Decision(reply=Accepted(plain_id(saga.run_id), repeated=True))
         if saga.status != FAILED:
             return Decision(reply=_refusal(saga))
+        if message.rate_per_s is not None:
+            return _plan_retry(saga, message, message.rate_per_s)
         turn = self._turn(saga, moment)
         turn.retry(message.reason, message.by)
         turn.conclude()
         return turn.decision(Accepted(plain_id(saga.run_id)))
+
+    def _retry_planned(self, saga: Saga, moment: Moment) -> Decision:
+        """Try again what was planned to be, and give the slot back that was waited for."""
+        back = give_back(owner_stream(saga.run_id), REDRIVE)
+        if saga.status != FAILED or saga.planned is None:
+            return Decision((), (back,))
+        by, reason = saga.planned
+        turn = self._turn(saga, moment)
+        turn.sends.append(back)
+        turn.retry(reason, by)
+        turn.conclude()
+        return turn.decision()
+
+
+def _plan_retry(saga: Saga, message: RetrySaga, rate_per_s: float) -> Decision:
+    """Have the saga wait for the lane; asked twice, the lane is asked again."""
+    asks, name = ask_at(owner_stream(saga.run_id), rate_per_s), plain_id(saga.run_id)
+    if saga.planned is not None:
+        return Decision((), asks, (), Accepted(name, repeated=True))
+    return Decision((RetryPlanned(message.by, message.reason),), asks, (), Accepted(name))
 
 
 def _resolve(saga: Saga, message: ResolveSaga, _moment: Moment) -> Decision:
@@ -268,7 +294,9 @@ def _resolve(saga: Saga, message: ResolveSaga, _moment: Moment) -> Decision:
         return Decision(reply=_refusal(saga))
     fact = SagaResolved(message.reason, message.by)
     ended = RunEnded(saga.run_id, RESOLVED, None, saga.error)
-    sends = (*told_parent(saga.parent, ended, saga.cause), *told_watchers(saga, RESOLVED))
+    asked = () if saga.planned is None else (ask_no_more(owner_stream(saga.run_id)),)
+    told = (*told_parent(saga.parent, ended, saga.cause), *told_watchers(saga, RESOLVED))
+    sends = (*asked, *told)
     return Decision((fact,), sends, (ClearOpen(), ended), Accepted(name))
 
 
@@ -299,8 +327,10 @@ def _needs_slot(message: SubmitRun) -> bool:
     return message.depth == 1 and not is_saga(routing_key(message.parent))
 
 
-def _check_slot(saga: Saga, _message: CheckSlot, _moment: Moment) -> Decision:
+def _check_slot(saga: Saga, message: CheckSlot, _moment: Moment) -> Decision:
     """Give a slot back again, if the lane did not hear that it was given back."""
+    if message.lane == REDRIVE:
+        return Decision((), (give_back(owner_stream(saga.run_id), REDRIVE),))
     return NOTHING if saga.holds or saga.status == CREATED else _given_back(saga)
 
 

@@ -19,6 +19,7 @@ from goclaw_events.facts import (
     CompensationAwaited,
     CompensationBegun,
     CompensationRetried,
+    RetryPlanned,
     RunDeadlineSet,
     RunStuck,
     RunUnstuck,
@@ -92,16 +93,17 @@ class Saga:
     complete and may have taken effect; `unrest`: tasks that ended and whose code may still run.
     `failures`: [code, message] of compensations that failed, by step. `cause`, `error` (code,
     message, step): why it goes back. `approved`: manual steps are undone, too. `holds`: it has a
-    slot of `lane`. `watchers` want to hear of its end. `version` counts what was decided about it.
+    slot of `lane`. `planned`: [by, reason] of what is to be tried again when its lane lets it,
+    None: nothing. `watchers` want to hear of its end. `version` counts what was decided about it.
     The rest is as in `SagaSubmitted`.
     """
 
     __slots__ = (
         "active", "approved", "blocked", "cause", "children", "deadline_ns", "definition", "depth",
         "digest", "ended", "error", "failures", "holds", "idempotency_key", "in_doubt", "input",
-        "labels", "lane", "left", "name", "parent", "plan", "resolved", "result", "results",
-        "run_id", "shape", "start_deadline_ns", "status", "statuses", "stuck", "unmet", "unrest",
-        "unwound", "version", "watchers",
+        "labels", "lane", "left", "name", "parent", "plan", "planned", "resolved", "result",
+        "results", "run_id", "shape", "start_deadline_ns", "status", "statuses", "stuck", "unmet",
+        "unrest", "unwound", "version", "watchers",
     )  # fmt: skip
 
     def __init__(self, stream: str) -> None:
@@ -138,6 +140,7 @@ class Saga:
         self.approved = False
         self.result: Value = None
         self.resolved: list[str] | None = None
+        self.planned: list[str] | None = None
         self.blocked: Blocked | None = None
         self.stuck: list[list[str]] = []
         self.watchers: list[str] = []
@@ -158,7 +161,7 @@ class Evolve:
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
 
-    def __call__(self, saga: Saga, fact: SagaFact) -> Saga:  # noqa: C901, PLR0912 - a case a fact
+    def __call__(self, saga: Saga, fact: SagaFact) -> Saga:  # noqa: C901, PLR0912, PLR0915 - a case a fact
         """Apply a fact."""
         match fact:
             case StepEnded():
@@ -188,11 +191,13 @@ class Evolve:
                 saga.status, saga.holds = COMPENSATED, False
             case SagaAlarmed():
                 saga.status, saga.holds = FAILED, False
+            case RetryPlanned():
+                saga.planned = list(fact)
             case CompensationRetried(steps):
-                saga.status = COMPENSATING
+                saga.status, saga.planned = COMPENSATING, None
                 _undo(saga, steps)
             case SagaResolved(reason, by):
-                saga.status, saga.resolved = RESOLVED, [reason, by]
+                saga.status, saga.resolved, saga.planned = RESOLVED, [reason, by], None
             case RunDeadlineSet(deadline_ns):
                 saga.start_deadline_ns = deadline_ns
                 saga.deadline_ns = deadline_ns if saga.status == RUNNING else 0
@@ -300,7 +305,7 @@ def _unwind(saga: Saga, step: int) -> None:
 _ROOT: Final = (
     "status", "definition", "digest", "idempotency_key", "name", "input", "labels", "parent",
     "depth", "start_deadline_ns", "deadline_ns", "children", "lane", "holds", "active", "ended",
-    "cause", "error", "approved", "result", "resolved", "version", "stuck", "watchers",
+    "cause", "error", "approved", "result", "resolved", "version", "stuck", "watchers", "planned",
 )  # fmt: skip
 
 
@@ -355,10 +360,16 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Saga]:
             saga.blocked.restore(saga.plan.tasks, maps.get(1, {}), left)
         return saga
 
-    return SnapshotForm(4, _root, _maps, restore, {3: _unwatched})
+    return SnapshotForm(5, _root, _maps, restore, {3: _unwatched, 4: _without_a_plan})
 
 
 def _unwatched(root: Any, maps: MapChunks) -> tuple[Any, MapChunks]:
     """Raise a saga from form 3: nobody watched one."""
     fields, *rest = root
     return [[*fields, []], *rest], maps
+
+
+def _without_a_plan(root: Any, maps: MapChunks) -> tuple[Any, MapChunks]:
+    """Raise a saga from form 4: nothing was planned to be tried again."""
+    fields, *rest = root
+    return [[*fields, None], *rest], maps

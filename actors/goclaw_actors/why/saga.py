@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from goclaw_actors.compensating import TaskRested
 from goclaw_actors.lending import Enqueue
 from goclaw_actors.messages import ScheduleMore, SlotLeased, SlotRefused, StopMore
+from goclaw_actors.redriving import REDRIVE
 from goclaw_actors.saga.state import AWAITING, CREATED, FAILED, FINAL, RUNNING
 from goclaw_actors.statuses import ACTIVE, PENDING, STATUS_NAMES
 from goclaw_actors.why.owned import Owned
@@ -67,7 +68,9 @@ class WhySaga(Owned):
         if saga.status == AWAITING:
             ready = [step for step, left in enumerate(saga.left) if not left]
             steps = [self._id(step) for step in ready if not saga.unwound[step]]
-        return Reason(PERSON, self._stream, 0, 0, {"status": saga.status, "steps": steps})
+        details: dict[str, Any] = {"status": saga.status, "steps": steps}
+        details |= {"lane": REDRIVE} if saga.planned is not None else {}
+        return Reason(PERSON, self._stream, 0, 0, details)
 
     def _idle(self) -> Reason:
         for body in self._sight.coming(self._stream):

@@ -21,6 +21,7 @@ from goclaw_actors.messages import (
     SlotRefused,
     TimerFired,
 )
+from goclaw_actors.redriving import REDRIVE
 from goclaw_actors.statuses import DEAD
 from goclaw_actors.task.ending import TIMER
 from goclaw_actors.task.hold import HELD, INTERRUPTING
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
     from goclaw_actors.task.state import Task
     from goclaw_actors.why.lane import HeldUp
     from goclaw_actors.why.sight import Sight
+    from goclaw_actors.workflow import Run
 
 HOLDERS_MAX: Final = 8
 """So many of those who hold what is waited for are named; all are counted."""
@@ -171,6 +173,11 @@ def _backs_off(sight: Sight, task: Task) -> Reason:
 def _dead(sight: Sight, task: Task) -> Reason:
     code, message = task.error or ["", ""]
     details = {"attempt": task.attempt, "code": code, "message": message}
+    run: Run | None = state_of(sight, owner_stream(task.run_id))
+    letters = None if run is None else run.letters
+    if run is not None and letters is not None and run.plan is not None:
+        index = run.plan.index.get(task.task_id, -1)
+        details |= {"lane": REDRIVE} if index in letters.planned else {}
     return Reason(DEAD_LETTER, task.stream, since_ns(sight, task), 0, details)
 
 

@@ -34,6 +34,7 @@ from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.messages import (
     CancelRun,
     CancelTask,
+    CheckSlot,
     ChildEnded,
     FailRun,
     JudgeRun,
@@ -41,6 +42,8 @@ from goclaw_actors.messages import (
     RoomFor,
     RoomRefused,
     ScheduleMore,
+    SlotLeased,
+    SlotRefused,
     StopMore,
     SubmitRun,
     TaskReported,
@@ -70,7 +73,14 @@ from goclaw_actors.workflow.changing import PathChanges, concluding, drop_more, 
 from goclaw_actors.workflow.deadline import DEADLINE, limit
 from goclaw_actors.workflow.draft import Draft
 from goclaw_actors.workflow.holding import active_from, hold, hold_more, resume, resumed
-from goclaw_actors.workflow.letters import discard, redrive
+from goclaw_actors.workflow.letters import (
+    ask_for_none,
+    check_slot,
+    discard,
+    redrive,
+    slot_refused,
+    take_turn,
+)
 from goclaw_actors.workflow.letters import evolve as evolve_letter
 from goclaw_actors.workflow.mail import Mailing, left_from
 from goclaw_actors.workflow.mail_ends import all_cleared, expire, withdraw
@@ -158,6 +168,9 @@ class _Decide:
             ScheduleActive: self._active,
             RedriveTask: redrive,
             DiscardTask: discard,
+            SlotLeased: take_turn,
+            SlotRefused: slot_refused,
+            CheckSlot: check_slot,
         }
 
     def __call__(self, run: Run, message: Any, moment: Moment) -> Decision:
@@ -304,7 +317,8 @@ class _Decide:
         stop = Send(workflow_stream(run.run_id), StopMore(0, RUN_FAILED))
         ended = RunEnded(run.run_id, "failed", None, error)
         told = (*farewells(run, run.statuses.__getitem__), *all_failed(run))
-        sends = (stop, *left, *leave_all(run), *_tell(run.parent, ended), *told)
+        lanes = (*leave_all(run), *ask_for_none(run))
+        sends = (stop, *left, *lanes, *_tell(run.parent, ended), *told)
         facts = (*kept_from(run, "failed"), *left_from(run), RunFailed(*error))
         closing = _closing(run.deadline_ns, ended)
         return Decision(facts, sends, (*all_cleared(run, moment), *closing))
@@ -320,7 +334,7 @@ class _Decide:
             return _DECISION((draft.facts, draft.sends, (), None))
         ended = RunEnded(run.run_id, draft.ended_as, draft.result, draft.error)
         told = (*farewells(run, draft.status_of), *self._telling.ends(run, draft, results))
-        sends = [*draft.sends, *_tell(draft.parent, ended), *told]
+        sends = [*draft.sends, *ask_for_none(run), *_tell(draft.parent, ended), *told]
         closing = _closing(draft.deadline_ns, ended)
         return Decision(draft.facts, sends, (*all_cleared(run, draft.moment), *closing))
 

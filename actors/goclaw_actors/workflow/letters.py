@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from goclaw_actors.decider import Accepted, Decision, Refused, Send
+from goclaw_actors.decider import NOTHING, Accepted, Decision, Refused, Send
 from goclaw_actors.letters import BuryTask, DiscardTask, RedriveTask
 from goclaw_actors.messages import ScheduleMore, ScheduleTask
+from goclaw_actors.redriving import ask, ask_at, ask_no_more, give_back
+from goclaw_actors.workflow.dead import Letters
 from goclaw_actors.workflow.path import Path
-from goclaw_actors.workflow.state import FINAL, RUNNING, Letters, Run
-from goclaw_events.facts import LetterDiscarded, LetterLeft, LetterRedriven
+from goclaw_actors.workflow.state import FINAL, RUNNING, Run
+from goclaw_events.facts import LetterDiscarded, LetterLeft, LetterRedriven, RedrivePlanned
 from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.value import BlobRef, pack
 
 if TYPE_CHECKING:
     from goclaw_actors.contents import Contents
     from goclaw_actors.decider import Moment
+    from goclaw_actors.messages import CheckSlot, SlotLeased, SlotRefused
     from goclaw_events.facts import LetterFact
     from goclaw_events.value import Value
 
@@ -40,10 +43,60 @@ def redrive(run: Run, message: RedriveTask, _moment: Moment) -> Decision:
     refused = _refused_edits(run, index, message.edits)
     if refused is not None:
         return refused
+    if message.rate_per_s is not None:
+        return _plan(run, index, message, message.rate_per_s)
+    again = _redriven(run, index, message.edits, message.reason, message.by)
+    return again._replace(reply=Accepted(message.task))
+
+
+def _redriven(run: Run, index: int, edits: Value, reason: str, by: str) -> Decision:
+    assert run.plan is not None, "a run with letters was submitted"
     generation = _generation(run, index) + 1
-    fact = LetterRedriven(message.task, generation, message.edits, message.reason, message.by)
-    begin = Send(workflow_stream(run.run_id), ScheduleMore([index]))
-    return Decision((fact,), (begin,), (), Accepted(message.task))
+    fact = LetterRedriven(run.plan.tasks[index].id, generation, edits, reason, by)
+    return Decision((fact,), (Send(workflow_stream(run.run_id), ScheduleMore([index])),))
+
+
+def _plan(run: Run, index: int, message: RedriveTask, rate_per_s: float) -> Decision:
+    """Have a letter wait for the lane; asked twice, the lane is asked again, should it have to be.
+
+    A run waits there once, whatever number of letters it has.
+    """
+    asks = ask_at(workflow_stream(run.run_id), rate_per_s)
+    assert run.letters is not None, "it has a letter"
+    if index in run.letters.planned:
+        return Decision((), asks, (), Accepted(message.task, repeated=True))
+    how = (message.edits, message.reason, message.by)
+    fact = RedrivePlanned(message.task, _generation(run, index), *how)
+    return Decision((fact,), asks, (), Accepted(message.task))
+
+
+def take_turn(run: Run, message: SlotLeased, _moment: Moment) -> Decision:
+    """Let the next letter run again that is planned to; give the slot back, and ask for another."""
+    stream = workflow_stream(run.run_id)
+    back = give_back(stream, message.lane)
+    planned = {} if run.letters is None or run.status != RUNNING else run.letters.planned
+    if not planned:
+        return Decision((), (back,))
+    index, how = next(iter(planned.items()))
+    again = _redriven(run, index, *how)
+    more = (ask(stream),) if len(planned) > 1 else ()
+    return again._replace(sends=(back, *more, *again.sends))
+
+
+def check_slot(run: Run, message: CheckSlot, _moment: Moment) -> Decision:
+    """Give a slot back of which the lane does not know that: none is kept beyond its turn."""
+    return Decision((), (give_back(workflow_stream(run.run_id), message.lane),))
+
+
+def slot_refused(_run: Run, _message: SlotRefused, _moment: Moment) -> Decision:
+    """Leave letters where they are: who has them redriven again asks again."""
+    return NOTHING
+
+
+def ask_for_none(run: Run) -> tuple[Send, ...]:
+    """Return what a run that ends says to the lane in which it may wait."""
+    asked = run.letters is not None and run.letters.asked
+    return (ask_no_more(workflow_stream(run.run_id)),) if asked else ()
 
 
 def discard(run: Run, message: DiscardTask, _moment: Moment) -> Decision:
@@ -126,14 +179,19 @@ def evolve(run: Run, fact: LetterFact) -> None:
     match fact:
         case LetterLeft():
             letters.dead.add(index)
+        case RedrivePlanned():
+            letters.planned[index] = fact.edits, fact.reason, fact.by
+            letters.asked = True
         case LetterRedriven():
             letters.dead.discard(index)
+            letters.planned.pop(index, None)
             run.path = run.path or Path()
             run.path.generations[index] = fact.generation
             if fact.edits is not None:
                 letters.edits[index] = _laid_over(run, index, fact.edits)
         case LetterDiscarded():
             letters.dead.discard(index)
+            letters.planned.pop(index, None)
             letters.buried[index] = fact.generation
 
 

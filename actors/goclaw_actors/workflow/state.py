@@ -25,6 +25,7 @@ from goclaw_actors.statuses import (
     STATUS_NAMES,
 )
 from goclaw_actors.workflow import mail
+from goclaw_actors.workflow.dead import Letters, with_plans
 from goclaw_actors.workflow.mail import Mail
 from goclaw_actors.workflow.path import Path
 from goclaw_actors.workflow.watches import Watches
@@ -38,6 +39,7 @@ from goclaw_events.facts import (
     PathChanged,
     PathKept,
     PathTaskAnswered,
+    RedrivePlanned,
     RunCancelled,
     RunCancelRequested,
     RunCompleted,
@@ -96,33 +98,6 @@ _HELD_BY: Final[dict[type, str]] = {
     RunPaused: PAUSED,
     RunResumed: "",
 }
-
-
-class Letters:
-    """By plan index: the tasks that are dead letters, and what was decided about others.
-
-    `edits` is what was changed of redriven ones, `buried` the generations that were given up.
-    """
-
-    __slots__ = ("buried", "dead", "edits")
-
-    def __init__(self) -> None:
-        self.dead: set[int] = set()
-        self.edits: dict[int, dict[str, Value]] = {}
-        self.buried: dict[int, int] = {}
-
-    def as_list(self) -> list[Any]:
-        """Return it as plain data: equal ones give equal data."""
-        decided = (self.edits, self.buried)
-        return [sorted(self.dead), *([list(one) for one in sorted(of.items())] for of in decided)]
-
-    @staticmethod
-    def of_list(said: list[Any]) -> Letters:
-        """Make it again from plain data."""
-        letters = Letters()
-        letters.dead = set(said[0])
-        letters.edits, letters.buried = dict(said[1]), dict(said[2])
-        return letters
 
 
 class Run:
@@ -234,7 +209,7 @@ class Evolve:
                 mail.evolve(run, fact)
             case PathChangeAsked() | PathTaskAnswered() | PathChanged() | PathKept():
                 self._evolve_path(run, fact, self._contents)
-            case LetterLeft() | LetterRedriven() | LetterDiscarded():
+            case LetterLeft() | RedrivePlanned() | LetterRedriven() | LetterDiscarded():
                 self._evolve_letter(run, fact)
             case RunCancelRequested(reason):
                 run.status = CANCELLING
@@ -333,6 +308,7 @@ def let_go(run: Run, plan: Plan, index: int) -> None:
     if run.letters is not None:
         run.letters.dead.discard(index)
         run.letters.edits.pop(index, None)
+        run.letters.planned.pop(index, None)
 
 
 def skipped_as(reason: str) -> int:
@@ -461,7 +437,7 @@ def snapshot_form(contents: Contents) -> SnapshotForm[Run]:
         run.mail = None if mailed is None else Mail.of_list(mailed)
         return run
 
-    return SnapshotForm(14, _root, _maps, restore, {13: mail.with_deadlines})
+    return SnapshotForm(15, _root, _maps, restore, {13: mail.with_deadlines, 14: with_plans})
 
 
 def _triple(error: Sequence[str] | None) -> tuple[str, str, str] | None:

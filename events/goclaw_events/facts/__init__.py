@@ -55,6 +55,7 @@ from goclaw_events.facts.letter import (
     LetterFact,
     LetterLeft,
     LetterRedriven,
+    RedrivePlanned,
     TaskDied,
 )
 from goclaw_events.facts.partition import (
@@ -81,6 +82,7 @@ from goclaw_events.facts.saga import (
     CompensationAwaited,
     CompensationBegun,
     CompensationRetried,
+    RetryPlanned,
     SagaAlarmed,
     SagaCompensated,
     SagaCompleted,
@@ -221,6 +223,8 @@ __all__ = [
     "PathKept",
     "PathTaskAnswered",
     "ProgressReported",
+    "RedrivePlanned",
+    "RetryPlanned",
     "RunCancelRequested",
     "RunCancelled",
     "RunCompleted",

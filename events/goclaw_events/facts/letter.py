@@ -27,6 +27,19 @@ class LetterLeft(NamedTuple):
     generation: int
 
 
+class RedrivePlanned(NamedTuple):
+    """Somebody has a dead letter run again as soon as the lane `/redrive` lets it.
+
+    It is one until then; `generation` is that in which it died. The rest as in `LetterRedriven`.
+    """
+
+    task: str
+    generation: int
+    edits: Value
+    reason: str
+    by: str
+
+
 class LetterRedriven(NamedTuple):
     """Somebody has a dead letter run again, as the next generation of its task.
 
@@ -50,4 +63,4 @@ class LetterDiscarded(NamedTuple):
     by: str
 
 
-LetterFact: TypeAlias = LetterLeft | LetterRedriven | LetterDiscarded
+LetterFact: TypeAlias = LetterLeft | RedrivePlanned | LetterRedriven | LetterDiscarded

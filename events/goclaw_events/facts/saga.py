@@ -130,6 +130,13 @@ class SagaAlarmed(NamedTuple):
     left: list[str]
 
 
+class RetryPlanned(NamedTuple):
+    """A person lets what failed be tried again as soon as the lane `/redrive` lets it."""
+
+    by: str
+    reason: str
+
+
 class CompensationRetried(NamedTuple):
     """A person lets these compensations that failed be tried again, with their old keys."""
 
@@ -157,6 +164,7 @@ SagaFact: TypeAlias = (
     | SagaCompleted
     | SagaCompensated
     | SagaAlarmed
+    | RetryPlanned
     | CompensationRetried
     | SagaResolved
     | RunDeadlineSet

@@ -10,13 +10,14 @@ from typing import Final
 
 from goclaw_events.facts.adjust import RunDeadlineSet
 from goclaw_events.facts.hold import RunInterrupted, RunPaused, RunResumed
-from goclaw_events.facts.letter import LetterDiscarded, LetterRedriven
+from goclaw_events.facts.letter import LetterDiscarded, LetterRedriven, RedrivePlanned
 from goclaw_events.facts.path import PathChangeAsked, PathChanged, PathKept
 from goclaw_events.facts.saga import (
     CompensationApproved,
     CompensationAwaited,
     CompensationBegun,
     CompensationRetried,
+    RetryPlanned,
     SagaAlarmed,
     SagaCompensated,
     SagaCompleted,
@@ -51,6 +52,7 @@ RUN_VERSIONED: Final[frozenset[type]] = frozenset(
         PathChangeAsked,
         PathChanged,
         PathKept,
+        RedrivePlanned,
         LetterRedriven,
         LetterDiscarded,
         RunCompleted,
@@ -66,6 +68,7 @@ SAGA_VERSIONED: Final[frozenset[type]] = frozenset(
         CompensationBegun,
         CompensationAwaited,
         CompensationApproved,
+        RetryPlanned,
         CompensationRetried,
         SagaAlarmed,
         SagaCompleted,
