@@ -58,7 +58,8 @@ def check_log(world: World) -> None:
     priorities = {
         stream: priorities_of(entries) for stream, entries in world.history.of_kind("task")
     }
-    priorities |= {stream: {0} for stream, _ in world.history.of_kind("saga")}
+    for kind in ("saga", "workflow"):  # one that waits for its turn, or has letters run again
+        priorities |= {stream: {0} for stream, _ in world.history.of_kind(kind)}
     check_adjusted(world)
     check_answers(world)
     for stream, entries in world.history.of_kind("lane"):

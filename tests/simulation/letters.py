@@ -22,6 +22,8 @@ AFTER_DEATH = {
     "task.attempt_returned",
 }  # fmt: skip
 """What may follow in the generation of a dead letter."""
+RATES: Final = (0.5, 10.0, 1_000.0)
+"""At which letters run again, while things fail; in the end at once."""
 SLASHES: Final = 2
 """In the name of a task that was not spawned."""
 
@@ -71,7 +73,8 @@ def _say(world: World, stream: str, times: int) -> None:
     begun = [e.decoded for e in world.history.streams[stream] if hasattr(e.decoded, "generation")]
     generation = begun[-1].generation if begun and rng.random() < 0.8 else None
     edits = {"edit": rng.randrange(3)} if rng.random() < 0.3 else None
-    body: Any = RedriveTask(task, generation, edits, "mended", "sim")
+    rate_per_s = rng.choice(RATES) if not world.calm and rng.random() < 0.3 else None
+    body: Any = RedriveTask(task, generation, edits, "mended", "sim", rate_per_s)
     if rng.random() < 0.4:
         body = DiscardTask(task, generation, "no use", "sim")
     for _ in range(times):
@@ -91,12 +94,14 @@ def _answered(world: World, run_id: str, body: Any, reply: Reply) -> None:
         world.clients.check_durable(stream, reply)
     world.history.update(world.journal)
     kind = "redriven" if isinstance(body, RedriveTask) else "discarded"
+    is_planned = kind == "redriven" and body.rate_per_s is not None
     said = world.history.streams[stream]
-    found = [e.decoded.task for e in said if e.fact.type == f"run.letter_{kind}"]
+    wanted = {f"run.letter_{kind}"} | ({"run.redrive_planned"} if is_planned else set())
+    found = [e.decoded.task for e in said if e.fact.type in wanted]
     if kind == "redriven" and reply.answer.repeated:  # a change of the path does it, too
         found += [t for e in said if e.fact.type == "run.path_changed" for t in e.decoded.reopened]
     assert body.task in found, f"{body} was answered and is lost"
-    world.note(f"letter {kind}", run_id)
+    world.note(f"letter {kind}{' at a rate' if is_planned else ''}", run_id)
 
 
 # -- what must hold -------------------------------------------------------------------------------
