@@ -159,6 +159,7 @@ class Clients:
             "run_finished": run_id in self.submitted,
             "internal_bug": options.rate("bug"),
             "stream_poisoned": options.rate("bug"),
+            "history_full": options.history_facts_max < 50_000,
             "lane_not_found": run_id.startswith("lane/"),
             "lane_changed": run_id.startswith("lane/"),
         }

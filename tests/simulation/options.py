@@ -104,6 +104,7 @@ class Options:
     lost_max: int = 1_000
     snapshot_every_facts: int = 5_000
     snapshot_chunks_max: int = 1_000
+    history_facts_max: int = 50_000
     tick_ns: int = 0
     runs: int = 4
     tasks_max: int = 7
@@ -138,6 +139,7 @@ def options_of(seed: int) -> Options:
         if own.random() < RARE.get(kind, 0.5):
             rates[kind] = WEIGHTS[kind] * own.choice([0.3, 1.0, 3.0])
     large = rng.random() < 0.08
+    history = random.Random(f"history {seed}")  # by itself, as what came later
     return Options(
         partitions=rng.choice([1, 1, 2, 4]),
         batch_messages_max=rng.choice([1, 2, 7, 4096]) if not large else rng.choice([7, 40, 4096]),
@@ -154,4 +156,5 @@ def options_of(seed: int) -> Options:
         rates=rates,
         snapshot_every_facts=rng.choice([rng.randint(1, 20), rng.randint(1, 20), 5_000]),
         snapshot_chunks_max=rng.choice([1, 1, 1_000]),
+        history_facts_max=history.choice([5, 10, 20]) if history.random() < 0.2 else 50_000,
     )

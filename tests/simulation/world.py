@@ -124,6 +124,7 @@ class World:
             lost_max=options.lost_max,
             snapshot_every_facts=options.snapshot_every_facts,
             snapshot_chunks_max=options.snapshot_chunks_max,
+            history_facts_max=options.history_facts_max,
         )
         self.node = Node(ports, limits)
         if attending:
