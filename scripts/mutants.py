@@ -32,6 +32,9 @@ class Mutant(NamedTuple):
 
 
 MUTANTS = (
+    Mutant("a parked message is settled by everyone who asks",
+           "actors/goclaw_actors/turns.py",
+           "        refused = self.parked.settle(facts)\n", "        refused = None\n"),
     Mutant("deliveries of another partition are not compared with what was taken in",
            "actors/goclaw_actors/exchange.py",
            "records[known + 1 - counter :]", "records[:]"),
