@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from scripts.harness.nursery import Child, Nursery
 
 ARCHIVE_STEPS: Final = (*STEPS_OF_ARCHIVING, *STEPS_OF_EXPIRY)
+COPY_S: Final = 5.0
+"""By then a copy is whole; half of the engines that are copied live so long."""
 EAGER: Final = {"archive_after_s": 0, "archive_facts_min": 1, "check_every_s": 0.005}
 
 
@@ -127,8 +129,8 @@ class EngineWorld(NumberedWorld):
         """Have a rival refused; ask an engine to stop now and then, and kill the one after it."""
         counts, is_word = self.counts, self.way == "word"
         if self.is_enough:
-            until_s = time.monotonic() + rng.uniform(0, 0.03)
-            while child.talking and (left_s := until_s - time.monotonic()) > 0:
+            until_s = time.monotonic() + rng.choice([rng.uniform(0, 0.03), COPY_S])
+            while child.talking and self.backing and (left_s := until_s - time.monotonic()) > 0:
                 self.keep(child.lines(left_s))
         counts.at_archive += self.way == "archive" and not child.talking
         if self._rival:
