@@ -136,6 +136,8 @@ RARE: Final = (
     "saga resolved",
     "task moved to another lane",
     "spawned task talked to",
+    "saga begun by a task",
+    "saga begun by an item",
     "item waits for a signal",
     "item asks a person",
     "step done again",

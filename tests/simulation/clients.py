@@ -9,9 +9,10 @@ from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message, Reply
 from goclaw_actors.messages import CancelRun, SubmitRun
 from goclaw_events.ids import workflow_stream
-from goclaw_events.plan import Plan, pack_plan, plan_at
+from goclaw_events.plan import Plan, pack_plan, plan_at, unpack_plan
 from goclaw_events.value import BlobRef, blob_of
-from tests.simulation.workload import CHILD, LARGE, child_plan, random_plan
+from tests.simulation.travellers import scheduled_saga
+from tests.simulation.workload import CHILD, LARGE, TRIP, child_plan, random_plan
 
 if TYPE_CHECKING:
     from goclaw_events.value import BlobRef
@@ -38,6 +39,7 @@ class Clients:
         child = child_plan()
         self._child_packed = pack_plan(child)
         self._child = blob_of(self._child_packed)
+        self._trip_packed = b""
         self.plans: dict[bytes, Plan] = {self._child.sha256: child}
         self.acknowledged: dict[str, bytes] = {}
         self.cancelled: dict[tuple[str, str], bytes] = {}
@@ -60,6 +62,8 @@ class Clients:
         plan, packed, body = known[variant]
         message = Message(workflow_stream(run_id), body)
         message.blobs = {body.definition.sha256: packed, self._child.sha256: self._child_packed}
+        if TRIP in (body.children or {}):
+            message.blobs[(body.children or {})[TRIP].sha256] = self._trip_packed
         self.world.contents.hold(body.definition, plan)
         message.reply_to = lambda reply: self._submit_answered(run_id, body.digest, reply)
         self.world.node.accept(message)
@@ -71,6 +75,10 @@ class Clients:
         packed = pack_plan(plan)
         ref = blob_of(packed)
         self.plans[ref.sha256] = plan
+        children = {CHILD: self._child}
+        if options.rate("saga"):
+            children[TRIP], self._trip_packed, _ = scheduled_saga(self.world)
+            self.plans[children[TRIP].sha256] = unpack_plan(self._trip_packed)
         given = {"text": LARGE} if options.rate("large") and rng.random() < 0.1 else {}
         digest = f"{run_id} {variant}".encode()
         body = SubmitRun(
@@ -81,7 +89,7 @@ class Clients:
             digest,
             None,
             "sim",
-            children={CHILD: self._child},
+            children=children,
         )
         return Submission(plan, packed, body)
 

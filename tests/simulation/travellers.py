@@ -64,7 +64,7 @@ def begin(world: World, saga_id: str) -> None:
 
 
 def scheduled_saga(world: World) -> tuple[BlobRef, bytes, str]:
-    """Return the saga that schedules of a world begin: its definition, as stored, and its name."""
+    """Return the saga that schedules, and tasks, begin: its definition, as stored, and its name."""
     if world.scheduled_saga is None:
         rng = random.Random(f"scheduled saga {world.seed}")
         world.scheduled_saga = write_saga(rng, "", 2, 2)
@@ -74,9 +74,10 @@ def scheduled_saga(world: World) -> tuple[BlobRef, bytes, str]:
 
 
 def _adopt(world: World) -> None:
-    """Know the sagas that schedules have begun."""
+    """Know the sagas that schedules, and tasks, have begun."""
     for stream, entries in world.history.of_kind("saga"):
-        if entries[0].decoded.submitted_by.startswith("schedule/"):
+        said = entries[0].decoded
+        if said.parent or said.submitted_by.startswith("schedule/"):
             saga_id = plain_id(routing_key(stream))
             assert world.scheduled_saga is not None, f"nobody scheduled {saga_id}"
             world.sagas[saga_id] = world.scheduled_saga._replace(saga_id=saga_id)
@@ -206,7 +207,11 @@ def check_sagas(world: World) -> None:
         world.note(f"saga {status}")
         if ":" in saga_id:
             world.note("saga begun by a schedule")
-        for entry in world.history.streams.get(saga_stream(saga_id), ()):
+        entries = world.history.streams.get(saga_stream(saga_id), ())
+        if entries and entries[0].decoded.parent:
+            is_item = ":" in entries[0].decoded.parent
+            world.note("saga begun by an item" if is_item else "saga begun by a task")
+        for entry in entries:
             if entry.fact.type in WAITS:
                 world.note(entry.fact.type)
         if world.options.rate("bug"):

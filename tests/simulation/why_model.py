@@ -21,7 +21,7 @@ from goclaw_events.facts import (
     SlotKept,
 )
 from goclaw_events.frame import decode_frame
-from goclaw_events.ids import keeper_of, kept_slot
+from goclaw_events.ids import keeper_of, kept_slot, plain_id
 from tests.simulation.history import Entry, lane_taken
 from tests.simulation.lane_model import AGEING_NS, CONCURRENCY
 from tests.simulation.limits_model import Asked, _Limited, is_limited
@@ -311,7 +311,7 @@ class _Model:
             assert reason.kind in MESSAGES or reason.since_ns == last.time_ns, reason
             return ("running", *MESSAGES)
         if kind == CHILD:
-            assert reason.details["run_id"] == last.decoded.run_id, reason
+            assert reason.details["run_id"] == plain_id(last.decoded.run_id), reason
             return ("child_run",)
         return AT_LAST[kind]
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 LARGE: Final = "x" * (66 * 1024)
 CHILD: Final = "kid"
+TRIP: Final = "trip"
+"""What a saga is called that tasks are."""
 OVERFLOWS: Final = (
     "reject",
     "drop_oldest",
@@ -28,7 +30,7 @@ OVERFLOWS: Final = (
     "redirect",
 )
 OF_ITEMS: Final = frozenset({"agent", "workflow", "wait"})
-"""Kinds of work that are done for each item of a list, besides questions."""
+"""Kinds of work that are done for each item of a list, besides what few tasks are."""
 CODES: Final = (
     "agent_error", "timeout", "agent_cancelled", "", "bad_params", "value_not_storable",
     "value_too_large", "agent_unknown", "executor_exhausted", "own.code",
@@ -76,6 +78,8 @@ def random_plan(rng: random.Random, options: Options) -> Plan:
     _wait_until(definition)
     _limit_lanes(definition)
     _scale_lanes(definition)
+    if options.rate("saga"):
+        _nest_sagas(definition)
     if options.rate("collect"):
         _make_collect(definition)
     if options.rate("dead"):
@@ -153,6 +157,15 @@ def _limit_and_nest(definition: dict[str, Any]) -> None:
         if rng.random() < 0.06:
             del task["agent"]
             task["workflow"] = CHILD
+
+
+def _nest_sagas(definition: dict[str, Any]) -> None:
+    """Make some tasks sagas; drawn as in `_limit_and_nest`."""
+    rng = random.Random("trip" + repr(definition))
+    for name, task in definition["tasks"].items():
+        if "agent" in task and "unique" not in task and rng.random() < 0.12:
+            kept = {key: task[key] for key in ("needs", "when") if key in task}
+            definition["tasks"][name] = {**kept, "saga": TRIP}
 
 
 def _limit_lanes(definition: dict[str, Any]) -> None:
@@ -251,8 +264,8 @@ def _make_foreach(definition: dict[str, Any]) -> None:
     """Let some tasks work on the items of a list; drawn as in `_limit_lanes`."""
     rng = random.Random(repr(definition) + "foreach")
     for task in definition["tasks"].values():
-        asks = {"wait_for", "approval"} & set(task)
-        if not (asks or OF_ITEMS & set(task)) or rng.random() > (0.9 if asks else 0.25):
+        is_rare = {"wait_for", "approval", "saga"} & set(task)
+        if not (is_rare or OF_ITEMS & set(task)) or rng.random() > (0.9 if is_rare else 0.25):
             continue
         if "wait_for" in task and rng.random() < 0.5:
             task["wait_for"]["signal"] += "-${index}"
