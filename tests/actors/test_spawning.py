@@ -22,7 +22,7 @@ from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawS
 from goclaw_actors.task import task_decider
 from goclaw_actors.work import SLEPT, Outcome, StartAttempt, Stepped
 from goclaw_actors.workflow import workflow_decider
-from goclaw_events.facts import SPAWN, SPAWNED, StepRecorded, TaskCompleted
+from goclaw_events.facts import SPAWN, SPAWNED, StepRecorded, TaskAdjusted, TaskCompleted
 from goclaw_events.plan import spawned_ref
 from goclaw_events.value import BlobRef
 from goclaw_events.verify import verify
@@ -181,6 +181,25 @@ def test_a_cancel_reaches_a_task_that_waits_at_its_end() -> None:
     assert kinds(cancelled.sends) == ["CancelTask"]
     assert kinds(scenario.when(CancelTask("again")).facts) == []
     assert kinds(scenario.when(ended(status="cancelled")).facts)[-1] == "TaskCancelled"
+
+
+def test_what_waits_for_others_at_its_end_is_adjusted_no_more() -> None:
+    """No attempt of it follows, so there is nothing that a lane or a deadline would change."""
+    scenario, start = task()
+    scenario.when(spawns(start))
+    scenario.when(outcome(start, result=7))
+    later = scenario.when(ADJUST._replace(task="a", changes={"deadline_ns": NOW_NS + 5}))
+    assert (later.facts, refusal_of(later)) == ((), "task_finished")
+
+
+def test_a_deadline_that_was_set_at_the_end_goes_with_a_cancel() -> None:
+    """As logs of before have it: its timer is not left behind."""
+    scenario, start = task()
+    scenario.when(spawns(start))
+    scenario.when(outcome(start, result=7))
+    scenario.given(TaskAdjusted("s", {"deadline_ns": NOW_NS + 5}, "me"))
+    cancelled = scenario.when(CancelTask("why"))
+    assert cancelled.effects == (ClearTimer("total", NOW_NS + 5),)
 
 
 def test_a_handler_that_awaits_is_called_again_when_all_have_ended() -> None:

@@ -77,10 +77,11 @@ REFUSED = {
 }
 ADJUSTED = {f"AdjustTask ({what})": ["TaskAdjusted"] for what in ("priority", "lane", "deadline")}
 QUEUED = {"LeftQueue": ["TaskMoved"]}
-TOLD = ADJUSTED | {
+SIGNALLED = {
     f"SendSignal ({how})": ["SignalAccepted"]
     for how in ("parameters", "message", "rejecting", "merging")
 }
+TOLD = ADJUSTED | SIGNALLED
 TOLD_AT_WORK = {name: said for name, said in TOLD.items() if "rejecting" not in name}
 STEPS = {
     "Stepped": ["StepRecorded"],
@@ -486,7 +487,7 @@ EXPECTED["ending"] = {
     "TaskReported of a spawned task": ["StepRecorded", "TaskCompleted"],
     "TaskReported of a spawned task (failed)": ["StepRecorded", "TaskFailed"],
     "CancelTask": ["EndPutOff"],
-    **TOLD,
+    **SIGNALLED,
     **LATE,
 }
 

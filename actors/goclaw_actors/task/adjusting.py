@@ -20,6 +20,7 @@ from goclaw_actors.task.limits import left_s
 from goclaw_actors.task.state import (
     ATTEMPTED,
     CHILD,
+    ENDING,
     OVER,
     RETRYING,
     SCHEDULED,
@@ -132,8 +133,11 @@ def _refusal(
 ) -> Refused | None:
     """Return why a change is not taken in; None: it is."""
     name = f"task {task.task_id} of run {task.run_id}"
-    if task.status in OVER:
-        return Refused("task_finished", f"{name} is {task.status} already")
+    if task.status in OVER or task.status == ENDING:
+        over = f"is {task.status} already"
+        if task.status == ENDING:
+            over = "waits for what it spawned, and is not run any more"
+        return Refused("task_finished", f"{name} {over}")
     if planned.kind in ("wait", "wait_for", "approval"):
         text = f"{name} is of kind {planned.kind}, which has nothing to adjust"
         return Refused("signal_unsupported", text)

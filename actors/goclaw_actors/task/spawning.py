@@ -14,7 +14,7 @@ from goclaw_actors.lending import FreeKey
 from goclaw_actors.messages import CancelTask, ScheduleTask, TaskReported
 from goclaw_actors.signalling import HoldWork
 from goclaw_actors.statuses import DEAD
-from goclaw_actors.task.ending import end
+from goclaw_actors.task.ending import TOTAL, cleared, end
 from goclaw_actors.task.hold import PAUSED
 from goclaw_actors.task.state import COMPLETED, ENDING, FINAL, WAITING
 from goclaw_events.facts import (
@@ -198,7 +198,7 @@ def cancel_again(task: Task, message: CancelTask) -> Decision:
     if task.ending[0] == "cancelled":
         return Decision((), told)
     fact = EndPutOff("cancelled", task.token, None, None, message.reason)
-    return Decision((fact,), told)
+    return Decision((fact,), told, cleared((TOTAL, task.total_due_ns)))
 
 
 def with_spawned(task: Task, message: HoldWork | ResumeWork, decision: Decision) -> Decision:
