@@ -208,15 +208,15 @@ def test_a_saga_tells_who_watches_it_once() -> None:
 
 
 def test_older_snapshots_become_those_of_today() -> None:
-    """A saga of before was watched by nobody; a schedule of before began runs."""
+    """A saga of before was watched by nobody, and planned no retry; a schedule began runs."""
     stage = scheduled({"a": step()})
     (first,) = fired(stage)
     saga = stage.saga(first)
     form = stage.kinds["saga"].form
     assert form is not None
     fields, *rest = form.root(saga)
-    assert fields[-1] == [STREAM]
-    root, maps = form.raises[3]([fields[:-1], *rest], {})
+    assert fields[-2:] == [[STREAM], None]
+    root, maps = form.raises[4](*form.raises[3]([fields[:-2], *rest], {}))
     saga.watchers.clear()
     assert form.root(form.restore(saga_stream(first), root, maps)) == form.root(saga)
     form = stage.kinds["schedule"].form
