@@ -17,10 +17,11 @@ from goclaw_actors.messages import (
     SlotRefused,
     SubmitRun,
     TaskReported,
+    TimerFired,
 )
 from goclaw_actors.signalling import HoldWork, ResumeWork, SendSignal, WithdrawSignal
 from goclaw_actors.task import task_decider
-from goclaw_actors.work import SLEPT, Outcome, StartAttempt, Stepped
+from goclaw_actors.work import SLEPT, Consumed, Outcome, StartAttempt, Stepped
 from goclaw_actors.workflow import workflow_decider
 from goclaw_events.facts import SPAWN, SPAWNED, StepRecorded, TaskAdjusted, TaskCompleted
 from goclaw_events.plan import spawned_ref
@@ -313,6 +314,15 @@ def refusal_of(decision: Decision) -> str:
     """Return the code with which something is refused."""
     assert isinstance(decision.reply, Refused)
     return decision.reply.code
+
+
+def test_a_signal_does_not_expire_behind_the_end() -> None:
+    """Its timer may have fired in the very moment in which the attempt that took it failed."""
+    scenario, start = task(retry={"attempts": 1})
+    scenario.when(SIGNAL._replace(task="a", deadline_ns=NOW_NS + 5))
+    scenario.when(Consumed(STREAM, start.token, ["s"]))
+    assert "TaskFailed" in kinds(scenario.when(outcome(start, "failed"), NOW_NS + 5).facts)
+    assert scenario.when(TimerFired("expire/s"), NOW_NS + 5).facts == ()
 
 
 def test_a_snapshot_keeps_who_is_waited_for() -> None:

@@ -188,7 +188,7 @@ def withdraw(task: Task, message: WithdrawSignal, moment: Moment) -> Decision:
 def timer(task: Task, timer_id: str, moment: Moment) -> Decision:
     """Let a message expire, or hand over what came before the window closed."""
     signals, now_ns = task.signals, moment.now_ns
-    if signals is None:
+    if signals is None or task.status in OVER:  # what had come was told of as it ended
         return NOTHING
     if timer_id == QUIET:
         ready = tuple(one for one in signals.ready(now_ns) if one.mode == COALESCE)
