@@ -19,7 +19,7 @@ GONE = {"not_dead", "run_finished", "run_not_found"}
 """Why a letter that was seen a moment ago may be none any more."""
 AFTER_DEATH = {
     "task.failed", "task.cancelled", "task.dropped", "task.outcome_refused",
-    "task.attempt_returned",
+    "task.attempt_returned", "task.signal_ended",
 }  # fmt: skip
 """What may follow in the generation of a dead letter."""
 RATES: Final = (0.5, 10.0, 1_000.0)
