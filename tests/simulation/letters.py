@@ -23,7 +23,7 @@ AFTER_DEATH = {
 }  # fmt: skip
 """What may follow in the generation of a dead letter."""
 RATES: Final = (0.5, 10.0, 1_000.0)
-"""At which letters run again, while things fail; in the end at once."""
+"""At which letters run again; in the end at the last of them."""
 SLASHES: Final = 2
 """In the name of a task that was not spawned."""
 
@@ -73,7 +73,8 @@ def _say(world: World, stream: str, times: int) -> None:
     begun = [e.decoded for e in world.history.streams[stream] if hasattr(e.decoded, "generation")]
     generation = begun[-1].generation if begun and rng.random() < 0.8 else None
     edits = {"edit": rng.randrange(3)} if rng.random() < 0.3 else None
-    rate_per_s = rng.choice(RATES) if not world.calm and rng.random() < 0.3 else None
+    rates = RATES[-1:] if world.calm else RATES
+    rate_per_s = rng.choice(rates) if rng.random() < 0.4 else None
     body: Any = RedriveTask(task, generation, edits, "mended", "sim", rate_per_s)
     if rng.random() < 0.4:
         body = DiscardTask(task, generation, "no use", "sim")
