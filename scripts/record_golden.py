@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 from goclaw.cli.version import goclaw_version  # noqa: E402 - the tests stand beside the scripts
 from goclaw_events.rocks import RocksJournal  # noqa: E402
 from goclaw_events.rocks.intake import import_log  # noqa: E402
+from tests.golden.forms import kept_forms  # noqa: E402
 from tests.golden.outcomes import outcomes  # noqa: E402
 from tests.golden.play import record  # noqa: E402
 
@@ -27,7 +28,7 @@ LOGS: Final = {"unfinished-1": (1, True), "finished-4": (4, False)}
 
 
 def main(name: str) -> int:
-    """Write each log and what it comes to."""
+    """Write each log, what it comes to, and how its actors are kept."""
     directory = ROOT / "tests" / "golden" / name
     try:
         directory.mkdir()
@@ -41,9 +42,11 @@ def main(name: str) -> int:
             import_log(file, Path(there))
             journal = RocksJournal(Path(there))
             found = outcomes(journal)
+            kept = kept_forms(journal)
             journal.close()
         text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
         file.with_suffix(".json").write_text(text, encoding="utf-8")
+        file.with_suffix(".forms").write_bytes(kept)
         print(f"{file.relative_to(ROOT)}: {file.stat().st_size} bytes, {len(found)} streams")
     return 0
 

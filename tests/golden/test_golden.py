@@ -14,6 +14,8 @@ from goclaw_events.frame import decode_frame
 from goclaw_events.portable import digest_of
 from goclaw_events.rocks import RocksJournal, verify_directory
 from goclaw_events.rocks.intake import import_log
+from goclaw_events.value import unpack
+from tests.golden.forms import folded, restored
 from tests.golden.outcomes import outcomes
 from tests.golden.play import record
 
@@ -26,6 +28,7 @@ HERE = Path(__file__).parent
 LOGS = sorted(HERE.glob("*/*.export"))
 FINISHED = [path for path in LOGS if path.stem.startswith("finished")]
 UNFINISHED = [path for path in LOGS if path.stem.startswith("unfinished")]
+KEPT = [path for path in LOGS if path.with_suffix(".forms").exists()]
 BYTES_MAX = 200 * 1024
 
 
@@ -63,6 +66,7 @@ def test_there_are_golden_logs() -> None:
     """Some are finished and some are not; all are small."""
     assert FINISHED
     assert UNFINISHED
+    assert KEPT
     assert all(path.stat().st_size < BYTES_MAX for path in LOGS)
 
 
@@ -95,6 +99,26 @@ def test_an_unfinished_one_fits_its_own_partitions_only(log: Path, tmp_path: Pat
     with pytest.raises(LogUnfinished, match="rows of attempts"):
         import_log(log, tmp_path / "data", 5)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("log", KEPT, ids=name_of)
+def test_the_forms_of_its_actors_are_read(log: Path, tmp_path: Path) -> None:
+    """What a baseline of that version has of an actor is, today, what its facts come to.
+
+    Who raises a form gives it a way from the one before (`SnapshotForm.raises`).
+    """
+    import_log(log, tmp_path / "data")
+    kept = unpack(log.with_suffix(".forms").read_bytes())
+
+    def compare(journal: RocksJournal) -> set[str]:
+        streams = set()
+        for stream, decider, state in folded(journal):
+            found = restored(decider, stream, kept[stream])
+            assert decider.encode(found) == decider.encode(state), stream
+            streams.add(stream)
+        return streams
+
+    assert read(tmp_path / "data", compare) == set(kept)
 
 
 def test_together_they_hold_every_fact(tmp_path: Path) -> None:
