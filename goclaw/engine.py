@@ -161,9 +161,8 @@ class Engine(EngineLife, Signalling, Collecting, Outputting):
         """Check that this engine knows what a workflow's tasks use; raises as `prepare` does."""
         if prepared.programs:
             require_allowed(prepared.plan.name, prepared.programs, self.settings)
-        for name in prepared.agents:
-            if self._agents.get(name) is None:
-                self._agents.lookup(name)
+        if unknown := [name for name in prepared.agents if self._agents.get(name) is None]:
+            raise self._agents.unknown(unknown)
         if prepared.secrets:
             self._open_parts().secrets.require(prepared.secrets)
 

@@ -283,6 +283,7 @@ async def test_what_cannot_run_is_refused_before_anything_is_recorded(crew: Crew
     """Unknown agents and bad input are typed errors, and leave no run."""
     unknown = goclaw.Workflow("unknown")
     unknown.task("t", agent="ad")
+    unknown.task("u", agent="zzz")
     async with engine_on(":memory:", crew) as engine:
         with pytest.raises(AgentUnknown) as named:
             await engine.submit(unknown)
@@ -292,7 +293,9 @@ async def test_what_cannot_run_is_refused_before_anything_is_recorded(crew: Crew
             await engine.result("nobody")
         engine.views.runner.catch_up()
         assert engine.views.runs.list().runs == []
-    assert "add" in str(named.value)
+    assert "'ad', 'zzz'" in named.value.message
+    assert "did you mean 'add'?" in named.value.hint
+    assert named.value.details["agents"] == ["ad", "zzz"]
 
 
 async def test_waiting_for_a_result_has_a_limit(crew: Crew) -> None:

@@ -12,7 +12,7 @@ from goclaw_actors.executors.errors import AgentInvalid, AgentTaken, AgentUnknow
 from goclaw_events.ids import check_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 RESERVED_PREFIX: Final = "goclaw."
 _POSITIONAL: Final = (
@@ -121,15 +121,21 @@ class AgentRegistry:
         """Return the agent of this name, or raise `AgentUnknown` with the names that are close."""
         agent = self._agents.get(name)
         if agent is None:
-            close = self.close_to(name)
-            meant = f"did you mean {close[0]!r}? otherwise " if close else ""
-            raise AgentUnknown(
-                f"no agent is registered as {name!r}",
-                hint=f"{meant}name the module that registers it (--module, agents.modules)",
-                agent=name,
-                close=close,
-            )
+            raise self.unknown([name])
         return agent
+
+    def unknown(self, names: Sequence[str]) -> AgentUnknown:
+        """Return the error for names that nobody has, all together, with those that are close."""
+        close = {name: self.close_to(name) for name in names}
+        meant = ", ".join(repr(found[0]) for found in close.values() if found)
+        said = f"did you mean {meant}? otherwise " if meant else ""
+        return AgentUnknown(
+            f"no agent is registered as {', '.join(map(repr, names))}",
+            hint=f"{said}name the module that registers it (--module, agents.modules)",
+            agent=names[0],
+            close=close[names[0]],
+            agents=list(names),
+        )
 
     def close_to(self, name: str) -> list[str]:
         """Return up to three registered names that resemble `name`, the closest first."""
