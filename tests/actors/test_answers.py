@@ -11,16 +11,26 @@ from hypothesis import strategies as st
 from goclaw_actors.answering import AnswerTask, AskSignal, SendNamed
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.message import Message
-from goclaw_actors.messages import FailRun
+from goclaw_actors.messages import CancelTask, FailRun
+from goclaw_actors.path_order import Wanted
+from goclaw_actors.pathing import DropTask
 from goclaw_actors.ports import Limits
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_actors.task import task_decider
 from goclaw_actors.workflow.mail import BODY_BYTES_MAX, KEPT_BYTES_MAX
-from goclaw_events.facts import SignalsLeft, TaskAnswered, TaskAwaiting, TaskCompleted, TaskEnded
+from goclaw_events.facts import (
+    SignalGiven,
+    SignalsLeft,
+    TaskAnswered,
+    TaskAwaiting,
+    TaskCompleted,
+    TaskEnded,
+)
 from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.value import BlobRef, pack
 from tests.actors.given import NOW_NS, Scenario, Shelf, kinds
 from tests.actors.stage import Stage
+from tests.actors.test_path import change
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -303,6 +313,35 @@ def test_a_signal_that_comes_to_a_task_that_has_ended_goes_to_the_next() -> None
     stage.finish()
     assert results(stage) == {"one": 0, "two": 1, "a": None, "three": "late"}
     assert SignalsLeft(["s2"], "the run ended") in stage.facts(RUN)
+    stage.check_live()
+
+
+@pytest.mark.parametrize("ending", [DropTask("the path was changed"), CancelTask("enough")])
+def test_a_signal_that_comes_to_a_task_that_ended_as_it_stood_still_goes_back(ending: Any) -> None:
+    """That it waited as it was paused does not count any more: it has one end."""
+    task = Scenario(task_decider(Shelf()), task_stream("r", "w"))
+    terms = {"schema": None, "on_deadline": "fail"}
+    task.given(TaskAwaiting(BlobRef(bytes(32), 1), 0, "go", terms, 0))
+    task.when(HoldWork("w", "paused", "why", "me", 0.0, "h", b"h"))
+    task.when(ending)
+    late = task.when(AnswerTask("s", "signal", "go", 7, "me"))
+    assert (late.facts, kinds(late.sends)) == ((), ["ReturnSignal"])
+
+
+def test_a_task_that_is_to_run_again_waits_for_no_signal_until_then() -> None:
+    """The signal goes to the one before it, which runs again first, not to who waited before."""
+    stage = Stage()
+    stage.submit(TWO)
+    stage.rest()
+    send(stage, "s0", 0)
+    assert change(stage, Wanted(rerun=("one",))) == Accepted("one")
+    stage = stage.crash()
+    for number in (1, 2):
+        assert send(stage, f"s{number}", number) == Accepted(f"s{number}")
+    assert [fact.task for fact in stage.facts(RUN) if isinstance(fact, SignalGiven)] == [
+        "one", "one", "two"
+    ]  # fmt: skip
+    assert results(stage) == {"one": 1, "two": 2}
     stage.check_live()
 
 

@@ -74,7 +74,7 @@ def answer(task: Task, message: AnswerTask, moment: Moment, contents: Contents) 
 
 def _is_open(task: Task) -> bool:
     """Tell whether the task waits for an answer that has not come, also where it stands still."""
-    waits = task.status == WAITING or (task.hold is not None and task.hold.since == WAITING)
+    waits = task.status == WAITING or (task.status in HELD and holding.goes_on_as(task) == WAITING)
     return waits and task.awaits is not None and task.answer is None
 
 

@@ -303,8 +303,10 @@ def _failed(run: Run, plan: Plan, index: int, fact: TaskEnded) -> None:
 
 
 def let_go(run: Run, plan: Plan, index: int) -> None:
-    """Forget why an active task waits: it does not ask its lane again, and is no dead letter."""
+    """Forget why an active task waits: for its lane, for a signal, or as a dead letter."""
     note_end(run, plan.tasks[index])
+    if run.mail is not None:
+        run.mail.leave(index)
     if run.letters is not None:
         run.letters.dead.discard(index)
         run.letters.edits.pop(index, None)
@@ -333,8 +335,6 @@ def settle(run: Run, plan: Plan, index: int) -> None:
     """Count an ended task off at what needs it; while the run runs, that may become active."""
     if run.watches is not None:
         run.watches.end(index)
-    if run.mail is not None:
-        run.mail.leave(index)
     unmet, statuses = run.unmet, run.statuses
     running = run.status == RUNNING
     if run.window is not None:
