@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from goclaw_events.framing import EncodedFrame
 
 
+_GONE: Final = 0
+_NEW: Final = 1
+_AGAIN: Final = 2
+"""What becomes of a timer row in a batch; the last is written, whether or not it is there."""
 _SEARCHES: Final = frozenset({RunBegun, SelectMembers})
 _REPORTED: Final = frozenset({Outcome, Consumed, Saved, Stepped})
 """What an attempt says that is not said again: it is kept from a commit that fails."""
@@ -71,7 +75,7 @@ class Batch:
         self.after: list[Callable[[CodedError | None], None]] = []
         self.attempts: dict[int, AttemptRow] = {}
         self.fired: list[TimerRow] = []
-        self._timers: dict[TimerRow, bool] = {}
+        self._timers: dict[TimerRow, int] = {}
         self._open: dict[str, tuple[bool, bool, OpenRow | None]] = {}
 
     @property
@@ -136,11 +140,18 @@ class Batch:
             self.replies.append((message.reply_to, reply, number))
 
     def timer(self, row: TimerRow, *, added: bool) -> None:
-        """Add or remove a timer row; the one undoes the other within the batch."""
-        if self._timers.get(row) is (not added):
+        """Add or remove a timer row; one that is new with the batch, and removed, was never there.
+
+        One that was removed first is written when it is added again: what fires may have been
+        cleared before, and be in the table no more.
+        """
+        known = self._timers.get(row)
+        if added:
+            self._timers[row] = _NEW if known is None else known or _AGAIN
+        elif known == _NEW:
             del self._timers[row]
         else:
-            self._timers[row] = added
+            self._timers[row] = _GONE
 
     def timers_added(self) -> list[TimerRow]:
         """Return the timers that are new with this batch."""

@@ -13,10 +13,13 @@ from goclaw_actors.decider import (
     SetOpen,
     SetTimer,
 )
+from goclaw_actors.message import Message
+from goclaw_actors.messages import TimerFired
 from goclaw_events.envelope import AttemptRow, OpenRow, TimerRow
 from goclaw_events.value import packer
 
 STREAM = "task/r/a"
+DUE = TimerRow(5, STREAM, "due")
 
 
 def settled(*effects: object) -> Batch:
@@ -29,13 +32,23 @@ def settled(*effects: object) -> Batch:
 
 
 def test_a_timer_that_is_set_and_cleared_leaves_no_row() -> None:
-    """In this order; cleared and set again, the row stands as it was."""
-    for effects in (
-        (SetTimer("due", 5), ClearTimer("due", 5)),
-        (ClearTimer("due", 5), SetTimer("due", 5)),
-    ):
-        builder = settled(*effects).builder
-        assert (builder.timers_added, builder.timers_removed) == ([], [])
+    """In this order; but one that was there before, and is cleared at last, goes."""
+    builder = settled(SetTimer("due", 5), ClearTimer("due", 5)).builder
+    assert (builder.timers_added, builder.timers_removed) == ([], [])
+    builder = settled(ClearTimer("due", 5), SetTimer("due", 5), ClearTimer("due", 5)).builder
+    assert (builder.timers_added, builder.timers_removed) == ([], [DUE])
+
+
+def test_a_timer_that_fired_and_is_set_again_is_there() -> None:
+    """Also where it had been cleared in a batch before, and its word was still to be handled."""
+    batch = Batch(1, 77, packer())
+    message = Message(STREAM, TimerFired("due"))
+    message.timer = DUE
+    batch.take_source(message)
+    batch.apply(STREAM, SetTimer("due", 5))
+    batch.settle()
+    assert (batch.builder.timers_added, batch.builder.timers_removed) == ([DUE], [])
+    assert batch.timers_added() == [DUE]
 
 
 def test_a_timer_of_another_time_is_another_timer() -> None:
