@@ -243,6 +243,18 @@ def test_what_a_lost_attempt_took_is_declined_where_no_other_follows() -> None:
     assert scenario.when(TimerFired("expire/m1"), due_ns).facts == ()
 
 
+def test_what_an_attempt_took_that_failed_is_declined_where_no_other_follows() -> None:
+    """As what a lost one took; and it is taken back by nobody after the end of the task."""
+    scenario = task()
+    scenario.when(say("m1"))
+    start = begin(scenario)
+    scenario.when(Consumed(STREAM, start.token, ["m1"]))
+    failed = scenario.when(outcome(start, "failed")._replace(retryable=False))
+    assert kinds(failed.facts) == ["SignalEnded", "AttemptFailed", "TaskFailed"]
+    assert failed.facts[0] == SignalEnded("m1", "declined", "the task failed")
+    assert reply(scenario.when(WithdrawSignal("a", "m1", "wrong"))) == "signal_not_found"
+
+
 def test_a_message_can_be_withdrawn_until_it_is_taken() -> None:
     """A handler that takes it in the same moment is told of in the log: the later word holds."""
     scenario = task()

@@ -32,6 +32,7 @@ from goclaw_actors.work import (
     TellAttempt,
 )
 from goclaw_events.facts import (
+    AttemptFailed,
     AttemptLost,
     SignalAccepted,
     SignalConsumed,
@@ -173,9 +174,9 @@ def _refused_message(task: Task, message: SendSignal, body: Value, name: str) ->
 
 def withdraw(task: Task, message: WithdrawSignal, moment: Moment) -> Decision:
     """Take a message back, unless it was taken."""
-    found = task.signals.waiting.get(message.signal) if task.signals is not None else None
     name = f"task {task.task_id} of run {task.run_id}"
-    if found is None:
+    found = task.signals.waiting.get(message.signal) if task.signals is not None else None
+    if found is None or task.status in OVER:
         text = f"no message {message.signal} waits for {name}"
         return Decision(reply=Refused("signal_not_found", text))
     if found.taken_by:
@@ -262,13 +263,13 @@ def _declined(signals: Signals, reason: str, moment: Moment) -> Decision:
 def with_farewell(task: Task, decision: Decision, moment: Moment) -> Decision:
     """Decline what still waits where a decision ends the task, before it ends.
 
-    What a lost attempt took waits too: no other comes to take it again.
+    What an attempt took that failed, or is lost, waits too: no other comes to take it again.
     """
     last = type(decision.facts[-1]) if decision.facts else None
     if last not in _ENDS or task.signals is None:
         return decision
     signals = task.signals
-    if any(isinstance(fact, AttemptLost) for fact in decision.facts):
+    if any(isinstance(fact, AttemptLost | AttemptFailed) for fact in decision.facts):
         signals = without_attempt(signals, task.attempt)
     told = _declined(signals, f"the task {_ENDS[last]}", moment)
     return decision._replace(
