@@ -17,10 +17,12 @@ from goclaw_actors.messages import (
     ScheduleTask,
     SubmitRun,
     TaskReported,
+    TimerFired,
 )
 from goclaw_actors.pathing import ChangePath
 from goclaw_actors.task import task_decider
 from goclaw_actors.workflow import mail, workflow_decider
+from goclaw_actors.workflow.deadline import DEADLINE
 from goclaw_events.facts import RunCompleted, TaskCompleted
 from goclaw_events.items import ITEMS_MAX
 from goclaw_events.plan import mapped_ref
@@ -124,6 +126,18 @@ def test_more_than_may_fail_it() -> None:
     play.report("each:3", "cancelled")
     assert play.status == "failed"
     assert play.ends[0].error == ("boom", "why", "each:0")
+
+
+def test_a_list_that_is_out_of_time_fails_by_that_and_not_by_what_might_fail() -> None:
+    """An item that failed within the rule is not why the list did."""
+    play = Items(LIST[:2], on_item_failure="continue")
+    play.report("each:0", "failed")
+    play.tell(TimerFired(DEADLINE))
+    play.report("each:1", "cancelled")
+    assert play.status == "failed"
+    code, _, task = play.ends[0].error or ("", "", "")
+    assert (code, task) == ("timeout", "")
+    assert play.run.encoded() == play.run.replayed()
 
 
 def test_outcomes_say_how_each_ended() -> None:

@@ -29,6 +29,7 @@ from goclaw_actors.workflow.state import (
     RUNNING,
     TIMEOUT,
     Run,
+    forgives,
     skipped_as,
 )
 from goclaw_actors.workflow.window import gives_up, kept_error, result_of_items
@@ -347,13 +348,14 @@ class Draft(Orders):
 
     def _is_forgiven(self) -> bool:
         """Tell whether what failed are items of a list of which some may."""
-        return self.plan.mapped is not None and self.status == RUNNING
+        return forgives(self.plan, self.status)
 
     def time_out(self, message: str) -> None:
         """Fail the run because its time is over; what is active is stopped."""
         self.facts.append(RunTimedOut(message))
+        if self.first_failed is None or self._is_forgiven():
+            self.first_failed = ("", TIMEOUT, message)
         self.status = FAILING
-        self.first_failed = self.first_failed or ("", TIMEOUT, message)
         self.stop(message)
 
     def _fail(self, code: str, message: str, task: str) -> None:

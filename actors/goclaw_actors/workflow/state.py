@@ -215,8 +215,9 @@ class Evolve:
                 run.status = CANCELLING
                 run.reason = reason
             case RunTimedOut(message):
+                if run.first_failed is None or forgives(run.plan, run.status):
+                    run.first_failed = ("", TIMEOUT, message)
                 run.status = FAILING
-                run.first_failed = run.first_failed or ("", TIMEOUT, message)
             case RunDeadlineSet(deadline_ns):
                 run.deadline_ns = deadline_ns
             case RunStuck(evidence):
@@ -311,6 +312,11 @@ def let_go(run: Run, plan: Plan, index: int) -> None:
         run.letters.dead.discard(index)
         run.letters.edits.pop(index, None)
         run.letters.planned.pop(index, None)
+
+
+def forgives(plan: Plan | None, status: str) -> bool:
+    """Tell whether what failed so far are items of a list of which some may."""
+    return plan is not None and plan.mapped is not None and status == RUNNING
 
 
 def skipped_as(reason: str) -> int:
