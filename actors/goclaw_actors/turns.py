@@ -17,7 +17,7 @@ from goclaw_actors.directory import Directory
 from goclaw_actors.errors import TurnTooLarge
 from goclaw_actors.history import Histories, refused
 from goclaw_actors.message import Message, from_record
-from goclaw_actors.messages import SlotLeased
+from goclaw_actors.messages import LoseAttempt, SlotLeased
 from goclaw_actors.parked import Parked
 from goclaw_actors.rebuild import load
 from goclaw_actors.recent import RecentFrames
@@ -79,7 +79,7 @@ class Turns:
         self.in_flight: deque[Batch] = deque()
         self.batch: Batch | None = None
         self.held_back: list[Message] | None = None
-        """Where nothing may begin: slots given to tasks, which the next process delivers."""
+        """Where nothing may begin: what would have work begin, which the next process delivers."""
         self.pack = packer()
         self.journal = ports.journal
         self._partitions = ports.journal.partitions
@@ -89,8 +89,8 @@ class Turns:
     # -- delivery --------------------------------------------------------------------------
 
     def deliver(self, message: Message) -> None:
-        """Put a message into its actor's inbox; a slot, where nothing begins, is kept for later."""
-        if self.held_back is not None and type(message.body) is SlotLeased:
+        """Put a message into its actor's inbox; where nothing begins, some are kept for later."""
+        if self.held_back is not None and _begins(message):
             self.held_back.append(message)
             return
         target = message.target
@@ -449,3 +449,12 @@ def _comes_later(message: Message, kinds: frozenset[type]) -> bool:
 def _may_pool(message: Message, kinds: frozenset[type]) -> bool:
     """Tell whether nobody waits for an answer to this very message."""
     return type(message.body) in kinds and message.reply_to is None and message.command_id is None
+
+
+def _begins(message: Message) -> bool:
+    """Tell whether an attempt may begin at once by a message: a slot, or a loss that is said again.
+
+    One that is told for the first time is that of an attempt which a command stopped.
+    """
+    kind = type(message.body)
+    return kind is SlotLeased or (kind is LoseAttempt and message.id is not None)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from goclaw_actors.decider import Accepted
+from goclaw_actors.message import Message
+from goclaw_actors.messages import LoseAttempt
 from goclaw_actors.ports import Limits
 from goclaw_events.errors import JournalBroken, JournalFull, JournalUnavailable
 from goclaw_events.facts import AttemptLost, OutcomeRefused, TaskCompleted
@@ -59,6 +61,31 @@ def test_a_command_without_an_engine_begins_nothing(partitions: int) -> None:
     }
     stage.finish()
     assert {status for status, _ in stage.ended.values()} == {"completed"}
+    assert verify(stage.journal).problems == []
+
+
+def test_a_loss_that_is_said_again_without_an_engine_waits_for_one() -> None:
+    """As what was parked is: another attempt would begin that nobody runs."""
+    stage = Stage()
+    stage.submit(ONE)
+    stage.rest()
+    (token,) = stage.executor.held
+    names = stage.names("task/r/a")
+    stage = stage.crash(attending=True)
+    again = Message("task/r/a", LoseAttempt(token.number, 3))
+    again.id = (token.number, 0)
+    stage.node.accept(again)
+    stage.rest()
+    assert (stage.names("task/r/a"), stage.rows("inbox")) == (names, 1)
+    stage = stage.crash(attending=True)
+    stage.rest()
+    assert stage.names("task/r/a") == names
+    stage = stage.crash(attending=False)
+    stage.finish()
+    assert stage.names("task/r/a") == [
+        *names, "AttemptLost", "AttemptStarted", "TaskCompleted"
+    ]  # fmt: skip
+    assert stage.rows("inbox") == 0
     assert verify(stage.journal).problems == []
 
 
