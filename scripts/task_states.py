@@ -238,7 +238,7 @@ def task() -> Aggregate:
         "StandAside (or stop)": StandAside("p", REF, stop=True),
         "StandAside of the next generation": StandAside("p", REF, stop=True, generation=1),
         "TellResult": TellResult("p"),
-        "DropTask": DropTask("why"),
+        "DropTask": DropTask("why", 0),
         "CancelTask of the next generation": CancelTask("why", generation=1),
         "CancelTask": CancelTask("why"),
         "BuryTask": BuryTask(0),

@@ -70,10 +70,14 @@ class ConcludeChange(NamedTuple):
 
 
 class DropMore(NamedTuple):
-    """Go on telling tasks that they will not begin."""
+    """Go on telling tasks that they will not begin; `generations`: that of each, as in `DropTask`.
+
+    None: of an older log.
+    """
 
     tasks: list[str]
     reason: str
+    generations: list[int] | None = None
 
 
 class ScheduleReady(NamedTuple):
@@ -106,9 +110,14 @@ class TellResult(NamedTuple):
 
 
 class DropTask(NamedTuple):
-    """Do not begin in this generation; leave the queue of the lane."""
+    """Do not begin in this generation; leave the queue of the lane.
+
+    `generation`: the one that is meant, as a later one may have been scheduled meanwhile; None, of
+    an older log: whichever it is.
+    """
 
     reason: str
+    generation: int | None = None
 
 
 PATH_MESSAGES: Final[tuple[tuple[type, str], ...]] = (

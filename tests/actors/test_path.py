@@ -13,14 +13,17 @@ from goclaw_actors.errors import PathRefused
 from goclaw_actors.message import Message
 from goclaw_actors.messages import TaskReported
 from goclaw_actors.path_order import Choice, Wanted, order_change
-from goclaw_actors.pathing import PathAnswer, StandAside
+from goclaw_actors.pathing import AskMore, ChangePath, PathAnswer, StandAside
 from goclaw_actors.rebuild import actor_at
 from goclaw_actors.task import task_decider
+from goclaw_actors.workflow import workflow_decider
 from goclaw_events.facts import (
     ChildStarted,
     PathChanged,
     PathKept,
+    RunSubmitted,
     TaskDropped,
+    TaskFailed,
     TaskScheduled,
 )
 from goclaw_events.faults import InvalidDefinition
@@ -28,7 +31,7 @@ from goclaw_events.ids import task_stream, workflow_stream
 from goclaw_events.plan import pack_plan
 from goclaw_events.plan.fragment import fragment_from
 from goclaw_events.value import blob_of
-from tests.actors.given import Scenario, Shelf, plan_of
+from tests.actors.given import Scenario, Shelf, kinds, plan_of
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -402,6 +405,27 @@ def test_a_generation_that_nobody_scheduled_is_idle() -> None:
     assert isinstance(told.body, TaskReported)
     (told,) = task.when(asked._replace(generation=1)).sends
     assert told.body == PathAnswer("p", "a", "idle")
+
+
+def test_a_task_that_ends_as_its_path_is_changed_is_not_dropped_when_it_runs_again() -> None:
+    """Its run schedules the next generation as it hears of the end, before it drops the last."""
+    shelf = Shelf()
+    ref = shelf.put_plan(plan_of({"a": {"agent": "x"}}))
+    run = Scenario(workflow_decider(shelf), "workflow/r")
+    task = Scenario(task_decider(shelf), "task/r/a")
+    run.given(RunSubmitted(ref, "p", {}, {}, b"d", None, "me"))
+    task.given(TaskScheduled(ref, 0, {}, "w/io", 0))
+    run.when(ChangePath("p", b"d", None, None, [], ["a"], [], [], [], [], "me", "", None))
+    (asks,) = run.when(AskMore("p", 0)).sends
+    (answers,) = task.when(asks.body).sends
+    (concludes,) = run.when(answers.body).sends
+    drops, *_ = run.when(concludes.body).sends
+    task.given(TaskFailed("timeout", "its time is over"))
+    (schedules,) = run.when(TaskReported("a", 0, "failed", None, ["timeout", ""])).sends
+    assert kinds(task.when(schedules.body).facts) == ["TaskScheduled"]
+    (dropped,) = run.when(drops.body).sends
+    assert task.when(dropped.body).facts == ()
+    assert task.state.status == "scheduled"
 
 
 def test_what_stood_aside_in_a_run_that_fails_is_cancelled() -> None:

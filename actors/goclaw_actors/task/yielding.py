@@ -73,6 +73,8 @@ def drop(task: Task, message: DropTask, moment: Moment) -> Decision:
     """End the task unbegun; one that has begun all the same is stopped."""
     if task.status in FINAL:
         return NOTHING
+    if message.generation is not None and message.generation < task.generation:
+        return NOTHING  # that one ended by itself, and its run has scheduled the next
     status = task.hold.since if task.hold is not None and task.hold.since else task.status
     if task.status != DEAD and (task.attempt or status not in _UNBEGUN):
         return cancel(task, CancelTask(message.reason), moment)

@@ -9,6 +9,7 @@ row, so that a crash at any instant leaves the change where it was.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from goclaw_actors.decider import NOTHING, Accepted, Decision, Refused, Send
@@ -33,7 +34,7 @@ from goclaw_actors.statuses import ACTIVE, COMPLETED, PENDING, STATUS_NAMES
 from goclaw_actors.workflow.path import Changing, Path
 from goclaw_actors.workflow.pathfaults import Faults, cone_of
 from goclaw_actors.workflow.state import FINAL, RUNNING, Run
-from goclaw_actors.workflow.telling import told_of
+from goclaw_actors.workflow.telling import generation_of, told_of
 from goclaw_events.facts import PathChangeAsked, PathChanged, PathKept, PathTaskAnswered
 from goclaw_events.ids import lane_stream, task_stream, workflow_stream
 
@@ -205,7 +206,8 @@ class PathChanges:
         waited = path.changing is not None
         goes_on: Any = ScheduleActive(0) if waited else ScheduleReady()
         begun = [index for index in reopened if _status(run, index) == ACTIVE] + told
-        drops = DropMore(_names(plan, begun), _why(message))
+        generations = [generation_of(run, index) for index in begun]
+        drops = DropMore(_names(plan, begun), _why(message), generations)
         own = workflow_stream(run.run_id)
         sends = [
             *([Send(own, drops)] if begun else []),
@@ -291,10 +293,16 @@ def _given_up(run: Run, changing: Changing, refused: Refused) -> Decision:
 
 def drop_more(run: Run, message: DropMore, _moment: Moment) -> Decision:
     """Tell some tasks that they will not begin."""
-    now, later = message.tasks[:ASKED_PER_TURN_MAX], message.tasks[ASKED_PER_TURN_MAX:]
-    sends = [Send(task_stream(run.run_id, task), DropTask(message.reason)) for task in now]
-    if later:
-        sends.append(Send(workflow_stream(run.run_id), message._replace(tasks=later)))
+    tasks, reason, generations = message
+    meant: Sequence[int | None] = [None] * len(tasks) if generations is None else generations
+    sends = [
+        Send(task_stream(run.run_id, task), DropTask(reason, generation))
+        for task, generation in islice(zip(tasks, meant, strict=True), ASKED_PER_TURN_MAX)
+    ]
+    if len(tasks) > ASKED_PER_TURN_MAX:
+        left = None if generations is None else generations[ASKED_PER_TURN_MAX:]
+        later = DropMore(tasks[ASKED_PER_TURN_MAX:], reason, left)
+        sends.append(Send(workflow_stream(run.run_id), later))
     return Decision((), sends)
 
 
