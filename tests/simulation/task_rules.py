@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tests.simulation.history import Entry
@@ -38,10 +38,7 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             if hasattr(fact, "token"):
                 assert fact.token == token, f"{stream} has {name} of a token that is not current"
             running = False
-            if name == "task.attempt_failed" and fact.retry_due_ns is not None:
-                due_ns = fact.retry_due_ns
-            elif name == "task.attempt_slept":
-                due_ns = 0 if fact.awaited else fact.due_ns  # what it awaits may wake it
+            due_ns = _wakes_ns(name, fact, due_ns)
         elif name == "task.interrupted":
             running = False
         elif name == "task.waiting":
@@ -50,8 +47,19 @@ def check_task(stream: str, entries: list[Entry]) -> None:
             assert fact.token != token or not running, f"{stream} refuses its own result"
         elif name == "task.cancel_requested":
             stopping = True
+        elif name == "task.retried":
+            running = stopping = False  # both were of a life that has ended
         if name == "task.requeued" or (name == "task.completed" and not token):
             assert entry.time_ns >= due_ns, f"{stream} wakes {due_ns - entry.time_ns} ns early"
+
+
+def _wakes_ns(name: str, fact: Any, known_ns: int) -> int:
+    """Return before when the next attempt does not follow, now that one is over."""
+    if name == "task.attempt_failed" and fact.retry_due_ns is not None:
+        return int(fact.retry_due_ns)
+    if name == "task.attempt_slept":
+        return 0 if fact.awaited else int(fact.due_ns)  # what it awaits may wake it
+    return known_ns
 
 
 def check_slots(stream: str, entries: list[Entry]) -> None:
@@ -77,6 +85,8 @@ def _one_result_a_life(stream: str, entries: list[Entry]) -> None:
         lives[-1].append(entry)
     for life in lives:
         _one_result(stream, life)
+    for life in lives[:-1]:
+        assert any(entry.fact.type in ENDS for entry in life), f"{stream} has two lives at once"
 
 
 def _one_result(stream: str, entries: list[Entry]) -> None:
