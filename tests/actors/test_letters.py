@@ -9,10 +9,13 @@ import pytest
 from goclaw_actors.decider import Accepted, Refused
 from goclaw_actors.letters import DiscardTask, RedriveTask
 from goclaw_actors.message import Message
-from goclaw_actors.pathing import ChangePath
+from goclaw_actors.messages import TaskReported
+from goclaw_actors.pathing import ChangePath, ConcludeChange
 from goclaw_actors.ports import Limits
 from goclaw_actors.signalling import HoldWork, ResumeWork
 from goclaw_events.facts import LetterDiscarded, LetterLeft, LetterRedriven, TaskDied
+from tests.actors.given import kinds
+from tests.actors.play import Play
 from tests.actors.stage import Stage
 
 if TYPE_CHECKING:
@@ -221,6 +224,22 @@ def test_running_a_letter_again_by_a_change_of_the_path_redrives_it() -> None:
     assert running(stage, "a").generation == 1
     stage.finish()
     assert status(stage) == "completed"
+
+
+def test_a_letter_that_stands_aside_for_a_change_of_the_path_is_not_redriven_meanwhile() -> None:
+    """The change waits for how it ends in the generation that it knows, and has it run again."""
+    run = Play(TASKS).run
+    again = ChangePath("p", b"p", None, None, [], ["a"], [], [], [], [], "", "", None)
+    assert kinds(run.when(again).facts) == ["PathChangeAsked"]
+    dead = TaskReported("a", 0, "dead", None, ["boom", "why"])
+    assert kinds(run.when(dead).facts) == ["LetterLeft"]
+    refused = run.when(redrive()).reply
+    assert isinstance(refused, Refused)
+    assert refused.code == "path_busy"
+    run.when(TaskReported("a", 0, "cancelled", None, None))
+    changed = run.when(ConcludeChange("p"))
+    assert kinds(changed.facts) == ["PathChanged"]
+    assert run.encoded() == run.replayed()
 
 
 def test_letters_survive_a_crash_and_a_snapshot() -> None:

@@ -168,6 +168,7 @@ class Clients:
             "internal_bug": options.rate("bug"),
             "stream_poisoned": options.rate("bug"),
             "history_full": options.history_facts_max < 50_000,
+            "path_busy": options.rate("path"),
             "lane_not_found": run_id.startswith("lane/"),
             "lane_changed": run_id.startswith("lane/"),
         }

@@ -43,10 +43,21 @@ def redrive(run: Run, message: RedriveTask, _moment: Moment) -> Decision:
     refused = _refused_edits(run, index, message.edits)
     if refused is not None:
         return refused
+    if _stands_aside(run, index):
+        text = f"task {message.task} of run {run.run_id} stands aside for a change of its path"
+        return Decision(
+            reply=Refused("path_busy", text, "it goes on when that is made or given up")
+        )
     if message.rate_per_s is not None:
         return _plan(run, index, message, message.rate_per_s)
     again = _redriven(run, index, message.edits, message.reason, message.by)
     return again._replace(reply=Accepted(message.task))
+
+
+def _stands_aside(run: Run, index: int) -> bool:
+    """Tell whether a change of the path waits for a task: what it ends as is known in a moment."""
+    changing = None if run.path is None else run.path.changing
+    return changing is not None and index in changing.waiting
 
 
 def _redriven(run: Run, index: int, edits: Value, reason: str, by: str) -> Decision:
@@ -77,8 +88,10 @@ def take_turn(run: Run, message: SlotLeased, _moment: Moment) -> Decision:
     planned = {} if run.letters is None or run.status != RUNNING else run.letters.planned
     if not planned:
         return Decision((), (back,))
-    index, how = next(iter(planned.items()))
-    again = _redriven(run, index, *how)
+    index = next((one for one in planned if not _stands_aside(run, one)), None)
+    if index is None:
+        return Decision((), (back, ask(stream)))
+    again = _redriven(run, index, *planned[index])
     more = (ask(stream),) if len(planned) > 1 else ()
     return again._replace(sends=(back, *more, *again.sends))
 
