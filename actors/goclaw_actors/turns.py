@@ -10,6 +10,7 @@ from itertools import chain
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, Final
 
+from goclaw_actors.adjusting import LeftQueue
 from goclaw_actors.archived import answer, archived_run, without_facts
 from goclaw_actors.bugs import Bugs
 from goclaw_actors.decider import NOTHING, Moment, Refused, Send
@@ -90,11 +91,17 @@ class Turns:
 
     def deliver(self, message: Message) -> None:
         """Put a message into its actor's inbox; where nothing begins, some are kept for later."""
-        if self.held_back is not None and _begins(message):
+        if self.held_back is not None and (_begins(message) or self._comes_behind(message)):
             self.held_back.append(message)
             return
         target = message.target
         (self._live.get(target) or self.directory.entity(target)).tell(message)
+
+    def _comes_behind(self, message: Message) -> bool:
+        """Tell whether a lane says that a task left it, to whom its slot was not delivered yet."""
+        if type(message.body) is not LeftQueue:
+            return False
+        return any(held.target == message.target for held in self.held_back or ())
 
     def deliver_record(self, record: MessageRecord, row: tuple[int, int] | None) -> None:
         """Deliver a message that was stored, in an inbox row or another partition's frame."""

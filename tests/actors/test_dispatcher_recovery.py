@@ -7,11 +7,14 @@ import pytest
 from goclaw_actors.decider import Accepted
 from goclaw_actors.message import Message
 from goclaw_actors.messages import LoseAttempt
+from goclaw_actors.path_order import Wanted
 from goclaw_actors.ports import Limits
+from goclaw_actors.rebuild import actor_at
 from goclaw_events.errors import JournalBroken, JournalFull, JournalUnavailable
 from goclaw_events.facts import AttemptLost, OutcomeRefused, TaskCompleted
 from goclaw_events.verify import verify
 from tests.actors.stage import CHAIN, LANES, MANY, ONE, Stage
+from tests.actors.test_path import change
 
 
 @pytest.mark.parametrize("how", ["live", "passivated", "restarted"])
@@ -61,6 +64,26 @@ def test_a_command_without_an_engine_begins_nothing(partitions: int) -> None:
     }
     stage.finish()
     assert {status for status, _ in stage.ended.values()} == {"completed"}
+    assert verify(stage.journal).problems == []
+
+
+def test_a_lane_that_let_go_of_a_task_is_heard_behind_the_slot_that_it_gave() -> None:
+    """Without an engine a slot waits, and so does what the lane says after it."""
+    stage, lane = Stage(), {"io": {"concurrency": 1}}
+    for run in ("s", "r"):
+        stage.submit({"a": {"agent": "x", "lane": "io"}}, run, lanes=lane)
+        stage.rest()
+    stage = stage.crash(attending=True)
+    stage.cancel("s")
+    stage.rest()
+    assert stage.rows("inbox") == 1, "the slot is for the task of r"
+    assert change(stage, Wanted(rerun=("a",))) == Accepted("one")
+    stage = stage.crash(attending=False)
+    stage.rest()
+    (running,) = stage.executor.held.values()
+    lent = actor_at(stage.journal, stage.kinds, 0, "lane/w/io").state.leased
+    assert (running.run_id, running.generation, list(lent)) == ("r", 1, ["task/r/a"])
+    stage.finish()
     assert verify(stage.journal).problems == []
 
 
