@@ -58,6 +58,7 @@ class StageExecutor:
 
     def __init__(self) -> None:
         self.started: list[StartAttempt] = []
+        self.kept: set[AttemptToken] = set()
         self.held: dict[AttemptToken, StartAttempt] = {}
         self.stops: list[StopAttempt] = []
         self.tells: list[TellAttempt] = []
@@ -76,8 +77,8 @@ class StageExecutor:
         self.tells += tells
 
     def holds(self, token: AttemptToken) -> bool:
-        """Tell whether an attempt is known here."""
-        return token in self.held
+        """Tell whether an attempt is known here, also one that was given up and runs on."""
+        return token in self.held or token in self.kept
 
 
 class Said(NamedTuple):

@@ -155,11 +155,13 @@ class SagaWorld:
         """Give an attempt up whose code runs on."""
         self.seen["abandoned"] += 1
         self.ghosts[attempt.token] = attempt
+        self.stage.executor.kept.add(attempt.token)
         self.stage.end(attempt, status, code="timeout", abandoned=True)
 
     def _lay_to_rest(self, token: AttemptToken) -> None:
         """Let code that was given up end; it may have taken effect up to now."""
         attempt = self.ghosts.pop(token)
+        self.stage.executor.kept.remove(token)
         if self.rng.random() < 0.5:
             self._take_effect(attempt)
         self.stage.node.accept_outcomes([Outcome(attempt.stream, token, RETURNED)])
