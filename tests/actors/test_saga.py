@@ -270,6 +270,21 @@ def test_a_compensation_that_fails_raises_an_alarm() -> None:
     assert stage.rows("open") == 1
 
 
+def test_a_compensation_that_is_tried_again_while_code_of_it_runs_on_is_at_work() -> None:
+    """What runs of it is told of when it ends again: nobody waits for its rest meanwhile."""
+    stage = begun()
+    stage.done("a", "b")
+    stage.fail("c")
+    stage.end(stage.attempt("b" + UNDO), "failed", code="timeout", abandoned=True, retryable=False)
+    stage.rest()
+    assert stage.saga().unrest, "its code may still run"
+    stage.retry()
+    assert stage.saga().unrest == set()
+    stage.done("b" + UNDO, "a" + UNDO)
+    assert stage.saga().status == "compensated"
+    stage.check_live()
+
+
 def test_compensations_are_tried_again_with_their_old_key() -> None:
     """`retry` goes on where it failed; a service that knows the key undoes nothing twice."""
     stage = begun()

@@ -292,7 +292,9 @@ def _undo(saga: Saga, steps: list[str]) -> None:
     for name in steps:
         step = saga.shape.step_of[_index(saga, name)]
         saga.failures.pop(step, None)
-        saga.statuses[saga.shape.steps[step].compensation] = ACTIVE
+        undo = saga.shape.steps[step].compensation
+        saga.statuses[undo] = ACTIVE
+        saga.unrest.discard(undo)  # what runs of it is told of when it ends again
         saga.active += 1
 
 

@@ -356,6 +356,7 @@ class Turn(Orders):
         tasks = [self.plan.steps[step].compensation for step in steps]
         self.statuses.update(dict.fromkeys(tasks, ACTIVE))
         self.active += len(tasks)
+        self.unrest = self.unrest - set(tasks)
         for index in tasks:
             self._begin(index, again=True)
 
